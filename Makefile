@@ -1,0 +1,40 @@
+# make repro: set up, check the parameters, run the pipeline, show the result.    make help: the other targets.
+PYTHON ?= python3
+VENV := .venv
+ENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
+
+.PHONY: help setup repro test quick lint demo clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: $(VENV)/installed ## the virtual environment, from pyproject.toml and constraints.txt
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lethe needs Python 3.11 or newer, found " + sys.version.split()[0] + "; say which: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	@touch $@
+
+repro: setup ## check params.yaml, run the pipeline, show the result
+	@$(ENV) lethe check
+	@$(ENV) dvc repro
+	@$(ENV) lethe result
+
+test: setup ## all tests, the slow ones too
+	$(ENV) python -m pytest -q
+
+quick: setup ## the fast tests
+	$(ENV) python -m pytest -q -m 'not slow'
+
+lint: setup ## style and types
+	$(ENV) ruff check .
+	$(ENV) ruff format --check .
+	$(ENV) mypy stages lethe
+
+demo: setup ## write the embedded demo corpus anew from its generator
+	$(ENV) python data/demo/generate.py
+
+clean: ## remove half-done work; artifacts and cache stay
+	rm -rf .scratch
