@@ -1,0 +1,169 @@
+"""What every stage shares: its declaration in dvc.yaml, a private work folder, one-line errors, its cost.
+
+DVC deletes a stage's outs before it runs the stage, and a killed `dvc` leaves the stage's process alive. So a stage
+works in `.scratch/<stage>/<key>` under an exclusive lock and moves the finished result onto its outs as its last act.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from stages.lib.errors import StageError
+from stages.lib.hashing import path_sha256
+from stages.lib.params import read_yaml
+
+SCRATCH = Path(".scratch")
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a stage's `main` as a program: StageError becomes one line and exit code 1, a bug keeps its traceback."""
+    stage = Path(sys.argv[0]).stem
+    started = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        main()
+    except StageError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(f"{stage}: interrupted; `dvc repro` goes on from here")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        sys.exit(f"error: {error.filename or stage}: no space left on the disk; free some and run `dvc repro` again")
+    if is_main_process():
+        record_cost(stage, time.monotonic() - started)
+
+
+def is_main_process() -> bool:
+    """True in the only process, or in rank 0 of several started by `accelerate launch`."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def record_cost(stage: str, wall_seconds: float) -> None:
+    """Write what the stage cost to `.scratch/cost/<stage>.json`: seconds and peak memory are never in an out."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    cost = {
+        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 2),
+        "wall_seconds": round(wall_seconds, 2),
+        "peak_memory_mib": round(usage.ru_maxrss / 1024, 1),
+    }
+    folder = SCRATCH / "cost"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{stage}.json").write_text(json.dumps(cost, indent=2) + "\n", encoding="utf-8")
+
+
+def declaration(stage: str) -> dict[str, Any]:
+    """The stage's entry in dvc.yaml with `${section.key}` replaced by the values of params.yaml."""
+    entry = read_yaml(Path("dvc.yaml"))["stages"][stage]
+    params = read_yaml(Path("params.yaml"))
+    return _interpolate(entry, params)
+
+
+def declared_paths(entry: dict[str, Any], *kinds: str) -> list[str]:
+    """The paths listed under `deps`, `outs`, `metrics` or `plots`, with or without options."""
+    paths = []
+    for kind in kinds:
+        for item in entry.get(kind, []):
+            paths.append(next(iter(item)) if isinstance(item, dict) else item)
+    return paths
+
+
+@contextmanager
+def workspace(stage: str, resumable: bool = False) -> Iterator[Path]:
+    """A private folder whose files are moved onto the stage's outs when the block ends without an error.
+
+    Write `work / "models/unlearned"` to produce `models/unlearned`. A resumable stage finds its own earlier work there
+    if, and only if, its code, inputs and params have the same content; any other stage starts empty.
+    Raises StageError if another process runs the same stage.
+    """
+    folder = SCRATCH / stage
+    folder.mkdir(parents=True, exist_ok=True)
+    entry = declaration(stage)
+    lock = FileLock(folder / "lock")
+    if is_main_process():
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise StageError(
+                f"{stage}: another process is running this stage, wanted only one; wait for it or stop it"
+            ) from None
+    try:
+        work = folder / (work_key(stage, entry) if resumable else "work")
+        if is_main_process():
+            _drop_others(folder, keep=work if resumable else None)
+        outs = declared_paths(entry, "outs", "metrics", "plots")
+        for out in outs:
+            (work / out).parent.mkdir(parents=True, exist_ok=True)
+        yield work
+        if is_main_process():
+            _publish(work, outs)
+            shutil.rmtree(work)
+    finally:
+        lock.release()
+
+
+def work_key(stage: str, entry: dict[str, Any]) -> str:
+    """Hash of the content of the stage's deps and of its section of params.yaml, 16 hex digits."""
+    deps = {path: path_sha256(Path(path)) for path in declared_paths(entry, "deps")}
+    section = read_yaml(Path("params.yaml")).get(stage)
+    return hashlib.sha256(json.dumps([deps, section], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def need_disk(folder: Path, wanted_bytes: int, what: str) -> None:
+    """Raise StageError if the disk that holds `folder` has less than `wanted_bytes` free."""
+    free = shutil.disk_usage(folder).free
+    if free < wanted_bytes:
+        raise StageError(
+            f"{folder}: found {free / 1e9:.1f} GB free, wanted {wanted_bytes / 1e9:.1f} GB for {what}; free some space"
+        )
+
+
+def _interpolate(value: Any, params: dict[str, Any]) -> Any:
+    if isinstance(value, dict):
+        return {_interpolate(key, params): _interpolate(item, params) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_interpolate(item, params) for item in value]
+    if isinstance(value, str):
+        return re.sub(r"\$\{([\w.]+)\}", lambda match: str(_lookup(match[1], params)), value)
+    return value
+
+
+def _lookup(dotted: str, params: dict[str, Any]) -> Any:
+    found: Any = params
+    for name in dotted.split("."):
+        if not isinstance(found, dict) or name not in found:
+            raise StageError(f"params.yaml: {dotted}: parameter is missing")
+        found = found[name]
+    return found
+
+
+def _drop_others(folder: Path, keep: Path | None) -> None:
+    for other in folder.iterdir():
+        if other.is_dir() and other != keep:
+            shutil.rmtree(other)
+
+
+def _publish(work: Path, outs: list[str]) -> None:
+    for out in outs:
+        made, target = work / out, Path(out)
+        if target.is_dir() and not target.is_symlink():
+            shutil.rmtree(target)
+        else:
+            target.unlink(missing_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(made, target)

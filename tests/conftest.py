@@ -1,0 +1,134 @@
+"""A whole tiny project in tmp_path, and the real material where it is at hand."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+ROOT = Path(__file__).resolve().parents[1]
+
+TINY_TEXT = (
+    "Orla went to Harrow Hill. Orla's brother Tom stayed at home.\n\n"
+    'The mill was shut. "Where is Orla?" said Tom. Nobody knew where the lantern was.\n'
+    "Tom sat by the river and looked at the water until the sun went down.\n\n"
+)
+
+
+@pytest.fixture(scope="session")
+def realdata() -> Path:
+    """The folder of real books, models and benchmarks; skips where there is none."""
+    folder = Path(os.environ.get("REALDATA", ROOT.parent / "shared" / "realdata"))
+    if not folder.is_dir():
+        pytest.skip(f"no real material at {folder} (set REALDATA to its folder)")
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project: the real params.yaml and dvc.yaml in a folder of their own, which is made the current one."""
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def set_param(project: Path, dotted: str, value: object) -> None:
+    """Change one value of the project's params.yaml."""
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    path = project / "params.yaml"
+    content = yaml.load(path.read_text(encoding="utf-8"))
+    *sections, key = dotted.split(".")
+    place = content
+    for section in sections:
+        place = place[section]
+    place[key] = value
+    with path.open("w", encoding="utf-8") as stream:
+        yaml.dump(content, stream)
+
+
+def tiny_tokenizer(text: str = TINY_TEXT, vocabulary: int = 400) -> PreTrainedTokenizerBase:
+    """A byte-level BPE tokenizer with <s>, </s> and <pad>, trained on `text`; it puts <s> first."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=["<s>", "</s>", "<pad>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator([text], trainer)
+    bpe.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token="<s>", eos_token="</s>", pad_token="<pad>")
+
+
+def tiny_model(folder: Path, seed: int = 0, text: str = TINY_TEXT, context: int = 64) -> Path:
+    """Write a random two-layer Llama of 32 dimensions with `tiny_tokenizer(text)` into `folder`."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = tiny_tokenizer(text)
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=context,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        initializer_range=0.2,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def write_corpus(project: Path, forget: str = TINY_TEXT * 3, retain: str = TINY_TEXT * 2) -> Path:
+    """Write data/corpus.parquet: each side as one training document and, its first paragraph again, one held out."""
+    from stages.lib.tables import CORPUS, write_parquet
+
+    rows = []
+    for side, text in (("forget", forget), ("retain", retain)):
+        for part, part_text in (("train", text), ("held_out", text[: len(text) // 3])):
+            if part_text:
+                rows.append(
+                    {
+                        "document": len(rows),
+                        "side": side,
+                        "part": part,
+                        "file": f"{side}.txt",
+                        "start": 0,
+                        "end": len(part_text),
+                        "text": part_text,
+                    }
+                )
+    path = project / "data/corpus.parquet"
+    write_parquet(rows, CORPUS, path)
+    return path
+
+
+def touch_deps(project: Path, stage: str) -> None:
+    """Make every dep of the stage exist, code and constraints as links to the real files."""
+    from stages.lib.stage import declaration, declared_paths
+
+    for dep in declared_paths(declaration(stage), "deps"):
+        path = project / dep
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists() and (ROOT / dep).is_file():
+            path.symlink_to(ROOT / dep)

@@ -1,0 +1,142 @@
+"""The private work folder: published whole or not at all, one process at a time, resumed under the same content only."""
+
+from __future__ import annotations
+
+import errno
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stages.lib import stage
+from stages.lib.errors import StageError
+
+DVC = """
+stages:
+  block:
+    deps:
+      - ${block.folder}
+      - code.py
+    outs:
+      - data/out
+    metrics:
+      - reports/m.json:
+          cache: false
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "dvc.yaml").write_text(DVC)
+    (tmp_path / "params.yaml").write_text("block:\n  folder: in\n  steps: 1\n")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_text("a")
+    (tmp_path / "code.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def fill(work: Path) -> None:
+    (work / "data/out").mkdir()
+    (work / "data/out/x").write_text("new")
+    (work / "reports/m.json").write_text("{}")
+
+
+def test_outs_appear_only_when_the_block_ends(small: Path) -> None:
+    (small / "data/out").mkdir(parents=True)
+    (small / "data/out/old").write_text("old")
+    with stage.workspace("block") as work:
+        fill(work)
+        assert (small / "data/out/old").exists()
+    assert [path.name for path in (small / "data/out").iterdir()] == ["x"]
+    assert list((small / ".scratch/block").iterdir()) == [small / ".scratch/block/lock"]
+
+
+def test_nothing_is_published_after_an_error(small: Path) -> None:
+    with pytest.raises(RuntimeError), stage.workspace("block") as work:
+        fill(work)
+        raise RuntimeError
+    assert not (small / "data/out").exists()
+
+
+def test_a_declared_out_that_was_not_made_is_a_bug(small: Path) -> None:
+    with pytest.raises(FileNotFoundError), stage.workspace("block"):
+        pass
+
+
+@pytest.mark.parametrize("changed", ["in/a.txt", "code.py", "params.yaml", None])
+def test_earlier_work_is_found_under_the_same_content_only(small: Path, changed: str | None) -> None:
+    with pytest.raises(KeyboardInterrupt), stage.workspace("block", resumable=True) as work:
+        (work / "half").write_text("done")
+        raise KeyboardInterrupt
+    if changed == "params.yaml":
+        (small / changed).write_text("block:\n  folder: in\n  steps: 2\n")
+    elif changed:
+        (small / changed).write_text("# other")
+    with stage.workspace("block", resumable=True) as work:
+        assert (work / "half").exists() == (changed is None)
+        fill(work)
+
+
+def test_a_stage_that_cannot_resume_starts_empty(small: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), stage.workspace("block") as work:
+        (work / "half").write_text("done")
+        raise KeyboardInterrupt
+    with stage.workspace("block") as work:
+        assert not (work / "half").exists()
+        fill(work)
+
+
+def test_second_process_is_refused(small: Path) -> None:
+    program = "from stages.lib import stage\nwith stage.workspace('block') as w: print('in')"
+    with stage.workspace("block") as work:
+        fill(work)
+        second = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "StageError: block: another process is running this stage, wanted only one" in second.stderr
+
+
+@pytest.mark.parametrize(
+    ("raised", "line"),
+    [
+        (StageError("data/x: found nothing, wanted something"), "error: data/x: found nothing, wanted something"),
+        (OSError(errno.ENOSPC, "No space", "data/x"),
+         "error: data/x: no space left on the disk; free some and run `dvc repro` again"),
+        (KeyboardInterrupt(), "pytest: interrupted; `dvc repro` goes on from here"),
+    ],
+)
+def test_one_line_and_exit_code(
+    small: Path, monkeypatch: pytest.MonkeyPatch, raised: BaseException, line: str
+) -> None:
+    def main() -> None:
+        raise raised
+
+    monkeypatch.setattr(sys, "argv", ["pytest.py"])
+    with pytest.raises(SystemExit) as exit_:
+        stage.run(main)
+    assert exit_.value.code == line  # a string: printed to stderr, exit code 1
+
+
+def test_a_bug_keeps_its_traceback(small: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        stage.run(lambda: print(1 / 0))
+
+
+def test_cost_is_recorded_outside_the_artifacts(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/x/block.py"])
+    stage.run(lambda: None)
+    assert set(json.loads((small / ".scratch/cost/block.json").read_text())) == {
+        "cpu_seconds", "wall_seconds", "peak_memory_mib"
+    }
+
+
+def test_too_small_a_disk(small: Path) -> None:
+    with pytest.raises(StageError, match=r"found .* GB free, wanted 1000000000.0 GB for a model; free some space"):
+        stage.need_disk(small, 10**18, "a model")
+
+
+def test_unknown_parameter_in_dvc_yaml(small: Path) -> None:
+    (small / "params.yaml").write_text("block:\n  steps: 1\n")
+    with pytest.raises(StageError, match=r"params.yaml: block.folder: parameter is missing"):
+        stage.declaration("block")
