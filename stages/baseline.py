@@ -1,0 +1,160 @@
+"""The model that knows the corpus: from scratch, the Hub or a folder, then trained on it if asked.
+
+reads   data/corpus.parquet
+writes  models/start  models/baseline  reports/loss/baseline.csv
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import NonNegativeFloat, PositiveInt, model_validator
+
+from stages.lib.corpora import training_documents
+from stages.lib.errors import StageError
+from stages.lib.machine import prepare
+from stages.lib.models import absent_reason, load_model, load_tokenizer, save_model, write_absent
+from stages.lib.params import StageParams, read_params
+from stages.lib.stage import run, workspace
+from stages.lib.tables import write_csv, write_json
+from stages.lib.training import LOSS_HEADER, RecipeParams, run_recipe
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class ScratchParams(StageParams):
+    """The Llama that `source: scratch` initialises."""
+
+    vocabulary: PositiveInt
+    layers: PositiveInt
+    hidden: PositiveInt
+    heads: PositiveInt
+    intermediate: PositiveInt
+    context: PositiveInt
+
+
+class Params(RecipeParams):
+    """The model's source and how it is trained on the corpus."""
+
+    source: Literal["scratch", "hub", "folder"]
+    model: str | None
+    revision: str | None
+    scratch: ScratchParams
+    epochs: NonNegativeFloat
+    block_tokens: PositiveInt
+
+    @model_validator(mode="after")
+    def _source_is_complete(self) -> Params:
+        if self.source != "scratch" and not self.model:
+            raise ValueError(f"model: found nothing with source {self.source}, wanted the model's name or path")
+        if self.source == "scratch" and self.epochs == 0:
+            raise ValueError("epochs: found 0 with source scratch, wanted more; an untrained model knows nothing")
+        return self
+
+
+def main() -> None:
+    params = read_params("baseline", Params)
+    device = prepare(params.device)
+    with workspace("baseline", resumable=True) as work:
+        start, baseline = work / "models/start", work / "models/baseline"
+        documents = training_documents(Path("data/corpus.parquet"), ("forget", "retain"))
+        if not start.exists():
+            fetch_start(params, (text for text, _ in documents), work / "fetched")
+            (work / "fetched").rename(start)
+        write_json(params.model_dump(exclude={"scratch", "device"}), start / "recipe.json")
+        curve = []
+        if params.epochs:
+            curve = run_recipe(start, documents, params, device, work, baseline, "baseline")
+        else:
+            shutil.copytree(start, baseline, ignore=shutil.ignore_patterns("recipe.json"), dirs_exist_ok=True)
+            shutil.rmtree(start)
+            write_absent(start, "baseline.epochs is 0: nothing was trained here that could be repeated")
+        write_csv(curve, LOSS_HEADER, work / "reports/loss/baseline.csv")
+        known = f"loss {curve[-1]['loss']:.3f} after {len(curve)} steps" if curve else "taken as it is"
+        print(f"baseline: model from {params.model or 'scratch'}, {known}")
+
+
+def fetch_start(params: Params, texts: Iterable[str], folder: Path) -> None:
+    """Write the model before any training here into `folder`."""
+    if params.source == "hub":
+        from stages.lib.hub import fetch_model
+
+        fetch_model(str(params.model), params.revision, folder)
+    elif params.source == "folder":
+        copy_model(Path(str(params.model)), folder)
+    else:
+        import torch
+
+        tokenizer = train_tokenizer(texts, params.scratch.vocabulary)
+        save_model(initialise(params.scratch, tokenizer, params.seed), tokenizer, folder, torch.float32)
+
+
+def copy_model(source: Path, folder: Path) -> None:
+    """Copy a local model folder: its config, tokenizer and safetensors, nothing that could hold code.
+
+    Raises StageError if the folder is missing or is not a model folder.
+    """
+    import torch
+
+    if not source.is_dir():
+        raise StageError(f"params.yaml: baseline.model: found no folder {source}, wanted a model folder")
+    reason = absent_reason(source)
+    if reason:
+        raise StageError(f"{source}: holds no model: {reason}")
+    load_tokenizer(source)
+    load_model(source, torch.device("cpu"))
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for pattern in ("*.json", "*.safetensors", "tokenizer.model", "merges.txt"):
+        for path in sorted(source.glob(pattern)):
+            shutil.copyfile(path, folder / path.name)
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerBase:
+    """A byte-level BPE tokenizer of `vocabulary` entries that puts <s> before a text."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=["<s>", "</s>", "<pad>"],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(texts, trainer)
+    bpe.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token="<s>", eos_token="</s>", pad_token="<pad>")
+
+
+def initialise(scratch: ScratchParams, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
+    """A Llama with random weights drawn from `seed`, input and output embeddings tied."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(seed)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=scratch.hidden,
+            intermediate_size=scratch.intermediate,
+            num_hidden_layers=scratch.layers,
+            num_attention_heads=scratch.heads,
+            num_key_value_heads=scratch.heads,
+            max_position_embeddings=scratch.context,
+            tie_word_embeddings=True,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,427 @@
+"""The one training loop: Hugging Face Trainer over rows of (tokens, next_ids, forget), objective x vehicle."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from stages.lib.errors import StageError
+from stages.lib.machine import local_processes
+from stages.lib.params import StageParams
+from stages.lib.stage import need_disk
+from stages.lib.vehicles import LoraParams
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from stages.lib.objectives import Objective
+
+MASKED = -100  # a position without a target
+LOSS_HEADER = ("step", "loss", "learning_rate")
+CPU_TOKENS = 8192  # tokens of one micro-batch on the CPU
+Precision = Literal["float32", "bfloat16"]
+SaveDtype = Literal["float32", "float16", "bfloat16"]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+class RecipeParams(StageParams):
+    """How a model is trained, but for how long."""
+
+    vehicle: Literal["full", "lora"]
+    lora: LoraParams
+    weights: Precision
+    learning_rate: PositiveFloat
+    batch_size: PositiveInt
+    schedule: Literal["linear", "cosine", "constant"]
+    warmup: float = Field(ge=0, lt=1)
+    weight_decay: NonNegativeFloat
+    adam_betas: list[float] = Field(min_length=2, max_length=2)
+    max_grad_norm: PositiveFloat
+    precision: Precision
+    save_dtype: SaveDtype
+    resume_every: NonNegativeInt
+    device: Device
+    seed: int
+
+    @model_validator(mode="after")
+    def _full_training_needs_float32(self) -> RecipeParams:
+        if self.vehicle == "full" and self.weights != "float32":
+            raise ValueError(
+                f"weights: found {self.weights} with vehicle full, wanted float32 (small steps vanish in bfloat16 "
+                "weights) or vehicle lora"
+            )
+        return self
+
+
+class Rows(NamedTuple):
+    """What is trained on. next_ids are already shifted: next_ids[n, t] is wanted after tokens[n, :t + 1]."""
+
+    tokens: np.ndarray  # int32 [N, T]
+    next_ids: np.ndarray  # int32 [N, T], MASKED where there is no target
+    length: np.ndarray  # int32 [N], real tokens of each row, the rest is padding
+    forget: np.ndarray  # bool [N]
+
+
+def steps_of(rows: int, batch_size: int, epochs: float) -> int:
+    """Optimiser steps that make `epochs` passes; the last, smaller batch of an epoch counts."""
+    return round(-(-rows // batch_size) * epochs)
+
+
+def train(
+    model: PreTrainedModel,
+    rows: Rows,
+    recipe: RecipeParams,
+    steps: int,
+    objective: Objective,
+    work: Path,
+    description: str,
+    at_steps: Sequence[int] = (),
+    on_step: Callable[[int], None] = lambda step: None,
+) -> list[dict[str, float]]:
+    """Train `model` in place for `steps` optimiser steps and return its loss curve (columns LOSS_HEADER).
+
+    Resumes from the last whole checkpoint under `work`; a resumed run gives the bytes of an undisturbed one.
+    on_step: called after each optimiser step listed in at_steps. Raises StageError where loss is not finite, the disk
+    too small, or `accelerate config` contradicts the recipe's precision.
+    """
+    from transformers import TrainerCallback
+
+    check_precision(recipe.precision)
+    if recipe.resume_every:
+        need_disk(work, resume_bytes(model), f"the resume checkpoints of {description}")
+
+    class AtSteps(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step in at_steps:
+                on_step(state.global_step)
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
+            loss = logs.get("loss", 0.0)
+            if loss != loss or loss == float("inf"):
+                raise StageError(
+                    f"{description}: found loss {loss} in step {state.global_step}, wanted a number; lower "
+                    "learning_rate"
+                )
+
+    trainer = make_trainer(model, rows, recipe, steps, objective, work / "trainer", description)
+    trainer.add_callback(AtSteps())
+    trainer.train(resume_from_checkpoint=last_whole_checkpoint(work / "trainer"))
+    return loss_curve(trainer.state.log_history)
+
+
+def make_trainer(
+    model: PreTrainedModel,
+    rows: Rows,
+    recipe: RecipeParams,
+    steps: int,
+    objective: Objective,
+    output: Path,
+    description: str,
+) -> Any:
+    """Hugging Face Trainer with our objective in place of the model's own loss."""
+    import torch
+    from transformers import PrinterCallback, ProgressCallback, Trainer, TrainingArguments
+
+    from stages.lib.models import headless
+    from stages.lib.objectives import Items
+
+    class ObjectiveTrainer(Trainer):
+        loss_is_scaled_for_ga = True  # every objective divides by the items of the whole step
+
+        def _get_num_items_in_batch(self, batch_samples: list[dict[str, Tensor]], device: torch.device) -> Tensor:
+            counts = torch.stack([supervised(batch) for batch in batch_samples]).sum(0).to(device)  # int64 [2]
+            if self.args.world_size > 1:
+                counts = self.accelerator.gather(counts).view(-1, 2).sum(0)
+            return counts
+
+        def compute_loss(
+            self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Tensor:
+            with headless(self.accelerator.unwrap_model(model)) as head:
+                hidden = model(
+                    input_ids=inputs["tokens"], attention_mask=inputs["attention_mask"], use_cache=False
+                ).logits  # [B, T, d]
+                wanted = inputs["next_ids"] != MASKED  # bool [B, T]
+                forget = inputs["forget"].unsqueeze(1).expand_as(wanted)
+                loss = objective(
+                    hidden[wanted], inputs["next_ids"][wanted], forget[wanted], head, Items(*num_items_in_batch)
+                )
+            return loss * self.accelerator.num_processes  # gradients are averaged over processes, items are not
+
+    class NamedProgress(ProgressCallback):
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            super().on_train_begin(args, state, control, **kwargs)
+            if self.training_bar is not None:
+                self.training_bar.set_description(description)
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+            if self.training_bar is not None and logs and "loss" in logs:
+                self.training_bar.set_postfix(loss=f"{float(logs['loss']):.3f}", refresh=False)
+
+    on_gpu = recipe.device != "cpu" and torch.cuda.is_available()
+    plan = plan_batch(model, rows.tokens.shape[1], recipe, on_gpu)
+    arguments = TrainingArguments(
+        output_dir=str(output),
+        max_steps=steps,
+        per_device_train_batch_size=plan.micro_batch,
+        gradient_accumulation_steps=plan.accumulation,
+        activation_checkpointing=plan.checkpointing,
+        learning_rate=recipe.learning_rate,
+        lr_scheduler_type=recipe.schedule,
+        warmup_steps=round(recipe.warmup * steps),
+        weight_decay=recipe.weight_decay,
+        adam_beta1=recipe.adam_betas[0],
+        adam_beta2=recipe.adam_betas[1],
+        max_grad_norm=recipe.max_grad_norm,
+        optim="adamw_torch_fused",
+        bf16=recipe.precision == "bfloat16",
+        use_cpu=not on_gpu,
+        seed=recipe.seed,
+        data_seed=recipe.seed,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy="steps" if recipe.resume_every else "no",
+        save_steps=recipe.resume_every or steps,
+        save_total_limit=1,
+        report_to=[],
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        ddp_find_unused_parameters=False if local_processes() > 1 else None,
+    )
+    trainer = ObjectiveTrainer(
+        model=model, args=arguments, train_dataset=RowDataset(rows), data_collator=collate
+    )
+    for silenced in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(silenced)
+    trainer.add_callback(NamedProgress())
+    return trainer
+
+
+class RowDataset:
+    """Rows by index, as torch's DataLoader wants them."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows.length)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, int, bool]:
+        tokens, next_ids, length, forget = self.rows
+        return tokens[index], next_ids[index], int(length[index]), bool(forget[index])
+
+
+def collate(batch: list[tuple[np.ndarray, np.ndarray, int, bool]]) -> dict[str, Tensor]:
+    """Stack rows and cut the padding that no row of the batch needs."""
+    import numpy as np
+    import torch
+
+    length = torch.tensor([row[2] for row in batch])
+    width = int(length.max())
+    return {
+        "tokens": torch.from_numpy(np.stack([row[0][:width] for row in batch])).long(),
+        "next_ids": torch.from_numpy(np.stack([row[1][:width] for row in batch])).long(),
+        "attention_mask": (torch.arange(width) < length.unsqueeze(1)).long(),
+        "forget": torch.tensor([row[3] for row in batch]),
+    }
+
+
+def supervised(batch: dict[str, Tensor]) -> Tensor:
+    """Supervised positions of a collated batch: int64 [2], forget and retain."""
+    import torch
+
+    per_row = (batch["next_ids"] != MASKED).sum(dim=1)
+    return torch.stack([per_row[batch["forget"]].sum(), per_row[~batch["forget"]].sum()])
+
+
+def true_next_ids(tokens: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """The true next token of every position: int32 [N, T]; MASKED at the last real token and in the padding."""
+    import numpy as np
+
+    next_ids = np.full_like(tokens, MASKED)
+    next_ids[:, :-1] = tokens[:, 1:]
+    next_ids[np.arange(tokens.shape[1]) >= length[:, None] - 1] = MASKED
+    return next_ids
+
+
+class BatchPlan(NamedTuple):
+    """How the global batch is cut for this machine. micro_batch x accumulation x processes = batch_size."""
+
+    micro_batch: int
+    accumulation: int
+    checkpointing: bool
+
+
+def plan_batch(model: PreTrainedModel, block_tokens: int, recipe: RecipeParams, on_gpu: bool) -> BatchPlan:
+    """The largest micro-batch that fits, with gradient checkpointing only where one row would not fit without it.
+
+    Raises StageError if the global batch cannot be shared evenly by the processes.
+    """
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    share, left_over = divmod(recipe.batch_size, processes)
+    if left_over:
+        raise StageError(
+            f"params.yaml: batch_size: found {recipe.batch_size} for {processes} processes, wanted a multiple of them"
+        )
+    if not on_gpu:
+        return _fit(share, CPU_TOKENS // block_tokens, checkpointing=False)
+    import torch
+
+    from stages.lib.vehicles import trainable_parameters
+
+    free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    budget = 0.85 * (free - 12 * trainable_parameters(model))  # float32 gradients and two Adam moments
+    whole, recomputed = activation_bytes(model.config, block_tokens)
+    if budget >= whole:
+        return _fit(share, int(budget // whole), checkpointing=False)
+    return _fit(share, int(budget // recomputed), checkpointing=True)
+
+
+def activation_bytes(config: Any, block_tokens: int) -> tuple[int, int]:
+    """Bytes of activations one row needs for its backward pass: as a whole, and with gradient checkpointing.
+
+    Per token and layer of a Llama under bfloat16 autocast: two float32 residuals (8h), two normalised inputs, q, k, v,
+    attention output and its projection (14h), and gate, up and their product (6i); checkpointing keeps one bfloat16
+    residual a layer and recomputes one layer at a time.
+    """
+    hidden, intermediate, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
+    layer = 22 * hidden + 6 * intermediate
+    return layer * layers * block_tokens, (4 * hidden * layers + layer) * block_tokens
+
+
+def _fit(share: int, most: int, checkpointing: bool) -> BatchPlan:
+    micro = max(size for size in range(1, share + 1) if share % size == 0 and size <= max(1, most))
+    return BatchPlan(micro, share // micro, checkpointing)
+
+
+def check_precision(precision: Precision) -> None:
+    """Make `accelerate launch` and the recipe agree on mixed precision.
+
+    The launcher says "no" when nobody configured it; any other word is the machine owner's, and must equal the recipe's.
+    """
+    wanted = {"float32": "no", "bfloat16": "bf16"}[precision]
+    found = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if found not in ("no", wanted):
+        raise StageError(
+            f"accelerate config: found mixed_precision {found}, wanted {wanted} as params.yaml's precision {precision} "
+            "says; run `accelerate config`"
+        )
+    os.environ["ACCELERATE_MIXED_PRECISION"] = wanted
+
+
+def resume_bytes(model: PreTrainedModel) -> int:
+    """Disk for two resume checkpoints (the new one is written before the old one goes): weights and Adam moments."""
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    moments = sum(8 * parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    return 2 * (weights + moments)
+
+
+def last_whole_checkpoint(folder: Path) -> str | None:
+    """The newest checkpoint whose trainer_state.json, which Trainer writes last, is complete."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True)
+    for checkpoint in found:
+        try:
+            json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError):
+            continue
+        return str(checkpoint)
+    return None
+
+
+def loss_curve(log_history: list[dict[str, float]]) -> list[dict[str, float]]:
+    """One row per optimiser step, rounded so that the file is readable."""
+    return [
+        {
+            "step": int(entry["step"]),
+            "loss": round(float(entry["loss"]), 5),
+            "learning_rate": float(f"{float(entry['learning_rate']):.6g}"),
+        }
+        for entry in log_history
+        if "loss" in entry
+    ]
+
+
+def corpus_rows(
+    documents: Sequence[tuple[str, bool]], tokenizer: PreTrainedTokenizerBase, block_tokens: int
+) -> Rows:
+    """Rows of true next tokens cut from (text, forget) documents."""
+    from stages.lib.blocks import cut_blocks
+
+    blocks = [(block.tokens, forget) for text, forget in documents for block in cut_blocks(tokenizer, text, block_tokens)]
+    return pad_rows([tokens for tokens, _ in blocks], [forget for _, forget in blocks], block_tokens, tokenizer)
+
+
+def pad_rows(
+    blocks: Sequence[Sequence[int]], forget: Sequence[bool], block_tokens: int, tokenizer: PreTrainedTokenizerBase
+) -> Rows:
+    """Pad token lists on the right and give each position its true next token."""
+    import numpy as np
+
+    tokens = np.full((len(blocks), block_tokens), tokenizer.pad_token_id, dtype=np.int32)
+    for row, block in enumerate(blocks):
+        tokens[row, : len(block)] = block
+    length = np.array([len(block) for block in blocks], dtype=np.int32)
+    return Rows(tokens, true_next_ids(tokens, length), length, np.array(forget, dtype=bool))
+
+
+class StoredRecipe(RecipeParams):
+    """The recipe as models/start/recipe.json carries it from the baseline to retrain."""
+
+    source: str
+    model: str | None
+    revision: str | None
+    epochs: PositiveFloat
+    block_tokens: PositiveInt
+    device: Device = "auto"
+
+
+def run_recipe(
+    start: Path,
+    documents: Sequence[tuple[str, bool]],
+    recipe: Any,
+    device: torch.device,
+    work: Path,
+    target: Path,
+    description: str,
+) -> list[dict[str, float]]:
+    """Train `start` on the true next tokens of the documents for `recipe.epochs` and write `target`."""
+    from stages.lib.models import load_tokenizer
+    from stages.lib.objectives import cross_entropy
+
+    rows = corpus_rows(documents, load_tokenizer(start), recipe.block_tokens)
+    steps = steps_of(len(rows.length), recipe.batch_size, recipe.epochs)
+    return train_folder(start, rows, recipe, steps, cross_entropy, device, work, target, description)
+
+
+def train_folder(
+    source: Path,
+    rows: Rows,
+    recipe: RecipeParams,
+    steps: int,
+    objective: Objective,
+    device: torch.device,
+    work: Path,
+    target: Path,
+    description: str,
+) -> list[dict[str, float]]:
+    """Load the model folder `source`, train it on `rows` and write the plain model folder `target`."""
+    import torch
+
+    from stages.lib.models import load_model, load_tokenizer, save_model
+    from stages.lib.stage import is_main_process
+    from stages.lib.vehicles import attach, merge
+
+    model = load_model(source, device, getattr(torch, recipe.weights))
+    model = attach(model, recipe.vehicle, recipe.lora, recipe.seed)
+    curve = train(model, rows, recipe, steps, objective, work, description)
+    if is_main_process():
+        save_model(merge(model), load_tokenizer(source), target, getattr(torch, recipe.save_dtype))
+    return curve

@@ -1,0 +1,50 @@
+"""The gold reference: the baseline's recipe from the same start, without the forget side.
+
+reads   data/corpus.parquet  models/start
+writes  models/retrained  reports/loss/retrain.csv
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import NonNegativeInt
+
+from stages.lib.corpora import training_documents
+from stages.lib.machine import prepare
+from stages.lib.models import absent_reason, write_absent
+from stages.lib.params import StageParams, read_params
+from stages.lib.stage import run, workspace
+from stages.lib.tables import read_json, write_csv
+from stages.lib.training import LOSS_HEADER, Device, StoredRecipe, run_recipe
+
+
+class Params(StageParams):
+    """What the recipe leaves open; everything else is the baseline's and comes with models/start."""
+
+    device: Device
+    resume_every: NonNegativeInt
+    seed: int
+
+
+def main() -> None:
+    params = read_params("retrain", Params)
+    device = prepare(params.device)
+    with workspace("retrain", resumable=True) as work:
+        start, retrained = Path("models/start"), work / "models/retrained"
+        documents = training_documents(Path("data/corpus.parquet"), ("retain",))
+        reason = absent_reason(start) or (None if documents else "the corpus has no retain side to train on")
+        curve = []
+        if reason:
+            write_absent(retrained, reason)
+        else:
+            stored = StoredRecipe.model_validate(read_json(start / "recipe.json"))
+            recipe = stored.model_copy(update=params.model_dump())
+            curve = run_recipe(start, documents, recipe, device, work, retrained, "retrain")
+        write_csv(curve, LOSS_HEADER, work / "reports/loss/retrain.csv")
+        done = f"absent: {reason}" if reason else f"loss {curve[-1]['loss']:.3f} after {len(curve)} steps"
+        print(f"retrain: {done}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,181 @@
+"""The training loop: targets, batches, accumulation, resumption, precision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from stages.lib import training
+from stages.lib.errors import StageError
+from stages.lib.models import load_model
+from stages.lib.objectives import cross_entropy
+from stages.lib.params import section_problems
+from stages.lib.training import MASKED, RecipeParams, Rows
+from tests.conftest import tiny_model
+
+CPU = torch.device("cpu")
+
+
+def recipe(**changes: object) -> RecipeParams:
+    values: dict[str, object] = {
+        "vehicle": "full",
+        "lora": {"rank": 2, "alpha": 4, "dropout": 0.0, "targets": "all-linear"},
+        "weights": "float32",
+        "learning_rate": 1e-3,
+        "batch_size": 4,
+        "schedule": "linear",
+        "warmup": 0.0,
+        "weight_decay": 0.0,
+        "adam_betas": [0.9, 0.98],
+        "max_grad_norm": 1.0,
+        "precision": "float32",
+        "save_dtype": "float32",
+        "resume_every": 2,
+        "device": "cpu",
+        "seed": 0,
+    }
+    return RecipeParams.model_validate(values | changes)
+
+
+def some_rows(count: int = 10, width: int = 12) -> Rows:
+    generator = np.random.default_rng(0)
+    tokens = generator.integers(3, 200, (count, width), dtype=np.int32)
+    length = generator.integers(5, width + 1, count, dtype=np.int32)
+    return Rows(tokens, training.true_next_ids(tokens, length), length, np.arange(count) % 3 == 0)
+
+
+def test_true_next_ids_by_hand() -> None:
+    tokens = np.array([[1, 5, 6, 7], [1, 8, 0, 0]], dtype=np.int32)
+    # row 0 is full: 1->5, 5->6, 6->7, the last has no successor; row 1 has two real tokens: 1->8
+    expected = [[5, 6, 7, MASKED], [8, MASKED, MASKED, MASKED]]
+    assert training.true_next_ids(tokens, np.array([4, 2])).tolist() == expected
+
+
+def test_steps_of() -> None:
+    # 10 rows in batches of 4 are 3 steps an epoch
+    assert [training.steps_of(10, 4, epochs) for epochs in (1, 2, 0.5)] == [3, 6, 2]
+
+
+def test_collate_cuts_common_padding_and_masks_the_rest() -> None:
+    rows = some_rows(2)
+    rows = rows._replace(length=np.array([3, 5], dtype=np.int32))
+    data = training.RowDataset(rows)
+    batch = training.collate([data[0], data[1]])
+    assert batch["tokens"].shape == (2, 5)
+    assert batch["attention_mask"].tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]
+    assert batch["forget"].tolist() == [True, False]
+
+
+def test_supervised_counts_forget_and_retain() -> None:
+    next_ids = torch.tensor([[5, MASKED, 7], [MASKED, MASKED, 1], [2, 2, 2]])
+    counts = training.supervised({"next_ids": next_ids, "forget": torch.tensor([True, False, True])})
+    assert counts.tolist() == [5, 1]
+
+
+def trained(folder: Path, work: Path, steps: int = 3, **changes: object) -> dict[str, torch.Tensor]:
+    model = load_model(folder, CPU, torch.float32)
+    training.train(model, some_rows(), recipe(**changes), steps, cross_entropy, work, "test")
+    return model.state_dict()
+
+
+def test_accumulation_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tiny_model(tmp_path / "model")
+    whole = trained(folder, tmp_path)
+    monkeypatch.setattr(training, "CPU_TOKENS", 12)  # one row at a time
+    parts = trained(folder, tmp_path / "other" if (tmp_path / "other").mkdir() else tmp_path / "other")
+    for name, tensor in whole.items():
+        torch.testing.assert_close(tensor, parts[name], rtol=1e-3, atol=1e-5)
+
+
+def test_loss_is_the_models_own(tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path / "model")
+    model = load_model(folder, CPU, torch.float32)
+    rows = some_rows(4)
+    batch = training.collate([training.RowDataset(rows)[i] for i in range(4)])
+    with torch.no_grad():
+        logits = model(input_ids=batch["tokens"], attention_mask=batch["attention_mask"]).logits
+    wanted = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch["next_ids"].flatten())
+    curve = training.train(model, rows, recipe(), 1, cross_entropy, tmp_path, "test")
+    assert curve == [{"step": 1, "loss": pytest.approx(wanted.item(), abs=1e-4), "learning_rate": 1e-3}]
+
+
+def test_an_interrupted_training_ends_in_the_same_bytes(tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path / "model")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    undisturbed = trained(folder, tmp_path / "a", steps=7)
+    model = load_model(folder, CPU, torch.float32)
+
+    def stop(step: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        training.train(model, some_rows(), recipe(), 7, cross_entropy, tmp_path / "b", "test", [5], stop)
+    assert Path(str(training.last_whole_checkpoint(tmp_path / "b/trainer"))).name == "checkpoint-4"
+    resumed = load_model(folder, CPU, torch.float32)
+    curve = training.train(resumed, some_rows(), recipe(), 7, cross_entropy, tmp_path / "b", "test")
+    assert [row["step"] for row in curve] == list(range(1, 8))
+    assert all(torch.equal(tensor, resumed.state_dict()[name]) for name, tensor in undisturbed.items())
+
+
+def test_a_checkpoint_cut_off_in_writing_is_passed_over(tmp_path: Path) -> None:
+    for step, state in ((2, "{}"), (10, "{"), (12, None)):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        if state:
+            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
+    assert training.last_whole_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
+    assert training.last_whole_checkpoint(tmp_path / "none") is None
+
+
+def test_diverged_training_stops(tmp_path: Path) -> None:
+    model = load_model(tiny_model(tmp_path / "model"), CPU, torch.float32)
+    with torch.no_grad():
+        model.model.norm.weight.fill_(float("nan"))
+    with pytest.raises(StageError, match=r"test: found loss nan in step 1, wanted a number; lower learning_rate"):
+        training.train(model, some_rows(), recipe(), 2, cross_entropy, tmp_path, "test")
+
+
+def test_full_training_on_bfloat16_weights_is_refused() -> None:
+    problems = section_problems("finetune", RecipeParams, recipe().model_dump() | {"weights": "bfloat16"})
+    assert problems == [
+        "finetune: weights: found bfloat16 with vehicle full, wanted float32 (small steps vanish in bfloat16 weights) "
+        "or vehicle lora"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("configured", "precision", "fine"), [("no", "bfloat16", True), ("bf16", "bfloat16", True), ("bf16", "float32", False)]
+)
+def test_accelerate_config_may_not_contradict(
+    monkeypatch: pytest.MonkeyPatch, configured: str, precision: training.Precision, fine: bool
+) -> None:
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", configured)
+    if fine:
+        training.check_precision(precision)
+    else:
+        with pytest.raises(StageError, match="accelerate config: found mixed_precision bf16, wanted no"):
+            training.check_precision(precision)
+
+
+def test_batch_is_shared_by_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(StageError, match=r"batch_size: found 4 for 3 processes, wanted a multiple of them"):
+        training.plan_batch(None, 12, recipe(), on_gpu=False)  # type: ignore[arg-type]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(training, "CPU_TOKENS", 12)
+    assert training.plan_batch(None, 12, recipe(), on_gpu=False) == (1, 2, False)  # type: ignore[arg-type]
+
+
+def test_activation_bytes_by_hand() -> None:
+    config = SimpleNamespace(hidden_size=4096, intermediate_size=11008, num_hidden_layers=32)
+    # a layer: 22 * 4096 + 6 * 11008 = 156160 bytes a token; whole: x 32; recomputed: 4 * 4096 * 32 + 156160
+    assert training.activation_bytes(config, 1) == (4_997_120, 680_448)
+
+
+def test_bfloat16_autocast_trains_float32_weights(tmp_path: Path) -> None:
+    state = trained(tiny_model(tmp_path / "model"), tmp_path, precision="bfloat16")
+    assert all(tensor.dtype == torch.float32 for tensor in state.values())
