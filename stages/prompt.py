@@ -1,0 +1,134 @@
+"""Gathers the prompts that test what a model still knows: a person's own, and held-out text cut where a name is due.
+
+reads   data/corpus.parquet  data/anchors.csv  ${prompt.names}  ${prompt.own}
+writes  data/prompts.jsonl  data/names.csv
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, NonNegativeInt
+
+from stages.lib.cloze import FEWEST_WORDS, Cloze, cloze_prompts
+from stages.lib.errors import StageError
+from stages.lib.params import StageParams, read_params
+from stages.lib.stage import run, workspace
+from stages.lib.tables import ANCHORS, NAMES, numbered_jsonl, read_csv, read_parquet, write_csv, write_jsonl
+from stages.lib.terms import WORD, name_finder
+from stages.lib.text import draw, passages
+
+STRETCH_CHARS = 2000  # held-out text is dealt to the two sets in stretches of about this many characters
+
+
+class Params(StageParams):
+    names: str
+    own: str
+    cloze: NonNegativeInt
+    words: Annotated[int, Field(ge=FEWEST_WORDS)]
+    development: Annotated[float, Field(ge=0, le=1)]
+    seed: int
+
+
+def main() -> None:
+    params = read_params("prompt", Params)
+    with workspace("prompt") as work:
+        table, _ = read_parquet(Path("data/corpus.parquet"), ("side", "part", "text"))
+        corpus = table.to_pylist()
+        names = read_names(Path(params.names), Path("data/anchors.csv"))
+        finder = name_finder(names)
+        own = own_prompts(Path(params.own), params.development, params.seed)
+        held_out = [row["text"] for row in corpus if (row["side"], row["part"]) == ("forget", "held_out")]
+        stretches = [text[start:end] for text in held_out for start, end in passages(text, STRETCH_CHARS)]
+        found = [cloze for stretch in stretches for cloze in cloze_prompts(stretch, finder, params.words)]
+        chosen = choose(found, params.cloze, params.seed)
+        if not chosen and not own:
+            raise StageError(
+                f"data/corpus.parquet: found no place in {sum(map(len, held_out))} characters of held-out forget text "
+                f"where one of {len(names)} names is due, and no prompts in {params.own}, wanted some; raise "
+                "corpus.held_out or write prompts of your own"
+            )
+        rows = cloze_rows(chosen, params.development, params.seed) + own
+        known = finder.terms_in("\n\n".join(row["text"] for row in corpus if row["side"] == "retain"))
+        write_jsonl(({"id": number} | row for number, row in enumerate(rows)), work / "data/prompts.jsonl")
+        unique = [{"name": name, "unique": "no" if name in known else "yes"} for name in names]
+        write_csv(unique, ("name", "unique"), work / "data/names.csv")
+        tests = sum(row["set"] == "test" for row in rows)
+        print(
+            f"prompt: {len(chosen)} cloze prompts where one of {len({row.references[0] for row in chosen})} names is "
+            f"due and {len(own)} of your own, {tests} of them to test with and {len(rows) - tests} for development"
+        )
+
+
+def read_names(path: Path, anchors: Path) -> list[str]:
+    """The yardstick's names, sorted; where the file has none, the anchors that the pipeline itself found."""
+    names = [row["name"] for row in read_csv(path, NAMES, unique=("name",), filled=("name",))]
+    for name in names:
+        if not WORD.search(name):
+            raise StageError(f"{path}: found the name {name!r}, wanted one with a letter or digit")
+    found = [row["anchor"] for row in read_csv(anchors, ANCHORS, unique=("anchor",), filled=("anchor",))]
+    return sorted(names or found)
+
+
+def own_prompts(folder: Path, development: float, seed: int) -> list[dict[str, Any]]:
+    """Rows from every .jsonl file of the folder, in the order of the file names. Raises StageError at `file:line`."""
+    if not folder.is_dir():
+        raise StageError(f"{folder}: no such folder, wanted the folder of your own prompts; it may be empty")
+    rows = []
+    for path in sorted(folder.glob("*.jsonl")):
+        for line, row in numbered_jsonl(path, {"prompt": str, "references": list}):
+            check_own(f"{path}:{line}", row["prompt"], row["references"])
+            lot = int(draw(row["prompt"], seed), 16) / 16**64  # uniform in [0, 1)
+            rows.append(
+                {"set": "development" if lot < development else "test", "source": "own"}
+                | {"prompt": row["prompt"].rstrip(), "references": row["references"], "due": None}
+            )
+    return rows
+
+
+def check_own(where: str, prompt: str, references: list[Any]) -> None:
+    """Raise StageError for a prompt that no completion could be judged by."""
+    if not prompt.strip():
+        raise StageError(f"{where}: found an empty prompt, wanted text")
+    if not references:
+        raise StageError(f"{where}: found no references, wanted the names a completion may not give away")
+    for reference in references:
+        if not isinstance(reference, str) or not WORD.search(reference):
+            raise StageError(f"{where}: found the reference {reference!r}, wanted a name")
+        if name_finder([reference]).terms_in(prompt):
+            raise StageError(f"{where}: found the reference {reference!r} in the prompt itself, wanted it kept back")
+
+
+def choose(prompts: Sequence[Cloze], limit: int, seed: int) -> list[Cloze]:
+    """At most `limit` different prompts in the order of the text, the names due taking turns; drawn by lot."""
+    different = list({cloze.prompt: cloze for cloze in prompts}.values())
+    turns: Counter[str] = Counter()
+    queue = []
+    for lot, index in sorted((draw(cloze.prompt, seed), index) for index, cloze in enumerate(different)):
+        due = different[index].references[0]
+        queue.append((turns[due], lot, index))
+        turns[due] += 1
+    return [different[index] for index in sorted(index for _, _, index in sorted(queue)[:limit])]
+
+
+def cloze_rows(chosen: Sequence[Cloze], development: float, seed: int) -> list[dict[str, Any]]:
+    """Rows of data/prompts.jsonl without their id. A stretch's prompts fall into one set: the sets share no text."""
+    counts = Counter(cloze.stretch for cloze in chosen)
+    dealt: set[str] = set()
+    taken = 0
+    for stretch in sorted(counts, key=lambda text: draw(text, seed)):
+        if taken + counts[stretch] / 2 <= development * len(chosen):
+            dealt.add(stretch)
+            taken += counts[stretch]
+    return [
+        {"set": "development" if cloze.stretch in dealt else "test", "source": "cloze"}
+        | {"prompt": cloze.prompt, "references": cloze.references, "due": cloze.references[0]}
+        for cloze in chosen
+    ]
+
+
+if __name__ == "__main__":
+    run(main)
