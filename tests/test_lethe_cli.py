@@ -1,0 +1,303 @@
+"""The `lethe` command: its checks, one bad thing at a time and all at once, and the table it shows."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from lethe import check, cli
+from stages.lib.errors import StageError
+from stages.lib.tables import write_json
+from tests.conftest import ROOT, set_param
+
+MODELS = {"baseline": 3.0, "retrained": 0.0, "step-00005": 1.0, "unlearned": 0.2}
+
+
+@pytest.fixture
+def inputs(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with everything a person brings, and params that fit it."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    for side in ("forget", "retain"):
+        (project / "data" / side).mkdir(parents=True)
+        set_param(project, f"corpus.{side}", f"data/{side}")
+    (project / "data/forget/a.txt").write_text("Orla went to Harrow Hill.\n")
+    shutil.copytree(ROOT / "data/prompts", project / "data/prompts")
+    (project / "data/benchmarks").mkdir()
+    shutil.copy(ROOT / "data/overrides.csv", project / "data/overrides.csv")
+    for name, value in {"prompt.names": "data/prompts/names.csv", "label.alphas": [5.0, 0.0]}.items():
+        set_param(project, name, value)
+    return project
+
+
+def problem_lines() -> list[str]:
+    """What the check finds, without the heading."""
+    try:
+        check.check(Path("params.yaml"))
+    except StageError as error:
+        first, *others = str(error).split("\n")
+        return [line.strip() for line in others] or [first.removeprefix("params.yaml: ")]
+    return []
+
+
+def test_a_valid_project_gets_one_sentence(inputs: Path) -> None:
+    sentence = check.check(Path("params.yaml"))
+    values = check.leaves(check.read_yaml(Path("params.yaml")))
+    assert sentence == f"check: 13 stages with {values} values in params.yaml, every one valid"
+    assert check.leaves({"a": {"b": 1, "c": [1, 2]}, "d": None}) == 3
+
+
+def test_all_problems_are_told_at_once(inputs: Path) -> None:
+    text = (inputs / "params.yaml").read_text()
+    text = text.replace("\nfinetune:", "\nfinetun:").replace("learning_rate: 2e-3", "learning_rat: 2e-3")
+    (inputs / "params.yaml").write_text(text.replace("held_out: 0.1", "held_out: a tenth"))
+    set_param(inputs, "block.tokens", 512)
+    assert problem_lines() == [
+        "finetun: unknown section; did you mean finetune?",
+        "corpus.held_out: found 'a tenth', wanted a number",
+        "baseline.learning_rate: parameter is missing",
+        "baseline.learning_rat: unknown parameter; did you mean learning_rate?",
+        "finetune: section is missing",
+    ]  # block.tokens: what it is compared with is not valid yet
+
+
+def test_a_stage_without_a_module_or_params(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ruamel.yaml import YAML
+
+    pipeline = YAML().load(inputs / "dvc.yaml")
+    pipeline["stages"]["attack"] = {"cmd": "true"}
+    YAML().dump(pipeline, inputs / "dvc.yaml")
+    set_param(inputs, "attack", {})
+    monkeypatch.delattr("stages.block.Params")
+    assert problem_lines() == [
+        "block: dvc.yaml has this stage, wanted stages/block.py with a class Params",
+        "attack: dvc.yaml has this stage, wanted stages/attack.py with a class Params",
+    ]
+
+
+ONE_BAD_VALUE = [
+    (
+        "corpus.forget",
+        "data/fogret",
+        ["corpus.forget: found no data/fogret, wanted it there; put it there, or `dvc checkout data/fogret`"],
+    ),
+    ("corpus.forget", "data/retain", ["corpus.forget: found no text in data/retain, wanted .txt, .md or .jsonl files"]),
+    ("extract.file", "a.csv", ["extract.file: found no a.csv, wanted it there; put it there, or `dvc checkout a.csv`"]),
+    ("block.tokens", 512, ["block.tokens: found 512, wanted at most 256, the model's context"]),
+    ("baseline.block_tokens", 512, ["baseline.block_tokens: found 512, wanted at most 256, the model's context"]),
+    ("finetune.alpha", 2.5, ["finetune.alpha: found 2.5, wanted one of label.alphas: [5.0, 0.0]"]),
+    (
+        "finetune.checkpoints",
+        [10, 5],
+        ["finetune: checkpoints: found [10, 5], wanted ascending steps below 30, which is the unlearned model itself"],
+    ),
+    (
+        "baseline",
+        {"source": "hub", "model": "owner/name", "revision": "main"},
+        ["baseline.revision: found main, wanted the 40-digit commit; `dvc repro baseline` says which one it is now"],
+    ),
+    (
+        "baseline",
+        {"source": "folder", "model": "models/mine"},
+        [
+            "baseline.model: found no config.json, tokenizer.json, *.safetensors in models/mine, wanted a model folder "
+            "with its fast tokenizer"
+        ],
+    ),
+    (
+        "extract",
+        {"backend": "llm"},
+        [
+            "extract.llm.send_forget_text: found false with backend llm, wanted true: forget text leaves this machine "
+            "for http://127.0.0.1:8000/v1",
+            "extract.backend: found llm without OPENAI_API_KEY in the environment, wanted the key of "
+            "http://127.0.0.1:8000/v1",
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize(("where", "value", "lines"), ONE_BAD_VALUE)
+def test_one_bad_value(inputs: Path, where: str, value: object, lines: list[str]) -> None:
+    set_param(inputs, "finetune.steps", 30)
+    for name, scratch in {"block.tokens": 256, "baseline.block_tokens": 256, "baseline.scratch.context": 256}.items():
+        set_param(inputs, name, scratch)
+    for name, item in value.items() if isinstance(value, dict) else [("", value)]:
+        set_param(inputs, f"{where}.{name}".rstrip("."), item)
+    assert problem_lines() == lines
+
+
+def test_a_gpu_is_looked_for_only_where_it_is_asked_for(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    asked = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(asked.append(1)))
+    assert problem_lines() == []
+    assert asked == []
+    set_param(inputs, "label.device", "cuda")
+    assert problem_lines() == ["label.device: found cuda, but torch sees no GPU here, wanted cpu or auto"]
+
+
+def test_the_block_is_compared_with_a_model_folder_s_own_context(inputs: Path) -> None:
+    from tests.conftest import tiny_model
+
+    tiny_model(inputs / "models/mine", context=64)
+    set_param(inputs, "baseline.source", "folder")
+    set_param(inputs, "baseline.model", "models/mine")
+    set_param(inputs, "baseline.block_tokens", 64)
+    set_param(inputs, "block.tokens", 65)
+    assert problem_lines() == ["block.tokens: found 65, wanted at most 64, the model's context"]
+
+
+def test_disk_space_by_hand(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"finetune.checkpoints": [5, 10], "finetune.steps": 30}.items():
+        set_param(inputs, name, value)
+    sections, _ = check.validated({name: {} for name in ("baseline", "reinforce", "finetune")}, raw(inputs))
+    baseline = sections["baseline"]
+    # start, baseline, retrained, reinforced, two checkpoints, unlearned: 7 x 4 bytes; two resume checkpoints of weights
+    # and two moments: 2 x 12 bytes
+    assert check.bytes_per_weight(baseline, sections["reinforce"], sections["finetune"]) == 7 * 4 + 24
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage(0, 0, 1_000_000))
+    wanted = check.parameters(baseline) * (7 * 4 + 24)
+    assert problem_lines() == [
+        f"disk: found 0.0 GB free, wanted about {wanted / 1e9:.1f} GB for the models and for resuming their training; "
+        "free some space, or set fewer finetune.checkpoints"
+    ]
+    (inputs / "models").mkdir()
+    with (inputs / "models/there").open("wb") as stream:
+        stream.truncate(wanted)  # what an earlier run left needs no room
+    assert problem_lines() == []
+
+
+def raw(project: Path) -> dict:
+    return check.read_yaml(project / "params.yaml")
+
+
+def test_parameters_are_those_of_the_model(project: Path) -> None:
+    from stages.baseline import Params, initialise
+    from tests.conftest import tiny_model, tiny_tokenizer
+
+    params = Params.model_validate(raw(project)["baseline"])
+    tokenizer = tiny_tokenizer()
+    shape = params.scratch.model_copy(update={"vocabulary": len(tokenizer)})
+    model = initialise(shape, tokenizer, 0)
+    assert check.parameters(params.model_copy(update={"scratch": shape})) == model.num_parameters()
+
+    folder = tiny_model(project / "mine")
+    from safetensors.torch import load_file
+
+    stored = sum(tensor.numel() for tensor in load_file(folder / "model.safetensors").values())
+    assert check.stored_weights(folder / "model.safetensors") == stored
+    assert check.parameters(params.model_copy(update={"source": "hub"})) is None
+
+
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(cwd)}
+    command = [sys.executable, "-m", "lethe", *arguments]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_check_as_a_program(inputs: Path) -> None:
+    good = run("check", cwd=inputs)
+    assert (good.returncode, good.stderr) == (0, "")
+    assert good.stdout.endswith(" values in params.yaml, every one valid\n")
+    set_param(inputs, "finetune.alpha", 2.5)
+    bad = run("check", cwd=inputs)
+    assert (bad.returncode, bad.stdout) == (1, "")
+    assert bad.stderr == ("error: params.yaml: finetune.alpha: found 2.5, wanted one of label.alphas: [5.0, 0.0]\n")
+    shutil.copy(inputs / "params.yaml", inputs / "mine.yaml")
+    assert run("check", "mine.yaml", cwd=inputs).stderr.startswith("error: mine.yaml: finetune.alpha: found 2.5")
+
+
+def test_check_outside_a_project(tmp_path: Path) -> None:
+    outside = run("check", cwd=tmp_path)
+    assert outside.returncode == 1
+    assert outside.stderr == ("error: dvc.yaml: no such file, wanted it in the folder the command is run from\n")
+
+
+HEAVY = ("torch", "transformers", "lm_eval", "openai", "sklearn", "matplotlib", "pandas", "huggingface_hub")
+
+
+@pytest.mark.parametrize("arguments", [["check"], ["result"], ["--help"]])
+def test_nothing_heavy_is_imported(inputs: Path, arguments: list[str]) -> None:
+    write_reports(inputs)
+    program = (
+        "import sys; from lethe.cli import main\n"
+        f"sys.argv = ['lethe', *{arguments}]\n"
+        "try: main()\n"
+        f"finally: print('heavy:', *sorted(set(sys.modules) & set({HEAVY})), file=sys.stderr)\n"
+    )
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(inputs)}
+    found = subprocess.run(
+        [sys.executable, "-c", program], cwd=inputs, env=environment, capture_output=True, text=True, check=False
+    )
+    assert found.stderr == "heavy:\n"
+    assert found.returncode == 0
+
+
+def write_reports(project: Path) -> None:
+    """The three reports of a run."""
+    metrics = ("completion_familiarity", "probability_familiarity", "leak", "retain_perplexity")
+    numbers = {model: dict.fromkeys(metrics, value) for model, value in MODELS.items()}
+    ratio = {"completion_familiarity": 0.0667, "probability_familiarity": None, "retain_perplexity_factor": 1.2}
+    reasons = {"probability_familiarity": "retrained: baseline.epochs is 0"}
+    familiarity = {"models": numbers, "ratio": ratio, "reasons": reasons, "absent": {}}
+    write_json(familiarity, project / "reports/familiarity.json")
+    scores = {"baseline": {"local_order": 0.7}, "unlearned": {"local_order": 0.69}}
+    write_json({"items": {"local_order": 9}, "models": scores}, project / "reports/benchmarks.json")
+    write_json({"steps": 30}, project / "reports/finetune.json")
+
+
+def test_result_shows_the_table_and_the_demands(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_reports(project)
+    monkeypatch.setenv("NO_COLOR", "1")
+    cli.result(json=False)
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert [line for line in lines if line and set(line) - set("─ ")] == [
+        "step 0 step 5 step 30 retrained",
+        "Familiarity (completion) 3.000 1.000 0.200 0.000",
+        "Familiarity (probability) 3.000 1.000 0.200 0.000",
+        "Leak 3.000 1.000 0.200 0.000",
+        "Retain perplexity 3.000 1.000 0.200 0.000",
+        "local_order 0.700 0.690",
+        "demand at most found",
+        "Familiarity (completion): (unlearned - retrained) / (baseline - retrained) 0.10 0.067 pass",
+        "Familiarity (probability): (unlearned - retrained) / (baseline - retrained) 0.10 not measurable: "
+        "retrained: baseline.epochs is 0",
+        "Retain perplexity: unlearned / baseline 1.10 1.200 miss",
+        "local_order: baseline - unlearned, points 2.00 1.000 pass",
+        "The report: reports/index.html",
+    ]
+
+
+def test_result_as_json(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_reports(project)
+    cli.result(json=True)
+    shown = json.loads(capsys.readouterr().out)
+    assert [row["step"] for row in shown["steps"]] == [0, 5, 30, None]
+    assert [bar["met"] for bar in shown["bars"]] == [True, None, False, True]
+    assert shown["report"] == "reports/index.html"
+
+
+def test_result_before_any_run(project: Path) -> None:
+    with pytest.raises(StageError) as error:
+        cli.result(json=False)
+    assert str(error.value) == (
+        "reports/familiarity.json: no such file, wanted the JSON that an earlier stage writes; run `dvc repro`"
+    )
+
+
+def test_help_names_the_commands(tmp_path: Path) -> None:
+    shown = run("--help", cwd=tmp_path)
+    assert shown.returncode == 0
+    for word in ("check", "result", "dvc repro", "--install-completion"):
+        assert word in shown.stdout

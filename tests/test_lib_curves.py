@@ -1,0 +1,40 @@
+"""Charts as SVG."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from stages.lib.curves import INK, Line, chart, loss_charts, step_charts
+
+LINES = [Line("unlearning", [(0, 3.0), (5, 2.0), (30, 0.5)]), Line("retrained", [(0, 0.2), (30, 0.2)], True)]
+
+
+def test_a_chart_is_well_formed_and_takes_its_ink_from_the_page() -> None:
+    svg = chart("a < b", "optimiser steps", LINES)
+    root = ElementTree.fromstring(svg)
+    assert root.attrib["aria-label"] == "a < b"
+    assert "currentColor" in svg
+    assert INK not in svg
+    assert [text for text in ("unlearning", "retrained", "optimiser steps") if f">{text}</text>" not in svg] == []
+
+
+def test_same_numbers_same_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    import matplotlib
+
+    first = chart("x", "y", LINES)
+    monkeypatch.setitem(matplotlib.rcParams, "font.size", 40)  # a person's own settings
+    assert chart("x", "y", LINES) == first
+
+
+def test_charts_leave_out_what_was_not_measured() -> None:
+    empty = {"completion_familiarity": None, "probability_familiarity": None, "leak": None}
+    rows = [
+        {"step": 0, "model": "baseline", "retain_perplexity": 4.0, "task": None, **empty},
+        {"step": None, "model": "retrained", "retain_perplexity": 4.0, "task": 0.5, **empty},
+    ]
+    [only] = step_charts(rows)
+    assert 'aria-label="Retain perplexity"' in only
+    assert step_charts([]) == []
+    assert len(loss_charts({"baseline": [(1, 2.0)], "finetune": [(1, 2.0)]})) == 2
