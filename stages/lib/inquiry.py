@@ -1,0 +1,68 @@
+"""What a chat model is asked about passages of the forget text, and the terms its replies name."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+
+from stages.lib.chat import Message, json_in
+from stages.lib.errors import StageError
+from stages.lib.terms import WORD, plurals
+
+QUESTION = """\
+Below is a passage of a longer text. List every expression in it that belongs to the particular world of that text: \
+names of its people, places, houses, groups, creatures, objects, games and events, its invented words, its \
+catch-phrases. Leave out words and names of general language and of the real world at large. Copy each expression as \
+it is written, without a possessive 's. Answer with a JSON list of strings and nothing else, [] if there is none.
+
+"""
+
+
+def draw_passages(texts: Sequence[str], passages: int, passage_words: int, seed: int) -> list[str]:
+    """Random pieces of the texts without overlap, in the order of the texts; all of them if there are too few."""
+    found = []
+    for text in texts:
+        words = list(WORD.finditer(text))
+        starts = [words[place].start() for place in range(0, len(words), passage_words)]
+        found += [text[start:end].strip() for start, end in zip(starts, [*starts[1:], len(text)], strict=False)]
+    drawn = random.Random(seed).sample(range(len(found)), min(passages, len(found)))
+    return [found[place] for place in sorted(drawn)]
+
+
+def question(passage: str) -> list[Message]:
+    """What the model is asked about one passage."""
+    return [{"role": "user", "content": QUESTION + passage}]
+
+
+def terms_in(reply: str) -> list[str] | None:
+    """The terms that a reply lists, without possessives; None if it is no JSON list of strings."""
+    found = json_in(reply)
+    if not isinstance(found, list) or not all(isinstance(term, str) for term in found):
+        return None
+    clean = [" ".join(term.replace("’", "'").split()).removesuffix("'s") for term in found]
+    return [term for term in clean if WORD.search(term) and "|" not in term]
+
+
+def check_parsable(replies: Sequence[str], lists: Sequence[list[str] | None], base_url: str) -> None:
+    """Raise StageError if not a single reply is what was asked for."""
+    if replies and all(found is None for found in lists):
+        start = " ".join(replies[0].split())[:60]
+        raise StageError(
+            f"{base_url}: found none of {len(replies)} replies parsable (the first begins {start!r}), wanted JSON "
+            "lists of strings; try another model"
+        )
+
+
+def same_terms(named: Counter[str]) -> dict[str, list[str]]:
+    """Most named spelling -> all spellings of a term, the most named term first.
+
+    Capitals and plurals do not make another term.
+    """
+    singular = {plural.lower(): term.lower() for term in sorted(named) for plural in plurals(term)}
+    groups: dict[str, Counter[str]] = {}
+    for term, count in sorted(named.items()):
+        groups.setdefault(singular.get(term.lower(), term.lower()), Counter())[term] += count
+    ordered = sorted(groups.values(), key=lambda group: (-group.total(), min(group)))
+    spellings = [sorted(group, key=lambda term: (-group[term], term)) for group in ordered]
+    return {first: [first, *others] for first, *others in spellings}

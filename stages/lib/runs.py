@@ -1,0 +1,148 @@
+"""Names in running text: words with a capital that the sentence does not ask for, and runs of them.
+
+"When Dorothy met the Queen of the Field Mice and Toto" holds one run, "Dorothy", and another: "Queen of the Field Mice
+and Toto". Small connecting words may stand between the names of a run; the capital of "When" proves nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+WORD = re.compile(
+    r"(?:Mr|Mrs|Ms|Dr|St|Prof|Capt|Rev|Sgt|Lt|Col|Gen|Mme)\.|[A-HJ-Z]\.(?=\s*[A-Z])|[^\W\d_]+(?:[-'’][^\W\d_]+)*"
+)
+SAME_SENTENCE = re.compile(r"[ \t]*,?[ \t]*")  # a line's first word may be verse
+SAME_PHRASE = re.compile(r"[ \t]+|[ \t]*\r?\n[ \t]*")
+LINE = re.compile(r"[^\n]+")
+HEADING_CHARS = 80  # a longer line is no heading
+SMALL = frozenset({"of", "and", "the", "a", "upon"})  # their capital is always the sentence's or a heading's
+ROMANCE = frozenset({"de", "la", "le", "du", "des", "del", "di", "da", "dos", "van", "von", "der", "den", "y", "et"})
+CONNECTORS = SMALL | ROMANCE
+CONTRACTION = re.compile(r"'(?:s|ll|d|ve|re|m)$", re.IGNORECASE)
+OWNER = "'s"  # a possessive stands between two names like a connector
+NAME_SHARE = 0.5  # a word at a sentence's start is a name if its capitals elsewhere are this share
+
+Run = tuple[tuple[str, bool], ...]  # neighbouring names: word, and whether its capital is its own
+Key = tuple[str, ...]  # the words of a run or a part of it in lower case, plurals as singulars
+
+
+class Side(NamedTuple):
+    """What one reading of texts counts."""
+
+    words: int
+    small: Counter[str]  # words without a capital
+    capital: Counter[str]  # words, here in lower case, with a capital that is their own
+    runs: Counter[Run]
+
+
+def read_side(texts: Iterable[str]) -> Side:
+    """Words, capitals and runs of names of the texts. A capital at the start of a sentence or line is not its own."""
+    side = Side(0, Counter(), Counter(), Counter())
+    words = 0
+    for text in texts:
+        run: list[tuple[str, bool]] = []
+        for word, joined, proven in read_words(text):
+            words += word != OWNER
+            name = is_name(word)
+            if name and proven:
+                side.capital[word.lower()] += 1
+            elif word[0].islower():
+                side.small[word] += 1
+            if not joined or not (name or (run and word.lower() in CONNECTORS | {OWNER})):
+                keep_run(side.runs, run)
+                run = []
+            if name or run:
+                run.append((word, proven))
+        keep_run(side.runs, run)
+    return side._replace(words=words)
+
+
+def read_words(text: str) -> Iterator[tuple[str, bool, bool]]:
+    """(word, whether only space or one line break parts it from the word before, whether its capital is its own)."""
+    end = 0
+    for line in LINE.finditer(text):
+        heading = is_heading(line[0])
+        for match in WORD.finditer(text, line.start(), line.end()):
+            gap = text[end : match.start()]
+            word = match[0].replace("’", "'")
+            bare = CONTRACTION.sub("", word)
+            proven = bool(end and SAME_SENTENCE.fullmatch(gap)) and not heading
+            yield bare, bool(SAME_PHRASE.fullmatch(gap)), proven
+            if word.lower() == bare.lower() + OWNER:
+                yield OWNER, True, True
+            end = match.end()
+
+
+def is_heading(line: str) -> bool:
+    """Whether Every Longer Word of a short line has a capital and no full stop or comma ends it."""
+    line = line.strip()
+    if not 0 < len(line) <= HEADING_CHARS or not (line[-1].isalnum() or line[-1] in ")]'’"):
+        return False
+    words = WORD.findall(line)
+    return len(words) > 1 and words[0][0].isupper() and not any(word[0].islower() and len(word) > 4 for word in words)
+
+
+def is_name(word: str) -> bool:
+    """Whether the word has a capital that could make it a name."""
+    return word[0].isupper() and word.lower() not in SMALL and word not in ("I", "O")
+
+
+def keep_run(runs: Counter[Run], run: list[tuple[str, bool]]) -> None:
+    """Count a run without the connectors at its end. A shouted run or a heading in capitals names nothing."""
+    while run and not is_name(run[-1][0]):
+        run.pop()
+    shouted = len(run) > 1 and all(word.isupper() for word, _ in run)
+    if run and not shouted:
+        runs[tuple(run)] += 1
+
+
+def mostly_name(word: str, side: Side, known: Collection[str]) -> bool:
+    """Whether a word is a name at a sentence's start: it has capitals elsewhere too, or it is no known word."""
+    capital, small = side.capital[word.lower()], side.small[word.lower()]
+    if not capital + small:
+        return word.lower() not in known
+    return capital >= NAME_SHARE * (capital + small)
+
+
+def name_runs(side: Side, singular: dict[str, str], known: Collection[str]) -> Counter[Key]:
+    """The runs as keys, without the words that have a capital only because they begin a sentence or a line.
+
+    singular: plural -> singular; known: words of the language, which are no names just because they are rare here.
+    """
+    pairs = Counter[tuple[str, str]]()
+    for run, count in side.runs.items():
+        for (word, proven), (follower, _) in pairwise(item for item in run if is_name(item[0])):
+            pairs[word, follower] += count * proven
+    runs = Counter[Key]()
+    for run, count in side.runs.items():
+        for part in proven_parts(run, lambda word: mostly_name(word, side, known), pairs):
+            runs[tuple(singular.get(word.lower(), word.lower()) for word in part)] += count
+    return runs
+
+
+def proven_parts(
+    run: Run, trusted: Callable[[str], bool], pairs: Counter[tuple[str, str]]
+) -> Iterator[tuple[str, ...]]:
+    """The parts of a run between words whose capital proves nothing: "When Dorothy" -> "Dorothy".
+
+    Such a word stays where it is mostly a name, or where the pair it begins was seen inside a sentence.
+    """
+    part: list[str] = []
+    for place, (word, proven) in enumerate(run):
+        follower = next((after for after, _ in run[place + 1 :] if is_name(after)), "")
+        if not is_name(word) or proven or trusted(word) or pairs[word, follower] > 1:
+            part.append(word)
+        else:
+            yield from trimmed(part)
+            part = []
+    yield from trimmed(part)
+
+
+def trimmed(part: list[str]) -> list[tuple[str, ...]]:
+    """The part without connectors at its two ends; nothing if no name is left."""
+    names = [place for place, word in enumerate(part) if is_name(word)]
+    return [tuple(part[names[0] : names[-1] + 1])] if names else []
