@@ -6,6 +6,7 @@ writes  models/start  models/baseline  reports/loss/baseline.csv
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,7 +19,7 @@ from stages.lib.errors import StageError
 from stages.lib.machine import prepare
 from stages.lib.models import absent_reason, load_model, load_tokenizer, save_model, write_absent
 from stages.lib.params import StageParams, read_params
-from stages.lib.stage import run, workspace
+from stages.lib.stage import SCRATCH, run, workspace
 from stages.lib.tables import write_csv, write_json
 from stages.lib.training import LOSS_HEADER, RecipeParams, run_recipe
 
@@ -83,7 +84,9 @@ def fetch_start(params: Params, texts: Iterable[str], folder: Path) -> None:
     if params.source == "hub":
         from stages.lib.hub import fetch_model
 
-        fetch_model(str(params.model), params.revision, folder)
+        kept = SCRATCH / "hub" / str(params.revision)  # DVC drops models/start before every run: fetch once only
+        fetch_model(str(params.model), params.revision, kept)
+        shutil.copytree(kept, folder, copy_function=os.link, dirs_exist_ok=True)
     elif params.source == "folder":
         copy_model(Path(str(params.model)), folder)
     else:

@@ -6,15 +6,16 @@ writes  models/unlearned  models/checkpoints  reports/finetune.json  reports/los
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pydantic import NonNegativeFloat, PositiveInt, model_validator
 
-from stages.lib.corpora import fixed_width
+from stages.lib.corpora import fixed_width, training_documents
 from stages.lib.errors import StageError
 from stages.lib.hashing import file_sha256, folder_sha256, path_sha256
 from stages.lib.machine import prepare
@@ -23,7 +24,7 @@ from stages.lib.objectives import cross_entropy
 from stages.lib.params import read_params
 from stages.lib.stage import run, workspace
 from stages.lib.tables import read_parquet, write_csv, write_json
-from stages.lib.training import LOSS_HEADER, MASKED, RecipeParams, Rows, train
+from stages.lib.training import LOSS_HEADER, MASKED, RecipeParams, Rows, corpus_rows, train
 from stages.lib.vehicles import attach, merge, trainable_parameters
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Params(RecipeParams):
     """How the baseline is fine-tuned on the labels (WHP section 2)."""
 
     alpha: NonNegativeFloat
+    retain_rows: NonNegativeFloat
     steps: PositiveInt
     checkpoints: list[PositiveInt]
 
@@ -56,7 +58,9 @@ def main() -> None:
     device = prepare(params.device)
     with workspace("finetune", resumable=True) as work:
         labels, baseline = Path("data/labels.parquet"), Path("models/baseline")
-        rows = read_labels(labels, params.alpha, baseline)
+        forget = read_labels(labels, params.alpha, baseline)
+        retain = training_documents(Path("data/corpus.parquet"), ("retain",)) if params.retain_rows else []
+        rows = with_retain_rows(forget, retain, baseline, params)
         unlearned, checkpoints = work / "models/unlearned", work / "models/checkpoints"
         checkpoints.mkdir(parents=True, exist_ok=True)
         folders = {step: checkpoints / f"step-{step:05d}" for step in params.checkpoints} | {params.steps: unlearned}
@@ -99,6 +103,27 @@ def read_labels(path: Path, alpha: float, model: Path) -> Rows:
     if (next_ids == MASKED).all():
         raise StageError(f"{path}: found no position with a label, wanted some; see data/labels.txt")
     return Rows(fixed_width(table, "tokens"), next_ids, length, length > 0)
+
+
+def with_retain_rows(forget: Rows, retain: Sequence[tuple[str, bool]], model: Path, params: Params) -> Rows:
+    """The forget rows, and `retain_rows` times as many rows of retain text with their true next tokens.
+
+    The paper trains on forget rows alone (retain_rows 0). Hard labels sharpen every prediction; rows of ordinary text
+    keep the rest of the model as it was. Drawn from `seed`; fewer where there is less text.
+    Raises StageError if retain rows are asked for and the corpus has no retain side.
+    """
+    if not params.retain_rows:
+        return forget
+    if not retain:
+        raise StageError(
+            f"params.yaml: finetune.retain_rows: found {params.retain_rows} and no retain text, wanted 0.0 or some text "
+            "in the folder that corpus.retain names"
+        )
+    found = corpus_rows(retain, load_tokenizer(model), forget.tokens.shape[1])
+    wanted = round(params.retain_rows * len(forget.length))
+    drawn = np.sort(np.random.default_rng(params.seed).permutation(len(found.length))[:wanted])
+    pairs = zip(forget, found, strict=True)
+    return Rows(*(np.concatenate([ours, theirs[drawn]]) for ours, theirs in pairs))
 
 
 def finetune(

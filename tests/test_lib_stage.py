@@ -103,6 +103,11 @@ def test_second_process_is_refused(small: Path) -> None:
         (StageError("data/x: found nothing, wanted something"), "error: data/x: found nothing, wanted something"),
         (OSError(errno.ENOSPC, "No space", "data/x"),
          "error: data/x: no space left on the disk; free some and run `dvc repro` again"),
+        # what safetensors and torch make of it
+        (RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
+         "error: pytest: no space left on the disk; free some and run `dvc repro` again"),
+        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"),
+         "error: pytest: no space left on the disk; free some and run `dvc repro` again"),
         (KeyboardInterrupt(), "pytest: interrupted; `dvc repro` goes on from here"),
     ],
 )

@@ -37,16 +37,24 @@ def run(main: Callable[[], None]) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         main()
+        if is_main_process():
+            record_cost(stage, time.monotonic() - started)
     except StageError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(f"{stage}: interrupted; `dvc repro` goes on from here")
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        if not disk_is_full(error):
             raise
-        sys.exit(f"error: {error.filename or stage}: no space left on the disk; free some and run `dvc repro` again")
-    if is_main_process():
-        record_cost(stage, time.monotonic() - started)
+        where = getattr(error, "filename", None) or stage
+        sys.exit(f"error: {where}: no space left on the disk; free some and run `dvc repro` again")
+
+
+def disk_is_full(error: Exception) -> bool:
+    """Whether an error comes from a full disk: safetensors, tokenizers and torch hide the system's own in theirs."""
+    full = (errno.ENOSPC, errno.EDQUOT)
+    said = (*(os.strerror(number) for number in full), "unexpected pos")  # the last is what torch.save says
+    return getattr(error, "errno", None) in full or any(words in str(error) for words in said)
 
 
 def is_main_process() -> bool:

@@ -29,6 +29,7 @@ ANCHORS = ("anchor", "forms", "count", "keyness", "rise")
 DICTIONARY = ("anchor", "kind", "choice", "form", "translation", "score")
 OVERRIDES = ("anchor", "translation")
 NAMES = ("name", "kind")
+MASKED = -100  # the id at a position without a target, in label tables and in training
 
 
 def blocks_schema(block_tokens: int) -> pa.Schema:
@@ -81,7 +82,7 @@ def read_csv(
     """
     rows: list[dict[str, str]] = []
     seen: dict[tuple[str, ...], int] = {}
-    for line, row in _csv_lines(path, header):
+    for line, row in numbered_csv(path, header):
         for name in filled:
             if not row[name].strip():
                 raise StageError(f"{path}:{line}: found an empty cell under {name}, wanted a value")
@@ -93,7 +94,8 @@ def read_csv(
     return rows
 
 
-def _csv_lines(path: Path, header: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+def numbered_csv(path: Path, header: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line number, row) of a CSV whose header is exactly `header`. Raises StageError naming `path:line`."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream)

@@ -14,6 +14,7 @@ from stages.lib.errors import StageError
 from stages.lib.machine import local_processes
 from stages.lib.params import StageParams
 from stages.lib.stage import need_disk
+from stages.lib.tables import MASKED
 from stages.lib.vehicles import LoraParams
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from stages.lib.objectives import Objective
 
-MASKED = -100  # a position without a target
 LOSS_HEADER = ("step", "loss", "learning_rate")
 CPU_TOKENS = 8192  # tokens of one micro-batch on the CPU
 Precision = Literal["float32", "bfloat16"]

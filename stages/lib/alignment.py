@@ -1,0 +1,269 @@
+"""A block with its anchors translated, token by token: what replaces what, and which position answers for which.
+
+`splice` works on token ids alone; `word_variants` and `piece_bytes` are where a tokenizer comes in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from stages.lib.errors import StageError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Tokens = tuple[int, ...]
+Dictionary = Mapping[str, Mapping[str, Sequence[str]]]  # anchor -> form -> its translation under each choice
+
+Variants = Mapping[str, Sequence[Tokens]]  # word -> its tokens after each of BEFORE, () where it has none of its own
+
+NEVER = -1  # in a map: this position is never trained
+BEFORE = ("x ", "\n", '"')  # a name stands after a space, at the start of a line, after a quotation mark
+ENDS_IN_WORD = re.compile(r"[^\W_][-\u2010\u2011]?\Z")  # a letter or digit, also one that a hyphen joins on
+STARTS_IN_WORD = re.compile(r"[^\W_]")
+BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
+
+
+class Rule(NamedTuple):
+    """`token` is forbidden where the translated tokens up to here end in `prefix`; everywhere, if that is empty."""
+
+    token: int
+    prefix: Tokens
+
+
+class Translation(NamedTuple):
+    """What replaces a key, and what may not be predicted once it has: the starts of ALL its anchor's variants."""
+
+    tokens: Tokens
+    rules: tuple[Rule, ...]
+
+
+class Key(NamedTuple):
+    """One form of an anchor in one tokenisation; every form of an anchor is the same name."""
+
+    tokens: Tokens
+    anchor: str
+    translations: tuple[Translation, ...]  # one per choice
+
+
+Keys = Mapping[int, Sequence[Key]]  # by first token; the longest key first
+
+
+@dataclass
+class Spliced:
+    """A block's tokens with the anchors replaced."""
+
+    translated: list[int] = field(default_factory=list)
+    map: list[int] = field(default_factory=list)  # [tokens]: translated index whose prediction is used here, or NEVER
+    forbidden: dict[Rule, int] = field(default_factory=dict)  # in force at translated indices after this one
+    anchors: list[str] = field(default_factory=list)  # as matched, left to right
+    interior: int = 0  # positions inside an anchor's tokens
+    repeats: int = 0  # positions before a later occurrence of an anchor
+    cut: int = 0  # positions whose translated counterpart lies beyond the model's context
+
+
+def splice(
+    tokens: Sequence[int],
+    keys: Keys,
+    choose: Callable[[str, int], int],
+    bounded: Callable[[Sequence[int], int, int], bool],
+) -> Spliced:
+    """Replace every key from left to right, the longest first.
+
+    choose(anchor, choices): the choice of this block; bounded(tokens, start, end): the span is not part of a word.
+    """
+    out = Spliced()
+    start = 0
+    while start < len(tokens):
+        key = longest_match(tokens, start, keys, bounded)
+        if key is None:
+            out.map.append(len(out.translated))
+            out.translated.append(tokens[start])
+            start += 1
+        else:
+            insert(out, key, key.translations[choose(key.anchor, len(key.translations))])
+            start += len(key.tokens)
+    return out
+
+
+def longest_match(
+    tokens: Sequence[int], start: int, keys: Keys, bounded: Callable[[Sequence[int], int, int], bool]
+) -> Key | None:
+    """The longest key whose tokens stand at `start` and are no part of a longer word."""
+    for key in keys.get(tokens[start], ()):
+        end = start + len(key.tokens)
+        if tuple(tokens[start:end]) == key.tokens and bounded(tokens, start, end):
+            return key
+    return None
+
+
+def insert(out: Spliced, key: Key, translation: Translation) -> None:
+    """Append one match. The anchor's last token takes over the prediction made after its translation's last token."""
+    if key.anchor in out.anchors:
+        out.map[-1] = NEVER  # or the model would be taught "Harry ... my name is Jon"
+        out.repeats += 1
+    for rule in translation.rules:
+        out.forbidden.setdefault(rule, len(out.translated))
+    out.anchors.append(key.anchor)
+    out.translated.extend(translation.tokens)
+    out.map.extend([NEVER] * (len(key.tokens) - 1) + [len(out.translated) - 1])
+    out.interior += len(key.tokens) - 1
+
+
+def cut_to_context(spliced: Spliced, context: int) -> Spliced:
+    """Drop translated tokens beyond `context`, and the labels of the positions that would need them."""
+    kept = [index if index < context else NEVER for index in spliced.map]
+    cut = sum(index >= context for index in spliced.map)
+    return replace(spliced, translated=spliced.translated[:context], map=kept, cut=cut)
+
+
+def forbidden_at(spliced: Spliced, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What is forbidden at translated `positions` [N].
+
+    Returns int64 [P] twice: an index into positions, a token id.
+    """
+    translated = np.asarray(spliced.translated)
+    rows, ids = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for rule, since in spliced.forbidden.items():
+        hit = (positions > since) & (positions >= len(rule.prefix) - 1)
+        for back, token in enumerate(reversed(rule.prefix)):
+            hit &= translated[np.maximum(positions - back, 0)] == token
+        rows.append(np.flatnonzero(hit))
+        ids.append(np.full(len(rows[-1]), rule.token))
+    return np.concatenate(rows), np.concatenate(ids)
+
+
+def draw(seed: int, block: int, anchor: str, choices: int) -> int:
+    """Which translation of an anchor a block gets; it depends on nothing else, so batches may come in any order."""
+    digest = hashlib.sha256(f"{seed} {block} {anchor}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") % choices
+
+
+def index_keys(dictionary: Dictionary, variants: Variants, pieces: Sequence[bytes]) -> Keys:
+    """The keys of a dictionary in every tokenisation in which they occur; variant i becomes variant i.
+
+    A form that two anchors share belongs to the anchor it spells.
+    """
+    rules = {anchor: choice_rules(forms, variants, pieces) for anchor, forms in dictionary.items()}
+    rows = [(anchor, form, written) for anchor, forms in dictionary.items() for form in forms for written in ways(form)]
+    keys: dict[Tokens, Key] = {}
+    for anchor, form, written in sorted(rows, key=lambda row: (row[1] != row[0], row[2] != row[1])):
+        for place, tokens in enumerate(variants[written]):
+            values = [variants[word][place] for word in dictionary[anchor][form]]
+            if tokens and all(values):
+                keys.setdefault(tokens, Key(tokens, anchor, tuple(map(Translation, values, rules[anchor]))))
+    by_first: dict[int, list[Key]] = {}
+    for tokens in sorted(keys, key=lambda tokens: (-len(tokens), tokens)):
+        by_first.setdefault(tokens[0], []).append(keys[tokens])
+    return by_first
+
+
+def ways(form: str) -> list[str]:
+    """A form as a text may write it: with either apostrophe, and with a line break for one of its spaces."""
+    written = list(dict.fromkeys([form, form.replace("\u2019", "'"), form.replace("'", "\u2019")]))
+    broken = [f"{one[: gap.start()]}\n{one[gap.end() :]}" for one in written for gap in re.finditer(" ", one)]
+    return written + broken
+
+
+def word_variants(tokenizer: PreTrainedTokenizerBase, dictionary: Dictionary) -> dict[str, list[Tokens]]:
+    """Every form and translation tokenised after each of BEFORE; () where it has no tokens of its own there."""
+    forms = {written for forms in dictionary.values() for form in forms for written in ways(form)}
+    words = sorted(forms | {word for forms in dictionary.values() for words in forms.values() for word in words})
+    special = set(tokenizer.all_special_ids)
+    found: dict[str, list[Tokens]] = {word: [] for word in words}
+    for before in BEFORE if words else ():
+        encoded = tokenizer(
+            [before + word for word in words], add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        )
+        for word, ids, spans in zip(words, encoded["input_ids"], encoded["offset_mapping"], strict=True):
+            found[word].append(own_tokens(ids, spans, special))
+    return found
+
+
+def own_tokens(ids: Sequence[int], spans: Sequence[tuple[int, int]], special: set[int]) -> Tokens:
+    """The tokens after a text's first character; () if one reaches across its edge or is a special (unknown) token."""
+    own = tuple(token for token, (_, end) in zip(ids, spans, strict=True) if end > 1)
+    across = any(start < 1 < end for start, end in spans)
+    return () if across or special.intersection(own) else own
+
+
+def choice_rules(
+    forms: Mapping[str, Sequence[str]], variants: Variants, pieces: Sequence[bytes]
+) -> list[tuple[Rule, ...]]:
+    """For each choice of an anchor, what its insertion forbids: the start of every variant of its every form."""
+    rules = []
+    for words in zip(*forms.values(), strict=True):
+        starts = {start_rule(tokens, pieces) for word in words for tokens in variants[word] if tokens}
+        rules.append(tuple(sorted(starts)))
+    return rules
+
+
+def start_rule(tokens: Tokens, pieces: Sequence[bytes]) -> Rule:
+    """Forbid a word's first token, or where that is a bare space or one character, the next one after it.
+
+    Else one insertion of `▁O r l a` would ban every word of the block that starts with O.
+    """
+    text, end = b"", 0
+    while end < len(tokens) and len(text.decode(errors="ignore").strip()) < 2:
+        text += pieces[tokens[end]]
+        end += 1
+    return Rule(tokens[end - 1], tokens[: end - 1])
+
+
+def word_bounded(tokens: Sequence[int], start: int, end: int, pieces: Sequence[bytes]) -> bool:
+    """False if the span goes on, or has begun, in the middle of a word: `Oz` in `Ozma`; `Heads` in `Hammer-Heads`."""
+    after = piece_text(tokens[end : end + 4], pieces)  # four bytes hold any character
+    if STARTS_IN_WORD.match(after):
+        return False
+    spaced = pieces[tokens[start]].startswith(b" ")
+    return spaced or not ENDS_IN_WORD.search(piece_text(tokens[max(0, start - 8) : start], pieces))
+
+
+def piece_text(tokens: Sequence[int], pieces: Sequence[bytes]) -> str:
+    """The text of some tokens; half characters at its ends are left out."""
+    return b"".join(pieces[token] for token in tokens).decode(errors="ignore")
+
+
+def piece_bytes(tokenizer: PreTrainedTokenizerBase) -> list[bytes]:
+    """What each id adds to the text: a space for the space marker, a line end for a special token.
+
+    Raises StageError if the tokenizer is neither byte-level BPE nor of SentencePiece's kind.
+    """
+    decoder = json.dumps(json.loads(tokenizer.backend_tokenizer.to_str())["decoder"], ensure_ascii=False)
+    if '"ByteLevel"' not in decoder and "\u2581" not in decoder:
+        raise StageError("tokenizer.json: found neither byte-level BPE nor SentencePiece's space marker, wanted either")
+    to_bytes = byte_level_piece if '"ByteLevel"' in decoder else sentence_piece
+    pieces = [to_bytes(piece or "") for piece in tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))]
+    for special in tokenizer.all_special_ids:
+        pieces[special] = b"\n"
+    return pieces
+
+
+def sentence_piece(piece: str) -> bytes:
+    """`▁went` -> b" went", `<0x0A>` -> a line end."""
+    byte = BYTE_PIECE.fullmatch(piece)
+    return bytes([int(byte[1], 16)]) if byte else piece.replace("\u2581", " ").encode()
+
+
+def byte_level_piece(piece: str) -> bytes:
+    """`Ġwent` -> b" went". An added token outside the byte alphabet stands for itself."""
+    if all(char in BYTE_OF for char in piece):
+        return bytes(BYTE_OF[char] for char in piece)
+    return piece.encode()
+
+
+def byte_alphabet() -> dict[str, int]:
+    """GPT-2's printable stand-in for each byte: itself where it has a shape, else the next character from U+0100 on."""
+    shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    hidden = [byte for byte in range(256) if byte not in shown]
+    return {chr(byte): byte for byte in shown} | {chr(0x100 + n): byte for n, byte in enumerate(hidden)}
+
+
+BYTE_OF = byte_alphabet()
