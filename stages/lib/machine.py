@@ -19,9 +19,11 @@ KEPT_BYTES = 1 << 30
 def prepare(device: str) -> torch.device:
     """Set allocator and threads for a stage that computes, and return the torch device for `device: auto|cpu|cuda`.
 
-    Raises StageError if `cuda` is asked for and absent.
+    Call it before torch is imported for the first time. Raises StageError if `cuda` is asked for and absent.
     """
     keep_freed_memory()
+    # read when torch is loaded: idle threads sleep. Spinning, they cost ten times the work where cores are shared
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
     torch.set_num_threads(max(1, (len(os.sched_getaffinity(0))) // local_processes()))

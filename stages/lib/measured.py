@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator
 
 from stages.lib.models import absent_reason, check_tokenizer, tokenizer_sha256
+
+if TYPE_CHECKING:
+    import torch
 
 ModelName = Literal["baseline", "retrained", "checkpoints", "unlearned"]
 Precision = Literal["float32", "float16", "bfloat16"]
@@ -22,7 +25,7 @@ class Measured(NamedTuple):
     absent: dict[str, str]
 
 
-def measured(names: Sequence[ModelName], folders: Mapping[ModelName, Path]) -> Measured:
+def measured(names: Sequence[ModelName], folders: Mapping[str, Path]) -> Measured:
     """The models to measure; `checkpoints` stands for every folder in it, in the order of their steps.
 
     Raises StageError where a model has another tokenizer than the baseline: one set of prompts serves all.
@@ -41,6 +44,13 @@ def steps(folder: Path) -> dict[str, Path]:
     """The checkpoints step-00005, step-00010 ... in a folder, by name, in the order of their numbers."""
     paths = sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
     return {path.name: path for path in paths}
+
+
+def dtype_named(precision: Precision) -> torch.dtype:
+    """The torch dtype of that name."""
+    import torch
+
+    return getattr(torch, precision)
 
 
 def _each_once(values: list[str]) -> list[str]:

@@ -14,7 +14,7 @@ from stages.lib.errors import StageError
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 ABSENT = "absent.json"
 
@@ -31,7 +31,7 @@ def absent_reason(folder: Path) -> str | None:
     return json.loads(path.read_text(encoding="utf-8"))["reason"] if path.exists() else None
 
 
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     """The folder's fast tokenizer, with a padding token (the end-of-text token where it has none of its own).
 
     Raises StageError if the folder holds no tokenizer.json.
@@ -68,7 +68,9 @@ def load_model(folder: Path, device: torch.device, dtype: torch.dtype | None = N
     Raises StageError if the folder has no safetensors or its config is not a causal language model's.
     """
     from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # ours says more than one line per model folder read
     reason = absent_reason(folder)
     if reason:
         raise StageError(f"{folder}: holds no model: {reason}")

@@ -84,7 +84,7 @@ def _line(section: str, schema: type[StageParams], problem: ErrorDetails) -> str
         return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
     found = problem["input"]
     shown = "a section" if isinstance(found, dict) else repr(found)
-    wanted = problem["msg"].replace("Input should be", "wanted").replace("a valid ", "a ")
+    wanted = problem["msg"].replace("Input should be", "wanted").replace("a valid i", "an i").replace("a valid ", "a ")
     return f"{where}: found {shown}, {wanted}"
 
 

@@ -1,0 +1,149 @@
+"""A real book forgotten: The Wizard of Oz, by a small model that has read it beside other books.
+
+python -m benchmarks.book DATA [--smoke]    writes reports/book/result.json and prints the table for README.md
+
+The parameters are presets/book.yaml. DATA is a folder with books/oz.txt, books/pride.txt, text/tinystories.txt and the
+files of lm_eval/ that data/benchmarks/README.md names. --smoke takes a few pages of them and the ready-made model
+models/stories260K, and writes no result: it shows in minutes that the chain holds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.lab import ROOT, Changes, clone, repro, run
+from stages.lib.harness import STOCK, stock_file
+from stages.lib.steps import METRICS, cell
+
+PRESET = "presets/book.yaml"
+RESULT = ROOT / "reports/book/result.json"
+TEXTS = {
+    "books/oz.txt": "data/forget/oz.txt",
+    "books/pride.txt": "data/retain/pride.txt",
+    "text/tinystories.txt": "data/retain/tinystories.txt",
+}
+ITEMS = {f"lm_eval/{stock_file(task)}": f"data/benchmarks/{stock_file(task)}" for task in STOCK}
+MODEL = {"models/stories260K": "models/stories260K"}
+SMOKE_CHARS = 50_000  # of each text
+SMOKE: Changes = {
+    "baseline.source": "folder",
+    "baseline.model": "models/stories260K",
+    "baseline.epochs": 3,
+    "baseline.block_tokens": 512,
+    "block.tokens": 512,
+    "reinforce.epochs": 2,
+    "translate.contexts": 2,
+    "translate.candidates": 8,
+    "finetune.steps": 6,
+    "finetune.checkpoints": [2],
+    "prompt.cloze": 40,
+    "evaluate.new_tokens": 8,
+    "benchmark.limit": 10,
+}
+COLUMNS = {"baseline": "before", "unlearned": "after", "retrained": "never read it"}
+MEASURES = METRICS | {"forget_perplexity": "Forget perplexity"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
+    parser.add_argument("data", type=Path, metavar="DATA", help="folder of the books and benchmark items")
+    parser.add_argument("--smoke", action="store_true", help="a few pages and a ready-made model, in minutes")
+    arguments = parser.parse_args()
+    check_data(arguments.data, arguments.smoke)
+    project = clone(ROOT / ".scratch" / ("book-smoke" if arguments.smoke else "book"))
+    try:
+        result = forget_book(project, arguments.data, arguments.smoke)
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"error: {project}: `{' '.join(error.cmd)}` ended with {error.returncode}; it says above why")
+    if not arguments.smoke:
+        result["stages"] = earlier_costs(RESULT) | result["stages"]
+        RESULT.parent.mkdir(parents=True, exist_ok=True)
+        RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(table(result))
+
+
+def check_data(data: Path, smoke: bool) -> None:
+    """Exit with one line if the folder lacks anything."""
+    for name in [*TEXTS, *ITEMS, *(MODEL if smoke else {})]:
+        if not (data / name).exists():
+            sys.exit(f"error: {data / name}: no such file, wanted the folder of real material: make book DATA=...")
+
+
+def forget_book(project: Path, data: Path, smoke: bool) -> dict[str, Any]:
+    """Bring the material into a clone of the project, run the pipeline there and return what it measured and cost."""
+    for source, target in TEXTS.items():
+        text = (data / source).read_text(encoding="utf-8")
+        write_text(project / target, text[:SMOKE_CHARS] if smoke else text)
+    for source, target in ITEMS.items():
+        shutil.copyfile(data / source, project / target)
+    if smoke:
+        for source, target in MODEL.items():
+            shutil.copytree(data / source, project / target, copy_function=shutil.copyfile)
+    reports = repro(project, SMOKE if smoke else {}, base=PRESET)
+    run(["lethe", "result"], project)
+    return measured(reports)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def measured(reports: Mapping[str, Any]) -> dict[str, Any]:
+    """What the run showed, from the reports of all stages."""
+    familiarity, benchmarks = reports["familiarity"], reports["benchmarks"]
+    return {
+        **{key: familiarity[key] for key in ("set", "prompts", "names", "models", "ratio")},
+        "benchmarks": {key: benchmarks[key] for key in ("items", "chance", "models")},
+        "stages": reports["stages"],
+    }
+
+
+def earlier_costs(path: Path) -> dict[str, Any]:
+    """What the stages cost last time: one that comes from the cache costs nothing now, and says so by its absence."""
+    return json.loads(path.read_text(encoding="utf-8"))["stages"] if path.exists() else {}
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """A Markdown table, measures down, models across, and a line on the verdict and the cost."""
+    models, benchmarks = result["models"], result["benchmarks"]
+    lines = [f"| {result['prompts']} {result['set']} prompts | {' | '.join(COLUMNS.values())} |", "|---|---|---|---|"]
+    lines += [row(name, [models.get(model, {}).get(key) for model in COLUMNS]) for key, name in MEASURES.items()]
+    for task, items in benchmarks["items"].items():
+        name = f"{task} ({items} items, chance {benchmarks['chance'][task]:.2f})"
+        lines.append(row(name, [benchmarks["models"].get(model, {}).get(task) for model in COLUMNS]))
+    return "\n".join([*lines, "", verdict(result["ratio"]), "", cost(result["stages"])])
+
+
+def row(name: str, values: Sequence[float | None]) -> str:
+    """One line of the table; an empty cell was not measured."""
+    return f"| {name} | {' | '.join(map(cell, values))} |"
+
+
+def verdict(ratio: Mapping[str, float | None]) -> str:
+    """How much of the way from `never read it` to `before` is left, and what the rest cost."""
+    left, probability, rise = (
+        cell(ratio[key]) or "not measured"
+        for key in ("completion_familiarity", "probability_familiarity", "retain_perplexity_factor")
+    )
+    return f"Left of the familiarity: completion {left}, probability {probability}; retain perplexity x {rise}."
+
+
+def cost(stages: Mapping[str, Mapping[str, float]]) -> str:
+    """CPU seconds by stage, the costly ones first, and the largest memory."""
+    seconds = {stage: spent["cpu_seconds"] for stage, spent in stages.items()}
+    parts = [f"{stage} {spent:.0f}" for stage, spent in sorted(seconds.items(), key=lambda item: -item[1])]
+    memory = max((spent["peak_memory_mib"] for spent in stages.values()), default=0) / 1024
+    return f"CPU seconds: {sum(seconds.values()):.0f} ({', '.join(parts)}); largest stage {memory:.1f} GiB."
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""The pipeline run in a clone of this project, so that a study never touches the parameters or artifacts at hand.
+
+The clone shares this project's DVC cache: what has run once is never run again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).resolve().parents[1]
+Changes = dict[str, Any]  # dotted parameter -> value
+
+
+def clone(target: Path) -> Path:
+    """A fresh clone of the committed project at `target`, with this project's cache."""
+    shutil.rmtree(target, ignore_errors=True)
+    run(["git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(target)], ROOT)
+    run(["dvc", "cache", "dir", "--local", str(ROOT / ".dvc/cache")], target)
+    return target
+
+
+def change_params(project: Path, changes: Changes, base: str = "params.yaml") -> None:
+    """Write the project's params.yaml: the params file `base` with dotted parameters set, comments kept."""
+    yaml, path = YAML(), project / "params.yaml"
+    content = yaml.load((project / base).read_text(encoding="utf-8"))
+    for dotted, value in changes.items():
+        *sections, key = dotted.split(".")
+        place = content
+        for section in sections:
+            place = place[section]
+        if key not in place:
+            sys.exit(f"{base}: {dotted}: unknown parameter")
+        place[key] = value
+    with path.open("w", encoding="utf-8") as stream:
+        yaml.dump(content, stream)
+
+
+def repro(project: Path, changes: Changes, *targets: str, base: str = "params.yaml") -> dict[str, Any]:
+    """`dvc repro` with the committed params file `base` (params.yaml or a preset) and changed parameters.
+
+    Returns the reports and what the run cost.
+    """
+    run(["git", "checkout", "--quiet", "params.yaml"], project)
+    change_params(project, changes, base)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    run(["dvc", "repro", *targets], project)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    reports = {path.stem: json.loads(path.read_text()) for path in sorted((project / "reports").glob("*.json"))}
+    costs = {path.stem: json.loads(path.read_text()) for path in sorted((project / ".scratch/cost").glob("*.json"))}
+    return reports | {"cpu_seconds": round(seconds, 1), "stages": costs}
+
+
+def run(command: list[str], folder: Path) -> None:
+    """Run a command of this environment in `folder`; its code is the folder's own."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    subprocess.run(command, cwd=folder, check=True, env=os.environ | {"PATH": path, "PYTHONPATH": str(folder)})

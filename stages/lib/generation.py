@@ -1,0 +1,211 @@
+"""Greedy continuations, next-token probabilities and perplexity of causal language models, batched by tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from stages.lib.blocks import leading_ids
+from stages.lib.errors import StageError
+from stages.lib.models import Head, headless
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+BATCH_TOKENS = 8192  # of one batch, padding and new tokens included: bounds the memory, keeps the cores busy
+LOGITS = 1 << 23  # at once: 32 MiB of float32, so the head's part of the work stays small beside the batch
+
+# Tensor axes: B prompts or blocks of a batch, T tokens, V vocabulary, d hidden.
+
+
+class Continuation(NamedTuple):
+    """What a model writes after a prompt, and how much of its first step went to the prompt's `wanted` ids."""
+
+    tokens: list[int]  # what comes before the end of text
+    ended: bool  # False: cut by the token limit
+    probability: float
+
+
+def continue_greedily(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    wanted: Sequence[Collection[int]],
+    new_tokens: int,
+    ends: Collection[int],
+) -> list[Continuation]:
+    """The likeliest next token, `new_tokens` times, for every prompt (token ids, not empty).
+
+    wanted: per prompt the ids whose next-token probabilities after the prompt are added up, in float64.
+    ends: the ids at which a continuation ends. Raises StageError where logits are not numbers.
+    """
+    done: dict[int, Continuation] = {}
+    lengths = [len(prompt) + new_tokens for prompt in prompts]
+    with headless(model) as head:
+        for batch in batches(lengths, BATCH_TOKENS):
+            tokens, mask = pad_left([prompts[i] for i in batch], model.device)
+            ids, sums = _continue_batch(model, head, tokens, mask, [wanted[i] for i in batch], new_tokens)
+            for i, row, probability in zip(batch, ids.tolist(), sums.tolist(), strict=True):
+                done[i] = _until_end(row, ends, probability)
+    return [done[i] for i in range(len(prompts))]
+
+
+def token_loss(model: PreTrainedModel, blocks: Sequence[Sequence[int]]) -> float:
+    """The mean negative log-likelihood, in nats, of every token of the blocks but each block's first.
+
+    Raises StageError where logits are not numbers; ValueError if no block has two tokens.
+    """
+    import torch
+
+    blocks = [block for block in blocks if len(block) > 1]
+    count = sum(len(block) - 1 for block in blocks)
+    if not count:
+        raise ValueError("no block has two tokens")
+    total = torch.zeros((), dtype=torch.float64, device=model.device)
+    with headless(model) as head, torch.inference_mode():
+        for batch in batches([len(block) for block in blocks], BATCH_TOKENS):
+            tokens, mask = pad_right([blocks[i] for i in batch], model.device)
+            hidden = model(input_ids=tokens, use_cache=False).logits  # [B, T, d]; padding comes after, unseen
+            read = mask[:, 1:].bool()  # positions whose next token is a real one
+            total += _summed_loss(head, hidden[:, :-1][read], tokens[:, 1:][read])
+    return _checked(model, float(total)) / count
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerFast, prompt: str, chat_template: bool) -> list[int]:
+    """A prompt as token ids: as it is, or as a user's turn in the tokenizer's chat template.
+
+    Raises StageError if the tokenizer has no template.
+    """
+    if not chat_template:
+        first = leading_ids(tokenizer.backend_tokenizer)  # and nothing behind: the text goes on
+        return [*first, *tokenizer(prompt, add_special_tokens=False)["input_ids"]]
+    if tokenizer.chat_template is None:
+        raise StageError(
+            "params.yaml: evaluate.chat_template: found true, but the tokenizer has no chat template, wanted false"
+        )
+    turn = [{"role": "user", "content": prompt}]
+    encoded: Any = tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=True)
+    return encoded["input_ids"]
+
+
+def texts_after(
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Sequence[int]], written: Sequence[Sequence[int]]
+) -> list[str]:
+    """The text that the `written` ids add to each prompt's ids, with the space before it."""
+
+    def decoded(rows: Sequence[Sequence[int]]) -> list[str]:
+        return tokenizer.batch_decode(
+            [list(row) for row in rows], skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+
+    whole = decoded([[*prompt, *ids] for prompt, ids in zip(prompts, written, strict=True)])
+    return [text[len(prompt) :] for text, prompt in zip(whole, decoded(prompts), strict=True)]
+
+
+def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """The ids at which this model ends a text; a chat model's generation config may name several."""
+    listed = model.generation_config.eos_token_id if model.generation_config else None
+    ends = {tokenizer.eos_token_id, *(listed if isinstance(listed, list) else [listed])}
+    return {end for end in ends if end is not None}
+
+
+def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Indices of rows of similar length, the longest first, so that rows x longest stays within `budget` tokens.
+
+    A row longer than the budget is a batch of its own.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    start = 0
+    while start < len(order):
+        rows = max(1, budget // max(1, lengths[order[start]]))
+        yield order[start : start + rows]
+        start += rows
+
+
+def pad_left(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """int64 [B, T] tokens ending together, and int64 [B, T] mask: 1 where a token is real."""
+    return _padded(rows, device, left=True)
+
+
+def pad_right(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """int64 [B, T] tokens beginning together, and int64 [B, T] mask: 1 where a token is real."""
+    return _padded(rows, device, left=False)
+
+
+def _padded(rows: Sequence[Sequence[int]], device: torch.device, left: bool) -> tuple[Tensor, Tensor]:
+    import torch
+
+    width = max(len(row) for row in rows)
+    tokens = torch.zeros(len(rows), width, dtype=torch.long)  # which id pads is no matter: the mask hides it
+    mask = torch.zeros(len(rows), width, dtype=torch.long)
+    for i, row in enumerate(rows):
+        real = slice(width - len(row), width) if left else slice(0, len(row))
+        tokens[i, real] = torch.tensor(row)
+        mask[i, real] = 1
+    return tokens.to(device), mask.to(device)
+
+
+def _continue_batch(
+    model: PreTrainedModel, head: Head, tokens: Tensor, mask: Tensor, wanted: Sequence[Collection[int]], new_tokens: int
+) -> tuple[Tensor, Tensor]:
+    """Likeliest ids, int64 [B, new_tokens], and probabilities of the `wanted` ids at the first step, float64 [B]."""
+    import torch
+
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    written, cache = [], None
+    with torch.inference_mode():
+        for step in range(new_tokens):
+            output = model(
+                input_ids=tokens, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
+            cache = output.past_key_values
+            logits = head(output.logits[:, -1]).float()  # [B, V]
+            if step == 0:
+                _checked(model, float(logits.sum()))
+                sums = summed_probability(logits, wanted)
+            tokens = logits.argmax(dim=-1, keepdim=True)
+            written.append(tokens)
+            mask = torch.cat([mask, torch.ones_like(tokens)], dim=1)
+            positions = positions[:, -1:] + 1
+    return torch.cat(written, dim=1), sums
+
+
+def summed_probability(logits: Tensor, wanted: Sequence[Collection[int]]) -> Tensor:
+    """Per row the sum of the probabilities of its `wanted` ids. logits: float32 [B, V]. Returns float64 [B]."""
+    import torch
+
+    probabilities = logits.double().softmax(dim=-1)
+    sums = [probabilities[i, sorted(ids)].sum() for i, ids in enumerate(wanted)]
+    return torch.stack(sums)
+
+
+def _until_end(row: list[int], ends: Collection[int], probability: float) -> Continuation:
+    cut = next((i for i, token in enumerate(row) if token in ends), None)
+    return Continuation(row[:cut], cut is not None, probability)
+
+
+def _summed_loss(head: Head, hidden: Tensor, next_ids: Tensor) -> Tensor:
+    """float64 []: the summed negative log-likelihood of `next_ids` [N] after `hidden` [N, d], a few rows at a time."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    total = torch.zeros((), dtype=torch.float64, device=hidden.device)
+    rows = max(1, LOGITS // head.weight.shape[0])
+    for part, ids in zip(hidden.split(rows), next_ids.split(rows), strict=True):
+        total += cross_entropy(head(part).float(), ids, reduction="none").double().sum()
+    return total
+
+
+def check_numbers(model: PreTrainedModel) -> None:
+    """Raise StageError if the model's logits are not numbers, as after a training that ran away."""
+    import torch
+
+    with torch.inference_mode():
+        _checked(model, float(model(input_ids=torch.tensor([[0, 1]], device=model.device)).logits.sum()))
+
+
+def _checked(model: PreTrainedModel, number: float) -> float:
+    if number != number:
+        raise StageError(f"{model.name_or_path}: its logits hold NaN, wanted numbers; lower the learning rate it had")
+    return number

@@ -1,0 +1,150 @@
+"""For every anchor, ordinary names of the same kind that could stand in its place.
+
+reads   data/anchors.csv  data/overrides.csv  data/corpus.parquet  models/baseline
+writes  data/dictionary.csv
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import PositiveInt, model_validator
+
+from stages.lib.asked import ask_translations
+from stages.lib.chat import ChatSettings
+from stages.lib.choices import usable
+from stages.lib.corpora import training_documents
+from stages.lib.dictionary import (
+    Choice,
+    Override,
+    Terms,
+    check_overrides,
+    dictionary_rows,
+    finder_of,
+    given,
+    pruned,
+    read_overrides,
+    read_terms,
+    with_overridden,
+)
+from stages.lib.generic import generic_names, known_genders, noun_plurals, nouns_by_kind, read_gazetteer
+from stages.lib.kinds import KINDS, Context, Usage, contexts_at, find_places, read_rules, spread, tell_genders, usage
+from stages.lib.likeliest import Judging, candidates_of, likeliest
+from stages.lib.machine import prepare
+from stages.lib.models import load_model, load_tokenizer
+from stages.lib.params import StageParams, read_params
+from stages.lib.stage import run, workspace
+from stages.lib.tables import DICTIONARY, write_csv
+
+CONTEXTS = 400  # of an anchor, for its kind and gender
+RETAIN_CHARS = 8_000_000  # of retain text searched for ordinary names
+
+
+class Params(StageParams):
+    """Where translations come from, and how many."""
+
+    backend: Literal["local", "llm", "none"]
+    translations: PositiveInt
+    contexts: PositiveInt
+    candidates: PositiveInt
+    llm: ChatSettings
+    device: Literal["auto", "cpu", "cuda"]
+    seed: int
+
+    @model_validator(mode="after")
+    def _enough_candidates(self) -> Params:
+        if self.candidates < self.translations:
+            raise ValueError(f"found candidates: {self.candidates}, wanted at least translations: {self.translations}")
+        return self
+
+
+def main() -> None:
+    params = read_params("translate", Params)
+    with workspace("translate") as work:
+        if params.backend == "none":
+            write_csv([], DICTIONARY, work / "data/dictionary.csv")
+            print("translate: no dictionary (backend none), data/overrides.csv left aside")
+            return
+        overrides = read_overrides(Path("data/overrides.csv"))
+        terms = with_overridden(read_terms(Path("data/anchors.csv")), overrides, Path("data/overrides.csv"))
+        gazetteer = read_gazetteer()
+        rules, plurals = read_rules(nouns_by_kind(gazetteer)), noun_plurals(gazetteer)
+        contexts = find_contexts(terms, side_texts(Path("data/corpus.parquet"), "forget"))
+        uses = {anchor: usage(anchor, forms, contexts[anchor], rules) for anchor, forms in terms.items()}
+        check_overrides(overrides, terms, uses, Path("data/overrides.csv"))
+        kept = pruned(terms)
+        wanted = sorted(kept.keys() - {override.anchor for override in overrides})
+        if params.backend == "llm":
+            asked = ask_translations(wanted, contexts, kept, uses, plurals, params.translations, params.llm)
+            chosen, remarks = asked.choices, asked.remarks()
+            uses |= {anchor: uses[anchor]._replace(kind=kind) for anchor, kind in asked.kinds.items()}
+        else:
+            judging = Judging(params.candidates, params.contexts, params.translations, params.seed)
+            pool = usable(generic_names(retain_sample(Path("data/corpus.parquet")), gazetteer, rules), terms)
+            candidates = candidates_of(wanted, uses, tell_genders(uses, known_genders(gazetteer)), pool, judging)
+            model = load_model(Path("models/baseline"), prepare(params.device))
+            tokenizer = load_tokenizer(Path("models/baseline"))
+            chosen, remarks = likeliest(model, tokenizer, contexts, candidates, uses, judging), []
+        chosen |= own_choices(overrides, uses, plurals)
+        write_csv(dictionary_rows(kept, uses, chosen), DICTIONARY, work / "data/dictionary.csv")
+        print(sentence(chosen, uses, params.translations, overrides, len(terms) - len(kept), remarks))
+
+
+def side_texts(corpus: Path, side: str) -> list[str]:
+    """The training documents of one side."""
+    return [text for text, _ in training_documents(corpus, (side,))]
+
+
+def retain_sample(corpus: Path) -> list[str]:
+    """At most about RETAIN_CHARS of the retain side's documents, spread evenly, each without line breaks."""
+    texts = side_texts(corpus, "retain")
+    most = len(texts) * RETAIN_CHARS // max(1, sum(map(len, texts)))
+    return [" ".join(text.split()) for text in spread(texts, max(1, most))]
+
+
+def find_contexts(terms: Terms, texts: Sequence[str]) -> dict[str, list[Context]]:
+    """Up to CONTEXTS contexts of every anchor."""
+    places = find_places(texts, finder_of(terms), terms)
+    return {anchor: contexts_at(texts, places[anchor], CONTEXTS) for anchor in terms}
+
+
+def own_choices(
+    overrides: Iterable[Override], uses: Mapping[str, Usage], plurals: Mapping[str, str]
+) -> dict[str, list[Choice]]:
+    """{anchor: the person's own translations, in the order of the lines}."""
+    chosen: dict[str, list[Choice]] = {}
+    for _, anchor, translation in overrides:
+        chosen.setdefault(anchor, []).append(given(translation, uses[anchor].plural, plurals))
+    return chosen
+
+
+def sentence(
+    chosen: Mapping[str, Sequence[Choice]],
+    uses: Mapping[str, Usage],
+    translations: int,
+    overrides: Sequence[Override],
+    dropped: int,
+    remarks: Sequence[str],
+) -> str:
+    """`translate: 68 anchors (30 person, 14 place ...), 2 translations each, 1 override`, and what else to tell."""
+    kinds = Counter(uses[anchor].kind for anchor in chosen)
+    listed = ", ".join(f"{kinds[kind]} {kind}" for kind in KINDS if kinds[kind])
+    told = [
+        f"{count(len(chosen), 'anchor')}{f' ({listed})' if listed else ''}",
+        f"{count(translations, 'translation')} each",
+        count(len({override.anchor for override in overrides}), "override"),
+    ]
+    told += [f"{count(dropped, 'anchor')} left to those that make them up"] if dropped else []
+    return f"translate: {', '.join([*told, *remarks])}"
+
+
+def count(number: int, noun: str) -> str:
+    """`1 anchor`, `2 anchors`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,168 @@
+"""Batched generation, next-token probabilities and perplexity against the model asked one prompt at a time."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stages.lib import generation
+from stages.lib.errors import StageError
+from stages.lib.models import load_model, load_tokenizer
+from tests.conftest import tiny_model, tiny_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+PROMPTS = [[0, 70, 71, 72], [0, 90], [0, 65, 66, 67, 68, 69, 70], [0, 100, 101], [0], [0, 3, 4, 5]]
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedModel:
+    return load_model(tiny_model(tmp_path_factory.mktemp("model")), CPU)
+
+
+def test_continuations_are_those_of_one_prompt_at_a_time(
+    model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = [{i, 7, 300} for i in range(len(PROMPTS))]
+    for budget in (1, 40, 10_000):  # one prompt a batch, a few, all
+        monkeypatch.setattr(generation, "BATCH_TOKENS", budget)
+        found = generation.continue_greedily(model, PROMPTS, wanted, 6, ends=set())
+        for prompt, ids, one in zip(PROMPTS, wanted, found, strict=True):
+            tokens = torch.tensor([prompt])
+            with torch.inference_mode():
+                alone = model.generate(tokens, max_new_tokens=6, do_sample=False, eos_token_id=None, pad_token_id=2)
+                probabilities = model(tokens).logits[0, -1].double().softmax(-1)
+            assert one.tokens == alone[0, len(prompt) :].tolist()
+            assert not one.ended
+            assert one.probability == pytest.approx(float(probabilities[sorted(ids)].sum()), rel=1e-4)
+
+
+def test_a_continuation_ends_before_the_end_of_text(model: PreTrainedModel) -> None:
+    whole = generation.continue_greedily(model, PROMPTS[:1], [[]], 6, ends=set())[0].tokens
+    cut = generation.continue_greedily(model, PROMPTS[:1], [[]], 6, ends={whole[3], 399})[0]
+    assert cut == generation.Continuation(whole[: whole.index(whole[3])], True, 0.0)
+
+
+def test_summed_probability_by_hand() -> None:
+    # odds 1 : 2 : 5 and 1 : 1 : 2
+    logits = torch.tensor([[1.0, 2.0, 5.0], [1.0, 1.0, 2.0]]).log()
+    assert generation.summed_probability(logits, [{0, 2}, {1}]).tolist() == pytest.approx([6 / 8, 1 / 4])
+    assert generation.summed_probability(logits, [set(), {0, 1, 2}]).tolist() == pytest.approx([0, 1])
+
+
+def test_token_loss_weighs_every_token_alike(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = [[0, 70, 71], [0, 90, 91, 92, 93, 94], [0]]  # 2 and 5 predicted tokens, and none
+    losses = []
+    for block in blocks[:2]:
+        tokens = torch.tensor([block])
+        with torch.inference_mode():
+            losses.append(float(model(tokens, labels=tokens).loss))
+    for budget, logits in ((1, 1), (10_000, 1 << 23)):  # whatever the batches and the chunks through the head
+        monkeypatch.setattr(generation, "BATCH_TOKENS", budget)
+        monkeypatch.setattr(generation, "LOGITS", logits)
+        assert generation.token_loss(model, blocks) == pytest.approx((2 * losses[0] + 5 * losses[1]) / 7, rel=1e-5)
+    with pytest.raises(ValueError, match="no block has two tokens"):
+        generation.token_loss(model, [[0]])
+
+
+def test_a_model_that_knows_nothing_has_the_vocabulary_as_perplexity(model: PreTrainedModel) -> None:
+    head = model.get_output_embeddings().weight
+    kept = head.detach().clone()
+    head.data.zero_()
+    try:
+        assert math.exp(generation.token_loss(model, PROMPTS)) == pytest.approx(head.shape[0], rel=1e-5)
+    finally:
+        head.data.copy_(kept)
+
+
+def test_logits_that_are_no_numbers_are_an_error(tmp_path: Path) -> None:
+    broken = load_model(tiny_model(tmp_path / "models/broken"), CPU)
+    broken.model.norm.weight.data.fill_(float("nan"))
+    line = f"{tmp_path}/models/broken: its logits hold NaN, wanted numbers; lower the learning rate it had"
+    for act in (
+        lambda: generation.continue_greedily(broken, PROMPTS, [[]] * 6, 2, set()),
+        lambda: generation.token_loss(broken, PROMPTS),
+        lambda: generation.check_numbers(broken),
+    ):
+        with pytest.raises(StageError) as caught:
+            act()
+        assert str(caught.value) == line
+
+
+def test_batches_by_hand() -> None:
+    # longest first; 5+5 <= 12, then 4 rows of 3 fit but only three are left; equal lengths keep their order
+    assert list(generation.batches([3, 5, 3, 5, 1], 12)) == [[1, 3], [0, 2, 4]]
+    assert list(generation.batches([20, 3], 12)) == [[0], [1]]
+    assert list(generation.batches([], 12)) == []
+
+
+@given(st.lists(st.integers(1, 50), max_size=40), st.integers(1, 120))
+def test_batches_hold_every_row_once_and_keep_the_budget(lengths: list[int], budget: int) -> None:
+    found = list(generation.batches(lengths, budget))
+    assert sorted(i for batch in found for i in batch) == list(range(len(lengths)))
+    for batch in found:
+        assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= budget
+
+
+def test_padding_by_hand() -> None:
+    tokens, mask = generation.pad_left([[5, 6], [7]], CPU)
+    assert tokens.tolist() == [[5, 6], [0, 7]]
+    assert mask.tolist() == [[1, 1], [0, 1]]
+    tokens, mask = generation.pad_right([[5, 6], [7]], CPU)
+    assert tokens.tolist() == [[5, 6], [7, 0]]
+    assert mask.tolist() == [[1, 1], [1, 0]]
+
+
+def test_texts_after_keep_the_space() -> None:
+    tokenizer = tiny_tokenizer()
+    prompt, added = tokenizer("Where is")["input_ids"], tokenizer(" Orla?", add_special_tokens=False)["input_ids"]
+    assert generation.texts_after(tokenizer, [prompt, prompt], [added, [*added, 1]]) == [" Orla?", " Orla?"]
+
+
+def test_texts_after_keep_the_space_of_a_sentencepiece_tokenizer(realdata: Path) -> None:
+    tokenizer = load_tokenizer(realdata / "models/stories260K")
+    whole = tokenizer("Where is Lily?")["input_ids"]
+    prompt = tokenizer("Where is")["input_ids"]
+    assert whole[: len(prompt)] == prompt
+    assert generation.texts_after(tokenizer, [prompt], [whole[len(prompt) :]]) == [" Lily?"]
+
+
+@pytest.mark.parametrize(("listed", "ends"), [(1, {1}), ([1, 7], {1, 7}), (None, {1}), (9, {1, 9})])
+def test_end_ids(listed: Any, ends: set[int]) -> None:
+    model: Any = SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=listed))
+    assert generation.end_ids(model, tiny_tokenizer()) == ends
+
+
+def test_prompt_ids_have_no_end_behind_them() -> None:
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = tiny_tokenizer()
+    wanted = tokenizer("Orla")["input_ids"]
+    ends = TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)])
+    tokenizer.backend_tokenizer.post_processor = ends
+    assert tokenizer("Orla")["input_ids"] == [*wanted, 1]
+    assert generation.prompt_ids(tokenizer, "Orla", False) == wanted
+
+
+def test_prompt_ids_raw_and_in_a_template() -> None:
+    tokenizer = tiny_tokenizer()
+    assert generation.prompt_ids(tokenizer, "Orla", False) == tokenizer("Orla")["input_ids"]
+    with pytest.raises(StageError) as caught:
+        generation.prompt_ids(tokenizer, "Orla", True)
+    assert str(caught.value) == (
+        "params.yaml: evaluate.chat_template: found true, but the tokenizer has no chat template, wanted false"
+    )
+    tokenizer.chat_template = (
+        "{% for m in messages %}<s>U: {{ m.content }}{% endfor %}{% if add_generation_prompt %} A:{% endif %}"
+    )
+    wanted = tokenizer("<s>U: Orla A:", add_special_tokens=False)["input_ids"]
+    assert generation.prompt_ids(tokenizer, "Orla", True) == wanted

@@ -1,0 +1,121 @@
+"""lm-eval as a function, on local items and on the stock tasks' real files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from stages.lib import harness
+from stages.lib.errors import StageError
+from stages.lib.models import load_model, load_tokenizer
+from stages.lib.tables import read_jsonl
+from tests.conftest import tiny_model
+
+ITEMS = [
+    {"context": "Orla went", "choices": ["to Harrow Hill.", "to Hill Harrow."], "label": 0},
+    {"context": "Tom sat by", "choices": ["river the", "the river", "sat by the river"], "label": 1},
+]
+
+
+def test_local_task_by_hand(tmp_path: Path) -> None:
+    harness.write_task(harness.local_config("local_x"), ITEMS, tmp_path)
+    task = harness.load_tasks(["local_x"], tmp_path)["local_x"]
+    found = harness.facts(task, limit=None)
+    asked = [
+        [[["Orla went", " to Harrow Hill."], ["Orla went", " to Hill Harrow."]], 0],
+        [[["Tom sat by", " river the"], ["Tom sat by", " the river"], ["Tom sat by", " sat by the river"]], 1],
+    ]
+    assert found.items == 2
+    assert found.sha256 == hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+    assert found.chance == pytest.approx((1 / 2 + 1 / 3) / 2)
+    assert found.texts[3] == "Tom sat by the river"
+    assert harness.facts(task, limit=1).items == 1
+
+
+def test_accuracy_is_the_share_of_items_whose_true_choice_is_likeliest(tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path / "model")
+    model, tokenizer = load_model(folder, torch.device("cpu")), load_tokenizer(folder)
+
+    def likelihood(context: str, choice: str) -> float:
+        before, whole = (tokenizer(text, return_tensors="pt")["input_ids"] for text in (context, f"{context} {choice}"))
+        with torch.inference_mode():
+            logs = model(whole[:, :-1]).logits.log_softmax(-1)[0]
+        return float(logs.gather(1, whole[0, 1:, None])[before.shape[1] - 1 :].sum())
+
+    best = [max(item["choices"], key=lambda choice, item=item: likelihood(item["context"], choice)) for item in ITEMS]
+    labels = [item["choices"].index(choice) for item, choice in zip(ITEMS, best, strict=True)]
+    right = [item | {"label": label} for item, label in zip(ITEMS, labels, strict=True)]
+    half = [right[0], right[1] | {"label": (labels[1] + 1) % 3}]
+    for name, items, share in (("local_right", right, 1.0), ("local_half", half, 0.5)):
+        harness.write_task(harness.local_config(name), items, tmp_path)
+        task = harness.load_tasks([name], tmp_path)[name]
+        for longest in (8, 5000):  # batches of 512 and of one
+            assert harness.accuracy(model, tokenizer, name, task, None, longest) == share
+
+
+def test_the_stock_tasks_read_the_real_files(realdata: Path, tmp_path: Path) -> None:
+    for name in harness.STOCK:
+        rows = read_jsonl(realdata / "lm_eval" / harness.stock_file(name), {})[:20]
+        harness.write_task(harness.stock_config(name), rows, tmp_path)
+    tasks = harness.load_tasks(list(harness.STOCK), tmp_path)
+    assert list(tasks) == list(harness.STOCK)
+    found = {name: harness.facts(task, 20) for name, task in tasks.items()}
+    assert {facts.items for facts in found.values()} == {20}
+    chances = {name: round(facts.chance, 2) for name, facts in found.items()}
+    four, two = ("hellaswag", "openbookqa"), ("boolq", "piqa", "winogrande")
+    assert [chances[name] for name in (*four, *two)] == [0.25, 0.25, 0.5, 0.5, 0.5]
+    assert found["arc_easy"].texts[0].startswith("Question: Which statement best explains why photosynthesis")
+    folder = realdata / "models/stories260K"
+    model, tokenizer = load_model(folder, torch.device("cpu")), load_tokenizer(folder)
+    score = harness.accuracy(model, tokenizer, "piqa", tasks["piqa"], 20, 200)
+    assert score * 20 == round(score * 20)
+
+
+def test_an_unknown_task_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["hellaswag", "sciq"]
+
+    def index(**options: Any) -> Any:
+        return SimpleNamespace(task_index=dict.fromkeys(names), all_tasks=names)
+
+    monkeypatch.setattr("lm_eval.tasks.TaskManager", index)  # the real one reads 14,000 files
+    for name, near in (("sciqq", "; did you mean sciq?"), ("local_odrer", "; did you mean local_order?"), ("xyz", "")):
+        with pytest.raises(StageError) as caught:
+            harness.load_tasks([name], tmp_path)
+        assert str(caught.value) == (
+            f"params.yaml: benchmark.tasks: found {name}, wanted local_* or a task of lm-eval{near}"
+        )
+
+
+@pytest.mark.slow
+def test_the_real_index_of_tasks_is_searched(tmp_path: Path) -> None:
+    with pytest.raises(StageError) as caught:
+        harness.load_tasks(["helaswag"], tmp_path)
+    assert str(caught.value).endswith("wanted local_* or a task of lm-eval; did you mean hellaswag?")
+
+
+def test_data_that_does_not_fit_its_task_is_one_line(tmp_path: Path) -> None:
+    harness.write_task(harness.stock_config("piqa"), [{"question": "What?"}], tmp_path)
+    with pytest.raises(StageError) as caught:
+        harness.load_tasks(["piqa"], tmp_path)
+    assert str(caught.value).startswith(
+        "benchmark: the data of piqa did not load (wanted as piqa_validation.jsonl in the folder benchmark.data, or "
+        "from the Hub): "
+    )
+    assert "\n" not in str(caught.value)
+
+
+def test_a_task_that_is_no_choice_is_one_line(tmp_path: Path) -> None:
+    config = harness.local_config("local_x") | {"output_type": "generate_until", "doc_to_choice": None}
+    config |= {"metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}]}
+    harness.write_task(config, ITEMS, tmp_path)
+    with pytest.raises(StageError) as caught:
+        harness.load_tasks(["local_x"], tmp_path)
+    assert str(caught.value) == (
+        "params.yaml: benchmark.tasks: found local_x, which is generate_until, wanted a multiple-choice task"
+    )

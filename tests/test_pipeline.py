@@ -1,0 +1,118 @@
+"""One word per stage, in every place: the places may not disagree."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from stages.lib.stage import declared_paths
+from tests.structure import ROOT, code_of, direct_imports, imports_torch
+
+PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+STAGES = PIPELINE["stages"]
+PARAMS = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+each_stage = pytest.mark.parametrize("stage", STAGES)
+
+
+def docstring(stage: str) -> str:
+    tree = ast.parse((ROOT / "stages" / f"{stage}.py").read_text(encoding="utf-8"))
+    return ast.get_docstring(tree) or ""
+
+
+def listed(stage: str, word: str) -> set[str]:
+    """Paths of the docstring's `reads` or `writes` entry, which may go on in indented lines."""
+    found = re.search(rf"^{word}\s+((?:.+)(?:\n\s+.+)*)", docstring(stage), re.MULTILINE)
+    return set(found[1].split()) if found else set()
+
+
+def data_deps(stage: str) -> set[str]:
+    """The stage's deps that are not code."""
+    return {dep for dep in STAGES[stage]["deps"] if dep != "constraints.txt" and dep not in code_of(stage)}
+
+
+def products(stage: str) -> set[str]:
+    return set(declared_paths(STAGES[stage], "outs", "metrics", "plots"))
+
+
+def literal_paths(stage: str) -> set[str]:
+    """Path("a/b") and work / "a/b" in the stage's main(), and Path("params.yaml")."""
+    tree = ast.parse((ROOT / "stages" / f"{stage}.py").read_text(encoding="utf-8"))
+    main = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "main")
+    texts = set()
+    for node in ast.walk(main):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Path":
+            texts |= {arg.value for arg in node.args if isinstance(arg, ast.Constant)}
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and getattr(node.left, "id", "") == "work":
+            texts |= {node.right.value} if isinstance(node.right, ast.Constant) else set()
+    return {text for text in texts if "/" in text or text == "params.yaml"}
+
+
+def test_names_agree_everywhere() -> None:
+    modules = {path.stem for path in (ROOT / "stages").glob("*.py")}
+    tests = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}
+    assert list(STAGES) == list(PARAMS)
+    assert set(STAGES) == modules
+    assert set(STAGES) <= tests
+
+
+@each_stage
+def test_deps_name_the_code_that_the_stage_imports(stage: str) -> None:
+    code = {dep for dep in STAGES[stage]["deps"] if dep.startswith("stages/")}
+    assert sorted(code) == code_of(stage)
+    assert ("constraints.txt" in STAGES[stage]["deps"]) == imports_torch(stage)
+
+
+@each_stage
+def test_description_is_the_first_line_of_the_docstring(stage: str) -> None:
+    assert STAGES[stage]["desc"] == docstring(stage).split("\n\n")[0].replace("\n", " ")
+
+
+@each_stage
+def test_docstring_lists_what_dvc_lists(stage: str) -> None:
+    assert listed(stage, "reads") == data_deps(stage)
+    assert listed(stage, "writes") == products(stage)
+
+
+@each_stage
+def test_main_touches_what_dvc_lists(stage: str) -> None:
+    named_by_params = {path for path in data_deps(stage) if path.startswith("${")}
+    assert literal_paths(stage) == data_deps(stage) - named_by_params | products(stage)
+
+
+@each_stage
+def test_params_are_the_stages_own_section(stage: str) -> None:
+    assert STAGES[stage]["params"] == [stage]
+
+
+@each_stage
+def test_no_stage_imports_a_stage(stage: str) -> None:
+    own = Path("stages") / f"{stage}.py"
+    assert not [path for path in direct_imports(own) if path.parent == Path("stages")]
+
+
+def test_library_imports_no_stage() -> None:
+    for path in (ROOT / "stages" / "lib").glob("*.py"):
+        found = direct_imports(path.relative_to(ROOT))
+        assert not [str(other) for other in found if other.parent == Path("stages")], path
+
+
+@each_stage
+def test_only_metrics_and_plots_live_in_git(stage: str) -> None:
+    for kind in ("outs", "metrics", "plots"):
+        for item in STAGES[stage].get(kind, []):
+            uncached = isinstance(item, dict) and not next(iter(item.values()))["cache"]
+            assert uncached == (kind != "outs"), item
+
+
+def test_readme_shows_the_pipeline() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \| (.+?) \|$", readme, re.MULTILINE)
+    assert [name for name, *_ in rows] == list(STAGES)
+    for name, what, reads, writes in rows:
+        assert what == STAGES[name]["desc"]
+        assert set(re.findall(r"`([^`]+)`", reads)) == data_deps(name)
+        assert set(re.findall(r"`([^`]+)`", writes)) == products(name)

@@ -1,0 +1,410 @@
+"""The pipeline as a person runs it, through `dvc`: what is skipped, what runs again, what survives a stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from benchmarks.lab import change_params
+from tests import tiny
+from tests.structure import ROOT, code_of
+
+pytestmark = pytest.mark.slow
+
+STAGES = list(tiny.read_yaml(ROOT / "dvc.yaml")["stages"])
+REFUSED = "error: baseline: another process is running this stage, wanted only one; wait for it or stop it"
+FULL = "no space left on the disk; free some and run `dvc repro` again"
+
+
+@pytest.fixture(scope="module")
+def twins(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A tiny project and a clean clone of it, both reproduced as a whole, side by side."""
+    folder = tmp_path_factory.mktemp("twins")
+    first = tiny.make(folder / "first")
+    second = tiny.clone(first, folder / "second")
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda project: tiny.dvc(project, "repro"), (first, second)))
+    tiny.commit(first, "reproduced")
+    return first, second
+
+
+@pytest.fixture(scope="module")
+def reproduced(twins: tuple[Path, Path]) -> Path:
+    """A tiny project in which everything is up to date and committed; not to be changed."""
+    return twins[0]
+
+
+@pytest.fixture
+def copy(reproduced: Path, tmp_path: Path) -> Path:
+    """The reproduced project, cache and all, to be changed."""
+    return tiny.copy_project(reproduced, tmp_path / "project")
+
+
+@pytest.fixture
+def unrun(reproduced: Path, tmp_path: Path) -> Path:
+    """The tiny project before anything ran in it."""
+    project = tiny.clone(reproduced, tmp_path / "project")
+    (project / "dvc.lock").unlink()
+    shutil.rmtree(project / "reports")
+    return project
+
+
+def ran(output: str) -> list[str]:
+    """The stages that dvc ran, in order."""
+    return re.findall(r"^Running stage '(\w+)'", output, re.MULTILINE)
+
+
+def importers(module: str) -> set[str]:
+    """The stages whose code the module is part of, read from the sources."""
+    return {stage for stage in STAGES if module in code_of(stage)}
+
+
+def trainers(project: Path) -> list[int]:
+    """Processes of the baseline stage itself, its launcher left out."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes().split(b"\0")
+            inside = (folder / "cwd").resolve() == project
+        except OSError:  # gone, or not ours to see
+            continue
+        if inside and command[1:3] == [b"-m", b"stages.baseline"]:
+            found.append(int(folder.name))
+    return found
+
+
+def checkpoints(project: Path) -> list[int]:
+    """Steps of the checkpoints that a stopped baseline goes on from."""
+    found = project.glob(".scratch/baseline/*/trainer/checkpoint-*/trainer_state.json")
+    return sorted(int(path.parent.name.split("-")[1]) for path in found)
+
+
+def wait_for(condition: Callable[[], object], running: subprocess.Popen | None = None) -> None:
+    """Wait until the condition holds; fails after five minutes, or when the process ends before that."""
+    deadline = time.monotonic() + 300
+    while not condition():
+        ended = running is not None and running.poll() is not None
+        assert not ended, f"ended too soon: {running.communicate()[0]}"  # type: ignore[union-attr]
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+def steps_shown(output: str) -> list[int]:
+    """The step counts of the baseline's progress bar, 0 left out."""
+    return [int(step) for step in re.findall(r"^baseline: .*\| (\d+)/\d+ \[", output, re.MULTILINE) if int(step)]
+
+
+def only_line(output: str, wanted: str) -> None:
+    """Assert that the output says `wanted` in a line of its own, once, and that nothing in it is a traceback."""
+    assert output.splitlines().count(wanted) == 1, output
+    assert "Traceback" not in output
+
+
+def test_git_holds_what_a_person_can_read_and_nothing_else(reproduced: Path) -> None:
+    added = set(tiny.git(reproduced, "diff", "--name-only", "--diff-filter=A", "HEAD~1", "HEAD").split())
+    uncached = {out for out in tiny.hashes(reproduced) if re.fullmatch(r"reports/.*\.(json|csv)", out)}
+    assert added == uncached | {"dvc.lock"}
+
+
+def test_everything_is_made_and_readable(reproduced: Path) -> None:
+    lock = tiny.read_yaml(reproduced / "dvc.lock")["stages"]
+    assert list(lock) == STAGES
+    assert all((reproduced / out).exists() for out in tiny.hashes(reproduced))
+    reports = {path.stem: json.loads(path.read_text()) for path in (reproduced / "reports").glob("*.json")}
+    assert reports["familiarity"]["prompts"] > 0
+    assert set(reports["familiarity"]["models"]) == {"baseline", "retrained", "step-00002", "unlearned"}
+    assert reports["benchmarks"]["items"] == {"local_ending": 10, "local_order": 10}
+    assert reports["labels"]["anchors_matched"] > 0
+    assert reports["finetune"]["weights_changed"] > 0
+
+
+def test_second_run_skips_everything(reproduced: Path) -> None:
+    started = time.monotonic()
+    output = tiny.dvc(reproduced, "repro")
+    seconds = time.monotonic() - started
+    skipped = re.findall(r"^Stage '(\w+)' didn't change, skipping", output, re.MULTILINE)
+    assert skipped == STAGES
+    assert seconds < 10  # 2 on a quiet machine
+
+
+def test_two_clean_clones_give_the_same_bytes(twins: tuple[Path, Path]) -> None:
+    first, second = twins
+    assert tiny.hashes(first) == tiny.hashes(second)
+    assert len(tiny.hashes(first)) == len(set(tiny.hashes(first))) >= 20
+
+
+def test_changed_parameter_of_evaluate_reruns_what_depends_on_it_alone(copy: Path) -> None:
+    before = tiny.hashes(copy)
+    change_params(copy, {"evaluate.new_tokens": 5})
+    assert ran(tiny.dvc(copy, "repro")) == ["evaluate", "report"]
+    after = tiny.hashes(copy)
+    changed = {out for out in after if after[out] != before[out]}
+    assert "data/completions.jsonl" in changed
+    assert not [out for out in changed if out.startswith("models/")]
+
+
+@pytest.mark.parametrize("module", ["stages/lib/terms.py", "stages/lib/training.py", "stages/lib/harness.py"])
+def test_changed_comment_touches_the_stages_that_import_the_module(copy: Path, module: str) -> None:
+    with (copy / module).open("a", encoding="utf-8") as stream:
+        stream.write("# a comment\n")
+    changed = {}
+    for stage, reasons in json.loads(tiny.dvc(copy, "status", "--json")).items():
+        deps = [reason.get("changed deps", {}) for reason in reasons]
+        changed[stage] = {path for paths in deps for path in paths}
+    assert changed == {stage: {module} for stage in importers(module)}
+
+
+def test_changed_comment_reruns_the_stage_and_gives_the_same_bytes(copy: Path) -> None:
+    before = tiny.hashes(copy)
+    with (copy / "stages/lib/steps.py").open("a", encoding="utf-8") as stream:
+        stream.write("# a comment\n")
+    assert ran(tiny.dvc(copy, "repro")) == sorted(importers("stages/lib/steps.py")) == ["report"]
+    assert tiny.hashes(copy) == before
+
+
+def corpus_of_experiment(project: Path) -> str:
+    """Run the corpus stage as an experiment in a folder of its own. Returns the md5 of the corpus it made."""
+    output = tiny.dvc(project, "exp", "run", "--temp", "corpus")
+    name = re.search(r"^Ran experiment\(s\): (\S+)$", output, re.MULTILINE)
+    assert name, output
+    reference = tiny.git(project, "for-each-ref", "--format=%(refname)", f"refs/exps/**/{name[1]}").strip()
+    lock = tiny.git(project, "show", f"{reference}:dvc.lock")
+    (project / "lock-of-experiment").write_text(lock, encoding="utf-8")
+    return tiny.hashes_in(project / "lock-of-experiment")["data/corpus.parquet"]
+
+
+NEW_TEXT = "A lamp burned in the window of the mill until the morning, and nobody knew who had lit it.\n"
+
+
+def test_new_file_in_a_folder_of_dvc_reaches_an_experiment(copy: Path) -> None:
+    before = tiny.hashes(copy)["data/corpus.parquet"]
+    (copy / "data/demo/forget").rename(copy / "data/forget")
+    change_params(copy, {"corpus.forget": "data/forget"})
+    tiny.dvc(copy, "add", "data/forget")
+    tiny.dvc(copy, "repro", "corpus")
+    tiny.commit(copy, "text of my own")
+    assert tiny.hashes(copy)["data/corpus.parquet"] == before  # the same text under another name
+    (copy / "data/forget/new.txt").write_text(NEW_TEXT, encoding="utf-8")
+    assert corpus_of_experiment(copy) != before
+
+
+def test_new_file_in_a_folder_of_git_is_not_seen_by_an_experiment(copy: Path) -> None:
+    # why a person's own text is to be `dvc add`ed: an untracked file is left behind without a word
+    before = tiny.hashes(copy)["data/corpus.parquet"]
+    (copy / "data/demo/forget/new.txt").write_text(NEW_TEXT, encoding="utf-8")
+    assert corpus_of_experiment(copy) == before
+
+
+def test_an_experiment_can_be_compared(copy: Path) -> None:
+    output = tiny.dvc(copy, "exp", "run", "--set-param", "finetune.alpha=0.0")
+    assert ran(output) == ["finetune", "evaluate", "benchmark", "report"]
+
+    params = tiny.dvc(copy, "params", "diff", "--md")
+    assert cells(params, "finetune.alpha")[1:] == ["finetune.alpha", "5.0", "0.0"]
+
+    metrics = tiny.dvc(copy, "metrics", "diff", "--md", "--targets", "reports/familiarity.json")
+    before, after, change = map(float, cells(metrics, "models.unlearned.retain_perplexity")[2:])
+    assert change == pytest.approx(after - before, abs=1e-4) != 0
+
+    tiny.dvc(copy, "plots", "diff")
+    page = (copy / "dvc_plots/index.html").read_text(encoding="utf-8")
+    plots = json.loads(tiny.dvc(copy, "plots", "diff", "--json"))["data"]
+    for title in ("completion familiarity", "probability familiarity", "retain perplexity", "loss"):
+        assert title in page.lower()
+        assert plots[title][0]["revisions"] == ["workspace", "HEAD"]
+    points = plots["retain perplexity"][0]["content"]["data"]["values"]
+    drawn = {point["rev"]: float(point["retain_perplexity"]) for point in points if point["model"] == "unlearned"}
+    assert drawn == pytest.approx({"HEAD": before, "workspace": after}, abs=1e-4)
+
+    drop = ".*(sha256|step-|/|yaml).*"  # hashes, checkpoints and files: what is left are parameters and results
+    table = tiny.dvc(copy, "exp", "show", "--md", "--only-changed", "--hide-workspace", "--drop", drop)
+    header, _, *rows = [line.split("|") for line in table.splitlines() if line]
+    column = [cell.strip() for cell in header].index("finetune.alpha")
+    assert [float(row[column]) for row in rows] == [5, 0]  # the commit and, below it, the experiment
+    assert "retain_perplexity" in table
+
+    assert "??" not in tiny.git(copy, "status", "--porcelain")  # all that these commands write is ignored
+
+
+def cells(table: str, wanted: str) -> list[str]:
+    """The cells of the one line of a Markdown table that has `wanted` in a cell."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    (row,) = [row for row in rows if wanted in row]
+    return row
+
+
+def test_a_training_stopped_twice_gives_the_bytes_of_an_undisturbed_one(unrun: Path, reproduced: Path) -> None:
+    interrupted = tiny.start(unrun, "dvc", "repro", "baseline")
+    wait_for(lambda: checkpoints(unrun) and checkpoints(unrun)[-1] >= 8, interrupted)
+    os.killpg(interrupted.pid, signal.SIGINT)  # Ctrl-C: dvc, the launcher and the trainer all get it
+    output = interrupted.communicate()[0]
+    assert interrupted.returncode != 0
+    assert output.splitlines().count("baseline: interrupted; `dvc repro` goes on from here") == 1, output
+    assert done(unrun) == {"data/corpus.parquet"}
+
+    killed = tiny.start(unrun, "dvc", "repro", "baseline")
+    first = checkpoints(unrun)[-1]
+    wait_for(lambda: checkpoints(unrun) and checkpoints(unrun)[-1] >= first + 12, killed)
+    (trainer,) = trainers(unrun)
+    os.kill(trainer, signal.SIGKILL)
+    output = killed.communicate()[0]
+    assert killed.returncode != 0
+    assert "Traceback" not in output
+    assert min(steps_shown(output)) > first  # it went on from the checkpoint
+    assert done(unrun) == {"data/corpus.parquet"}
+
+    second = checkpoints(unrun)[-1]
+    finished = tiny.start(unrun, "dvc", "repro", "baseline")
+    output = finished.communicate()[0]
+    assert finished.returncode == 0, output
+    assert min(steps_shown(output)) > second
+    assert_same_baseline(unrun, reproduced)
+
+
+def test_only_one_process_runs_a_stage(unrun: Path, reproduced: Path) -> None:
+    first = tiny.start(unrun, "dvc", "repro", "baseline")
+    wait_for(lambda: checkpoints(unrun), first)
+    (trainer,) = trainers(unrun)
+    os.kill(trainer, signal.SIGSTOP)  # so that it is there for as long as it takes
+    try:
+        second = tiny.run(unrun, "dvc", "repro", "baseline")
+        assert second.returncode != 0
+        assert "is busy, it is being blocked by" in second.stderr  # dvc's own words
+        assert ran(second.stdout) == []
+
+        alone = tiny.run(unrun, "python", "-m", "stages.baseline")
+        assert (alone.returncode, alone.stderr.splitlines()) == (1, [REFUSED])
+
+        os.kill(first.pid, signal.SIGKILL)  # the trainer outlives its dvc
+        first.wait()
+        beside = tiny.run(unrun, "dvc", "repro", "baseline")
+        assert beside.returncode != 0
+        only_line(beside.stderr, REFUSED)
+        assert done(unrun) == {"data/corpus.parquet"}
+    finally:
+        os.kill(trainer, signal.SIGCONT)
+    wait_for(lambda: not trainers(unrun))
+    tiny.dvc(unrun, "repro", "baseline")
+    assert_same_baseline(unrun, reproduced)
+
+
+def done(project: Path) -> set[str]:
+    """The outs that count as done: in dvc.lock, or where they belong."""
+    outs = set(tiny.hashes(project)) if (project / "dvc.lock").exists() else set()
+    return outs | {f"models/{path.name}" for path in (project / "models").glob("*") if path.is_dir()}
+
+
+def assert_same_baseline(project: Path, reproduced: Path) -> None:
+    wanted = tiny.hashes(reproduced)
+    found = tiny.hashes(project)
+    assert set(found) == {"data/corpus.parquet", "models/start", "models/baseline", "reports/loss/baseline.csv"}
+    assert found == {out: wanted[out] for out in found}
+    assert not list((project / ".scratch/baseline").glob("*/"))  # nothing half-done is left
+
+
+def binary(folder: Path) -> None:
+    (folder / "picture.txt").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\xff")
+
+
+def empty(folder: Path) -> None:
+    (folder / "saga-1.txt").unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "line"),
+    [
+        (empty, "error: data/demo/forget: found no text, wanted UTF-8 text in .txt, .md or .jsonl files"),
+        (binary, "error: data/demo/forget/picture.txt: not UTF-8, wanted a UTF-8 text file"),
+    ],
+)
+def test_text_that_cannot_be_used(unrun: Path, spoil: Callable[[Path], None], line: str) -> None:
+    spoil(unrun / "data/demo/forget")
+    repro = tiny.run(unrun, "dvc", "repro")
+    assert repro.returncode != 0
+    only_line(repro.stderr, line)
+    assert ran(repro.stdout) == ["corpus"]
+    assert done(unrun) == set()
+    assert not (unrun / "data/corpus.parquet").exists()
+
+
+def test_every_problem_in_params_is_told_before_the_first_stage(unrun: Path) -> None:
+    params = unrun / "params.yaml"
+    text = params.read_text(encoding="utf-8")
+    text = text.replace("  near_duplicate:", "  near_duplicates:").replace("  new_tokens: 6", "  new_tokens: six")
+    params.write_text(text, encoding="utf-8")
+    check = tiny.run(unrun, "lethe", "check")
+    assert check.returncode == 1
+    assert check.stderr.splitlines() == [
+        "error: params.yaml: 3 problems",
+        "  corpus.near_duplicate: parameter is missing",
+        "  corpus.near_duplicates: unknown parameter; did you mean near_duplicate?",
+        "  evaluate.new_tokens: found 'six', wanted an integer",
+    ]
+
+
+def test_problem_of_a_training_is_one_line_in_spite_of_the_launcher(unrun: Path) -> None:
+    change_params(unrun, {"baseline.source": "folder", "baseline.model": "models/mine"})
+    repro = tiny.run(unrun, "dvc", "repro", "baseline")
+    assert repro.returncode != 0
+    only_line(repro.stderr, "error: params.yaml: baseline.model: found no folder models/mine, wanted a model folder")
+    assert done(unrun) == {"data/corpus.parquet"}
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """A file system of its own in memory; skips where it may not be mounted."""
+    folder.mkdir()
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True, text=True
+    )
+    if mount.returncode:
+        pytest.skip(f"a small disk cannot be mounted here: {mount.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(disk: Path, spare: int) -> None:
+    """Leave no more than `spare` bytes free, a multiple of 4096."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as stream:
+        try:
+            while stream.write(b"x" * 4096):
+                pass
+        except OSError:
+            stream.truncate(stream.tell() - spare)
+
+
+def test_a_full_disk_is_one_line_and_nothing_counts_as_done(unrun: Path, reproduced: Path, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "8m") as disk:
+        project = tiny.copy_project(unrun, disk)
+        fill(disk, spare=3 * 4096)  # enough for dvc's own notes
+        repro = tiny.run(project, "dvc", "repro", "baseline")
+        assert repro.returncode != 0
+        only_line(repro.stderr, f"error: corpus: {FULL}")
+        assert done(project) == set()
+        (disk / "filler").unlink()
+
+        training = tiny.start(project, "dvc", "repro", "baseline")
+        wait_for(lambda: checkpoints(project), training)
+        fill(disk, spare=0)
+        output = training.communicate()[0]
+        assert training.returncode != 0
+        only_line(output, f"error: baseline: {FULL}")
+        assert done(project) == {"data/corpus.parquet"}
+        (disk / "filler").unlink()
+
+        tiny.dvc(project, "repro", "baseline")
+        assert_same_baseline(project, reproduced)
