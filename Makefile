@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 ENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: help setup repro test quick lint demo clean
+.PHONY: help setup repro test quick lint demo study book clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -35,6 +35,13 @@ lint: setup ## style and types
 
 demo: setup ## write the embedded demo corpus anew from its generator
 	$(ENV) python data/demo/generate.py
+
+study: setup ## three seeds and the ablations on the embedded default (about 50 CPU-minutes)
+	$(ENV) python -m benchmarks.study
+
+book: setup ## a real book: make book DATA=<folder with books/, text/, lm_eval/>
+	@test -n "$(DATA)" || { echo "make book: found no DATA, wanted DATA=<folder with books/, text/, lm_eval/>"; exit 1; }
+	$(ENV) python -m benchmarks.book $(DATA)
 
 clean: ## remove half-done work; artifacts and cache stay
 	rm -rf .scratch

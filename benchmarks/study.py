@@ -28,8 +28,8 @@ def main() -> None:
     arguments = parser.parse_args()
     project = clone(ROOT / ".scratch/study")
     rows = []
-    for seed in arguments.seeds:
-        for variant, changes in VARIANTS.items():
+    for variant, changes in VARIANTS.items():
+        for seed in arguments.seeds:
             seeds = {f"{stage}.seed": seed for stage in SEEDED}
             result = repro(project, seeds | changes | {"evaluate.set": arguments.set}, "evaluate", "benchmark")
             rows.append({"variant": variant, "seed": seed, **measured(result)})

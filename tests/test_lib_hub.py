@@ -318,6 +318,6 @@ def test_a_full_disk_is_told_before_the_weights_are_fetched(
         hub.fetch_model(REPO, COMMIT, tmp_path, fake.hub)
     assert (
         str(error.value)
-        == f"{tmp_path}: found 0.0 GB free, wanted 0.0 GB for the weights of owner/name; free some space"
+        == f"{tmp_path}: found 0.0 MB free, wanted 0.2 MB for the weights of owner/name; free some space"
     )
     assert fake.paths("model.safetensors") == []

@@ -146,8 +146,9 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
     The model in memory keeps its own dtype.
     """
     state = {name: tensor.detach().to("cpu", dtype) for name, tensor in model.state_dict().items()}
-    before = model.config.dtype
-    model.config.dtype = dtype
     model.save_pretrained(folder, state_dict=state)
-    model.config.dtype = before
+    if model.dtype != dtype:  # save_pretrained names the dtype in memory, and readers would load twice the bytes
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config["dtype"] = str(dtype).removeprefix("torch.")
+        (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     tokenizer.save_pretrained(folder)

@@ -136,9 +136,11 @@ def need_disk(folder: Path, wanted_bytes: int, what: str) -> None:
     """Raise StageError if the disk that holds `folder` has less than `wanted_bytes` free."""
     free = shutil.disk_usage(folder).free
     if free < wanted_bytes:
-        raise StageError(
-            f"{folder}: found {free / 1e9:.1f} GB free, wanted {wanted_bytes / 1e9:.1f} GB for {what}; free some space"
-        )
+        raise StageError(f"{folder}: found {_size(free)} free, wanted {_size(wanted_bytes)} for {what}; free some space")
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def _interpolate(value: Any, params: dict[str, Any]) -> Any:
