@@ -132,3 +132,9 @@ def touch_deps(project: Path, stage: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists() and (ROOT / dep).is_file():
             path.symlink_to(ROOT / dep)
+
+
+@pytest.fixture(autouse=True)
+def unconfigured_accelerate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `accelerate launch` says on a machine nobody configured; a training in one test changes it for none other."""
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")

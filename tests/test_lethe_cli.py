@@ -31,7 +31,9 @@ def inputs(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(ROOT / "data/prompts", project / "data/prompts")
     (project / "data/benchmarks").mkdir()
     shutil.copy(ROOT / "data/overrides.csv", project / "data/overrides.csv")
-    for name, value in {"prompt.names": "data/prompts/names.csv", "label.alphas": [5.0, 0.0]}.items():
+    values = {"prompt.names": "data/prompts/names.csv", "label.alphas": [5.0, 0.0]}
+    values |= {"finetune.steps": 30, "finetune.checkpoints": [5, 10, 20], "baseline.learning_rate": 2e-3}
+    for name, value in values.items():
         set_param(project, name, value)
     return project
 
@@ -55,7 +57,7 @@ def test_a_valid_project_gets_one_sentence(inputs: Path) -> None:
 
 def test_all_problems_are_told_at_once(inputs: Path) -> None:
     text = (inputs / "params.yaml").read_text()
-    text = text.replace("\nfinetune:", "\nfinetun:").replace("learning_rate: 2e-3", "learning_rat: 2e-3")
+    text = text.replace("\nfinetune:", "\nfinetun:").replace("learning_rate: 0.002", "learning_rat: 0.002")
     (inputs / "params.yaml").write_text(text.replace("held_out: 0.1", "held_out: a tenth"))
     set_param(inputs, "block.tokens", 512)
     assert problem_lines() == [
@@ -125,7 +127,6 @@ ONE_BAD_VALUE = [
 
 @pytest.mark.parametrize(("where", "value", "lines"), ONE_BAD_VALUE)
 def test_one_bad_value(inputs: Path, where: str, value: object, lines: list[str]) -> None:
-    set_param(inputs, "finetune.steps", 30)
     for name, scratch in {"block.tokens": 256, "baseline.block_tokens": 256, "baseline.scratch.context": 256}.items():
         set_param(inputs, name, scratch)
     for name, item in value.items() if isinstance(value, dict) else [("", value)]:
