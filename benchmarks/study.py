@@ -74,7 +74,9 @@ def table(summarised: dict[str, dict[str, list[float]]]) -> str:
     variants = list(summarised)
     lines = [f"| mean ± standard deviation | {' | '.join(variants)} |", "|---" * (len(variants) + 1) + "|"]
     for measure in summarised[variants[0]]:
-        cells = [f"{summarised[variant][measure][0]:.3f} ± {summarised[variant][measure][1]:.3f}" for variant in variants]
+        cells = [
+            f"{summarised[variant][measure][0]:.3f} ± {summarised[variant][measure][1]:.3f}" for variant in variants
+        ]
         lines.append(f"| {measure.replace('_', ' ')} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -41,7 +41,9 @@ def test_from_scratch(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     start = json.loads((small / "models/start/recipe.json").read_text())
     assert start["epochs"] == 1
     assert "device" not in start
-    assert (small / "models/start/tokenizer.json").read_bytes() == (small / "models/baseline/tokenizer.json").read_bytes()
+    assert (small / "models/start/tokenizer.json").read_bytes() == (
+        small / "models/baseline/tokenizer.json"
+    ).read_bytes()
 
 
 def test_same_inputs_same_bytes(small: Path) -> None:
@@ -78,7 +80,9 @@ def test_folder_taken_as_it_is(small: Path, capsys: pytest.CaptureFixture[str]) 
     copied = folder_sha256(Path("models/baseline"))
     assert copied["model.safetensors"] == folder_sha256(source)["model.safetensors"]
     assert "modeling.py" not in copied
-    assert absent_reason(Path("models/start")) == "baseline.epochs is 0: nothing was trained here that could be repeated"
+    assert (
+        absent_reason(Path("models/start")) == "baseline.epochs is 0: nothing was trained here that could be repeated"
+    )
 
 
 def test_real_model_folder(small: Path, realdata: Path) -> None:

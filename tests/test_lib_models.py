@@ -82,5 +82,7 @@ def test_absent(tmp_path: Path) -> None:
 def test_artifacts_of_another_tokenizer(tmp_path: Path) -> None:
     folder = tiny_model(tmp_path / "m")
     check_tokenizer(tokenizer_sha256(folder), folder, Path("data/x"))
-    with pytest.raises(StageError, match=r"data/x: made with tokenizer 0123456789ab, wanted \w{12} of .*; run `dvc repro`"):
+    with pytest.raises(
+        StageError, match=r"data/x: made with tokenizer 0123456789ab, wanted \w{12} of .*; run `dvc repro`"
+    ):
         check_tokenizer("0123456789abcdef", folder, Path("data/x"))

@@ -37,8 +37,10 @@ def test_exponents_are_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("steps: 3", "step: 3"), "2 problems\n  example.steps: parameter is missing\n"
-         "  example.step: unknown parameter; did you mean steps?"),
+        (
+            ("steps: 3", "step: 3"),
+            "2 problems\n  example.steps: parameter is missing\n  example.step: unknown parameter; did you mean steps?",
+        ),
         (("steps: 3", "steps: 0"), "example.steps: found 0, wanted greater than 0"),
         (("steps: 3", "steps: '3'"), "example.steps: found '3', wanted an integer"),
         (("{rank: 1}", "{rang: 1, rank: 1}"), "example.inner.rang: unknown parameter; did you mean rank?"),

@@ -101,19 +101,23 @@ def test_second_process_is_refused(small: Path) -> None:
     ("raised", "line"),
     [
         (StageError("data/x: found nothing, wanted something"), "error: data/x: found nothing, wanted something"),
-        (OSError(errno.ENOSPC, "No space", "data/x"),
-         "error: data/x: no space left on the disk; free some and run `dvc repro` again"),
+        (
+            OSError(errno.ENOSPC, "No space", "data/x"),
+            "error: data/x: no space left on the disk; free some and run `dvc repro` again",
+        ),
         # what safetensors and torch make of it
-        (RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
-         "error: pytest: no space left on the disk; free some and run `dvc repro` again"),
-        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"),
-         "error: pytest: no space left on the disk; free some and run `dvc repro` again"),
+        (
+            RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
+            "error: pytest: no space left on the disk; free some and run `dvc repro` again",
+        ),
+        (
+            RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"),
+            "error: pytest: no space left on the disk; free some and run `dvc repro` again",
+        ),
         (KeyboardInterrupt(), "pytest: interrupted; `dvc repro` goes on from here"),
     ],
 )
-def test_one_line_and_exit_code(
-    small: Path, monkeypatch: pytest.MonkeyPatch, raised: BaseException, line: str
-) -> None:
+def test_one_line_and_exit_code(small: Path, monkeypatch: pytest.MonkeyPatch, raised: BaseException, line: str) -> None:
     def main() -> None:
         raise raised
 
@@ -132,7 +136,9 @@ def test_cost_is_recorded_outside_the_artifacts(small: Path, monkeypatch: pytest
     monkeypatch.setattr(sys, "argv", ["/x/block.py"])
     stage.run(lambda: None)
     assert set(json.loads((small / ".scratch/cost/block.json").read_text())) == {
-        "cpu_seconds", "wall_seconds", "peak_memory_mib"
+        "cpu_seconds",
+        "wall_seconds",
+        "peak_memory_mib",
     }
 
 

@@ -148,7 +148,8 @@ def test_full_training_on_bfloat16_weights_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("configured", "precision", "fine"), [("no", "bfloat16", True), ("bf16", "bfloat16", True), ("bf16", "float32", False)]
+    ("configured", "precision", "fine"),
+    [("no", "bfloat16", True), ("bf16", "bfloat16", True), ("bf16", "float32", False)],
 )
 def test_accelerate_config_may_not_contradict(
     monkeypatch: pytest.MonkeyPatch, configured: str, precision: training.Precision, fine: bool

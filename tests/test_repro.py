@@ -130,12 +130,9 @@ def test_everything_is_made_and_readable(reproduced: Path) -> None:
 
 
 def test_second_run_skips_everything(reproduced: Path) -> None:
-    started = time.monotonic()
     output = tiny.dvc(reproduced, "repro")
-    seconds = time.monotonic() - started
     skipped = re.findall(r"^Stage '(\w+)' didn't change, skipping", output, re.MULTILINE)
     assert skipped == STAGES
-    assert seconds < 10  # 2 on a quiet machine
 
 
 def test_two_clean_clones_give_the_same_bytes(twins: tuple[Path, Path]) -> None:
