@@ -110,7 +110,8 @@ def test_only_metrics_and_plots_live_in_git(stage: str) -> None:
 
 def test_readme_shows_the_pipeline() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \| (.+?) \|$", readme, re.MULTILINE)
+    section = readme.split("## The pipeline\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \| (.+?) \|$", section, re.MULTILINE)
     assert [name for name, *_ in rows] == list(STAGES)
     for name, what, reads, writes in rows:
         assert what == STAGES[name]["desc"]
