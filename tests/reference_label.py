@@ -1,4 +1,4 @@
-"""whp.md sections 3, 5 and 6 for one block, as plainly as they read: no batches, no chunks, lists per position."""
+"""Generic labels for one block, as plainly as the method reads: no batches, no chunks, lists per position."""
 
 from __future__ import annotations
 

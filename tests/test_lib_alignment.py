@@ -55,7 +55,7 @@ def words(text: str, ids: dict[str, int]) -> list[int]:
 
 
 def vector() -> tuple[Spliced, dict[str, int]]:
-    """The worked vector of whp.md section 5: Harry -> J on, Hog warts -> Mystic Aca demy."""
+    """A worked vector: Harry -> J on, Hog warts -> Mystic Aca demy."""
     ids: dict[str, int] = {}
     original = words("<s> Harry went up to him and said , my name is Harry . At Hog warts , Harry", ids)
     harry = key("Harry", tuple(words("Harry", ids)), tuple(words("J on", ids)))
