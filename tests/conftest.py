@@ -57,21 +57,9 @@ def set_param(project: Path, dotted: str, value: object) -> None:
 
 def tiny_tokenizer(text: str = TINY_TEXT, vocabulary: int = 400) -> PreTrainedTokenizerBase:
     """A byte-level BPE tokenizer with <s>, </s> and <pad>, trained on `text`; it puts <s> first."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast
+    from stages.baseline import train_tokenizer
 
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
-        special_tokens=["<s>", "</s>", "<pad>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    bpe.train_from_iterator([text], trainer)
-    bpe.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
-    return PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token="<s>", eos_token="</s>", pad_token="<pad>")
+    return train_tokenizer([text], vocabulary)
 
 
 def tiny_model(folder: Path, seed: int = 0, text: str = TINY_TEXT, context: int = 64) -> Path:
