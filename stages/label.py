@@ -16,13 +16,17 @@ import pyarrow as pa
 from pydantic import AfterValidator, NonNegativeFloat
 
 from stages.lib.alignment import (
+    ALWAYS,
+    Bounded,
     Dictionary,
     Keys,
+    Rule,
     Spliced,
     Variants,
     cut_to_context,
     draw,
     index_keys,
+    own_rules,
     piece_bytes,
     splice,
     word_bounded,
@@ -56,6 +60,7 @@ class Params(StageParams):
     """Which labels, and how exactly the two passes are computed."""
 
     alphas: Annotated[list[NonNegativeFloat], AfterValidator(_different)]
+    forbid_anchors: bool
     precision: Literal["float32", "bfloat16"]
     device: Literal["auto", "cpu", "cuda"]
     seed: int
@@ -74,19 +79,22 @@ def main() -> None:
         tokenizer = load_tokenizer(baseline)
         pieces, variants = piece_bytes(tokenizer), word_variants(tokenizer, dictionary)
         keys = index_keys(dictionary, variants, pieces)
-        spliced = translate_blocks(blocks, keys, pieces, params.seed, context_length(baseline))
+        bounded = partial(word_bounded, pieces=pieces)
+        rules = own_rules(real_tokens(blocks), keys, bounded, pieces) if params.forbid_anchors else []
+        spliced = translate_blocks(blocks, keys, bounded, rules, params.seed, context_length(baseline))
         dtype = weights_dtype(params.precision)
         models = load_model(baseline, device, dtype), load_model(reinforced, device, dtype)
         sizes = BATCH_TOKENS[device.type], CHUNK_LOGITS[device.type]
         settings = Settings(params.alphas, params.precision == "bfloat16", *sizes)
-        labels = label_blocks(blocks.tokens, blocks.length, spliced, models, settings, progress)
+        everywhere = [rule.token for rule in rules if not rule.prefix]
+        labels = label_blocks(blocks.tokens, blocks.length, spliced, models, settings, progress, everywhere)
         schema = labels_schema(blocks.tokens.shape[1], params.alphas)
         facts = {"tokenizer": tokenizer_sha256(baseline), "pad_token": str(padding_id(baseline))}
         facts["alphas"] = ", ".join(map(str, params.alphas))
         write_parquet(label_rows(blocks, labels, params.alphas), schema, work / "data/labels.parquet", **facts)
         twin = readable(blocks, labels.next_ids[0], params.alphas[0], pieces)
         (work / "data/labels.txt").write_text(twin, encoding="utf-8")
-        numbers = {"untokenised": untokenised(dictionary, variants)}
+        numbers = {"untokenised": untokenised(dictionary, variants), "own_rules": len(rules)}
         numbers |= statistics(blocks, spliced, labels, params.alphas)
         write_json(numbers, work / "reports/labels.json")
         print(sentence(numbers))
@@ -113,12 +121,15 @@ def read_dictionary(path: Path) -> Dictionary:
 
 
 def translate_blocks(
-    blocks: Blocks, keys: Keys, pieces: Sequence[bytes], seed: int, context: int | None
+    blocks: Blocks, keys: Keys, bounded: Bounded, rules: Sequence[Rule], seed: int, context: int | None
 ) -> list[Spliced]:
-    """Every block with its anchors replaced, cut where the model could not read on."""
-    bounded = partial(word_bounded, pieces=pieces)
+    """Every block with its anchors replaced, cut where the model could not read on.
+
+    rules: of `own_rules`; those without a prefix hold for all blocks alike and need not be kept with each.
+    """
+    prefixed = [rule for rule in rules if rule.prefix]
     spliced = [
-        splice(tokens, keys, partial(draw, seed, int(block)), bounded)
+        splice(tokens, keys, partial(draw, seed, int(block)), bounded, prefixed)
         for block, tokens in zip(blocks.block, real_tokens(blocks), strict=True)
     ]
     return [cut_to_context(block, context) if context else block for block in spliced]
@@ -165,7 +176,7 @@ def statistics(blocks: Blocks, spliced: Sequence[Spliced], labels: Labels, alpha
     trained = labels.next_ids[0] != MASKED  # bool [N, T], the same for every alpha
     followed = trained[:, :-1] & (np.arange(1, trained.shape[1]) < blocks.length[:, None])
     changed = labels.next_ids[:, :, :-1] != blocks.tokens[:, 1:]
-    rules = [rule for block in spliced for rule in block.forbidden]
+    rules = [rule for block in spliced for rule, since in block.forbidden.items() if since != ALWAYS]
     return {
         "blocks": len(spliced),
         "tokens": int(blocks.length.sum()),

@@ -225,6 +225,9 @@ def test_another_tokenizer_is_refused(ready: Path, folder: str) -> None:
 # ---- the parts
 
 
+OWN = Rule(9, (8,))  # in force from the start: no insertion forbade it
+
+
 def test_statistics_by_hand() -> None:
     blocks = Blocks(
         block=np.array([0, 1]),
@@ -233,7 +236,7 @@ def test_statistics_by_hand() -> None:
         length=np.array([4, 2]),
     )
     spliced = [
-        Spliced(anchors=["a", "b", "a"], interior=1, repeats=1, forbidden={Rule(7, ()): 0, Rule(8, (6,)): 2}),
+        Spliced(anchors=["a", "b", "a"], interior=1, repeats=1, forbidden={Rule(7, ()): 0, Rule(8, (6,)): 2, OWN: -1}),
         Spliced(anchors=["a"], cut=2),
     ]
     next_ids = np.array([[[2, 7, MASKED, 7], [5, 7, MASKED, MASKED]]], np.int32)

@@ -73,6 +73,26 @@ def test_splice_gives_the_vector() -> None:
     assert spliced.anchors == ["Harry", "Harry", "Hogwarts", "Harry"]
 
 
+def test_own_rules_take_no_more_of_the_vocabulary_than_they_must() -> None:
+    ids: dict[str, int] = {}
+    text = words("Har row saw The ron . The mill and The barn saw Har row . The ron saw Will", ids)
+    keys = keys_of(*(key(name, tuple(words(name, ids)), (99,)) for name in ("Har row", "The ron", "Will")))
+    pieces = [f" {word}".encode() for word in ids]
+    found = alignment.own_rules([text], keys, anywhere, pieces)
+    # Har is always an anchor's: the token alone. The is one's in 2 places of 4, which is half of them: alone, too
+    assert found == sorted(Rule(ids[word], ()) for word in ("Har", "The", "Will"))
+    # with one more `The` that is no anchor's, only `ron` after `The` is forbidden
+    found = alignment.own_rules([text, words("The end", ids)], keys, anywhere, [*pieces, b" end"])
+    assert found == sorted([Rule(ids["Har"], ()), Rule(ids["ron"], (ids["The"],)), Rule(ids["Will"], ())])
+
+
+def test_own_rules_need_two_characters_and_know_what_the_texts_lack() -> None:
+    # `O` alone would ban too much, whatever the counts say; a key that no text has is forbidden by its first token
+    keys = keys_of(key("Orla", (0, 1), (99,)), key("Pip", (2, 3), (99,)))
+    found = alignment.own_rules([[0, 1]], keys, anywhere, [b" O", b"rla", b" Pi", b"p"])
+    assert found == [Rule(1, (0,)), Rule(2, ())]
+
+
 def test_forbidden_at_gives_the_vector() -> None:
     spliced, ids = vector()
     rows, tokens = alignment.forbidden_at(spliced, np.arange(23))

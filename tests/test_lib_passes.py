@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,10 +42,15 @@ ALPHAS = (5.0, 0.0, 0.5)
 # ---- one chunk of logits, by hand
 
 
-def chunk(translated: list, reinforced: list, forbidden: list[tuple[int, int]], *alphas: float) -> passes.RowLabels:
-    rows = torch.tensor([row for row, _ in forbidden], dtype=torch.long)
-    ids = torch.tensor([token for _, token in forbidden], dtype=torch.long)
-    return passes.label_chunk(torch.tensor(translated), torch.tensor(reinforced), (rows, ids), alphas)
+def chunk(
+    translated: list, reinforced: list, forbidden: list[tuple[int, int]], *alphas: float, everywhere: Sequence[int] = ()
+) -> passes.RowLabels:
+    rows, ids, columns = (
+        torch.tensor(column, dtype=torch.long)
+        for column in ([row for row, _ in forbidden], [token for _, token in forbidden], everywhere)
+    )
+    banned = passes.Forbidden(rows, ids, columns)
+    return passes.label_chunk(torch.tensor(translated), torch.tensor(reinforced), banned, alphas)
 
 
 def test_label_chunk_prefers_what_reinforcement_did_not_raise() -> None:
@@ -73,6 +80,18 @@ def test_label_chunk_counts_a_forbidden_id_that_is_taught_all_the_same() -> None
     # token 0 is forbidden and becomes the mean 2; reinforcement has raised everything else: 3 - 5*2 = -7, 1 - 5*2 = -9
     found = chunk([[2.0, 3.0, 1.0]], [[0.0, 5.0, 3.0]], [(0, 0)], 5.0, 0.0)
     assert (found.ids.tolist(), found.taught.tolist(), found.avoided.tolist()) == ([[0], [1]], [1, 0], [0, 0])
+
+
+def test_label_chunk_forbids_ids_in_every_row() -> None:
+    # token:          Orla  she   of | she  Orla  of; the means are 2 and 1
+    translated = [[5.0, 2.5, -1.5], [1.5, 3.0, -1.5]]
+    # Orla is 0 in the first row and stays second in the other: with 0 forbidden, 2.5 > 2 and 3 > 1 win
+    found = chunk(translated, [[0.0] * 3] * 2, [], 0.0, everywhere=[0])
+    assert (found.ids.tolist(), found.avoided.tolist(), found.taught.tolist()) == ([[1, 1]], [1], [0])
+    # forbidden twice, as a pair and everywhere, is still one position avoided
+    assert chunk(translated, [[0.0] * 3] * 2, [(0, 0)], 0.0, everywhere=[0]).avoided.tolist() == [1]
+    # a row with nothing else to say: 0 and 1 become the mean 2, and 0 is taught all the same
+    assert chunk([[5.0, 4.0, -3.0]], [[0.0] * 3], [], 0.0, everywhere=[0, 1]).taught.tolist() == [1]
 
 
 @given(st.lists(st.lists(st.floats(-9, 9, width=16), min_size=6, max_size=6), min_size=1, max_size=4), st.data())
@@ -125,13 +144,18 @@ class Case:
         names = {token for block in self.spliced(DICTIONARY) for token, _ in block.forbidden}
         self.models = random_models(len(tokenizer), sorted(names))
 
-    def spliced(self, dictionary: alignment.Dictionary) -> list[Spliced]:
+    def spliced(self, dictionary: alignment.Dictionary, rules: Sequence[alignment.Rule] = ()) -> list[Spliced]:
         keys = alignment.index_keys(dictionary, alignment.word_variants(self.tokenizer, dictionary), self.pieces)
         bounded = partial(alignment.word_bounded, pieces=self.pieces)
         return [
-            alignment.splice(block, keys, partial(alignment.draw, 3, number), bounded)
+            alignment.splice(block, keys, partial(alignment.draw, 3, number), bounded, rules)
             for number, block in enumerate(self.blocks)
         ]
+
+    def own_rules(self) -> list[alignment.Rule]:
+        keys = alignment.index_keys(DICTIONARY, alignment.word_variants(self.tokenizer, DICTIONARY), self.pieces)
+        bounded = partial(alignment.word_bounded, pieces=self.pieces)
+        return alignment.own_rules(self.blocks, keys, bounded, self.pieces)
 
     def labels(self, dictionary: alignment.Dictionary, batch_tokens: int = 256, chunk_logits: int = 2**20) -> Labels:
         settings = Settings(ALPHAS, False, batch_tokens, chunk_logits)
@@ -260,6 +284,30 @@ def test_a_forbidden_id_is_never_a_label_at_alpha_0(case: Case) -> None:
     assert pairs > 0
 
 
+def test_rules_for_all_blocks_give_the_ids_of_the_reference(case: Case) -> None:
+    without = case.labels(DICTIONARY).next_ids[ALPHAS.index(0.0)]
+    often = Counter(without[without != MASKED].tolist()).most_common(2)  # so that forbidding them must show
+    by_token = alignment.Rule(often[0][0], ())
+    after_token = alignment.Rule(often[1][0], (case.blocks[0][1],))
+    rules = sorted({*case.own_rules(), by_token, after_token})
+    everywhere = [rule.token for rule in rules if not rule.prefix]
+    spliced = case.spliced(DICTIONARY, [rule for rule in rules if rule.prefix])
+    settings = Settings([0.0], False, 256, 2**20)
+    found = passes.label_blocks(case.tokens, case.length, spliced, case.models, settings, list, everywhere)
+    assert not (found.next_ids[0] == by_token.token).any()
+    for number, (tokens, block) in enumerate(zip(case.blocks, spliced, strict=True)):
+        plain = case.reference_block(number, tokens)
+        stored = [(list(rule.prefix), rule.token) for rule in rules]
+        begun = plain._replace(translated=[-1, *plain.translated], forbidden=[stored, *plain.forbidden])
+        with torch.inference_mode():
+            logits = case.models[0](input_ids=torch.tensor([plain.translated])).logits[0]
+        for at, answered_by in enumerate(block.map):
+            if answered_by != NEVER:
+                row = logits[answered_by].clone()
+                row[list(reference_label.forbidden_at(begun, answered_by + 1))] = row.mean()
+                assert found.next_ids[0, number, at] == row.argmax()
+
+
 def test_a_block_cut_at_the_context_keeps_the_labels_it_has(case: Case) -> None:
     whole = case.labels(DICTIONARY).next_ids
     settings = Settings(ALPHAS, False, 256, 2**20)
@@ -282,7 +330,8 @@ def test_no_more_logits_at_once_than_asked_for() -> None:
 
     hidden = torch.randn(23, 5, dtype=torch.bfloat16)
     nothing = torch.empty(0, dtype=torch.long)
-    found = passes.label_rows(hidden, hidden, (Head(), Head()), (nothing, nothing), Settings([0.0], False, 1, 20))
+    banned = passes.Forbidden(nothing, nothing, nothing)
+    found = passes.label_rows(hidden, hidden, (Head(), Head()), banned, Settings([0.0], False, 1, 20))
     assert max(seen) == 20
     assert sum(seen) == 2 * 23 * 5
     assert found.ids.tolist() == [hidden.float().argmax(dim=-1).tolist()]

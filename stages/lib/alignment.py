@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
 Tokens = tuple[int, ...]
 Dictionary = Mapping[str, Mapping[str, Sequence[str]]]  # anchor -> form -> its translation under each choice
 
+Bounded = Callable[[Sequence[int], int, int], bool]  # (tokens, start, end): the span is no part of a longer word
 Variants = Mapping[str, Sequence[Tokens]]  # word -> its tokens after each of BEFORE, () where it has none of its own
 
 NEVER = -1  # in a map: this position is never trained
+ALWAYS = -1  # of a rule: in force from a block's first token on
 BEFORE = ("x ", "\n", '"')  # a name stands after a space, at the start of a line, after a quotation mark
 ENDS_IN_WORD = re.compile(r"[^\W_][-\u2010\u2011]?\Z")  # a letter or digit, also one that a hyphen joins on
 STARTS_IN_WORD = re.compile(r"[^\W_]")
@@ -62,7 +65,7 @@ class Spliced:
 
     translated: list[int] = field(default_factory=list)
     map: list[int] = field(default_factory=list)  # [tokens]: translated index whose prediction is used here, or NEVER
-    forbidden: dict[Rule, int] = field(default_factory=dict)  # in force at translated indices after this one
+    forbidden: dict[Rule, int] = field(default_factory=dict)  # in force at translated indices after this one, or ALWAYS
     anchors: list[str] = field(default_factory=list)  # as matched, left to right
     interior: int = 0  # positions inside an anchor's tokens
     repeats: int = 0  # positions before a later occurrence of an anchor
@@ -73,13 +76,15 @@ def splice(
     tokens: Sequence[int],
     keys: Keys,
     choose: Callable[[str, int], int],
-    bounded: Callable[[Sequence[int], int, int], bool],
+    bounded: Bounded,
+    rules: Sequence[Rule] = (),
 ) -> Spliced:
     """Replace every key from left to right, the longest first.
 
-    choose(anchor, choices): the choice of this block; bounded(tokens, start, end): the span is not part of a word.
+    choose(anchor, choices): the choice of this block; bounded(tokens, start, end): the span is not part of a word;
+    rules: what is forbidden in all of the block, whatever is replaced.
     """
-    out = Spliced()
+    out = Spliced(forbidden=dict.fromkeys(rules, ALWAYS))
     start = 0
     while start < len(tokens):
         key = longest_match(tokens, start, keys, bounded)
@@ -93,9 +98,7 @@ def splice(
     return out
 
 
-def longest_match(
-    tokens: Sequence[int], start: int, keys: Keys, bounded: Callable[[Sequence[int], int, int], bool]
-) -> Key | None:
+def longest_match(tokens: Sequence[int], start: int, keys: Keys, bounded: Bounded) -> Key | None:
     """The longest key whose tokens stand at `start` and are no part of a longer word."""
     for key in keys.get(tokens[start], ()):
         end = start + len(key.tokens)
@@ -129,9 +132,11 @@ def forbidden_at(spliced: Spliced, positions: np.ndarray) -> tuple[np.ndarray, n
 
     Returns int64 [P] twice: an index into positions, a token id.
     """
-    translated = np.asarray(spliced.translated)
+    translated, present = np.asarray(spliced.translated), set(spliced.translated)
     rows, ids = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for rule, since in spliced.forbidden.items():
+        if not present.issuperset(rule.prefix):
+            continue
         hit = (positions > since) & (positions >= len(rule.prefix) - 1)
         for back, token in enumerate(reversed(rule.prefix)):
             hit &= translated[np.maximum(positions - back, 0)] == token
@@ -215,6 +220,38 @@ def start_rule(tokens: Tokens, pieces: Sequence[bytes]) -> Rule:
         text += pieces[tokens[end]]
         end += 1
     return Rule(tokens[end - 1], tokens[: end - 1])
+
+
+def own_rules(
+    texts: Sequence[Sequence[int]],
+    keys: Keys,
+    bounded: Bounded,
+    pieces: Sequence[bytes],
+) -> list[Rule]:
+    """What keeps an anchor's own name from being a label, with no more of the vocabulary than that takes.
+
+    Forbidden is the first token of every key; where other words of the texts begin with it more often than the anchors
+    do, the next one after it, and so on: ` Scarecrow` as it is, but of ` The ron` only `ron` after ` The`.
+    """
+    seen: Counter[Tokens] = Counter()  # the starts of keys, wherever they stand
+    theirs: Counter[Tokens] = Counter()  # where an anchor stands
+    for tokens in texts:
+        for at in (at for at, token in enumerate(tokens) if token in keys):
+            key = longest_match(tokens, at, keys, bounded)
+            ends = range(1, len(keys[tokens[at]][0].tokens) + 1)
+            seen.update(tuple(tokens[at : at + end]) for end in ends)
+            theirs.update(key.tokens[:end] for end in ends if key and end <= len(key.tokens))
+    found = {own_rule(key.tokens, seen, theirs, pieces) for group in keys.values() for key in group}
+    return sorted(found)
+
+
+def own_rule(tokens: Tokens, seen: Mapping[Tokens, int], theirs: Mapping[Tokens, int], pieces: Sequence[bytes]) -> Rule:
+    """The shortest rule of at least two characters whose tokens are an anchor's in half of the places they stand in."""
+    shortest = len(start_rule(tokens, pieces).prefix) + 1
+    for end in range(shortest, len(tokens)):
+        if 2 * theirs.get(tokens[:end], 0) >= seen.get(tokens[:end], 0):
+            return Rule(tokens[end - 1], tokens[: end - 1])
+    return Rule(tokens[-1], tokens[:-1])
 
 
 def word_bounded(tokens: Sequence[int], start: int, end: int, pieces: Sequence[bytes]) -> bool:

@@ -1,7 +1,7 @@
 """The two forward passes of generic labels and their difference: baseline on translated, reinforced on original blocks.
 
 Axes: B blocks of a batch, T tokens, d hidden size, V vocabulary, R rows (positions that train), P forbidden (row, id)
-pairs, A alphas.
+pairs, E ids that are forbidden in every row, A alphas.
 """
 
 from __future__ import annotations
@@ -49,6 +49,14 @@ class Rows(NamedTuple):
     forbidden_id: np.ndarray  # int64 [P]
 
 
+class Forbidden(NamedTuple):
+    """What no label of some rows may be."""
+
+    rows: Tensor  # int64 [P], ascending
+    ids: Tensor  # int64 [P]
+    everywhere: Tensor  # int64 [E], different
+
+
 class RowLabels(NamedTuple):
     """`Labels` of some rows."""
 
@@ -64,16 +72,18 @@ def label_blocks(
     models: tuple[PreTrainedModel, PreTrainedModel],
     settings: Settings,
     watch: Callable[[list[list[int]]], Iterable[list[int]]],
+    everywhere: Sequence[int] = (),
 ) -> Labels:
     """Labels of blocks int32 [N, T] with `length` [N] real tokens each, given their translations.
 
-    models: the baseline and the reinforced one; `watch` sees the batches go by.
+    models: the baseline and the reinforced one; `watch` sees the batches go by; everywhere: ids that no label may be.
     """
     import torch
 
     alphas = len(settings.alphas)
     labels = Labels(np.full((alphas, *tokens.shape), MASKED, np.int32), np.zeros(alphas, int), np.zeros(alphas, int))
     longest = [max(int(real), len(block.translated)) for real, block in zip(length, spliced, strict=True)]
+    columns = torch.tensor(everywhere, dtype=torch.long, device=models[0].device)  # int64 [E]
     with torch.inference_mode(), headless(models[0]) as baseline_head, headless(models[1]) as reinforced_head:
         for batch in watch(batches(longest, settings.batch_tokens)):
             rows = rows_of([spliced[index] for index in batch])
@@ -84,7 +94,7 @@ def label_blocks(
                 translated[block, answered_by],
                 original[block, at],
                 (baseline_head, reinforced_head),
-                (forbidden[0], forbidden[1]),
+                Forbidden(forbidden[0], forbidden[1], columns),
                 settings,
             )
             labels.next_ids[:, np.asarray(batch)[rows.block], rows.original] = found.ids.cpu().numpy()
@@ -142,26 +152,30 @@ def label_rows(
     translated: Tensor,
     reinforced: Tensor,
     heads: tuple[Head, Head],
-    forbidden: tuple[Tensor, Tensor],
+    forbidden: Forbidden,
     settings: Settings,
 ) -> RowLabels:
     """Labels of rows from their hidden states [R, d] in both models, a chunk of rows at a time.
 
-    forbidden: rows (ascending) and ids, int64 [P] each. The logits are float32 whatever the states are: the row mean
-    and alpha magnify the noise of bfloat16, and argmax its ties.
+    The logits are float32 whatever the states are: the row mean and alpha magnify the noise of bfloat16, and argmax
+    its ties.
     """
     import torch
 
     step = max(1, settings.chunk_logits // heads[0].weight.shape[0])
     edges = torch.arange(0, len(translated) + step, step, device=translated.device)
-    pairs = torch.searchsorted(forbidden[0], edges).tolist()
+    pairs = torch.searchsorted(forbidden.rows, edges).tolist()
     done = []
     for start, first_pair, end_pair in zip(edges.tolist(), pairs, pairs[1:], strict=False):
         done.append(
             label_chunk(
                 heads[0](translated[start : start + step].float()),
                 heads[1](reinforced[start : start + step].float()),
-                (forbidden[0][first_pair:end_pair] - start, forbidden[1][first_pair:end_pair]),
+                Forbidden(
+                    forbidden.rows[first_pair:end_pair] - start,
+                    forbidden.ids[first_pair:end_pair],
+                    forbidden.everywhere,
+                ),
                 settings.alphas,
             )
         )
@@ -172,9 +186,7 @@ def label_rows(
     )
 
 
-def label_chunk(
-    translated: Tensor, reinforced: Tensor, forbidden: tuple[Tensor, Tensor], alphas: Sequence[float]
-) -> RowLabels:
+def label_chunk(translated: Tensor, reinforced: Tensor, forbidden: Forbidden, alphas: Sequence[float]) -> RowLabels:
     """The likeliest next id, per alpha, once whatever reinforcement raised is pushed back down.
 
     translated, reinforced: float32 [R, V] next-token logits; both are overwritten. A forbidden logit becomes the mean
@@ -182,22 +194,21 @@ def label_chunk(
     """
     import torch
 
-    free = translated[forbidden]  # [P], as if not forbidden
-    free_raised = (reinforced[forbidden] - free).relu()
-    translated[forbidden] = translated.mean(dim=-1)[forbidden[0]]
+    rows, pairs, columns = forbidden.rows, (forbidden.rows, forbidden.ids), forbidden.everywhere
+    mean = translated.mean(dim=-1)
+    free = translated[pairs], translated[:, columns]  # [P] and [R, E], as if not forbidden
+    free_raised = (reinforced[pairs] - free[0]).relu_(), (reinforced[:, columns] - free[1]).relu_()
+    translated[pairs] = mean[rows]
+    translated[:, columns] = mean[:, None]
     raised = reinforced.sub_(translated).relu_()  # what reinforcement lowered says nothing about the corpus
     ids, avoided, taught = [], [], []
     for alpha in alphas:
         best, label = torch.sub(translated, raised, alpha=alpha).max(dim=-1)
-        row = forbidden[0]
         ids.append(label.int())
-        avoided.append(count_rows(row[free - alpha * free_raised > best[row]], len(best)))
-        taught.append(count_rows(row[label[row] == forbidden[1]], len(best)))
+        better = (free[1] - alpha * free_raised[1] > best[:, None]).any(dim=-1)
+        better[rows[free[0] - alpha * free_raised[0] > best[rows]]] = True
+        avoided.append(better.sum())
+        wrong = torch.isin(label, columns)
+        wrong[rows[label[rows] == forbidden.ids]] = True
+        taught.append(wrong.sum())
     return RowLabels(torch.stack(ids), torch.stack(avoided), torch.stack(taught))
-
-
-def count_rows(rows: Tensor, total: int) -> Tensor:
-    """How many different rows of 0..total-1 are named."""
-    import torch
-
-    return torch.bincount(rows, minlength=total).clamp(max=1).sum()
