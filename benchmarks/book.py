@@ -34,7 +34,7 @@ MODEL = {"models/stories260K": "models/stories260K"}
 SMOKE_CHARS = 50_000  # of each text
 SMOKE: Changes = {
     "baseline.source": "folder",
-    "baseline.model": "models/stories260K",
+    "baseline.folder": "models/stories260K",
     "baseline.epochs": 3,
     "baseline.block_tokens": 512,
     "block.tokens": 512,

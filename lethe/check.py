@@ -122,13 +122,13 @@ def forget_text(corpus: CorpusParams) -> Iterator[str]:
 
 def model_folder(baseline: BaselineParams) -> Iterator[str]:
     """Whether `source: folder` names a model folder."""
-    if baseline.source != "folder":
-        return
-    folder = Path(str(baseline.model))
+    folder = Path(baseline.folder)
+    if baseline.source != "folder" or not folder.is_dir():
+        return  # a folder that is not there is told with the other missing inputs
     wanted = ("config.json", "tokenizer.json", "*.safetensors")
     absent = [pattern for pattern in wanted if not any(folder.glob(pattern))]
     if absent:
-        yield f"baseline.model: found no {', '.join(absent)} in {folder}, wanted a model folder with its fast tokenizer"
+        yield f"baseline.folder: found no {', '.join(absent)} in {folder}, wanted a model folder with its fast tokenizer"
 
 
 def pinned_commit(baseline: BaselineParams) -> Iterator[str]:
@@ -153,10 +153,10 @@ def context_of(baseline: BaselineParams) -> int | None:
     """The model's context; None where it is not known yet or has no limit."""
     if baseline.source == "scratch":
         return baseline.scratch.context
-    if baseline.source == "folder" and (Path(str(baseline.model)) / "config.json").exists():
+    if baseline.source == "folder" and (Path(baseline.folder) / "config.json").exists():
         from stages.lib.blocks import context_length
 
-        return context_length(Path(str(baseline.model)))
+        return context_length(Path(baseline.folder))
     return None
 
 
@@ -231,7 +231,7 @@ def parameters(baseline: BaselineParams) -> int | None:
         layer = 4 * shape.hidden**2 + 3 * shape.hidden * shape.intermediate + 2 * shape.hidden
         return shape.vocabulary * shape.hidden + shape.layers * layer + shape.hidden
     if baseline.source == "folder":
-        return sum(stored_weights(path) for path in sorted(Path(str(baseline.model)).glob("*.safetensors")))
+        return sum(stored_weights(path) for path in sorted(Path(baseline.folder).glob("*.safetensors")))
     return None
 
 

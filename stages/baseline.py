@@ -1,6 +1,6 @@
 """The model that knows the corpus: from scratch, the Hub or a folder, then trained on it if asked.
 
-reads   data/corpus.parquet
+reads   data/corpus.parquet  ${baseline.folder}
 writes  models/start  models/baseline  reports/loss/baseline.csv
 """
 
@@ -42,6 +42,7 @@ class Params(RecipeParams):
     """The model's source and how it is trained on the corpus."""
 
     source: Literal["scratch", "hub", "folder"]
+    folder: str
     model: str | None
     revision: str | None
     scratch: ScratchParams
@@ -50,8 +51,8 @@ class Params(RecipeParams):
 
     @model_validator(mode="after")
     def _source_is_complete(self) -> Params:
-        if self.source != "scratch" and not self.model:
-            raise ValueError(f"model: found nothing with source {self.source}, wanted the model's name or path")
+        if self.source == "hub" and not self.model:
+            raise ValueError("model: found nothing with source hub, wanted owner/name")
         if self.source == "scratch" and self.epochs == 0:
             raise ValueError("epochs: found 0 with source scratch, wanted more; an untrained model knows nothing")
         return self
@@ -66,17 +67,19 @@ def main() -> None:
         if not start.exists():
             fetch_start(params, (text for text, _ in documents), work / "fetched")
             (work / "fetched").rename(start)
-        write_json(params.model_dump(exclude={"scratch", "device"}), start / "recipe.json")
+        write_json(params.model_dump(exclude={"scratch", "folder", "device"}), start / "recipe.json")
         curve = []
         if params.epochs:
             curve = run_recipe(start, documents, params, device, work, baseline, "baseline")
         else:
-            shutil.copytree(start, baseline, ignore=shutil.ignore_patterns("recipe.json"), dirs_exist_ok=True)
-            shutil.rmtree(start)
+            (start / "recipe.json").unlink()
+            shutil.rmtree(baseline, ignore_errors=True)
+            start.rename(baseline)
             write_absent(start, "baseline.epochs is 0: nothing was trained here that could be repeated")
         write_csv(curve, LOSS_HEADER, work / "reports/loss/baseline.csv")
         known = f"loss {curve[-1]['loss']:.3f} after {len(curve)} steps" if curve else "taken as it is"
-        print(f"baseline: model from {params.model or 'scratch'}, {known}")
+        source = {"scratch": "scratch", "hub": params.model, "folder": params.folder}[params.source]
+        print(f"baseline: model from {source}, {known}")
 
 
 def fetch_start(params: Params, texts: Iterable[str], folder: Path) -> None:
@@ -88,7 +91,7 @@ def fetch_start(params: Params, texts: Iterable[str], folder: Path) -> None:
         fetch_model(str(params.model), params.revision, kept)
         shutil.copytree(kept, folder, copy_function=os.link, dirs_exist_ok=True)
     elif params.source == "folder":
-        copy_model(Path(str(params.model)), folder)
+        copy_model(Path(params.folder), folder)
     else:
         import torch
 
@@ -104,7 +107,7 @@ def copy_model(source: Path, folder: Path) -> None:
     import torch
 
     if not source.is_dir():
-        raise StageError(f"params.yaml: baseline.model: found no folder {source}, wanted a model folder")
+        raise StageError(f"params.yaml: baseline.folder: found no folder {source}, wanted a model folder")
     reason = absent_reason(source)
     if reason:
         raise StageError(f"{source}: holds no model: {reason}")

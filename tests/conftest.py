@@ -120,6 +120,8 @@ def touch_deps(project: Path, stage: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists() and (ROOT / dep).is_file():
             path.symlink_to(ROOT / dep)
+        elif (ROOT / dep).is_dir() and dep.startswith("data/"):
+            path.mkdir(exist_ok=True)
 
 
 @pytest.fixture(autouse=True)

@@ -73,7 +73,7 @@ def test_folder_taken_as_it_is(small: Path, capsys: pytest.CaptureFixture[str]) 
     source = tiny_model(small / "own")
     (source / "modeling.py").write_text("raise SystemExit('code in a model folder must never run')")
     set_param(small, "baseline.source", "folder")
-    set_param(small, "baseline.model", "own")
+    set_param(small, "baseline.folder", "own")
     set_param(small, "baseline.epochs", 0)
     baseline.main()
     assert capsys.readouterr().out == "baseline: model from own, taken as it is\n"
@@ -87,7 +87,7 @@ def test_folder_taken_as_it_is(small: Path, capsys: pytest.CaptureFixture[str]) 
 
 def test_real_model_folder(small: Path, realdata: Path) -> None:
     set_param(small, "baseline.source", "folder")
-    set_param(small, "baseline.model", str(realdata / "models/stories260K"))
+    set_param(small, "baseline.folder", str(realdata / "models/stories260K"))
     set_param(small, "baseline.epochs", 0)
     baseline.main()
     assert load_tokenizer(Path("models/baseline"))("Once").input_ids[0] == 1
@@ -96,7 +96,7 @@ def test_real_model_folder(small: Path, realdata: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"source": "folder"}, "model: found nothing with source folder, wanted the model's name or path"),
+        ({"source": "hub"}, "model: found nothing with source hub, wanted owner/name"),
         ({"epochs": 0}, "epochs: found 0 with source scratch, wanted more; an untrained model knows nothing"),
     ],
 )
@@ -137,5 +137,5 @@ def test_bad_folder(small: Path, spoil: object, message: str) -> None:
 
 
 def test_missing_folder() -> None:
-    with pytest.raises(StageError, match=r"params.yaml: baseline.model: found no folder none, wanted a model folder"):
+    with pytest.raises(StageError, match=r"params.yaml: baseline.folder: found no folder none, wanted a model folder"):
         baseline.copy_model(Path("none"), Path("copy"))

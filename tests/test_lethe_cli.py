@@ -30,6 +30,7 @@ def inputs(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (project / "data/forget/a.txt").write_text("Orla went to Harrow Hill.\n")
     shutil.copytree(ROOT / "data/prompts", project / "data/prompts")
     (project / "data/benchmarks").mkdir()
+    (project / "data/model").mkdir()
     shutil.copy(ROOT / "data/overrides.csv", project / "data/overrides.csv")
     values = {"prompt.names": "data/prompts/names.csv", "label.alphas": [5.0, 0.0]}
     values |= {"finetune.steps": 30, "finetune.checkpoints": [5, 10, 20], "baseline.learning_rate": 2e-3}
@@ -106,9 +107,9 @@ ONE_BAD_VALUE = [
     ),
     (
         "baseline",
-        {"source": "folder", "model": "models/mine"},
+        {"source": "folder"},
         [
-            "baseline.model: found no config.json, tokenizer.json, *.safetensors in models/mine, wanted a model folder "
+            "baseline.folder: found no config.json, tokenizer.json, *.safetensors in data/model, wanted a model folder "
             "with its fast tokenizer"
         ],
     ),
@@ -150,7 +151,7 @@ def test_the_block_is_compared_with_a_model_folder_s_own_context(inputs: Path) -
 
     tiny_model(inputs / "models/mine", context=64)
     set_param(inputs, "baseline.source", "folder")
-    set_param(inputs, "baseline.model", "models/mine")
+    set_param(inputs, "baseline.folder", "models/mine")
     set_param(inputs, "baseline.block_tokens", 64)
     set_param(inputs, "block.tokens", 65)
     assert problem_lines() == ["block.tokens: found 65, wanted at most 64, the model's context"]

@@ -351,10 +351,10 @@ def test_every_problem_in_params_is_told_before_the_first_stage(unrun: Path) -> 
 
 
 def test_problem_of_a_training_is_one_line_in_spite_of_the_launcher(unrun: Path) -> None:
-    change_params(unrun, {"baseline.source": "folder", "baseline.model": "models/mine"})
+    change_params(unrun, {"baseline.source": "folder"})
     repro = tiny.run(unrun, "dvc", "repro", "baseline")
     assert repro.returncode != 0
-    only_line(repro.stderr, "error: params.yaml: baseline.model: found no folder models/mine, wanted a model folder")
+    only_line(repro.stderr, "error: data/model: found no *.safetensors, config.json, tokenizer.json, wanted a model folder")
     assert done(unrun) == {"data/corpus.parquet"}
 
 
