@@ -21,7 +21,7 @@ from stages.lib.curves import loss_charts, step_charts
 from stages.lib.models import check_tokenizer
 from stages.lib.page import flattened, render
 from stages.lib.params import StageParams, read_params, read_yaml
-from stages.lib.samples import changed_positions, label_samples, side_by_side, starting_words
+from stages.lib.samples import due_places, label_samples, side_by_side, term_ids
 from stages.lib.stage import run, workspace
 from stages.lib.steps import Bar, bars, header, step_rows, turned
 from stages.lib.tables import DICTIONARY, read_csv, read_json, read_jsonl, read_parquet, write_csv
@@ -40,6 +40,7 @@ def main() -> None:
         familiarity = read_json(Path("reports/familiarity.json"))
         benchmarks = read_json(Path("reports/benchmarks.json"))
         finetune = read_json(Path("reports/finetune.json"))
+        dictionary = read_csv(Path("data/dictionary.csv"), DICTIONARY)
         rows = step_rows(familiarity, benchmarks, finetune["steps"])
         demands = bars(familiarity, rows)
         titles, lines = turned(rows)
@@ -62,10 +63,12 @@ def main() -> None:
             words=params.words,
             charts={"steps": step_charts(rows), "loss": loss_charts(curves)},
             completions=side_by_side(prompts, completions, params.samples, params.words),
-            labels=read_samples(Path("data/labels.parquet"), Path("models/baseline"), finetune["alpha"], params),
+            labels=read_samples(
+                Path("data/labels.parquet"), Path("models/baseline"), finetune["alpha"], dictionary, params
+            ),
             corpus=read_sizes(Path("data/corpus.parquet")),
             details={
-                "Dictionary": dictionary_facts(read_csv(Path("data/dictionary.csv"), DICTIONARY)),
+                "Dictionary": dictionary_facts(dictionary),
                 "Labels": flattened(read_json(Path("reports/labels.json"))),
                 "Fine-tuning and the files of the unlearned model": flattened(finetune),
                 "Provenance": flattened(read_json(Path("models/unlearned") / "provenance.json")),
@@ -98,14 +101,20 @@ def read_curves(*paths: Path) -> dict[str, list[tuple[float, float]]]:
     return {name: [(float(row["step"]), float(row["loss"])) for row in found] for name, found in rows.items() if found}
 
 
-def read_samples(labels: Path, model: Path, alpha: float, params: Params) -> list[dict[str, Any]]:
-    """A few of the labels that were trained on. Raises StageError if they belong to another tokenizer."""
+def read_samples(
+    labels: Path, model: Path, alpha: float, dictionary: Sequence[Mapping[str, str]], params: Params
+) -> list[dict[str, Any]]:
+    """A few of the labels that were trained on where an anchor is due.
+
+    Raises StageError if they belong to another tokenizer.
+    """
     column = f"next_ids_{alpha}"
     table, facts = read_parquet(labels, ("block", "length", "tokens", column))
     check_tokenizer(facts["tokenizer"], model, labels)
     tokenizer, tokens, next_ids = backend_tokenizer(model), fixed_width(table, "tokens"), fixed_width(table, column)
-    changed = changed_positions(tokens, next_ids, table["length"].to_numpy(), starting_words(tokenizer))
-    return label_samples(table["block"].to_pylist(), tokens, next_ids, changed, tokenizer, params.samples, params.words)
+    terms = term_ids(tokenizer, sorted({row["form"] for row in dictionary}))
+    due = due_places(tokens, next_ids, table["length"].to_numpy(), terms, tokenizer)
+    return label_samples(table["block"].to_pylist(), tokens, next_ids, due, tokenizer, params.samples, params.words)
 
 
 def read_sizes(corpus: Path) -> list[dict[str, Any]]:

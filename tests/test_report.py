@@ -218,7 +218,7 @@ def test_a_run_without_retraining_or_benchmarks(project: Path, capsys: pytest.Ca
     page = (project / "reports/index.html").read_text(encoding="utf-8")
     assert "Benchmarks" not in page
     assert "Not measured: local_order (no text)." in page
-    assert "No word begins with another label than its own." in page
+    assert "Where an anchor is due, no label differs from it." in page
     assert f"not measurable: {reason}" in page
 
 

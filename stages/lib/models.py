@@ -40,7 +40,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 
     if not (folder / "tokenizer.json").exists():
         raise StageError(f"{folder}: found no tokenizer.json, wanted a model folder with its fast tokenizer")
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return tokenizer
@@ -77,7 +77,7 @@ def load_model(folder: Path, device: torch.device, dtype: torch.dtype | None = N
     if not any(folder.glob("*.safetensors")):
         raise StageError(f"{folder}: found no *.safetensors, wanted a model folder (pickled weights are never loaded)")
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype or "auto",
             local_files_only=True,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stages.lib.page import excerpt
 
@@ -13,6 +13,14 @@ if TYPE_CHECKING:
 
 MASKED = -100
 SPACES = ("Ġ", "▁")  # how byte-level BPE and SentencePiece write the space that begins a word
+
+
+class Due(NamedTuple):
+    """An anchor is tokens[row, place + 1 : end], and the label of `place` says something else."""
+
+    row: int
+    place: int
+    end: int
 
 
 def spread(count: int, samples: int) -> list[int]:
@@ -35,49 +43,79 @@ def side_by_side(
     return [{"id": id, "prompt": excerpt(texts[id], words, end=True), "answers": said} for id, said in answers.items()]
 
 
-def starting_words(tokenizer: Tokenizer) -> np.ndarray:
-    """Which ids begin a word: bool [V]."""
-    import numpy as np
+def term_ids(tokenizer: Tokenizer, forms: Collection[str]) -> set[tuple[int, ...]]:
+    """The token ids of each form as it stands in running text, after a space."""
+    before = "a "
+    found = set()
+    for encoding in tokenizer.encode_batch([before + form for form in forms], add_special_tokens=False):
+        own = zip(encoding.ids, encoding.offsets, strict=True)
+        found.add(tuple(id for id, (_, end) in own if end >= len(before)))
+    return found
 
-    names = [tokenizer.id_to_token(index) or "" for index in range(tokenizer.get_vocab_size())]
-    return np.array([name.startswith(SPACES) and len(name) > 1 for name in names])
 
+def due_places(
+    tokens: np.ndarray,
+    next_ids: np.ndarray,
+    length: np.ndarray,
+    terms: Collection[tuple[int, ...]],
+    tokenizer: Tokenizer,
+) -> list[Due]:
+    """Where one of the terms follows in a block, whole and as a word of its own, and the label differs from it.
 
-def changed_positions(tokens: np.ndarray, next_ids: np.ndarray, length: np.ndarray, starting: np.ndarray) -> np.ndarray:
-    """Where the text's next token and another one, the label, both begin a word: bool [N, T].
-
-    tokens, next_ids: int32 [N, T], next_ids already shifted; length: real tokens [N]; starting: bool [V].
+    tokens, next_ids: int32 [N, T], next_ids already shifted; length: real tokens [N].
     """
-    import numpy as np
+    by_first: dict[int, list[tuple[int, ...]]] = {}
+    for ids in sorted(terms, key=lambda ids: (-len(ids), ids)):
+        by_first.setdefault(ids[0], []).append(ids)
+    found = []
+    for row, (block, labels, real) in enumerate(zip(tokens.tolist(), next_ids.tolist(), length.tolist(), strict=True)):
+        for place in range(real - 1):
+            if labels[place] not in (MASKED, block[place + 1]):
+                end = _term_end(block[:real], place + 1, by_first, tokenizer)
+                found += [Due(row, place, end)] if end else []
+    return found
 
-    following = np.roll(tokens, -1, axis=1)  # what it wraps into the last column lies outside every length
-    inside = np.arange(tokens.shape[1]) < (length - 1)[:, None]
-    named = (next_ids != MASKED) & (next_ids < len(starting))  # a model can have more ids than its tokenizer
-    changed = inside & named & (next_ids != following)
-    return changed & starting[np.where(changed, following, 0)] & starting[np.where(changed, next_ids, 0)]
+
+def _term_end(block: list[int], start: int, by_first: Mapping[int, list[tuple[int, ...]]], tokenizer: Tokenizer) -> int:
+    """The end of the longest term that begins here and ends with its word; 0 for none."""
+    for ids in by_first.get(block[start], ()):
+        end = start + len(ids)
+        if tuple(block[start:end]) == ids and (end == len(block) or not goes_on(tokenizer, block[end])):
+            return end
+    return 0
+
+
+def goes_on(tokenizer: Tokenizer, token: int) -> bool:
+    """Whether a token continues the word before it."""
+    name = tokenizer.id_to_token(token) or ""
+    return not name.startswith(SPACES) and tokenizer.decode([token])[:1].isalnum()
 
 
 def label_samples(
     blocks: Sequence[int],
     tokens: np.ndarray,
     next_ids: np.ndarray,
-    changed: np.ndarray,
+    due: Sequence[Due],
     tokenizer: Tokenizer,
     samples: int,
     words: int,
 ) -> list[dict[str, Any]]:
-    """One changed label each of evenly spaced blocks, with `words` words of the text, the replaced one included."""
-    rows = [index for index, row in enumerate(changed) if row.any()]
+    """One place where a term is due in each of evenly spaced blocks: `words` words of text, the term's included."""
+    by_row: dict[int, list[Due]] = {}
+    for one in due:
+        by_row.setdefault(one.row, []).append(one)
+    rows = [by_row[row] for row in sorted(by_row)]
     found = []
-    for row in (rows[index] for index in spread(len(rows), samples)):
-        places = changed[row].nonzero()[0]
-        place = int(places[len(places) // 2])
+    for places in (rows[index] for index in spread(len(rows), samples)):
+        row, place, end = places[len(places) // 2]
+        text = tokenizer.decode(tokens[row, place + 1 : end].tolist())
+        room = max(0, words - len(text.split()))
         found.append(
             {
                 "block": blocks[row],
-                "before": excerpt(tokenizer.decode(tokens[row, : place + 1].tolist()), words - 1, end=True),
-                "text": tokenizer.decode([int(tokens[row, place + 1])]).strip(),
-                "label": tokenizer.decode([int(next_ids[row, place])]).strip(),
+                "before": excerpt(tokenizer.decode(tokens[row, : place + 1].tolist()), room, end=True),
+                "text": excerpt(text, words),
+                "label": tokenizer.decode([int(next_ids[row, place])]).strip(" ").replace("\n", "\\n"),
             }
         )
     return found

@@ -136,7 +136,9 @@ def need_disk(folder: Path, wanted_bytes: int, what: str) -> None:
     """Raise StageError if the disk that holds `folder` has less than `wanted_bytes` free."""
     free = shutil.disk_usage(folder).free
     if free < wanted_bytes:
-        raise StageError(f"{folder}: found {_size(free)} free, wanted {_size(wanted_bytes)} for {what}; free some space")
+        raise StageError(
+            f"{folder}: found {_size(free)} free, wanted {_size(wanted_bytes)} for {what}; free some space"
+        )
 
 
 def _size(count: int) -> str:
