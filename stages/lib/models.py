@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.lib.errors import StageError
+from stages.lib.stage import count_tokens
 
 if TYPE_CHECKING:
     import torch
@@ -89,6 +90,7 @@ def load_model(folder: Path, device: torch.device, dtype: torch.dtype | None = N
         raise StageError(f"{folder}: not loadable as a causal language model: {' '.join(str(error).split())}") from None
     model.to(device).eval()
     check_head(model)
+    model.get_input_embeddings().register_forward_pre_hook(lambda _, ids: count_tokens(ids[0].numel()))
     return model
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from stages.lib.metrics import MODELS
 from stages.lib.page import excerpt
+from stages.lib.redaction import found_in, redacted, runs_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,17 +32,34 @@ def spread(count: int, samples: int) -> list[int]:
 
 
 def side_by_side(
-    prompts: Sequence[Mapping[str, Any]], completions: Sequence[Mapping[str, Any]], samples: int, words: int
+    prompts: Sequence[Mapping[str, Any]],
+    completions: Sequence[Mapping[str, Any]],
+    forget: Sequence[str],
+    samples: int,
+    words: int,
 ) -> list[dict[str, Any]]:
-    """What each model says to a few evenly spaced prompts."""
-    texts = {row["id"]: row["prompt"] for row in prompts}
-    asked = sorted({row["id"] for row in completions})
-    answers: dict[int, list[dict[str, Any]]] = {asked[index]: [] for index in spread(len(asked), samples)}
-    for row in completions:
-        if row["id"] in answers:
-            said = {"model": row["model"], "completion": excerpt(row["completion"], words), "grade": row.get("grade")}
-            answers[row["id"]].append(said)
-    return [{"id": id, "prompt": excerpt(texts[id], words, end=True), "answers": said} for id, said in answers.items()]
+    """What each of the compared models says to a few evenly spaced prompts, in few words.
+
+    forget: the texts of the forget side. A completion is a list of words, None in place of each that would make prompt
+    and completion together show more than `words` of them in a row.
+    """
+    said = [row for row in completions if row["model"] in MODELS]
+    asked = sorted({row["id"] for row in said})
+    chosen = {asked[index]: "" for index in spread(len(asked), samples)}
+    chosen |= {
+        row["id"]: excerpt(row["prompt"], max(1, words // 2), end=True) for row in prompts if row["id"] in chosen
+    }
+    said = sorted((row for row in said if row["id"] in chosen), key=lambda row: MODELS.index(row["model"]))
+    texts = [excerpt(row["completion"], words) for row in said]
+    runs = {
+        run for row, text in zip(said, texts, strict=True) for run in runs_of(f"{chosen[row['id']]} {text}", words + 1)
+    }
+    known = found_in(forget, runs, words + 1)
+    answers: dict[int, list[dict[str, Any]]] = {id: [] for id in chosen}
+    for row, text in zip(said, texts, strict=True):
+        shown = redacted(text, chosen[row["id"]], known, words)
+        answers[row["id"]].append({"model": row["model"], "completion": shown, "grade": row.get("grade")})
+    return [{"id": id, "prompt": chosen[id], "answers": found} for id, found in answers.items()]
 
 
 def term_ids(tokenizer: Tokenizer, forms: Collection[str]) -> set[tuple[int, ...]]:
