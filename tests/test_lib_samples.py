@@ -30,18 +30,24 @@ def test_spread_is_ascending_and_inside(count: int, samples: int) -> None:
     assert all(0 <= index < count for index in found)
 
 
-def test_side_by_side_keeps_the_order_of_the_models() -> None:
-    said = [{"model": model, "id": 5, "completion": f"{model} says a lot"} for model in ("baseline", "unlearned")]
-    assert side_by_side([{"id": 5, "prompt": "a b c"}], said, samples=3, words=2) == [
-        {
-            "id": 5,
-            "prompt": "… b c",
-            "answers": [
-                {"model": "baseline", "completion": "baseline says …", "grade": None},
-                {"model": "unlearned", "completion": "unlearned says …", "grade": None},
-            ],
-        }
+def test_side_by_side_shows_the_compared_models_in_their_order() -> None:
+    models = ("retrained", "step-00003", "unlearned", "baseline")
+    said = [{"model": model, "id": 5, "completion": f"{model} says a lot"} for model in models]
+    [sample] = side_by_side([{"id": 5, "prompt": "a b c d e"}], said, [], samples=3, words=4)
+    assert (sample["id"], sample["prompt"]) == (5, "… d e")  # half of the words for the prompt
+    assert sample["answers"] == [
+        {"model": model, "completion": [model, "says", "a", "lot"], "grade": None}
+        for model in ("baseline", "unlearned", "retrained")
     ]
+
+
+def test_side_by_side_republishes_no_long_run_of_the_text() -> None:
+    text = "the lamp went out and the mill stood dark until the morning came"
+    said = [{"model": "baseline", "id": 5, "completion": " and the mill stood dark until", "grade": 3}]
+    [sample] = side_by_side([{"id": 5, "prompt": "the lamp went out"}], said, [text], samples=1, words=4)
+    # two words of the prompt and two of the completion are four in a row; behind the bar a new run begins
+    assert sample["prompt"] == "… went out"
+    assert sample["answers"] == [{"model": "baseline", "completion": ["and", "the", None, "stood", "…"], "grade": 3}]
 
 
 TEXT = "the old mill of Tom Ash and of Ann and of Tomasin"

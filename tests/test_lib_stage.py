@@ -143,12 +143,26 @@ def test_a_bug_keeps_its_traceback(small: Path) -> None:
 
 def test_cost_is_recorded_outside_the_artifacts(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["/x/block.py"])
+    monkeypatch.setattr(stage, "SPENT", {"tokens": 0})
     stage.run(lambda: None)
     assert set(json.loads((small / ".scratch/cost/block.json").read_text())) == {
         "cpu_seconds",
         "wall_seconds",
         "peak_memory_mib",
     }
+
+
+def test_cost_counts_tokens_and_the_gpu(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(sys, "argv", ["/x/block.py"])
+    monkeypatch.setattr(stage, "SPENT", {"tokens": 0})
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda: 3 * 2**29)
+    stage.run(lambda: [stage.count_tokens(7), stage.count_tokens(5)] and None)
+    found = json.loads((small / ".scratch/cost/block.json").read_text())
+    assert (found["tokens"], found["peak_gpu_memory_mib"]) == (12, 1536.0)
+    assert found["gpu_seconds"] == found["wall_seconds"]
 
 
 def test_too_small_a_disk(small: Path) -> None:

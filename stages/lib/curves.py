@@ -21,7 +21,7 @@ PAGE = {
 OF_MODEL = {"baseline": BASELINE, "unlearned": UNLEARNED, "retrained": RETRAINED}
 COLOURS = (UNLEARNED, "#d9772b", "#2f9e6e", "#a66bbe", "#c2504f", "#7d8794", "#b59a1f")  # readable on white and black
 INCHES = (3.5, 2.4)  # at their own size the letters are as large as the page's small ones
-WIDER = (5.2, 3.4)
+WIDER = (4.6, 3.2)
 
 
 class Line(NamedTuple):
