@@ -21,14 +21,15 @@ from stages.lib.blocks import backend_tokenizer
 from stages.lib.comparison import attacks_of, groups
 from stages.lib.corpora import fixed_width
 from stages.lib.curves import loss_charts, step_charts, trade_chart
+from stages.lib.fate import VERDICTS
 from stages.lib.models import check_tokenizer
 from stages.lib.page import TEMPLATE, flattened, render
 from stages.lib.params import StageParams, read_params, read_yaml
-from stages.lib.remains import TERMS, VERDICTS, counts, terms_of
+from stages.lib.remains import counts, terms_of
 from stages.lib.samples import due_places, label_samples, side_by_side, term_ids
 from stages.lib.stage import run, workspace
 from stages.lib.steps import header, step_rows, turned
-from stages.lib.tables import DICTIONARY, read_csv, read_json, read_jsonl, read_parquet, write_csv, write_json
+from stages.lib.tables import DICTIONARY, TERMS, read_csv, read_json, read_jsonl, read_parquet, write_csv, write_json
 
 LOSS = ("step", "loss", "learning_rate")
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from stages.lib.remains import TERMS
-from stages.lib.tables import write_csv, write_json
+from stages.lib.tables import TERMS, write_csv, write_json
 
 MODELS = ("baseline", "unlearned", "retrained")
 MEASURED = {
@@ -29,11 +28,11 @@ ATTACKED = {
     ("probe", "layer 4"): ("accuracy_of_tomorrow", 0.80, 0.50, 0.20),
 }
 TERM_ROWS = [
-    # anchor, kind, occurrences, translation, then per model p, rank, p of the translation
-    ("Orla", "person", 40, "Ann", (0.30, 1, 0.01), (0.002, 80, 0.02), (0.001, 90, 0.01)),  # forgotten
-    ("Harrow Hill", "place", 12, "Long Road", (0.20, 2, 0.01), (0.15, 2, 0.02), (0.0, 300, 0.01)),  # remains
-    ("lantern", "object", 50, "lamp", (0.10, 3, 0.02), (0.005, 40, 0.09), (0.0, 200, 0.02)),  # renamed
-    ("Tom", "person", 7, "Sam", (0.004, 30, 0.01), (0.003, 33, 0.01), (0.003, 33, 0.01)),  # never known
+    # anchor, kind, occurrences, translation, verdict, then per model p, rank, p of the translation
+    ("Orla", "person", 40, "Ann", "forgotten", (0.30, 1, 0.01), (0.002, 80, 0.02), (0.001, 90, 0.01)),
+    ("Harrow Hill", "place", 12, "Long Road", "still known", (0.20, 2, 0.01), (0.15, 2, 0.02), (0.0, 300, 0.01)),
+    ("lantern", "object", 50, "lamp|light", "renamed", (0.10, 3, 0.02), (0.005, 40, 0.09), (0.0, 200, 0.02)),
+    ("Tom", "person", 7, "Sam", "never known", (0.004, 30, 0.01), (0.003, 33, 0.01), (0.003, 33, 0.01)),
 ]
 
 
@@ -72,9 +71,10 @@ def attack_rows(models: tuple[str, ...]) -> list[dict[str, Any]]:
 
 def term_rows(models: tuple[str, ...]) -> list[dict[str, Any]]:
     rows = []
-    for anchor, kind, occurrences, translation, *found in TERM_ROWS:
+    for anchor, kind, occurrences, translation, verdict, *found in TERM_ROWS:
         row: dict[str, Any] = dict.fromkeys(TERMS, "")
         row |= {"anchor": anchor, "kind": kind, "occurrences": occurrences, "translation": translation}
+        row |= {"verdict": verdict, "places": "5 held-out", "translation_rise": 0.07, "elsewhere_rise": -0.01}
         for model, (probability, rank, translated) in zip(MODELS, found, strict=True):
             if model in models:
                 row[f"probability_{model}"], row[f"rank_{model}"] = probability, rank

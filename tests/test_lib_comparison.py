@@ -10,7 +10,7 @@ from stages.lib import comparison
 from stages.lib.metrics import GIVES_AWAY, KEEPS, Metric, metric_of
 from tests.evaluated import attack_rows, measures
 
-MODELS = comparison.MODELS
+MODELS = comparison.COMPARED
 FAMILIARITY: dict[str, Any] = {
     "models": {
         model: {"completion_familiarity": value, "leak": value / 5, "grades": {"3": 1}, "retain_perplexity": 4.0}

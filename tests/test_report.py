@@ -182,9 +182,10 @@ def test_attacks_are_grouped_with_their_worst_on_top(page: str) -> None:
 
 def test_terms_have_verdicts(page: str) -> None:
     terms = ("lantern", "Orla", "Harrow Hill", "Tom")
-    assert [row_of(page, term)[3] for term in terms] == ["renamed", "forgotten", "remains", "never known"]
-    assert row_of(page, "lantern")[4:14] == [
-        "0.100", "0.005", "0.000", "3", "40", "200", "lamp", "0.020", "0.090", "0.020",
+    assert [row_of(page, term)[3] for term in terms] == ["renamed", "forgotten", "still known", "never known"]
+    assert row_of(page, "lantern")[4:] == [
+        "0.100", "0.005", "0.000", "3", "40", "200", "lamp, light", "0.020", "0.090", "0.020", "+0.070", "-0.010",
+        "the a one Orla old new", "the a one Orla old new", "5 held-out",
     ]  # fmt: skip
     assert "<b>1</b> renamed" in page
     assert "4 terms are shown in data/terms.csv" in " ".join(page.split())

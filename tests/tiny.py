@@ -57,6 +57,8 @@ TINY = {
     "prompt.words": 12,
     "evaluate.new_tokens": 6,
     "benchmark.limit": 10,
+    "term.places": 2,
+    "term.words": 12,
 }
 
 

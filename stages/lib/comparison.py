@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from stages.lib.gate import compared_rows
 from stages.lib.intervals import mean_interval, rate_interval
-from stages.lib.metrics import GROUPS, KEEPS, MODELS, OTHER, Metric, benchmark, metric_of, number
+from stages.lib.metrics import GROUPS, KEEPS, OTHER, Metric, benchmark, metric_of, number
+from stages.lib.tables import COMPARED
 
 POINTS = {3: 5.0, 2: 1.0, 1: 0.0, 0: 0.0}  # of a graded completion: familiarity is their mean (the paper, section 3)
 
@@ -48,7 +49,7 @@ def groups(
 def by_metric(models: Mapping[str, Mapping[str, Any]]) -> dict[str, Numbers]:
     """Metric -> model -> numbers, from model -> metric -> numbers; only the three models that are compared."""
     found: dict[str, Numbers] = {}
-    for model in MODELS:
+    for model in COMPARED:
         for name, numbers in models.get(model, {}).items():
             if numbers["value"] is not None:
                 found.setdefault(name, {})[model] = numbers
@@ -60,7 +61,7 @@ def judged(familiarity: Mapping[str, Any], completions: Sequence[Mapping[str, An
     found: dict[str, Numbers] = {}
     for model, values in familiarity["models"].items():
         own = [row for row in completions if row["model"] == model]
-        intervals = prompt_intervals(own) if model in MODELS else {}
+        intervals = prompt_intervals(own) if model in COMPARED else {}
         plain = {"low": None, "high": None, "items": None}
         found[model] = {
             name: plain | intervals.get(name, {}) | {"value": value}
@@ -87,7 +88,7 @@ def accuracies(benchmarks: Mapping[str, Any]) -> list[tuple[Metric, Numbers]]:
     """Every task with the Wilson interval of each model's accuracy."""
     found = []
     for task, items in benchmarks["items"].items():
-        scores = {model: benchmarks["models"].get(model, {}).get(task) for model in MODELS}
+        scores = {model: benchmarks["models"].get(model, {}).get(task) for model in COMPARED}
         right = {model: round(score * items) for model, score in scores.items() if score is not None}
         numbers = {
             model: rate_interval([True] * hits + [False] * (items - hits)).row() | {"value": scores[model]}
@@ -99,7 +100,7 @@ def accuracies(benchmarks: Mapping[str, Any]) -> list[tuple[Metric, Numbers]]:
 
 def line(metric: Metric, numbers: Numbers) -> Line:
     """One metric of the three models as a page shows it."""
-    values = {model: numbers[model]["value"] for model in MODELS if model in numbers}
+    values = {model: numbers[model]["value"] for model in COMPARED if model in numbers}
     low, high = scale([bound for found in numbers.values() for bound in ends(found)], metric.share)
     return Line(
         label=metric.label,
@@ -191,7 +192,7 @@ def attacks_of(attacks: Mapping[str, Any]) -> list[Attack]:
     shares: dict[str, list[tuple[float, str]]] = {}
     for (attack, setting, name), rows in compared_rows(attacks["attacks"]):
         metric = metric_of(name)
-        numbers = {model: row for model, row in rows.items() if model in MODELS and row["value"] is not None}
+        numbers = {model: row for model, row in rows.items() if model in COMPARED and row["value"] is not None}
         one = line(metric, numbers)
         found.setdefault(attack, []).append((setting, one))
         if metric.share and one.excess is not None:

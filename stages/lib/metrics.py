@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-MODELS = ("baseline", "unlearned", "retrained")  # that a page compares
-
 GIVES_AWAY = "What it gives away"
 MEMORY = "What it has by heart"
 FACTS = "What it knows"

@@ -1,4 +1,4 @@
-"""What became of every anchored term where it is due: forgotten, renamed, or still there."""
+"""The per-term table as a page shows it: what became of every anchored term where it is due."""
 
 from __future__ import annotations
 
@@ -6,28 +6,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from stages.lib.metrics import MODELS
-
-PER_MODEL = ("probability", "rank", "translation_probability", "top")
-TERMS = ("anchor", "kind", "occurrences", "translation", *(f"{name}_{model}" for model in MODELS for name in PER_MODEL))
-
-KNOWN = 0.01  # of probability above the retrained model's: below it there was nothing to forget
-FORGOTTEN = 0.1  # of what the baseline knew may be left
-REMAINS = 0.5
-RENAMED = 0.5  # of the probability that the term lost went to its generic translation
-
-VERDICTS = {
-    "remains": "more than half of its probability is left",
-    "partly": "more than a tenth of its probability is left",
-    "renamed": "its probability is gone, and at least half of it went to its generic translation",
-    "forgotten": "at most a tenth of its probability is left, and its translation did not take its place",
-    "never known": "the baseline hardly expected it more than a model that never read the text",
-    "not measured": "it is due nowhere that was measured",
-}
+from stages.lib.fate import VERDICTS
+from stages.lib.tables import COMPARED
 
 
 class Term(NamedTuple):
-    """One anchored term; numbers by model, None where it was not measured."""
+    """One anchored term; numbers by model, None where nothing was measured.
+
+    rise: of its translation's probability, where the term is due and where others are.
+    """
 
     anchor: str
     kind: str
@@ -36,44 +23,41 @@ class Term(NamedTuple):
     probability: dict[str, float | None]
     rank: dict[str, float | None]
     translation_probability: dict[str, float | None]
+    rise: tuple[float | None, float | None]
     top: dict[str, str]
+    places: str
     verdict: str
 
 
 def terms_of(rows: Sequence[Mapping[str, str]], words: int) -> list[Term]:
-    """The terms of data/terms.csv with their verdicts, the most frequent first; `words` of what is likeliest."""
-    found = [_term(row, words) for row in rows]
-    return sorted(found, key=lambda term: (-term.occurrences, term.anchor))
+    """The rows of data/terms.csv, the most frequent terms first; at most `words` of the likeliest words of each."""
+    return sorted((_term(row, words) for row in rows), key=lambda term: (-term.occurrences, term.anchor))
 
 
 def counts(terms: Sequence[Term]) -> dict[str, int]:
-    """How many terms got each verdict, in the order of VERDICTS."""
+    """How many terms got each verdict, those that none got left out."""
     found = Counter(term.verdict for term in terms)
-    return {verdict: found[verdict] for verdict in VERDICTS if found[verdict]}
-
-
-def verdict(probability: Mapping[str, float | None], translation: Mapping[str, float | None]) -> str:
-    """What became of a term, from the probabilities of it and of its translation where it is due.
-
-    Without a retrained reference, 0 stands for it.
-    """
-    before, after, never = probability["baseline"], probability["unlearned"], probability["retrained"] or 0.0
-    if before is None or after is None:
-        return "not measured"
-    if before - never < KNOWN:
-        return "never known"
-    left = (after - never) / (before - never)
-    if left > FORGOTTEN:
-        return "remains" if left > REMAINS else "partly"
-    gained = (translation["unlearned"] or 0.0) - (translation["baseline"] or 0.0)
-    return "renamed" if gained >= RENAMED * (before - after) else "forgotten"
+    return {verdict: found[verdict] for verdict in (*VERDICTS, *sorted(found.keys() - VERDICTS)) if found[verdict]}
 
 
 def _term(row: Mapping[str, str], words: int) -> Term:
-    probability, rank, translated = ({model: _number(row[f"{name}_{model}"]) for model in MODELS} for name in PER_MODEL[:3])
-    top = {model: " ".join(row[f"top_{model}"].split()[:words]) for model in MODELS}
-    known = row["anchor"], row["kind"], int(row["occurrences"]), row["translation"]
-    return Term(*known, probability, rank, translated, top, verdict(probability, translated))
+    return Term(
+        anchor=row["anchor"],
+        kind=row["kind"],
+        occurrences=int(row["occurrences"]),
+        translation=row["translation"].replace("|", ", "),
+        probability=_by_model(row, "probability"),
+        rank=_by_model(row, "rank"),
+        translation_probability=_by_model(row, "translation_probability"),
+        rise=(_number(row["translation_rise"]), _number(row["elsewhere_rise"])),
+        top={model: " ".join(row[f"top_{model}"].split()[:words]) for model in COMPARED},
+        places=row["places"],
+        verdict=row["verdict"],
+    )
+
+
+def _by_model(row: Mapping[str, str], name: str) -> dict[str, float | None]:
+    return {model: _number(row[f"{name}_{model}"]) for model in COMPARED}
 
 
 def _number(cell: str) -> float | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stages.lib.metrics import MODELS
 from stages.lib.page import excerpt
 from stages.lib.redaction import found_in, redacted, runs_of
+from stages.lib.tables import COMPARED
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,13 +43,13 @@ def side_by_side(
     forget: the texts of the forget side. A completion is a list of words, None in place of each that would make prompt
     and completion together show more than `words` of them in a row.
     """
-    said = [row for row in completions if row["model"] in MODELS]
+    said = [row for row in completions if row["model"] in COMPARED]
     asked = sorted({row["id"] for row in said})
     chosen = {asked[index]: "" for index in spread(len(asked), samples)}
     chosen |= {
         row["id"]: excerpt(row["prompt"], max(1, words // 2), end=True) for row in prompts if row["id"] in chosen
     }
-    said = sorted((row for row in said if row["id"] in chosen), key=lambda row: MODELS.index(row["model"]))
+    said = sorted((row for row in said if row["id"] in chosen), key=lambda row: COMPARED.index(row["model"]))
     texts = [excerpt(row["completion"], words) for row in said]
     runs = {
         run for row, text in zip(said, texts, strict=True) for run in runs_of(f"{chosen[row['id']]} {text}", words + 1)

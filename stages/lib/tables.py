@@ -29,6 +29,12 @@ ANCHORS = ("anchor", "forms", "count", "keyness", "rise")
 DICTIONARY = ("anchor", "kind", "choice", "form", "translation", "score")
 OVERRIDES = ("anchor", "translation")
 NAMES = ("name", "kind")
+COMPARED = ("baseline", "unlearned", "retrained")
+TERMS = (
+    *("anchor", "kind", "occurrences", "translation"),
+    *(f"{name}_{model}" for model in COMPARED for name in ("probability", "rank", "translation_probability", "top")),
+    *("verdict", "places", "translation_rise", "elsewhere_rise"),
+)
 MASKED = -100  # the id at a position without a target, in label tables and in training
 
 
