@@ -45,7 +45,8 @@ from stages.lib.questions import (
     question_files,
     read_prompts,
     read_questions,
-    retain_questions,
+    sampled,
+    text_questions,
 )
 from stages.lib.readout import Material, Readout, check_lengths, drawn_passages, read_out, rests, sentences
 from stages.lib.stage import run, workspace
@@ -58,10 +59,11 @@ if TYPE_CHECKING:
 WINDOW = 2048  # tokens in which a model without a limited context reads a question
 MEASURES = ("model", "metric", "item", "value")
 TOLD = ("truth_ratio", "trivia", "model_utility", "privleak")  # in the printed sentence
+RETAIN_CHARS = 4_000_000  # of retain text searched for names
 NOT_ASKED = "retrained is not among measure.models"
 REASONS = {
     ("truth_ratio", "trivia", "forget_quality", "forget_quality_log10"): "no name due has another one of its kind",
-    tuple(f"retain_{name}" for name in RETAINED): "held-out retain text calls for no names of one kind",
+    tuple(f"retain_{name}" for name in RETAINED): "nowhere in the retain text are several names of one kind due",
     ("model_utility",): "there are no questions about what is to be retained",
     ("verbatim_memorisation", "extraction_strength", "exact_memorisation"): "the forget side's text is too short",
     ATTACKS: "the forget side has no held-out text, or too little, to tell from what was trained on",
@@ -77,7 +79,7 @@ class Params(StageParams):
     template: str
     wrong: PositiveInt
     answer_tokens: PositiveInt
-    retain: PositiveInt
+    cloze: PositiveInt
     passages: Annotated[int, Field(ge=2)]
     passage_tokens: Annotated[int, Field(ge=8)]
     min_k: Annotated[float, Field(gt=0, le=1)]
@@ -107,12 +109,14 @@ def main() -> None:
         listed = read_csv(Path("data/names.csv"), ("name", "unique"), unique=("name",), filled=("name",))
         texts = {side: [text for text, _ in training_documents(corpus, [side])] for side in ("forget", "retain")}
         due = {row.get("due") or row["references"][0] for row in rows}
+        texts["retain"] = sampled(texts["retain"], RETAIN_CHARS, params.seed)
         names = know_names(sorted(due | {row["name"] for row in listed}), texts["forget"], texts["retain"])
-        questions = all_questions(rows, names, held_out_texts(corpus, "retain"), params)
+        questions = all_questions(rows, names, texts["retain"], params)
+        trivia = all_trivia(rows, names, texts["forget"], params)
         tokenizer, context = load_tokenizer(baseline), context_length(baseline) or WINDOW
         passages = {MEMBER: texts["forget"], OTHER: held_out_texts(corpus, "forget")}
         neighbours = frames(((f"prompt {row['id']}", row["prompt"]) for row in rows), names, params.seed)
-        material = gather(questions, passages, neighbours, tokenizer, context, params)
+        material = gather(questions, trivia, passages, neighbours, tokenizer, context, params)
         found: dict[str, Readout] = {}
         for name, folder in tqdm(models.present.items(), desc="measure", unit="model"):
             model = load_model(folder, device, dtype_named(params.precision))
@@ -130,23 +134,37 @@ def main() -> None:
 def all_questions(
     rows: Sequence[Mapping[str, Any]], names: Names, retain: Sequence[str], params: Params
 ) -> dict[str, list[Question]]:
-    """The questions by group: TOFU's files if there are any, else the prompts and held-out retain text.
-
-    Beside files the prompts are asked too, as trivia: the group `cloze`.
+    """The questions by group: TOFU's files if there are any, else the prompts, and training text of the retain side:
+    like TOFU's retain set, it is what the baseline was taught and should keep.
     """
-    kinds = {name: use.kind for name, use in names.uses.items()}
-    prompts = forget_questions(rows, kinds, names.finder, params.wrong, params.seed)
     files = question_files(Path(params.questions))
     if files:
-        return {"cloze": prompts} | {group: read_questions(path, params.template) for group, path in files.items()}
+        return {group: read_questions(path, params.template) for group, path in files.items()}
+    kinds = {name: use.kind for name, use in names.uses.items()}
+    prompts = forget_questions(rows, kinds, names.finder, params.wrong, params.seed)
     known = retain_kinds(names)
-    words = max(FEWEST_WORDS, *(len(row["prompt"].split()) for row in rows))
-    asked = retain_questions(retain, known, name_finder(known), words, params.retain, params.wrong, params.seed)
-    return {"forget": prompts} | ({"retain": asked} if any(question.wrong for question in asked) else {})
+    asked = text_questions(
+        "retain", retain, known, name_finder(known), longest(rows), params.cloze, params.wrong, params.seed
+    )
+    return {"forget": prompts} | ({"retain": asked} if asked else {})
+
+
+def all_trivia(
+    rows: Sequence[Mapping[str, Any]], names: Names, forget: Sequence[str], params: Params
+) -> list[Question]:
+    """Places of the forget side's training text, whatever the other questions are, each with one wrong name."""
+    kinds = {name: use.kind for name, use in names.uses.items()}
+    return text_questions("trivia", forget, kinds, names.finder, longest(rows), params.cloze, 1, params.seed)
+
+
+def longest(rows: Sequence[Mapping[str, Any]]) -> int:
+    """Words of the longest prompt: what is made of running text is no longer."""
+    return max(FEWEST_WORDS, *(len(row["prompt"].split()) for row in rows))
 
 
 def gather(
     questions: dict[str, list[Question]],
+    trivia: list[Question],
     passages: Mapping[str, Sequence[str]],
     neighbours: Sequence[Frame],
     tokenizer: PreTrainedTokenizerFast,
@@ -159,14 +177,13 @@ def gather(
             f"params.yaml: measure.passage_tokens: found {params.passage_tokens}, wanted at most {context}, the "
             "model's context"
         )
-    for asked in questions.values():
+    for asked in (*questions.values(), trivia):
         check_lengths(asked, tokenizer, context, params.answer_tokens)
     members, others = (
         drawn_passages(texts, tokenizer, name, params.passage_tokens, params.passages, params.seed)
         for name, texts in passages.items()
     )
-    written = [group for group in questions if group != "cloze"]
-    return Material(questions, written, members, others, sentences(neighbours, tokenizer, context))
+    return Material(questions, trivia, members, others, sentences(neighbours, tokenizer, context))
 
 
 def all_values(
@@ -177,10 +194,9 @@ def all_values(
     reference = found.get("retrained")
     for name, own in found.items():
         of_model: Values = {}
-        for group in material.written:
-            of_model |= question_values(group, material.questions[group], own.answers[group], own.written[group])
-        asked = "cloze" if "cloze" in material.questions else "forget"
-        of_model |= trivia_values(material.questions[asked], own.answers[asked])
+        for group, questions in material.questions.items():
+            of_model |= question_values(group, questions, own.answers[group], own.written[group])
+        of_model |= trivia_values(material.trivia, own.trivia)
         of_model |= memorised_values(material.members, own.members, true_rests, own.recited)
         against = [*reference.members, *reference.others] if reference and name != "retrained" else None
         passages = [*material.members, *material.others]

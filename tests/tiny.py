@@ -58,7 +58,7 @@ TINY = {
     "evaluate.new_tokens": 6,
     "benchmark.limit": 10,
     "measure.answer_tokens": 4,
-    "measure.retain": 10,
+    "measure.cloze": 10,
     "measure.passages": 10,
     "measure.passage_tokens": 16,
 }

@@ -63,12 +63,15 @@ def question_values(
     return values
 
 
-def trivia_values(questions: Sequence[Question], answers: Sequence[Mapping[str, float]]) -> Values:
-    """Two choices: 1 where the true name is likelier per token than another of its kind, 0 where not, ties a half."""
+def trivia_values(questions: Sequence[Question], sums: Sequence[Mapping[str, float]]) -> Values:
+    """Two choices: 1 where the true name is likelier than another of its kind, 0 where not, a half for a tie.
+
+    sums: log-probability of each answer as a whole. Per token a long name would win, whose later tokens follow from its
+    first.
+    """
     pairs = [
         (question.item, logs[question.answer], logs[question.wrong[0]])
-        for question, logs in zip(questions, answers, strict=True)
-        if question.wrong
+        for question, logs in zip(questions, sums, strict=True)
     ]
     return {"trivia": {item: 0.5 if true == other else float(true > other) for item, true, other in pairs}}
 

@@ -60,19 +60,37 @@ def forget_questions(
     return with_wrong_answers(asked, kinds, finder, wrong, seed)
 
 
-def retain_questions(
-    texts: Iterable[str], kinds: Mapping[str, str], finder: TermFinder, words: int, limit: int, wrong: int, seed: int
+def text_questions(
+    name: str,
+    texts: Iterable[str],
+    kinds: Mapping[str, str],
+    finder: TermFinder,
+    words: int,
+    limit: int,
+    wrong: int,
+    seed: int,
 ) -> list[Question]:
-    """At most `limit` places of held-out text where one of the names is due, drawn by lot.
+    """At most `limit` places of a text where one of the names is due and another could be, drawn by lot.
 
     words: of context before the name at most.
     """
     found = {cloze.prompt: cloze for text in texts for cloze in cloze_prompts(text, finder, words)}
     drawn = sorted(found.values(), key=lambda cloze: draw(cloze.prompt, seed))[:limit]
     asked = [
-        (f"retain {number}", cloze.prompt, cloze.references[0], cloze.references) for number, cloze in enumerate(drawn)
+        (f"{name} {number}", cloze.prompt, cloze.references[0], cloze.references) for number, cloze in enumerate(drawn)
     ]
-    return with_wrong_answers(asked, kinds, finder, wrong, seed)
+    return [question for question in with_wrong_answers(asked, kinds, finder, wrong, seed) if question.wrong]
+
+
+def sampled(texts: Sequence[str], chars: int, seed: int) -> list[str]:
+    """About so many characters of the texts at most, whole ones drawn by lot; one text at least."""
+    kept: list[str] = []
+    room = chars
+    for text in sorted(texts, key=lambda text: draw(text, seed)):
+        if room > 0:
+            kept.append(text)
+            room -= len(text)
+    return kept
 
 
 def with_wrong_answers(
@@ -122,7 +140,7 @@ def read_questions(path: Path, template: str) -> list[Question]:
 
     template: holds {question}. Raises StageError at `path:line`, or if there are none.
     """
-    questions = []
+    questions: list[Question] = []
     for line, row in numbered_jsonl(path, {"question": str, "answer": str, "perturbed_answer": list}):
         texts = [row["answer"], row.get("paraphrased_answer") or row["answer"], *row["perturbed_answer"]]
         if not row["perturbed_answer"] or not all(isinstance(text, str) and text.strip() for text in texts):

@@ -40,7 +40,7 @@ class Material(NamedTuple):
     """What every model is shown; one set of tokens serves all."""
 
     questions: dict[str, list[Question]]  # by group
-    written: list[str]  # groups whose answers are written too, not only weighed
+    trivia: list[Question]  # weighed only
     members: list[Passage]  # of the forget side, trained on
     others: list[Passage]  # of the forget side, held out
     sentences: list[Sentence]
@@ -51,6 +51,7 @@ class Readout(NamedTuple):
 
     answers: dict[str, list[dict[str, float]]]  # group -> question -> {answer: mean log-probability per token, nats}
     written: dict[str, list[str]]  # group -> what it wrote after each question
+    trivia: list[dict[str, float]]  # {answer: log-probability of the whole}
     members: list[Tokenwise]
     others: list[Tokenwise]
     recited: list[str]  # after the first half of each member
@@ -116,14 +117,15 @@ def read_out(
 ) -> Readout:
     """Show the model everything once. Raises StageError where logits are not numbers."""
     check_numbers(model)
-    answers = {name: weighed(model, tokenizer, questions) for name, questions in material.questions.items()}
+    asked = material.questions
     passages = [*material.members, *material.others]
     token_rows = [*(passage.tokens for passage in passages), *(sentence.tokens for sentence in material.sentences)]
     numbers = tokenwise(model, token_rows)
     cuts = (len(material.members), len(passages))
     return Readout(
-        answers,
-        {name: written(model, tokenizer, material.questions[name], answer_tokens) for name in material.written},
+        {name: per_token(tokenizer, own, weighed(model, tokenizer, own)) for name, own in asked.items()},
+        {name: written(model, tokenizer, own, answer_tokens) for name, own in asked.items()},
+        weighed(model, tokenizer, material.trivia),
         numbers[: cuts[0]],
         numbers[cuts[0] : cuts[1]],
         recited(model, tokenizer, material.members),
@@ -134,22 +136,28 @@ def read_out(
 def weighed(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, questions: Sequence[Question]
 ) -> list[dict[str, float]]:
-    """Per question the mean log-probability per token, in nats, of every answer that it offers.
-
-    A question is read once for all its answers.
-    """
-    gaps = [Gap(f"{question.prompt} ", "") for question in questions]
+    """Per question the log-probability, in nats, of every answer that it offers; it is read once for all of them."""
     offered = [candidates(question) for question in questions]
-    sums = log_likelihoods(model, tokenizer, gaps, offered, desc="measure")
+    sums = log_likelihoods(model, tokenizer, [gap(question) for question in questions], offered, desc="measure")
     check_finite(model, all(math.isfinite(value) for row in sums for value in row))
-    lengths = [
-        [len(row.ids) - row.given for row in group(tokenizer, 0, gap, answers).rows]
-        for gap, answers in zip(gaps, offered, strict=True)
-    ]
-    return [
-        {answer: value / count for answer, value, count in zip(answers, row, counts, strict=True)}
-        for answers, row, counts in zip(offered, sums, lengths, strict=True)
-    ]
+    return [dict(zip(answers, row, strict=True)) for answers, row in zip(offered, sums, strict=True)]
+
+
+def per_token(
+    tokenizer: PreTrainedTokenizerFast, questions: Sequence[Question], sums: Sequence[dict[str, float]]
+) -> list[dict[str, float]]:
+    """The same, divided by the tokens of each answer."""
+    means = []
+    for question, of_answers in zip(questions, sums, strict=True):
+        rows = group(tokenizer, 0, gap(question), list(of_answers)).rows
+        counts = [len(row.ids) - row.given for row in rows]
+        means.append({answer: of_answers[answer] / count for answer, count in zip(of_answers, counts, strict=True)})
+    return means
+
+
+def gap(question: Question) -> Gap:
+    """The question as a text in which the answer is missing."""
+    return Gap(f"{question.prompt} ", "")
 
 
 def written(
