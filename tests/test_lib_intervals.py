@@ -60,7 +60,7 @@ def test_one_item_has_no_interval_and_none_has_no_number() -> None:
 
 
 def test_row_is_rounded() -> None:
-    assert Interval(1 / 3, None, 2 / 3, 5).row() == {"value": 0.333333, "low": None, "high": 0.666667, "items": 5}
+    assert Interval(1 / 3, None, 2e-9 / 3, 5).row() == {"value": 0.333333, "low": None, "high": 6.66667e-10, "items": 5}
 
 
 @settings(deadline=None, max_examples=20)

@@ -24,7 +24,7 @@ CODE = (
     ".dvc/.gitignore",
     "stages",
 )
-INPUTS = ("data/demo/names.csv", "data/overrides.csv", "data/prompts", "data/benchmarks")
+INPUTS = ("data/demo/names.csv", "data/overrides.csv", "data/prompts", "data/benchmarks", "data/questions")
 EXCERPTS = {"data/demo/forget/saga-1.txt": 9000, "data/demo/retain/village-1.txt": 7000}  # characters of each
 
 # Import times are all that is left: every training takes a second or two, and is long enough to be stopped halfway.
@@ -57,6 +57,10 @@ TINY = {
     "prompt.words": 12,
     "evaluate.new_tokens": 6,
     "benchmark.limit": 10,
+    "measure.answer_tokens": 4,
+    "measure.cloze": 10,
+    "measure.passages": 10,
+    "measure.passage_tokens": 16,
     "term.places": 2,
     "term.words": 12,
 }

@@ -22,11 +22,10 @@ class Interval(NamedTuple):
     items: int
 
     def row(self) -> dict[str, Any]:
-        """`{"value": .., "low": .., "high": .., "items": ..}`, numbers to six decimals."""
+        """`{"value": .., "low": .., "high": .., "items": ..}`, numbers to six significant digits."""
         numbers = {"value": self.value, "low": self.low, "high": self.high}
-        return {name: None if number is None else round(number, 6) for name, number in numbers.items()} | {
-            "items": self.items
-        }
+        shown = {name: None if number is None else float(f"{number:.6g}") for name, number in numbers.items()}
+        return shown | {"items": self.items}
 
 
 def mean_interval(values: Sequence[float]) -> Interval:
