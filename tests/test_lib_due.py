@@ -137,7 +137,8 @@ def test_likeliest_words_by_hand() -> None:
     )
     # Vessa twice with .5 * .5; ` ` and `Orl` .25; `s` within the last word .5; a line end .5
     assert found == pytest.approx({"Vessa": 0.5, "Orl": 0.25, "…s": 0.5, "\\n": 0.5})
-    assert likeliest_words([opening(0, 0), opening(99)], PIECES) == pytest.approx({"_": 1.0})
+    assert likeliest_words([opening(1, 2)], PIECES) == pytest.approx({"Vessa…": 0.25})  # may go on
+    assert likeliest_words([opening(0, 0, probability=0.2), opening(99)], PIECES) == pytest.approx({"_": 0.7})
 
 
 def test_top_words_add_up_over_the_places() -> None:

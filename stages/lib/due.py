@@ -139,13 +139,14 @@ def first_spelling(tokens: Sequence[int], pieces: Sequence[bytes]) -> int:
 def likeliest_words(openings: Sequence[Opening], pieces: Sequence[bytes]) -> dict[str, float]:
     """The next word of each opening and the probability of its tokens; openings with the same word are added up.
 
-    What goes on with the last word of the context begins with an ellipsis.
+    An ellipsis stands where the word goes on with the context's last, and where it has not come to its end.
     """
     found: dict[str, float] = {}
     for opening in openings:
         end = word_end(opening.tokens, pieces)
         within = "…" if _goes_on(_piece(opening.tokens[0], pieces)) else ""
-        word = within + spelled(opening.tokens[:end], pieces)
+        cut = "…" if end == len(opening.tokens) and _goes_on(_piece(opening.tokens[-1], pieces).lstrip(b" ")) else ""
+        word = within + spelled(opening.tokens[:end], pieces) + cut
         found[word] = found.get(word, 0.0) + math.exp(math.fsum(opening.scores[:end]))
     return found
 
