@@ -64,10 +64,11 @@ def frames(prompts: Iterable[tuple[str, str]], names: Names, seed: int) -> list[
 
 def longest(prompts: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """The prompts that are not the beginning of another one, in their order; of equal ones the first."""
-    prompts = list({text: (item, text) for item, text in reversed(list(prompts))}.values())[::-1]
-    texts = sorted(text for _, text in prompts)
-    begins = {text for text, following in itertools.pairwise(texts) if following.startswith(text)}
-    return [(item, text) for item, text in prompts if text not in begins]
+    firsts: dict[str, str] = {}
+    for item, text in prompts:
+        firsts.setdefault(text, item)
+    begins = {text for text, following in itertools.pairwise(sorted(firsts)) if following.startswith(text)}
+    return [(item, text) for text, item in firsts.items() if text not in begins]
 
 
 def stand_ins(text: str, names: Names, seed: int) -> dict[str, Generic]:

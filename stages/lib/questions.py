@@ -20,6 +20,7 @@ FILES = {  # group of questions -> TOFU's file; all but the first measure what t
     "authors": "real_authors_perturbed.json",
     "facts": "world_facts_perturbed.json",
 }
+SPARE = 3  # times as many places of a text are drawn as are asked about: some have no name left to be wrong
 CHOSEN = ("authors", "facts")  # groups in which an answer's probability is its share of all answers on offer
 
 
@@ -35,9 +36,13 @@ class Question(NamedTuple):
 
 
 def read_prompts(path: Path, wanted: str) -> list[dict[str, Any]]:
-    """The prompts of one set, by id. Raises StageError where there are none, or one lacks what is due."""
+    """The prompts of one set, by id. Raises StageError where there are none, or one lacks references or an id of its own."""
     numbered = numbered_jsonl(path, {"id": int, "set": str, "prompt": str, "references": list})
+    seen: set[int] = set()
     for line, row in numbered:
+        if row["id"] in seen:
+            raise StageError(f"{path}:{line}: found the id {row['id']} again, wanted it once")
+        seen.add(row["id"])
         if not row["references"]:
             raise StageError(f"{path}:{line}: found no references for prompt {row['id']}, wanted the names due there")
     chosen = sorted((row for _, row in numbered if row["set"] == wanted), key=lambda row: row["id"])
@@ -75,11 +80,10 @@ def text_questions(
     words: of context before the name at most.
     """
     found = {cloze.prompt: cloze for text in texts for cloze in cloze_prompts(text, finder, words)}
-    drawn = sorted(found.values(), key=lambda cloze: draw(cloze.prompt, seed))[:limit]
-    asked = [
-        (f"{name} {number}", cloze.prompt, cloze.references[0], cloze.references) for number, cloze in enumerate(drawn)
-    ]
-    return [question for question in with_wrong_answers(asked, kinds, finder, wrong, seed) if question.wrong]
+    drawn = sorted(found.values(), key=lambda cloze: draw(cloze.prompt, seed))[: SPARE * limit]
+    asked = [("", cloze.prompt, cloze.references[0], cloze.references) for cloze in drawn]
+    kept = [question for question in with_wrong_answers(asked, kinds, finder, wrong, seed) if question.wrong]
+    return [question._replace(item=f"{name} {number}") for number, question in enumerate(kept[:limit])]
 
 
 def sampled(texts: Sequence[str], chars: int, seed: int) -> list[str]:
