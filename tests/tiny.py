@@ -57,6 +57,16 @@ TINY = {
     "prompt.words": 12,
     "evaluate.new_tokens": 6,
     "benchmark.limit": 10,
+    "attack.attacks": ["relearn", "prefix", "sample", "probe"],  # the others import as long again, or need more context
+    "attack.prompts": 6,
+    "attack.new_tokens": 6,
+    "attack.words": 12,
+    "attack.training.passage_tokens": 16,
+    "attack.training.steps": [1, 2],
+    "attack.relearn.passages": [4],
+    "attack.sample.completions": 2,
+    "attack.probe.prompts": 60,
+    "attack.probe.fewest": 2,
 }
 
 

@@ -87,19 +87,27 @@ def item_rows(findings: Sequence[Finding]) -> Iterator[dict[str, Any]]:
 
 
 def sentence(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The one printed line: where the unlearned model leaks most beyond the retrained one."""
+    """The one printed line: where the unlearned model leaks most beyond the retrained one.
+
+    The most is what is so beyond doubt, the interval's lower end: one prompt of one says less than 30 of 40.
+    """
     leaks = [row for row in rows if row["metric"] in LEAKS]
     excesses = [row for row in leaks if row["model"] == EXCESS]
-    chosen = max(excesses or [row for row in leaks if row["model"] == "unlearned"], key=lambda row: row["value"])
+    chosen = max(excesses or [row for row in leaks if row["model"] == "unlearned"], key=surely)
     keys = ("attack", "setting", "metric")
     same = {row["model"]: row for row in leaks if all(row[key] == chosen[key] for key in keys)}
     place = f"{chosen['attack']} ({chosen['setting']}): {chosen['metric'].replace('_', ' ')}"
     shown = ", ".join(f"{model} {same[model]['value']:.3f}" for model in MODELS if model in same)
     if not excesses:
         return f"attack: no retrained model; the unlearned one leaks most under {place} {shown}"
-    if chosen["value"] <= 0:
+    if all(row["value"] <= 0 for row in excesses):
         return f"attack: in none of {len(excesses)} settings does the unlearned model leak more than the retrained one"
     beyond = f"{chosen['value']:.3f}"
     if chosen["low"] is not None:
         beyond += f" [{chosen['low']:.3f}, {chosen['high']:.3f}]"
     return f"attack: the unlearned model leaks most beyond the retrained one under {place} {shown}, excess {beyond}"
+
+
+def surely(row: Mapping[str, Any]) -> tuple[float, float]:
+    """Rows in the order of their intervals' lower ends; one without an interval comes first."""
+    return (-1.0 if row["low"] is None else row["low"], row["value"])
