@@ -205,7 +205,7 @@ def test_new_file_in_a_folder_of_git_is_not_seen_by_an_experiment(copy: Path) ->
 
 def test_an_experiment_can_be_compared(copy: Path) -> None:
     output = tiny.dvc(copy, "exp", "run", "--set-param", "finetune.alpha=0.0")
-    assert ran(output) == ["finetune", "evaluate", "benchmark", "report"]
+    assert ran(output) == ["finetune", "evaluate", "benchmark", "attack", "report"]
 
     params = tiny.dvc(copy, "params", "diff", "--md")
     assert cells(params, "finetune.alpha")[1:] == ["finetune.alpha", "5.0", "0.0"]

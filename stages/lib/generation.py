@@ -1,8 +1,8 @@
-"""Greedy continuations, next-token probabilities and perplexity of causal language models, batched by tokens."""
+"""Continuations, next-token probabilities and perplexity of causal language models, batched by tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -92,6 +92,44 @@ def expectations(
             opened = _open(model, head, read, openings, new_tokens)
             done |= {i: Expected(*found, own) for i, found, own in zip(batch, judged, opened, strict=True)}
     return [done[i] for i in range(len(prompts))]
+
+
+def continue_by_lot(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    copies: int,
+    new_tokens: int,
+    ends: Collection[int],
+    temperature: float,
+    seed: int,
+) -> list[list[Continuation]]:
+    """`copies` continuations of every prompt, each next token drawn from softmax(logits / temperature).
+
+    A prompt is read once for all its copies; the draws depend on the seed and the prompts asked together. The
+    probability of each continuation is 0.0: nothing is added up.
+    """
+    import torch
+
+    chance = torch.Generator(model.device).manual_seed(seed)
+
+    def drawn(logits: Tensor) -> Tensor:
+        return torch.multinomial((logits / temperature).softmax(dim=-1), 1, generator=chance)
+
+    done: dict[int, list[Continuation]] = {}
+    lengths = [copies * (len(prompt) + new_tokens) for prompt in prompts]
+    with headless(model) as head:
+        for batch in batches(lengths, BATCH_TOKENS):
+            tokens, mask = pad_left([prompts[i] for i in batch], model.device)
+            ids, _ = _continue_batch(model, head, tokens, mask, [()] * len(batch), new_tokens, drawn, copies)
+            rows = [_until_end(row, ends, 0.0) for row in ids.tolist()]
+            for place, i in enumerate(batch):
+                done[i] = rows[place * copies : (place + 1) * copies]
+    return [done[i] for i in range(len(prompts))]
+
+
+def likeliest(logits: Tensor) -> Tensor:
+    """The ids of the largest logits, int64 [B, 1]."""
+    return logits.argmax(dim=-1, keepdim=True)
 
 
 def token_loss(model: PreTrainedModel, blocks: Sequence[Sequence[int]]) -> float:
@@ -190,9 +228,19 @@ def _padded(rows: Sequence[Sequence[int]], device: torch.device, left: bool) -> 
 
 
 def _continue_batch(
-    model: PreTrainedModel, head: Head, tokens: Tensor, mask: Tensor, wanted: Sequence[Collection[int]], new_tokens: int
+    model: PreTrainedModel,
+    head: Head,
+    tokens: Tensor,
+    mask: Tensor,
+    wanted: Sequence[Collection[int]],
+    new_tokens: int,
+    choose: Callable[[Tensor], Tensor] = likeliest,
+    copies: int = 1,
 ) -> tuple[Tensor, Tensor]:
-    """Likeliest ids, int64 [B, new_tokens], and probabilities of the `wanted` ids at the first step, float64 [B]."""
+    """Ids chosen, int64 [B * copies, new_tokens], and probabilities of the `wanted` ids at the first step, float64 [B].
+
+    choose: logits [B * copies, V] -> ids [B * copies, 1]. The copies of a prompt come one after another.
+    """
     import torch
 
     positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
@@ -207,7 +255,10 @@ def _continue_batch(
             if step == 0:
                 _checked(model, float(logits.sum()))
                 sums = summed_probability(logits, wanted)
-            tokens = logits.argmax(dim=-1, keepdim=True)
+                if copies > 1:
+                    cache.batch_repeat_interleave(copies)
+                    logits, mask, positions = (each.repeat_interleave(copies, 0) for each in (logits, mask, positions))
+            tokens = choose(logits)
             written.append(tokens)
             mask = torch.cat([mask, torch.ones_like(tokens)], dim=1)
             positions = positions[:, -1:] + 1
