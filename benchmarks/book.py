@@ -20,7 +20,8 @@ from typing import Any
 
 from benchmarks.lab import ROOT, Changes, clone, repro, run
 from stages.lib.harness import STOCK, stock_file
-from stages.lib.steps import METRICS, cell
+from stages.lib.metrics import number
+from stages.lib.steps import METRICS
 
 PRESET = "presets/book.yaml"
 RESULT = ROOT / "reports/book/result.json"
@@ -125,13 +126,13 @@ def table(result: Mapping[str, Any]) -> str:
 
 def row(name: str, values: Sequence[float | None]) -> str:
     """One line of the table; an empty cell was not measured."""
-    return f"| {name} | {' | '.join(map(cell, values))} |"
+    return f"| {name} | {' | '.join(map(number, values))} |"
 
 
 def verdict(ratio: Mapping[str, float | None]) -> str:
     """How much of the way from `never read it` to `before` is left, and what the rest cost."""
     left, probability, rise = (
-        cell(ratio[key]) or "not measured"
+        number(ratio[key]) or "not measured"
         for key in ("completion_familiarity", "probability_familiarity", "retain_perplexity_factor")
     )
     return f"Left of the familiarity: completion {left}, probability {probability}; retain perplexity x {rise}."

@@ -1,4 +1,4 @@
-"""What the embedded default shows: three seeds, the full method, the paper's two ablations, and the method without retain rows.
+"""What the embedded default shows: three seeds of the method, the paper's two ablations, and no retain rows.
 
 python -m benchmarks.study [--seeds 0 1 2] [--set test]    writes reports/study/whp.json and prints the table
 """

@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from stages.lib.steps import Bar, Row
+    from stages.lib.steps import Row
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
@@ -44,38 +44,78 @@ def check(
 def result(
     json: Annotated[bool, typer.Option("--json", help="The same as JSON, for a program.")] = False,
 ) -> None:
-    """Show what the last run measured: the step table, and whether the model forgot enough and kept the rest."""
-    from stages.lib.steps import bars, step_rows
+    """Show what the last run measured: the step table, and whether the model passes the release gate."""
+    from lethe.gate import as_dict, judge, table
+    from stages.lib.gate import sentence
+    from stages.lib.steps import step_rows
     from stages.lib.tables import read_json
 
     familiarity, benchmarks = (read_json(Path(f"reports/{name}.json")) for name in ("familiarity", "benchmarks"))
     rows = step_rows(familiarity, benchmarks, read_json(Path("reports/finetune.json"))["steps"])
-    demands = bars(familiarity, rows)
+    demands = judge(Path("params.yaml"), Path("reports"))
     if json:
-        print(as_json(rows, demands))
+        print(as_json({"steps": rows} | as_dict(demands) | {"report": "reports/index.html"}))
     else:
-        show(rows, demands)
+        show(step_table(rows), table(demands), sentence(demands), "The report: reports/index.html")
 
 
-def as_json(rows: list[Row], demands: list[Bar]) -> str:
-    """The step table and the bars as one JSON object."""
+@app.command()
+def gate(
+    json: Annotated[bool, typer.Option("--json", help="The same as JSON, for a program.")] = False,
+) -> None:
+    """Judge the last run by the release gate: the thresholds of `report.gate` in params.yaml.
+
+    Reads reports/*.json and runs nothing. The exit code is **0** where every demand is met, **1** where one is missed,
+    and **2** where none is missed but one could not be measured, or a report is not there.
+    """
+    from lethe.gate import as_dict, judge, table
+    from stages.lib.errors import StageError
+    from stages.lib.gate import EXIT_CODES, sentence, status
+
+    try:
+        demands = judge(Path("params.yaml"), Path("reports"))
+    except StageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(EXIT_CODES["cannot tell"]) from None
+    if json:
+        print(as_json(as_dict(demands)))
+    else:
+        show(table(demands), sentence(demands))
+    raise typer.Exit(EXIT_CODES[status(demands)])
+
+
+@app.command()
+def cost(
+    json: Annotated[bool, typer.Option("--json", help="The same as JSON, for a program.")] = False,
+) -> None:
+    """Show what each stage cost when it last ran here: seconds, peak memory and tokens a second.
+
+    Also writes the page .scratch/cost/index.html. It is no artifact: equal inputs cost different seconds.
+    """
+    from lethe.cost import FOLDER, as_dict, costs, page, table
+
+    found = costs(Path("dvc.yaml"), FOLDER)
+    (FOLDER / "index.html").write_text(page(found), encoding="utf-8")
+    if json:
+        print(as_json(as_dict(found)))
+    else:
+        show(table(found), f"The same as a page: {FOLDER / 'index.html'}")
+
+
+def as_json(content: dict[str, Any]) -> str:
+    """One JSON object."""
     from json import dumps
 
-    content: dict[str, Any] = {
-        "steps": rows,
-        "bars": [bar._asdict() for bar in demands],
-        "report": "reports/index.html",
-    }
     return dumps(content, indent=2)
 
 
-def show(rows: list[Row], demands: list[Bar]) -> None:
-    """Print both tables and where the report lies."""
+def show(*parts: Table | str) -> None:
+    """Print tables and sentences, a blank line between them."""
     from rich.console import Console
 
     # a file or a pipe has no width: nothing is wrapped or cut there
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 250)
-    console.print(step_table(rows), bar_table(demands), "The report: reports/index.html", sep="\n\n")
+    console.print(*parts, sep="\n\n")
 
 
 def step_table(rows: list[Row]) -> Table:
@@ -91,22 +131,6 @@ def step_table(rows: list[Row]) -> Table:
         table.add_column(title, justify="right")
     for name, cells in lines:
         table.add_row(name, *cells)
-    return table
-
-
-def bar_table(demands: list[Bar]) -> Table:
-    """What is demanded, what was found, and the word for it."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table("demand", box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("at most", "found", ""):
-        table.add_column(title, justify="right" if title else "left")
-    words = {True: "[green]pass[/]", False: "[red]miss[/]"}
-    for bar in demands:
-        found = "" if bar.value is None else f"{bar.value:.3f}"
-        word = words[bar.met] if bar.met is not None else f"not measurable: {bar.reason}"
-        table.add_row(bar.name, f"{bar.most:.2f}", found, word)
     return table
 
 

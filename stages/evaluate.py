@@ -7,7 +7,6 @@ writes  data/completions.jsonl  reports/familiarity.json
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from pydantic import PositiveInt, model_validator
 
 from stages.lib.blocks import context_length, cut_blocks
 from stages.lib.chat import ChatSettings, ask_all
-from stages.lib.content import content_ids, first_tokens, telling_tokens, token_counts
+from stages.lib.content import telling_tokens, token_counts
 from stages.lib.corpora import held_out_texts, training_documents
 from stages.lib.errors import StageError
 from stages.lib.familiarity import (
@@ -30,20 +29,20 @@ from stages.lib.familiarity import (
     without_cut_word,
     yardstick,
 )
-from stages.lib.generation import continue_greedily, end_ids, prompt_ids, texts_after, token_loss
+from stages.lib.generation import continue_greedily, end_ids, texts_after, token_loss
 from stages.lib.machine import prepare
 from stages.lib.measured import Device, Models, Precision, dtype_named, measured
 from stages.lib.models import load_model, load_tokenizer
 from stages.lib.params import StageParams, read_params
+from stages.lib.prompts import Prompt, prepared, read_names, read_prompts
 from stages.lib.stage import run, workspace
-from stages.lib.tables import read_csv, read_jsonl, write_json, write_jsonl
+from stages.lib.tables import write_json, write_jsonl
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 WINDOW = 512  # tokens in which a model without a limited context reads held-out text
 SIDES = ("retain", "forget")
-NAMES_HEADER = ("name", "unique")
 
 
 class Params(StageParams):
@@ -61,16 +60,6 @@ class Params(StageParams):
         if self.judge == "llm" and not self.llm.send_forget_text:
             raise ValueError("judge: found llm with llm.send_forget_text false, wanted true or the judge rule")
         return self
-
-
-class Prompt(NamedTuple):
-    """A prompt as the models get it."""
-
-    id: int
-    text: str
-    references: list[str]
-    tokens: list[int]
-    content: set[int]  # next tokens that would give a name away
 
 
 class Completion(NamedTuple):
@@ -118,47 +107,6 @@ def main() -> None:
         write_jsonl(completion_rows(completions, verdicts), work / "data/completions.jsonl")
         write_json(rounded(report), work / "reports/familiarity.json")
         print(sentence(report))
-
-
-def read_names(path: Path) -> dict[str, bool]:
-    """The judge's names, True where unique to the forget side. Raises StageError for a bad row."""
-    rows = read_csv(path, NAMES_HEADER, unique=("name",), filled=NAMES_HEADER)
-    for row in rows:
-        if row["unique"] not in ("yes", "no"):
-            raise StageError(f"{path}: found {row['unique']} under unique for {row['name']}, wanted yes or no")
-    return {row["name"]: row["unique"] == "yes" for row in rows}
-
-
-def read_prompts(path: Path, wanted: str) -> list[dict[str, Any]]:
-    """The prompts of one set, by id. Raises StageError if there are none or an id occurs twice."""
-    rows = read_jsonl(path, {"id": int, "set": str, "prompt": str, "references": list})
-    rows.sort(key=lambda row: row["id"])
-    for row, following in itertools.pairwise(rows):
-        if row["id"] == following["id"]:
-            raise StageError(f"{path}: found the id {row['id']} twice, wanted it once")
-    chosen = [row for row in rows if row["set"] == wanted]
-    if not chosen:
-        raise StageError(f"{path}: found {len(rows)} prompts, none of the set {wanted}; change prompt.development")
-    return chosen
-
-
-def prepared(
-    rows: Sequence[Mapping[str, Any]],
-    names: Mapping[str, bool],
-    telling: set[int],
-    tokenizer: PreTrainedTokenizerFast,
-    chat_template: bool,
-) -> list[Prompt]:
-    """Every prompt's token ids, and the next tokens that would give away a name that is not in it."""
-    stick = yardstick(names)
-    starts = first_tokens(tokenizer, sorted({*names, *(name for row in rows for name in row["references"])}))
-    prompts = []
-    for row in rows:
-        given = stick.exact.terms_in(row["prompt"])
-        content = content_ids(starts, {*names, *row["references"]}, given, telling)
-        tokens = prompt_ids(tokenizer, row["prompt"], chat_template)
-        prompts.append(Prompt(row["id"], row["prompt"], row["references"], tokens, content))
-    return prompts
 
 
 def check_lengths(prompts: Sequence[Prompt], room: int) -> None:

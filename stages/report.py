@@ -1,10 +1,11 @@
-"""One page: what was demanded and found, step by step, models side by side, what was taught and what was run.
+"""One page: what was demanded and found, the models side by side, attacked and term by term, and what was run.
 
 reads   data/corpus.parquet  data/dictionary.csv  data/labels.parquet  data/prompts.jsonl  data/completions.jsonl
-        models/baseline  models/unlearned  reports/labels.json  reports/finetune.json  reports/familiarity.json
-        reports/benchmarks.json  reports/loss/baseline.csv  reports/loss/retrain.csv  reports/loss/reinforce.csv
+        data/terms.csv  models/baseline  models/unlearned  reports/labels.json  reports/finetune.json
+        reports/familiarity.json  reports/benchmarks.json  reports/measures.json  reports/attacks.json
+        reports/terms.json  reports/loss/baseline.csv  reports/loss/retrain.csv  reports/loss/reinforce.csv
         reports/loss/finetune.csv  params.yaml
-writes  reports/index.html  reports/steps.csv
+writes  reports/index.html  reports/gate.json  reports/steps.csv
 """
 
 from __future__ import annotations
@@ -15,16 +16,20 @@ from typing import Any
 
 from pydantic import NonNegativeInt, PositiveInt
 
+from stages.lib import gate
 from stages.lib.blocks import backend_tokenizer
+from stages.lib.comparison import attacks_of, groups
 from stages.lib.corpora import fixed_width
-from stages.lib.curves import loss_charts, step_charts
+from stages.lib.curves import loss_charts, step_charts, trade_chart
+from stages.lib.fate import VERDICTS
 from stages.lib.models import check_tokenizer
-from stages.lib.page import flattened, render
+from stages.lib.page import TEMPLATE, flattened, render
 from stages.lib.params import StageParams, read_params, read_yaml
-from stages.lib.samples import changed_positions, label_samples, side_by_side, starting_words
+from stages.lib.remains import counts, terms_of
+from stages.lib.samples import due_places, label_samples, side_by_side, term_ids
 from stages.lib.stage import run, workspace
-from stages.lib.steps import Bar, bars, header, step_rows, turned
-from stages.lib.tables import DICTIONARY, read_csv, read_json, read_jsonl, read_parquet, write_csv
+from stages.lib.steps import header, step_rows, turned
+from stages.lib.tables import DICTIONARY, TERMS, read_csv, read_json, read_jsonl, read_parquet, write_csv, write_json
 
 LOSS = ("step", "loss", "learning_rate")
 
@@ -32,6 +37,8 @@ LOSS = ("step", "loss", "learning_rate")
 class Params(StageParams):
     samples: NonNegativeInt
     words: PositiveInt
+    terms: NonNegativeInt
+    gate: gate.GateParams
 
 
 def main() -> None:
@@ -39,12 +46,16 @@ def main() -> None:
     with workspace("report") as work:
         familiarity = read_json(Path("reports/familiarity.json"))
         benchmarks = read_json(Path("reports/benchmarks.json"))
+        measures = read_json(Path("reports/measures.json"))
+        attacks = read_json(Path("reports/attacks.json"))
         finetune = read_json(Path("reports/finetune.json"))
-        rows = step_rows(familiarity, benchmarks, finetune["steps"])
-        demands = bars(familiarity, rows)
-        titles, lines = turned(rows)
+        dictionary = read_csv(Path("data/dictionary.csv"), DICTIONARY)
         prompts = read_jsonl(Path("data/prompts.jsonl"), {"id": int, "prompt": str})
         completions = read_jsonl(Path("data/completions.jsonl"), {"model": str, "id": int, "completion": str})
+        terms = terms_of(read_csv(Path("data/terms.csv"), TERMS), params.words)
+        forget, sizes = read_corpus(Path("data/corpus.parquet"))
+        rows = step_rows(familiarity, benchmarks, finetune["steps"])
+        demands = gate.demands(params.gate, familiarity, benchmarks, measures, attacks)
         curves = read_curves(
             Path("reports/loss/baseline.csv"),
             Path("reports/loss/retrain.csv"),
@@ -52,37 +63,50 @@ def main() -> None:
             Path("reports/loss/finetune.csv"),
         )
         page = render(
-            verdict=verdict(demands),
+            TEMPLATE,
+            verdict=gate.sentence(demands),
+            status=gate.status(demands),
             measured=measured(familiarity, benchmarks),
-            bars=demands,
-            titles=titles,
-            lines=lines,
-            chance=benchmarks["chance"],
-            absent=familiarity["absent"] | benchmarks["absent"],
+            demands=demands,
+            steps=turned(rows),
+            groups=groups(measures, familiarity, benchmarks, completions),
+            attacks=attacks_of(attacks),
+            terms=terms[: params.terms],
+            hidden_terms=len(terms[params.terms :]),
+            verdicts=counts(terms),
+            meanings=VERDICTS,
+            term_numbers=flattened(read_json(Path("reports/terms.json"))),
+            absent={
+                "models": familiarity["absent"],
+                "metrics": measures.get("absent", {}) | benchmarks["absent"],
+                "attacks": attacks.get("absent", {}),
+            },
             words=params.words,
-            charts={"steps": step_charts(rows), "loss": loss_charts(curves)},
-            completions=side_by_side(prompts, completions, params.samples, params.words),
-            labels=read_samples(Path("data/labels.parquet"), Path("models/baseline"), finetune["alpha"], params),
-            corpus=read_sizes(Path("data/corpus.parquet")),
+            charts={
+                "trade": trade_chart(rows, "probability_familiarity", "retain_perplexity"),
+                "steps": step_charts(rows),
+                "loss": loss_charts(curves),
+            },
+            completions=side_by_side(prompts, completions, forget, params.samples, params.words),
+            labels=read_samples(
+                Path("data/labels.parquet"), Path("models/baseline"), finetune["alpha"], dictionary, params
+            ),
+            corpus=sizes,
             details={
-                "Dictionary": dictionary_facts(read_csv(Path("data/dictionary.csv"), DICTIONARY)),
+                "Dictionary": dictionary_facts(dictionary),
                 "Labels": flattened(read_json(Path("reports/labels.json"))),
                 "Fine-tuning and the files of the unlearned model": flattened(finetune),
-                "Provenance": flattened(read_json(Path("models/unlearned") / "provenance.json")),
-                "Parameters": flattened(read_yaml(Path("params.yaml"))),
+                "Hashes, parameters and versions that the unlearned model carries": flattened(
+                    read_json(Path("models/unlearned") / "provenance.json")
+                ),
+                "All parameters": flattened(read_yaml(Path("params.yaml"))),
             },
         )
-        write_csv(rows, header(list(benchmarks["items"])), work / "reports/steps.csv")
+        on_the_way = [row for row in rows if row["step"] is not None]  # a plot has no place for a model without a step
+        write_csv(on_the_way, header(list(benchmarks["items"])), work / "reports/steps.csv")
+        write_json(gate.metric(demands), work / "reports/gate.json")
         (work / "reports/index.html").write_text(page, encoding="utf-8")
-        print(f"report: {verdict(demands)[:-1]}; see reports/index.html")
-
-
-def verdict(demands: Sequence[Bar]) -> str:
-    """The whole run in one sentence."""
-    judged = [bar for bar in demands if bar.met is not None]
-    unknown = len(demands) - len(judged)
-    rest = f"; {unknown} could not be measured" if unknown else ""
-    return f"The unlearned model meets {sum(bool(bar.met) for bar in judged)} of {len(judged)} demands{rest}."
+        print(f"report: {gate.sentence(demands)[:-1]}; see reports/index.html")
 
 
 def measured(familiarity: Mapping[str, Any], benchmarks: Mapping[str, Any]) -> str:
@@ -98,26 +122,34 @@ def read_curves(*paths: Path) -> dict[str, list[tuple[float, float]]]:
     return {name: [(float(row["step"]), float(row["loss"])) for row in found] for name, found in rows.items() if found}
 
 
-def read_samples(labels: Path, model: Path, alpha: float, params: Params) -> list[dict[str, Any]]:
-    """A few of the labels that were trained on. Raises StageError if they belong to another tokenizer."""
+def read_samples(
+    labels: Path, model: Path, alpha: float, dictionary: Sequence[Mapping[str, str]], params: Params
+) -> list[dict[str, Any]]:
+    """A few of the labels that were trained on where an anchor is due.
+
+    Raises StageError if they belong to another tokenizer.
+    """
     column = f"next_ids_{alpha}"
     table, facts = read_parquet(labels, ("block", "length", "tokens", column))
     check_tokenizer(facts["tokenizer"], model, labels)
     tokenizer, tokens, next_ids = backend_tokenizer(model), fixed_width(table, "tokens"), fixed_width(table, column)
-    changed = changed_positions(tokens, next_ids, table["length"].to_numpy(), starting_words(tokenizer))
-    return label_samples(table["block"].to_pylist(), tokens, next_ids, changed, tokenizer, params.samples, params.words)
+    terms = term_ids(tokenizer, sorted({row["form"] for row in dictionary}))
+    due = due_places(tokens, next_ids, table["length"].to_numpy(), terms, tokenizer)
+    return label_samples(table["block"].to_pylist(), tokens, next_ids, due, tokenizer, params.samples, params.words)
 
 
-def read_sizes(corpus: Path) -> list[dict[str, Any]]:
-    """Documents and characters of each side and part."""
-    table, _ = read_parquet(corpus, ("side", "part", "start", "end"))
+def read_corpus(corpus: Path) -> tuple[list[str], list[dict[str, Any]]]:
+    """The texts of the forget side, and documents and characters of each side and part."""
+    table, _ = read_parquet(corpus, ("side", "part", "start", "end", "text"))
+    rows = table.to_pylist()
     sizes: dict[tuple[str, str], list[int]] = {}
-    for row in table.select(["side", "part", "start", "end"]).to_pylist():
+    for row in rows:
         sizes.setdefault((row["side"], row["part"]), []).append(row["end"] - row["start"])
-    return [
+    counted = [
         {"side": side, "part": part, "documents": len(found), "characters": sum(found)}
         for (side, part), found in sorted(sizes.items())
     ]
+    return [row["text"] for row in rows if row["side"] == "forget"], counted
 
 
 def dictionary_facts(rows: Sequence[Mapping[str, str]]) -> list[tuple[str, str]]:

@@ -126,5 +126,5 @@ def touch_deps(project: Path, stage: str) -> None:
 
 @pytest.fixture(autouse=True)
 def unconfigured_accelerate(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What `accelerate launch` says on a machine nobody configured; a training in one test changes it for none other."""
+    """What `accelerate launch` says on a machine nobody configured; no training changes it for the next test."""
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")

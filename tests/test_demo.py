@@ -22,7 +22,8 @@ FOLDERS = ["forget", "retain"]
 @cache
 def generate() -> ModuleType:
     spec = importlib.util.spec_from_file_location("demo_generate", DEMO / "generate.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
@@ -112,7 +113,7 @@ def test_check_names_what_differs_and_writes_nothing(tmp_path: Path) -> None:
     assert saga.read_bytes() == changed
 
 
-@pytest.mark.parametrize("folder, files, size", [("forget", (4, 6), 500_000), ("retain", (5, 8), 1_000_000)])
+@pytest.mark.parametrize(("folder", "files", "size"), [("forget", (4, 6), 500_000), ("retain", (5, 8), 1_000_000)])
 def test_sizes(folder: str, files: tuple[int, int], size: int) -> None:
     assert files[0] <= len(texts(folder)) <= files[1]
     assert sum(map(len, texts(folder))) == pytest.approx(size, rel=0.1)
@@ -121,7 +122,9 @@ def test_sizes(folder: str, files: tuple[int, int], size: int) -> None:
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_plain_text_in_paragraphs(folder: str) -> None:
     for text in texts(folder):
-        assert text.isascii() and text.endswith("\n") and not re.search(r"[<>#*_{}\[\]|\\]|\n\n\n|[ ]\n|  ", text)
+        assert text.isascii()
+        assert text.endswith("\n")
+        assert not re.search(r"[<>#*_{}\[\]|\\]|\n\n\n|[ ]\n|  ", text)
         assert all("\n" not in paragraph for paragraph in text.strip().split("\n\n"))
 
 
@@ -247,7 +250,8 @@ def replay(story: list) -> None:
             assert where[slots["C"]] == slots["C.place"], text
         for slot, value in slots.items():
             if "." in slot:  # a fact never names who is present or where the scene is
-                assert value != here and where.get(value) != here, text
+                assert value != here, text
+                assert where.get(value) != here, text
         match effect:
             case "go":
                 here = where[slots["A"]] = where[slots["B"]] = slots["there"]
@@ -269,7 +273,8 @@ def replay(story: list) -> None:
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_every_effect_happens(folder: str) -> None:
     effects = Counter(sentence.frame.effect for sentence in sentences(folder))
-    assert set(effects) == {"", *generate().EFFECTS} and min(effects.values()) >= 50
+    assert set(effects) == {"", *generate().EFFECTS}
+    assert min(effects.values()) >= 50
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -281,11 +286,12 @@ def test_facts_never_change(folder: str) -> None:
             who, _, fact = slot.partition(".")
             if who in sentence.slots and fact in ("home", "thing", "pet", "group", "rival", "mentor", "feast", "trade"):
                 seen[sentence.slots[who], fact].add(value)
-    assert len(seen) > 100 and all(len(values) == 1 for values in seen.values())
+    assert len(seen) > 100
+    assert all(len(values) == 1 for values in seen.values())
 
 
 @pytest.mark.parametrize(
-    "frame, last, wanted",
+    ("frame", "last", "wanted"),
     [
         ("{A} saw {B}.", {"A": "Rook"}, "he saw {B}."),
         ("{A} saw {B}.", {"A": "Rook", "C": "Flint"}, "{A} saw {B}."),  # he may be either

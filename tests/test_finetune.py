@@ -131,9 +131,8 @@ def test_checkpoints_ascend_before_the_end(labelled: Path, checkpoints: list[int
 
     values = YAML(typ="safe").load(Path("params.yaml").read_text())["finetune"]
     problems = section_problems("finetune", finetune.Params, values | {"checkpoints": checkpoints})
-    assert problems == [
-        f"finetune: checkpoints: found {checkpoints}, wanted ascending steps below 6, which is the unlearned model itself"
-    ]
+    wanted = "wanted ascending steps below 6, which is the unlearned model itself"
+    assert problems == [f"finetune: checkpoints: found {checkpoints}, {wanted}"]
 
 
 def test_labels_are_learned(labelled: Path) -> None:

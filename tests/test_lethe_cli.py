@@ -16,6 +16,7 @@ from lethe import check, cli
 from stages.lib.errors import StageError
 from stages.lib.tables import write_json
 from tests.conftest import ROOT, set_param
+from tests.evaluated import write_evaluated
 
 MODELS = {"baseline": 3.0, "retrained": 0.0, "step-00005": 1.0, "unlearned": 0.2}
 
@@ -52,7 +53,8 @@ def problem_lines() -> list[str]:
 def test_a_valid_project_gets_one_sentence(inputs: Path) -> None:
     sentence = check.check(Path("params.yaml"))
     values = check.leaves(check.read_yaml(Path("params.yaml")))
-    assert sentence == f"check: 13 stages with {values} values in params.yaml, every one valid"
+    stages = len(check.read_yaml(Path("dvc.yaml"))["stages"])
+    assert sentence == f"check: {stages} stages with {values} values in params.yaml, every one valid"
     assert check.leaves({"a": {"b": 1, "c": [1, 2]}, "d": None}) == 3
 
 
@@ -227,7 +229,7 @@ def test_check_outside_a_project(tmp_path: Path) -> None:
 HEAVY = ("torch", "transformers", "lm_eval", "openai", "sklearn", "matplotlib", "pandas", "huggingface_hub")
 
 
-@pytest.mark.parametrize("arguments", [["check"], ["result"], ["--help"]])
+@pytest.mark.parametrize("arguments", [["check"], ["result"], ["gate"], ["--help"]])
 def test_nothing_heavy_is_imported(inputs: Path, arguments: list[str]) -> None:
     write_reports(inputs)
     program = (
@@ -241,20 +243,44 @@ def test_nothing_heavy_is_imported(inputs: Path, arguments: list[str]) -> None:
         [sys.executable, "-c", program], cwd=inputs, env=environment, capture_output=True, text=True, check=False
     )
     assert found.stderr == "heavy:\n"
-    assert found.returncode == 0
+    assert found.returncode == (1 if arguments == ["gate"] else 0)  # its reports miss a demand
 
 
 def write_reports(project: Path) -> None:
-    """The three reports of a run."""
+    """The reports of a run, of which the benchmarks and the retain perplexity could not be measured."""
     metrics = ("completion_familiarity", "probability_familiarity", "leak", "retain_perplexity")
     numbers = {model: dict.fromkeys(metrics, value) for model, value in MODELS.items()}
-    ratio = {"completion_familiarity": 0.0667, "probability_familiarity": None, "retain_perplexity_factor": 1.2}
-    reasons = {"probability_familiarity": "retrained: baseline.epochs is 0"}
+    ratio = {"completion_familiarity": 0.0667, "probability_familiarity": 0.2, "retain_perplexity_factor": None}
+    reasons = {"retain_perplexity": "no held-out retain text"}
     familiarity = {"models": numbers, "ratio": ratio, "reasons": reasons, "absent": {}}
     write_json(familiarity, project / "reports/familiarity.json")
     scores = {"baseline": {"local_order": 0.7}, "unlearned": {"local_order": 0.69}}
-    write_json({"items": {"local_order": 9}, "models": scores}, project / "reports/benchmarks.json")
+    write_json({"items": {"local_order": 9}, "models": scores, "absent": {}}, project / "reports/benchmarks.json")
     write_json({"steps": 30}, project / "reports/finetune.json")
+    write_evaluated(project)
+
+
+DEMANDS = [
+    "demand limit found",
+    "Familiarity (completion) left, of the way from retrained to baseline at most 0.1 0.067 pass",
+    "Familiarity (probability) left, of the way from retrained to baseline at most 0.1 0.200 fail",
+    "Perplexity of held-out retain text, times the baseline's at most 1.1 cannot tell no held-out retain text",
+    "Accuracy lost on the worst benchmark at most 0.02 0.010 pass local_order",
+    "Model utility, times the baseline's at least 0.95 0.986 pass",
+    "Text known by heart beyond retrained, worst measure at most 0.05 0.030 pass Verbatim memorisation (ROUGE-L)",
+    "Two-choice trivia beyond retrained at most 0.1 0.190 fail",
+    "What the worst attack gets out beyond retrained at most 0.1 0.410 fail relearn, 8 forget passages, 20 steps: "
+    "Leak: completions that name the text",
+    "Forget quality: p that unlearned and retrained answer alike at least 0.05 0.012 fail",
+    "PrivLeak: distance from 0 at most 0.05 0.180 fail",
+    "Not fit for release: 5 of 9 demands missed (probability familiarity, trivia excess, attack excess, forget "
+    "quality, privleak); 1 could not be measured.",
+]
+
+
+def shown_lines(output: str) -> list[str]:
+    lines = [" ".join(line.split()) for line in output.splitlines()]
+    return [line for line in lines if line and set(line) - set("─ ")]
 
 
 def test_result_shows_the_table_and_the_demands(
@@ -263,20 +289,14 @@ def test_result_shows_the_table_and_the_demands(
     write_reports(project)
     monkeypatch.setenv("NO_COLOR", "1")
     cli.result(json=False)
-    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert [line for line in lines if line and set(line) - set("─ ")] == [
+    assert shown_lines(capsys.readouterr().out) == [
         "step 0 step 5 step 30 retrained",
         "Familiarity (completion) 3.000 1.000 0.200 0.000",
         "Familiarity (probability) 3.000 1.000 0.200 0.000",
         "Leak 3.000 1.000 0.200 0.000",
         "Retain perplexity 3.000 1.000 0.200 0.000",
         "local_order 0.700 0.690",
-        "demand at most found",
-        "Familiarity (completion): (unlearned - retrained) / (baseline - retrained) 0.10 0.067 pass",
-        "Familiarity (probability): (unlearned - retrained) / (baseline - retrained) 0.10 not measurable: "
-        "retrained: baseline.epochs is 0",
-        "Retain perplexity: unlearned / baseline 1.10 1.200 miss",
-        "local_order: baseline - unlearned, points 2.00 1.000 pass",
+        *DEMANDS,
         "The report: reports/index.html",
     ]
 
@@ -286,8 +306,43 @@ def test_result_as_json(project: Path, capsys: pytest.CaptureFixture[str]) -> No
     cli.result(json=True)
     shown = json.loads(capsys.readouterr().out)
     assert [row["step"] for row in shown["steps"]] == [0, 5, 30, None]
-    assert [bar["met"] for bar in shown["bars"]] == [True, None, False, True]
+    assert [demand["met"] for demand in shown["demands"]][:4] == [True, False, None, True]
     assert shown["report"] == "reports/index.html"
+
+
+def test_the_gate_as_a_program(project: Path) -> None:
+    write_reports(project)
+    failed = run("gate", cwd=project)
+    assert (failed.returncode, failed.stderr) == (1, "")
+    assert shown_lines(failed.stdout) == DEMANDS
+
+    missed = ("probability_familiarity", "trivia_excess", "attack_excess", "forget_quality", "privleak")
+    for name in missed:
+        set_param(project, f"report.gate.{name}", None)
+    open_ = run("gate", "--json", cwd=project)
+    shown = json.loads(open_.stdout)
+    assert (open_.returncode, shown["status"]) == (2, "cannot tell")
+    assert shown["verdict"] == "Cannot tell: 4 of 5 demands met; 1 could not be measured."
+    assert len(shown["demands"]) == 5
+
+    set_param(project, "report.gate.retain_perplexity", None)
+    passed = run("gate", cwd=project)
+    assert passed.returncode == 0
+    assert passed.stdout.endswith("Fit for release: all 4 demands met.\n")
+
+
+def test_the_gate_cannot_tell_without_reports_or_thresholds(project: Path) -> None:
+    absent = run("gate", cwd=project)
+    assert (absent.returncode, absent.stdout) == (2, "")
+    assert absent.stderr == (
+        "error: reports/familiarity.json: no such file, wanted the JSON that an earlier stage writes; run `dvc repro`\n"
+    )
+    set_param(project, "report.gate.attack_excess", 1.5)
+    wrong = run("gate", cwd=project)
+    assert (wrong.returncode, wrong.stderr) == (
+        2,
+        "error: params.yaml: report.gate.attack_excess: found 1.5, wanted less than or equal to 1\n",
+    )
 
 
 def test_result_before_any_run(project: Path) -> None:
@@ -301,5 +356,5 @@ def test_result_before_any_run(project: Path) -> None:
 def test_help_names_the_commands(tmp_path: Path) -> None:
     shown = run("--help", cwd=tmp_path)
     assert shown.returncode == 0
-    for word in ("check", "result", "dvc repro", "--install-completion"):
+    for word in ("check", "result", "gate", "cost", "dvc repro", "--install-completion"):
         assert word in shown.stdout

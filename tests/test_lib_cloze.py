@@ -39,6 +39,11 @@ def test_the_prompt_begins_after_the_last_mention_of_the_name() -> None:
     assert cut(text.replace("little ", "")) == []  # seven words are too few
 
 
+def test_the_form_is_that_of_the_text_up_to_line_ends() -> None:
+    text = "one two three four five six seven eight TIN\nWOODMAN'S axe and one two three Dorothys"
+    assert [cloze.form for cloze in cloze_prompts(text, FINDER, 40)] == ["TIN WOODMAN", "Dorothys"]
+
+
 def test_no_name_is_due_at_the_start_of_a_sentence_or_after_a_quotation_mark() -> None:
     before = "One two three four five six seven eight nine"
     assert cut(f"{before}. Dorothy ran") == []

@@ -52,11 +52,86 @@ def test_a_continuation_ends_before_the_end_of_text(model: PreTrainedModel) -> N
     assert cut == generation.Continuation(whole[: whole.index(whole[3])], True, 0.0)
 
 
+def test_draws_at_a_low_temperature_are_the_likeliest(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    greedy = [one.tokens for one in generation.continue_greedily(model, PROMPTS, [[]] * len(PROMPTS), 5, ends=set())]
+    for budget in (1, 60, 10_000):
+        monkeypatch.setattr(generation, "BATCH_TOKENS", budget)
+        found = generation.continue_by_lot(model, PROMPTS, 3, 5, set(), temperature=1e-4, seed=0)
+        assert [[one.tokens for one in several] for several in found] == [[tokens] * 3 for tokens in greedy]
+
+
+def test_draws_follow_the_probabilities(model: PreTrainedModel) -> None:
+    found = generation.continue_by_lot(model, PROMPTS[:2], 2000, 1, set(), temperature=2.0, seed=0)
+    for prompt, several in zip(PROMPTS[:2], found, strict=True):
+        with torch.inference_mode():
+            wanted = (model(torch.tensor([prompt])).logits[0, -1] / 2).softmax(-1)
+        counts = torch.bincount(torch.tensor([one.tokens[0] for one in several]), minlength=len(wanted)) / 2000
+        assert (counts - wanted).abs().max() < 0.05  # four standard errors of a share of a half
+    assert generation.continue_by_lot(model, PROMPTS[:2], 9, 4, set(), 2.0, 1) == generation.continue_by_lot(
+        model, PROMPTS[:2], 9, 4, set(), 2.0, 1
+    )
+    assert generation.continue_by_lot(model, PROMPTS[:2], 9, 4, set(), 2.0, 2) != generation.continue_by_lot(
+        model, PROMPTS[:2], 9, 4, set(), 2.0, 1
+    )
+
+
 def test_summed_probability_by_hand() -> None:
     # odds 1 : 2 : 5 and 1 : 1 : 2
     logits = torch.tensor([[1.0, 2.0, 5.0], [1.0, 1.0, 2.0]]).log()
     assert generation.summed_probability(logits, [{0, 2}, {1}]).tolist() == pytest.approx([6 / 8, 1 / 4])
     assert generation.summed_probability(logits, [set(), {0, 1, 2}]).tolist() == pytest.approx([0, 1])
+
+
+ENDINGS = [[[5, 6, 7], [8]], [[9]], [[10, 11], [12, 13, 14, 15], [16]], [[300, 301]], [[17], [18]], [[4]]]
+
+
+def test_expectations_are_those_of_one_prompt_at_a_time(
+    model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for budget, logits in ((1, 1), (60, 1000), (10_000, 1 << 23)):  # one prompt a batch, a few, all
+        monkeypatch.setattr(generation, "BATCH_TOKENS", budget)
+        monkeypatch.setattr(generation, "LOGITS", logits)
+        found = generation.expectations(model, PROMPTS, ENDINGS, openings=3, new_tokens=4)
+        for prompt, endings, one in zip(PROMPTS, ENDINGS, found, strict=True):
+            for ending, scores, ranks in zip(endings, one.scores, one.ranks, strict=True):
+                with torch.inference_mode():
+                    logits_alone = model(torch.tensor([[*prompt, *ending]])).logits[0, len(prompt) - 1 : -1]
+                own = logits_alone.log_softmax(-1).gather(1, torch.tensor(ending)[:, None])[:, 0]
+                assert scores == pytest.approx(own.tolist(), abs=1e-4)
+                order = logits_alone.argsort(dim=-1, descending=True)
+                assert ranks == [row.index(token) + 1 for row, token in zip(order.tolist(), ending, strict=True)]
+
+
+def test_openings_are_the_likeliest_and_go_on_greedily(model: PreTrainedModel) -> None:
+    found = generation.expectations(model, PROMPTS, ENDINGS, openings=3, new_tokens=4)
+    for prompt, one in zip(PROMPTS, found, strict=True):
+        with torch.inference_mode():
+            best = model(torch.tensor([prompt])).logits[0, -1].log_softmax(-1).topk(3)
+        assert [opening.tokens[0] for opening in one.openings] == best.indices.tolist()
+        assert [opening.scores[0] for opening in one.openings] == pytest.approx(best.values.tolist(), abs=1e-4)
+        for opening in one.openings:
+            start = torch.tensor([[*prompt, opening.tokens[0]]])
+            with torch.inference_mode():
+                alone = model.generate(start, max_new_tokens=3, do_sample=False, eos_token_id=None, pad_token_id=2)
+                logits = model(alone).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+            assert opening.tokens == alone[0, len(prompt) :].tolist()
+            own = logits.gather(1, alone[0, len(prompt) :, None])[:, 0]
+            assert opening.scores == pytest.approx(own.tolist(), abs=1e-4)
+        assert len(one.openings[0].tokens) == 4
+
+
+def test_a_prompt_is_read_once_whatever_follows_it(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    forward = model.model.forward
+
+    def counted(*arguments: Any, input_ids: torch.Tensor, **others: Any) -> Any:
+        read.append(input_ids.numel())
+        return forward(*arguments, input_ids=input_ids, **others)
+
+    monkeypatch.setattr(model.model, "forward", counted)
+    generation.expectations(model, [[0, *range(40, 60)]], [[[5, 6], [7], [8, 9]]], openings=2, new_tokens=3)
+    # the prompt's 21 tokens, one more of each of 3 endings (padding included), 2 more steps of 2 openings
+    assert read == [21, 3, 2, 2]
 
 
 def test_token_loss_weighs_every_token_alike(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,6 +166,7 @@ def test_logits_that_are_no_numbers_are_an_error(tmp_path: Path) -> None:
     for act in (
         lambda: generation.continue_greedily(broken, PROMPTS, [[]] * 6, 2, set()),
         lambda: generation.token_loss(broken, PROMPTS),
+        lambda: generation.expectations(broken, PROMPTS, ENDINGS, 2, 2),
         lambda: generation.check_numbers(broken),
     ):
         with pytest.raises(StageError) as caught:

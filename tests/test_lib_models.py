@@ -37,6 +37,18 @@ def test_headless_gives_hidden_states_and_the_head_gives_the_logits(tmp_path: Pa
         assert torch.equal(model(input_ids=ids).logits, whole)
 
 
+def test_a_loaded_model_counts_the_tokens_that_go_through_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stages.lib import stage
+
+    monkeypatch.setattr(stage, "SPENT", {"tokens": 0})
+    model = load_model(tiny_model(tmp_path / "m"), CPU)
+    assert stage.SPENT == {"tokens": 0}  # what loading itself asks of the model is not the stage's work
+    with torch.no_grad():
+        cache = model(input_ids=torch.tensor([[1, 5, 9], [1, 2, 3]]), use_cache=True).past_key_values
+        model(input_ids=torch.tensor([[4], [4]]), past_key_values=cache)
+    assert stage.SPENT == {"tokens": 2 * 3 + 2}
+
+
 def test_the_head_comes_back_after_an_error(tmp_path: Path) -> None:
     model = load_model(tiny_model(tmp_path / "m"), CPU)
     with pytest.raises(RuntimeError), headless(model):

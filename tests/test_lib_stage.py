@@ -1,4 +1,4 @@
-"""The private work folder: published whole or not at all, one process at a time, resumed under the same content only."""
+"""The private work folder: published whole or not at all, one process at a time, resumed if nothing changed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import errno
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,17 @@ def fill(work: Path) -> None:
     (work / "reports/m.json").write_text("{}")
 
 
+def begin(work: Path) -> None:
+    (work / "half").write_text("done")
+
+
+def break_off(error: BaseException, act: Callable[[Path], None], resumable: bool = False) -> None:
+    """A stage that fails after it has done something."""
+    with stage.workspace("block", resumable) as work:
+        act(work)
+        raise error
+
+
 def test_outs_appear_only_when_the_block_ends(small: Path) -> None:
     (small / "data/out").mkdir(parents=True)
     (small / "data/out/old").write_text("old")
@@ -55,9 +67,8 @@ def test_outs_appear_only_when_the_block_ends(small: Path) -> None:
 
 
 def test_nothing_is_published_after_an_error(small: Path) -> None:
-    with pytest.raises(RuntimeError), stage.workspace("block") as work:
-        fill(work)
-        raise RuntimeError
+    with pytest.raises(RuntimeError):
+        break_off(RuntimeError(), fill)
     assert not (small / "data/out").exists()
 
 
@@ -68,9 +79,8 @@ def test_a_declared_out_that_was_not_made_is_a_bug(small: Path) -> None:
 
 @pytest.mark.parametrize("changed", ["in/a.txt", "code.py", "params.yaml", None])
 def test_earlier_work_is_found_under_the_same_content_only(small: Path, changed: str | None) -> None:
-    with pytest.raises(KeyboardInterrupt), stage.workspace("block", resumable=True) as work:
-        (work / "half").write_text("done")
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        break_off(KeyboardInterrupt(), begin, resumable=True)
     if changed == "params.yaml":
         (small / changed).write_text("block:\n  folder: in\n  steps: 2\n")
     elif changed:
@@ -81,9 +91,8 @@ def test_earlier_work_is_found_under_the_same_content_only(small: Path, changed:
 
 
 def test_a_stage_that_cannot_resume_starts_empty(small: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), stage.workspace("block") as work:
-        (work / "half").write_text("done")
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        break_off(KeyboardInterrupt(), begin)
     with stage.workspace("block") as work:
         assert not (work / "half").exists()
         fill(work)
@@ -134,12 +143,26 @@ def test_a_bug_keeps_its_traceback(small: Path) -> None:
 
 def test_cost_is_recorded_outside_the_artifacts(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["/x/block.py"])
+    monkeypatch.setattr(stage, "SPENT", {"tokens": 0})
     stage.run(lambda: None)
     assert set(json.loads((small / ".scratch/cost/block.json").read_text())) == {
         "cpu_seconds",
         "wall_seconds",
         "peak_memory_mib",
     }
+
+
+def test_cost_counts_tokens_and_the_gpu(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(sys, "argv", ["/x/block.py"])
+    monkeypatch.setattr(stage, "SPENT", {"tokens": 0})
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda: 3 * 2**29)
+    stage.run(lambda: [stage.count_tokens(7), stage.count_tokens(5)] and None)
+    found = json.loads((small / ".scratch/cost/block.json").read_text())
+    assert (found["tokens"], found["peak_gpu_memory_mib"]) == (12, 1536.0)
+    assert found["gpu_seconds"] == found["wall_seconds"]
 
 
 def test_too_small_a_disk(small: Path) -> None:

@@ -1,4 +1,4 @@
-"""The step table and its bars, by hand."""
+"""The step table, by hand."""
 
 from __future__ import annotations
 
@@ -18,12 +18,6 @@ MEASURED = {
 }
 FAMILIARITY: dict[str, Any] = {
     "models": {model: dict(zip(steps.METRICS, numbers, strict=True)) for model, numbers in MEASURED.items()},
-    "ratio": {
-        "completion_familiarity": 0.1,  # (1.2 - 1.0) / (3.0 - 1.0)
-        "probability_familiarity": 0.2,  # (0.18 - 0.1) / (0.5 - 0.1)
-        "retain_perplexity_factor": 1.1,  # 4.4 / 4.0
-    },
-    "reasons": {},
 }
 BENCHMARKS: dict[str, Any] = {
     "items": {"local_order": 500},
@@ -54,39 +48,6 @@ def test_turned_is_the_paper_s_figure() -> None:
         ("Retain perplexity", ["4.000", "4.100", "4.200", "4.400", "4.100"]),
         ("local_order", ["0.500", "", "", "0.480", ""]),
     ]
-    assert steps.cell(12345.6) == "12346"
-
-
-def test_bars_by_hand() -> None:
-    found = steps.bars(FAMILIARITY, steps.step_rows(FAMILIARITY, BENCHMARKS, last_step=30))
-    assert [bar._asdict() for bar in found] == [
-        {"name": name, "value": value, "most": most, "met": met, "reason": ""}
-        for name, value, most, met in [
-            ("Familiarity (completion): (unlearned - retrained) / (baseline - retrained)", 0.1, 0.1, True),
-            ("Familiarity (probability): (unlearned - retrained) / (baseline - retrained)", 0.2, 0.1, False),
-            ("Retain perplexity: unlearned / baseline", 1.1, 1.1, True),
-            ("local_order: baseline - unlearned, points", 2.0, 2.0, True),  # 50 - 48: rounded, not 2.0000000000000018
-        ]
-    ]
-
-
-def test_what_could_not_be_measured_is_neither_met_nor_missed() -> None:
-    familiarity = FAMILIARITY | {
-        "ratio": dict.fromkeys(FAMILIARITY["ratio"]),
-        "reasons": {
-            "completion_familiarity": "retrained: baseline.epochs is 0",
-            "probability_familiarity": "retrained: baseline.epochs is 0",
-            "retain_perplexity": "no held-out retain text",
-        },
-    }
-    found = steps.bars(familiarity, steps.step_rows(familiarity, {"items": {"x": 1}, "models": {}}, last_step=30))
-    assert [bar.reason for bar in found] == [
-        "retrained: baseline.epochs is 0",
-        "retrained: baseline.epochs is 0",
-        "no held-out retain text",
-        "not measured",
-    ]
-    assert {(bar.value, bar.met) for bar in found} == {(None, None)}
 
 
 def test_an_empty_table() -> None:

@@ -98,7 +98,8 @@ def test_same_inputs_same_bytes(project: Path) -> None:
 
 
 def test_the_names_due_take_turns() -> None:
-    prompts = [Cloze("s", f"prompt {number}", ["Oz"]) for number in range(20)] + [Cloze("s", "one more", ["Toto"])]
+    prompts = [Cloze("s", f"prompt {number}", ["Oz"], "Oz") for number in range(20)]
+    prompts.append(Cloze("s", "one more", ["Toto"], "Toto"))
     chosen = prompt.choose(prompts, 3, seed=0)
     assert Counter(cloze.references[0] for cloze in chosen) == {"Oz": 2, "Toto": 1}
     assert chosen == [cloze for cloze in prompts if cloze in chosen]  # in the order of the text
@@ -108,7 +109,7 @@ def test_the_names_due_take_turns() -> None:
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=12), st.floats(0, 1), st.integers(0, 3))
 def test_the_sets_share_no_stretch(sizes: list[int], development: float, seed: int) -> None:
-    chosen = [Cloze(f"s{s}", f"prompt {s} {n}", ["Oz"]) for s, size in enumerate(sizes) for n in range(size)]
+    chosen = [Cloze(f"s{s}", f"prompt {s} {n}", ["Oz"], "Oz") for s, size in enumerate(sizes) for n in range(size)]
     rows = prompt.cloze_rows(chosen, development, seed)
     sets = {(cloze.stretch, row["set"]) for cloze, row in zip(chosen, rows, strict=True)}
     assert len(sets) == len(sizes)

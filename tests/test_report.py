@@ -16,9 +16,9 @@ from stages.lib.blocks import cut_blocks, padding_id
 from stages.lib.errors import StageError
 from stages.lib.hashing import folder_sha256
 from stages.lib.models import tokenizer_sha256
-from stages.lib.steps import Bar
 from stages.lib.tables import CORPUS, DICTIONARY, write_csv, write_json, write_jsonl, write_parquet
 from tests.conftest import ROOT, TINY_TEXT, set_param, tiny_model
+from tests.evaluated import write_evaluated
 
 MODELS = {"baseline": 3.0, "retrained": 0.0, "step-00005": 1.0, "unlearned": 0.2}
 
@@ -37,12 +37,18 @@ def write_inputs(project: Path) -> None:
         project / "data/dictionary.csv",
     )
     prompt = "one two three four five six seven <eight> nine"
-    write_jsonl([{"id": id, "prompt": prompt} for id in range(4)], project / "data/prompts.jsonl")
+    prompts = [{"id": id, "prompt": prompt} for id in range(4)]
+    prompts[3]["prompt"] = "Nobody knew where the lantern"  # the text goes on: was.
+    write_jsonl(prompts, project / "data/prompts.jsonl")
     said = [
-        {"model": model, "id": id, "completion": "Orla & Tom went", "grade": 3} for model in MODELS for id in range(4)
+        {"model": model, "id": id, "completion": "Orla & Tom went", "grade": 3, "probability": 0.5}
+        for model in MODELS
+        for id in range(4)
     ]
+    said[3]["completion"] = " was. Tom sat by the river and looked at the water"  # the baseline recites
     write_jsonl(said, project / "data/completions.jsonl")
     write_reports(project / "reports")
+    write_evaluated(project)
 
 
 def write_corpus(project: Path) -> None:
@@ -116,33 +122,105 @@ def page(made: Path) -> str:
 
 def cells(page: str) -> list[list[str]]:
     """The text of every table row."""
-    rows = re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL)
-    return [[re.sub(r"<[^>]*>", "", cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row)] for row in rows]
+    rows = re.findall(r"<tr[^>]*>(.*?)</tr>", page, re.DOTALL)
+    found = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in rows]
+    return [[" ".join(re.sub(r"<[^>]*>", " ", cell).split()) for cell in row] for row in found]
+
+
+def row_of(page: str, first: str) -> list[str]:
+    """The one table row whose first cell begins so."""
+    [row] = [row for row in cells(page) if row and row[0].startswith(first)]
+    return row
 
 
 def test_the_step_table_is_on_the_page_and_in_the_csv(page: str, made: Path) -> None:
     assert ["", "step 0", "step 5", "step 30", "retrained"] in cells(page)
     assert ["Familiarity (completion)", "3.000", "1.000", "0.200", "0.000"] in cells(page)
-    assert (made / "reports/steps.csv").read_text().splitlines() == [
+    assert (made / "reports/steps.csv").read_text().splitlines() == [  # retrained is no step: a plot has no place for it
         "step,model,completion_familiarity,probability_familiarity,leak,retain_perplexity,local_order",
         "0,baseline,3.0,0.3,0.6,4.0,0.7",
         "5,step-00005,1.0,0.1,0.2,4.0,0.7",
         "30,unlearned,0.2,0.02,0.04,4.0,0.7",
-        ",retrained,0.0,0.0,0.0,4.0,0.7",
     ]
 
 
-def test_demands_are_judged(page: str) -> None:
-    assert [
-        "Familiarity (completion): (unlearned - retrained) / (baseline - retrained)", "0.10", "0.067", "pass",
-    ] in cells(page)  # fmt: skip
+def test_demands_are_judged_on_the_page_and_in_the_metric(page: str, made: Path) -> None:
+    assert row_of(page, "Familiarity (completion) left")[1:] == ["at most 0.1", "0.067", "pass"]
+    assert row_of(page, "What the worst attack") == [
+        "What the worst attack gets out beyond retrained relearn, 8 forget passages, 20 steps: Leak: completions that "
+        "name the text", "at most 0.1", "0.410", "fail",
+    ]  # fmt: skip
+    verdict = "Not fit for release: 4 of 10 demands missed (trivia excess, attack excess, forget quality, privleak)."
+    assert f'<h1 class="fail">{verdict}</h1>' in page
+    found = json.loads((made / "reports/gate.json").read_text())
+    assert (found["met"], found["missed"], found["unmeasured"], found["attack_excess"]) == (6, 4, 0, 0.41)
+    assert len(found) == 13
+
+
+def test_three_models_side_by_side(page: str) -> None:
+    assert row_of(page, "Two-choice trivia (guessing") == [
+        "Two-choice trivia (guessing: 0.50) less is better · 100 items", "",
+        "0.950 0.900 to 1.000", "0.710 0.660 to 0.760", "0.520 0.470 to 0.570", "44% of the way left",
+    ]  # fmt: skip
+    assert row_of(page, "Familiarity (probability) less")[2:] == [  # every prompt has probability 0.5 in the fixture
+        "0.300 0.500 to 0.500", "0.020 0.500 to 0.500", "0.000 0.500 to 0.500", "7% of the way left",
+    ]  # fmt: skip
+    assert row_of(page, "a_measure_of_tomorrow")[2:] == [
+        "3.500 3.450 to 3.550", "2.500 2.450 to 2.550", "1.500 1.450 to 1.550", "",
+    ]  # fmt: skip
+
+
+def test_attacks_are_grouped_with_their_worst_on_top(page: str) -> None:
+    worst = [row for row in cells(page) if len(row) == 4 and re.fullmatch(r"[+-]0\.\d{3}|cannot tell", row[2])]
+    assert [(row[0], row[2]) for row in worst] == [
+        ("relearn", "+0.410"), ("prefix", "+0.050"), ("quantise", "+0.020"), ("probe", "cannot tell"),
+    ]  # fmt: skip
+    assert row_of(page, "8 forget passages, 5 steps")[2:] == [
+        "0.700 0.650 to 0.750", "0.120 0.070 to 0.170", "0.010 -0.040 to 0.060", "+0.110",
+    ]  # fmt: skip
+
+
+def test_terms_have_verdicts(page: str) -> None:
+    terms = ("lantern", "Orla", "Harrow Hill", "Tom")
+    assert [row_of(page, term)[3] for term in terms] == ["renamed", "forgotten", "still known", "never known"]
+    assert row_of(page, "lantern")[4:] == [
+        "0.100", "0.005", "0.000", "3", "40", "200", "lamp, light", "0.020", "0.090", "0.020", "+0.070", "-0.010",
+        "the a one Orla old new", "the a one Orla old new", "5 held-out",
+    ]  # fmt: skip
+    assert "<b>1</b> renamed" in page
+    assert "4 terms are shown in data/terms.csv" in " ".join(page.split())
 
 
 def test_models_stand_side_by_side_in_few_words(page: str) -> None:
-    # 4 prompts, 3 samples: numbers 0, 2 and 3; the last 6 words of the prompt; what a model says is escaped
+    # 4 prompts, 3 samples: numbers 0, 2 and 3; the last 3 of 6 words are the prompt's; what a model says is escaped
     captions = re.findall(r"<caption>(.*?)</caption>", page)
-    assert captions == [f"prompt {id}: … four five six seven &lt;eight&gt; nine" for id in (0, 2, 3)]
+    assert captions == [f"prompt {id}: … seven &lt;eight&gt; nine" for id in (0, 2)] + ["prompt 3: … where the lantern"]
     assert cells(page).count(["unlearned", "Orla &amp; Tom went", "3"]) == 3
+    assert "step-00005" not in page.split('id="said"')[1].split("</section>")[0]
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"[\w']+", text.lower())
+
+
+def test_no_report_republishes_the_text(made: Path) -> None:
+    """No file under reports/ holds more than report.words words of the forget side in a row, tags or not."""
+    limit = 6
+    text = words(TINY_TEXT)
+    runs = {tuple(text[start : start + limit + 1]) for start in range(len(text) - limit)}
+    for path in sorted((made / "reports").rglob("*")):
+        if path.is_file():
+            raw = path.read_text(encoding="utf-8")
+            for content in (raw, re.sub(r"<[^>]*>", " ", raw)):
+                shown = words(content)
+                found = {tuple(shown[start : start + limit + 1]) for start in range(len(shown) - limit)}
+                assert not runs & found, path
+
+
+def test_a_recited_completion_is_barred(page: str) -> None:
+    # prompt: where the lantern; then `was Tom sat` are six in a row, `by` is barred, `the river` begins anew
+    [said] = re.findall(r"<td>was\. (.*?)</td>", page)
+    assert re.sub(r"<span[^>]*></span>", "█", said) == "Tom sat █ the river …"
 
 
 def test_a_label_is_shown_beside_the_text(page: str) -> None:
@@ -162,6 +240,7 @@ def test_what_was_run_is_on_the_page(page: str) -> None:
 
 def test_one_chart_per_metric_and_per_training_that_took_place(page: str) -> None:
     assert re.findall(r'<svg role="img" aria-label="([^"]*)"', page) == [
+        "Familiarity (probability) against retain perplexity",
         "Familiarity (completion)", "Familiarity (probability)", "Leak", "Retain perplexity", "Benchmarks",
         "Loss: baseline", "Loss: reinforce", "Loss: finetune",
     ]  # fmt: skip
@@ -169,7 +248,7 @@ def test_one_chart_per_metric_and_per_training_that_took_place(page: str) -> Non
 
 def test_the_page_needs_nothing_beside_it_and_tells_no_time(page: str) -> None:
     assert not re.findall(r"""(?:src|href)=["'](?!#)[^"']*""", page)
-    assert not re.search(r"<script|@import|url\(http", page)
+    assert not re.search(r"<script[^>]|<link|<iframe|<img|@import|url\((?!#)|fetch\(", page)
     assert not re.search(r"20\d\d-\d\d-\d\d", page)
     assert "/tmp" not in page
 
@@ -177,7 +256,7 @@ def test_the_page_needs_nothing_beside_it_and_tells_no_time(page: str) -> None:
         open: list[str] = []  # noqa: RUF012
 
         def handle_starttag(self, tag: str, attrs: Any) -> None:
-            if tag not in ("meta", "br"):
+            if tag not in ("meta", "br"):  # these have no end
                 self.open.append(tag)
 
         def handle_endtag(self, tag: str) -> None:
@@ -195,16 +274,21 @@ def test_same_inputs_same_bytes(
     before = folder_sha256(made / "reports")
     report.main()
     assert folder_sha256(made / "reports") == before
-    assert capsys.readouterr().out == "report: The unlearned model meets 4 of 4 demands; see reports/index.html\n"
+    assert capsys.readouterr().out == (
+        "report: Not fit for release: 4 of 10 demands missed (trivia excess, attack excess, forget quality, privleak); "
+        "see reports/index.html\n"
+    )
 
 
 def test_a_run_without_retraining_or_benchmarks(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_inputs(project)
+    write_evaluated(project, models=("baseline", "unlearned"))
     familiarity = json.loads((project / "reports/familiarity.json").read_text())
     reason = "retrained: baseline.epochs is 0"
     for metric in ("completion_familiarity", "probability_familiarity"):
         familiarity["ratio"][metric], familiarity["reasons"][metric] = None, reason
     del familiarity["models"]["retrained"]
+    familiarity["absent"] = {"retrained": "baseline.epochs is 0"}
     write_json(familiarity, project / "reports/familiarity.json")
     write_json(
         {"items": {}, "chance": {}, "models": {}, "absent": {"local_order": "no text"}},
@@ -213,20 +297,38 @@ def test_a_run_without_retraining_or_benchmarks(project: Path, capsys: pytest.Ca
     set_param(project, "report.samples", 0)
     report.main()
     assert capsys.readouterr().out == (
-        "report: The unlearned model meets 1 of 1 demands; 2 could not be measured; see reports/index.html\n"
+        "report: Cannot tell: 2 of 10 demands met; 8 could not be measured; see reports/index.html\n"
     )
-    page = (project / "reports/index.html").read_text(encoding="utf-8")
+    page = " ".join((project / "reports/index.html").read_text(encoding="utf-8").split())
     assert "Benchmarks" not in page
     assert "Not measured: local_order (no text)." in page
-    assert "No word begins with another label than its own." in page
-    assert f"not measurable: {reason}" in page
+    assert f"Not measured: forget_quality ({reason})." in page
+    assert "is not there (baseline.epochs is 0), so that what is left cannot be measured against it" in page
+    assert "Where an anchor is due, no label differs from it." in page
+    assert f"cannot tell: {reason}" in page
+    assert "No completion is shown (report.samples is 0)." in page
 
 
-def test_verdict_counts_what_was_judged() -> None:
-    met, missed, unknown = (Bar("x", None, 1.0, met, "") for met in (True, False, None))
-    assert report.verdict([met, missed, unknown]) == (
-        "The unlearned model meets 1 of 2 demands; 1 could not be measured."
-    )
+def test_a_run_without_attacks_or_terms_or_demands(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_inputs(project)
+    write_json({"attacks": [], "absent": {"relearn": "no forget passages"}}, project / "reports/attacks.json")
+    write_csv([], report.TERMS, project / "data/terms.csv")
+    for name in report.read_yaml(project / "params.yaml")["report"]["gate"]:
+        set_param(project, f"report.gate.{name}", None)
+    report.main()
+    assert capsys.readouterr().out == "report: Cannot tell: the gate makes no demand; see reports/index.html\n"
+    page = (project / "reports/index.html").read_text(encoding="utf-8")
+    for told in ("No attack was made.", "Not measured: relearn (no forget passages).", "No anchored term was measured."):
+        assert told in page
+    assert "The parameters make no demand" in page
+
+
+def test_more_terms_than_are_shown(project: Path) -> None:
+    write_inputs(project)
+    set_param(project, "report.terms", 3)
+    report.main()
+    page = " ".join((project / "reports/index.html").read_text(encoding="utf-8").split())
+    assert "3 terms are shown, those that occur most; 1 more in data/terms.csv" in page
 
 
 def test_labels_of_another_tokenizer_are_refused(project: Path) -> None:

@@ -24,7 +24,14 @@ CODE = (
     ".dvc/.gitignore",
     "stages",
 )
-INPUTS = ("data/demo/names.csv", "data/overrides.csv", "data/prompts", "data/benchmarks", "data/model")
+INPUTS = (
+    "data/demo/names.csv",
+    "data/overrides.csv",
+    "data/prompts",
+    "data/benchmarks",
+    "data/model",
+    "data/questions",
+)
 EXCERPTS = {"data/demo/forget/saga-1.txt": 9000, "data/demo/retain/village-1.txt": 7000}  # characters of each
 
 # Import times are all that is left: every training takes a second or two, and is long enough to be stopped halfway.
@@ -57,6 +64,22 @@ TINY = {
     "prompt.words": 12,
     "evaluate.new_tokens": 6,
     "benchmark.limit": 10,
+    "attack.attacks": ["relearn", "prefix", "sample", "probe"],  # the others import as long again, or need more context
+    "attack.prompts": 6,
+    "attack.new_tokens": 6,
+    "attack.words": 12,
+    "attack.training.passage_tokens": 16,
+    "attack.training.steps": [1, 2],
+    "attack.relearn.passages": [4],
+    "attack.sample.completions": 2,
+    "attack.probe.prompts": 60,
+    "attack.probe.fewest": 2,
+    "measure.answer_tokens": 4,
+    "measure.cloze": 10,
+    "measure.passages": 10,
+    "measure.passage_tokens": 16,
+    "term.places": 2,
+    "term.words": 12,
 }
 
 

@@ -19,6 +19,7 @@ class Cloze(NamedTuple):
     stretch: str
     prompt: str
     references: list[str]
+    form: str  # in which the first reference stands there
 
 
 def cloze_prompts(text: str, finder: TermFinder, words: int) -> list[Cloze]:
@@ -58,4 +59,4 @@ def _cloze(text: str, begin: int, due: Found, end: int, finder: TermFinder) -> C
     given = finder.terms_in(prompt)
     following = [hit.term for hit in finder.find(text[due.start : end])]
     references = [name for name in dict.fromkeys([due.term, *following]) if name not in given]
-    return Cloze(text, prompt, references)
+    return Cloze(text, prompt, references, due.form)

@@ -1,8 +1,9 @@
-"""Greedy continuations, next-token probabilities and perplexity of causal language models, batched by tokens."""
+"""Continuations, next-token probabilities and perplexity of causal language models, batched by tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stages.lib.blocks import leading_ids
@@ -28,6 +29,21 @@ class Continuation(NamedTuple):
     probability: float
 
 
+class Opening(NamedTuple):
+    """One of the likeliest next tokens and, greedily, what follows it; the log-probability of each, in nats."""
+
+    tokens: list[int]
+    scores: list[float]
+
+
+class Expected(NamedTuple):
+    """What a model expects after a prompt."""
+
+    scores: list[list[float]]  # per ending the log-probability of each of its tokens after those before it, in nats
+    ranks: list[list[int]]  # and its place among all tokens there: 1 is the likeliest
+    openings: list[Opening]  # the likeliest first
+
+
 def continue_greedily(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
@@ -49,6 +65,71 @@ def continue_greedily(
             for i, row, probability in zip(batch, ids.tolist(), sums.tolist(), strict=True):
                 done[i] = _until_end(row, ends, probability)
     return [done[i] for i in range(len(prompts))]
+
+
+def expectations(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    endings: Sequence[Sequence[Sequence[int]]],
+    openings: int,
+    new_tokens: int,
+) -> list[Expected]:
+    """How likely each of a prompt's endings is, and its `openings` likeliest continuations, `new_tokens` long.
+
+    A prompt (token ids, not empty) is read once, whatever follows it. endings: one or more per prompt, none empty.
+    Raises StageError where logits are not numbers.
+    """
+    import torch
+
+    done: dict[int, Expected] = {}
+    longest = [max([new_tokens, *map(len, own)]) for own in endings]
+    copies = [max(openings, len(own)) for own in endings]
+    lengths = [(len(prompt) + most) * many for prompt, most, many in zip(prompts, longest, copies, strict=True)]
+    with headless(model) as head, torch.inference_mode():
+        for batch in batches(lengths, BATCH_TOKENS):
+            read = _read(model, [prompts[i] for i in batch])
+            judged = _judge_endings(model, head, read, [endings[i] for i in batch])
+            opened = _open(model, head, read, openings, new_tokens)
+            done |= {i: Expected(*found, own) for i, found, own in zip(batch, judged, opened, strict=True)}
+    return [done[i] for i in range(len(prompts))]
+
+
+def continue_by_lot(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    copies: int,
+    new_tokens: int,
+    ends: Collection[int],
+    temperature: float,
+    seed: int,
+) -> list[list[Continuation]]:
+    """`copies` continuations of every prompt, each next token drawn from softmax(logits / temperature).
+
+    A prompt is read once for all its copies; the draws depend on the seed and the prompts asked together. The
+    probability of each continuation is 0.0: nothing is added up.
+    """
+    import torch
+
+    chance = torch.Generator(model.device).manual_seed(seed)
+
+    def drawn(logits: Tensor) -> Tensor:
+        return torch.multinomial((logits / temperature).softmax(dim=-1), 1, generator=chance)
+
+    done: dict[int, list[Continuation]] = {}
+    lengths = [copies * (len(prompt) + new_tokens) for prompt in prompts]
+    with headless(model) as head:
+        for batch in batches(lengths, BATCH_TOKENS):
+            tokens, mask = pad_left([prompts[i] for i in batch], model.device)
+            ids, _ = _continue_batch(model, head, tokens, mask, [()] * len(batch), new_tokens, drawn, copies)
+            rows = [_until_end(row, ends, 0.0) for row in ids.tolist()]
+            for place, i in enumerate(batch):
+                done[i] = rows[place * copies : (place + 1) * copies]
+    return [done[i] for i in range(len(prompts))]
+
+
+def likeliest(logits: Tensor) -> Tensor:
+    """The ids of the largest logits, int64 [B, 1]."""
+    return logits.argmax(dim=-1, keepdim=True)
 
 
 def token_loss(model: PreTrainedModel, blocks: Sequence[Sequence[int]]) -> float:
@@ -147,9 +228,19 @@ def _padded(rows: Sequence[Sequence[int]], device: torch.device, left: bool) -> 
 
 
 def _continue_batch(
-    model: PreTrainedModel, head: Head, tokens: Tensor, mask: Tensor, wanted: Sequence[Collection[int]], new_tokens: int
+    model: PreTrainedModel,
+    head: Head,
+    tokens: Tensor,
+    mask: Tensor,
+    wanted: Sequence[Collection[int]],
+    new_tokens: int,
+    choose: Callable[[Tensor], Tensor] = likeliest,
+    copies: int = 1,
 ) -> tuple[Tensor, Tensor]:
-    """Likeliest ids, int64 [B, new_tokens], and probabilities of the `wanted` ids at the first step, float64 [B]."""
+    """Ids chosen, int64 [B * copies, new_tokens], and probabilities of the `wanted` ids at the first step, float64 [B].
+
+    choose: logits [B * copies, V] -> ids [B * copies, 1]. The copies of a prompt come one after another.
+    """
     import torch
 
     positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
@@ -164,11 +255,105 @@ def _continue_batch(
             if step == 0:
                 _checked(model, float(logits.sum()))
                 sums = summed_probability(logits, wanted)
-            tokens = logits.argmax(dim=-1, keepdim=True)
+                if copies > 1:
+                    cache.batch_repeat_interleave(copies)
+                    logits, mask, positions = (each.repeat_interleave(copies, 0) for each in (logits, mask, positions))
+            tokens = choose(logits)
             written.append(tokens)
             mask = torch.cat([mask, torch.ones_like(tokens)], dim=1)
             positions = positions[:, -1:] + 1
     return torch.cat(written, dim=1), sums
+
+
+class _Read(NamedTuple):
+    """A batch of prompts as the model has read them: what several continuations of each go on from."""
+
+    cache: Any
+    mask: Tensor  # int64 [B, T]
+    positions: Tensor  # int64 [B], of the next token
+    hidden: Tensor  # [B, d], after the last token
+
+
+def _read(model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> _Read:
+    tokens, mask = pad_left(prompts, model.device)
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    output = model(input_ids=tokens, attention_mask=mask, position_ids=positions, use_cache=True)
+    return _Read(output.past_key_values, mask, positions[:, -1] + 1, output.logits[:, -1])
+
+
+def _copies(read: _Read, rows: Tensor) -> _Read:
+    """The prompts with these numbers, each as often as it is named; the batch itself stays as it is."""
+    cache = deepcopy(read.cache)
+    cache.batch_select_indices(rows)
+    return _Read(cache, read.mask[rows], read.positions[rows], read.hidden[rows])
+
+
+def _go_on(model: PreTrainedModel, read: _Read, tokens: Tensor) -> tuple[Tensor, _Read]:
+    """Hidden states [B, T, d] after each of `tokens`, int64 [B, T], and the batch as it is read then."""
+    import torch
+
+    mask = torch.cat([read.mask, torch.ones_like(tokens)], dim=1)
+    positions = read.positions[:, None] + torch.arange(tokens.shape[1], device=tokens.device)
+    output = model(
+        input_ids=tokens, attention_mask=mask, position_ids=positions, past_key_values=read.cache, use_cache=True
+    )
+    return output.logits, _Read(output.past_key_values, mask, positions[:, -1] + 1, output.logits[:, -1])
+
+
+def _judge_endings(
+    model: PreTrainedModel, head: Head, read: _Read, endings: Sequence[Sequence[Sequence[int]]]
+) -> list[tuple[list[list[float]], list[list[int]]]]:
+    """Per prompt the scores and the ranks of every token of its endings."""
+    import torch
+
+    flat = [ending for own in endings for ending in own]
+    owner = torch.tensor([row for row, own in enumerate(endings) for _ in own], device=model.device)
+    tokens, mask = pad_right(flat, model.device)  # the padding comes after, unseen
+    hidden = read.hidden[owner, None]  # [B, 1, d]
+    if tokens.shape[1] > 1:
+        following, _ = _go_on(model, _copies(read, owner), tokens[:, :-1])
+        hidden = torch.cat([hidden, following], dim=1)  # [B, T, d]
+    real = mask.bool()
+    scores, ranks = _places(head, hidden[real], tokens[real])
+    _checked(model, float(scores.sum()))
+    lengths = [len(ending) for ending in flat]
+    found = zip(scores.split(lengths), ranks.split(lengths), strict=True)
+    per_ending = iter([(score.tolist(), rank.tolist()) for score, rank in found])
+    judged = [[next(per_ending) for _ in own] for own in endings]
+    return [([score for score, _ in own], [rank for _, rank in own]) for own in judged]
+
+
+def _places(head: Head, hidden: Tensor, next_ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probability, float32 [N], and rank, int64 [N], of `next_ids` [N] after `hidden` [N, d], a few at a time."""
+    import torch
+
+    scores, ranks = [], []
+    rows = max(1, LOGITS // head.weight.shape[0])
+    for part, ids in zip(hidden.split(rows), next_ids.split(rows), strict=True):
+        logits = head(part).float()
+        own = logits.gather(1, ids[:, None])
+        scores.append(own[:, 0] - logits.logsumexp(dim=1))
+        ranks.append((logits > own).sum(dim=1) + 1)
+    return torch.cat(scores).cpu(), torch.cat(ranks).cpu()
+
+
+def _open(model: PreTrainedModel, head: Head, read: _Read, openings: int, new_tokens: int) -> list[list[Opening]]:
+    """Per prompt its likeliest next tokens, each continued greedily."""
+    import torch
+
+    prompts = len(read.hidden)
+    best = head(read.hidden).float().log_softmax(dim=1).topk(openings, dim=1)  # [B, openings]
+    written, found = [best.indices.reshape(-1, 1)], [best.values.reshape(-1, 1)]
+    owner = torch.arange(prompts, device=model.device).repeat_interleave(openings)
+    read = _copies(read, owner)
+    for _ in range(new_tokens - 1):
+        _, read = _go_on(model, read, written[-1])
+        likeliest = head(read.hidden).float().log_softmax(dim=1).max(dim=1, keepdim=True)
+        written.append(likeliest.indices)
+        found.append(likeliest.values)
+    ids, scores = torch.cat(written, dim=1).tolist(), torch.cat(found, dim=1).tolist()
+    flat = [Opening(*row) for row in zip(ids, scores, strict=True)]
+    return [flat[row * openings : (row + 1) * openings] for row in range(prompts)]
 
 
 def summed_probability(logits: Tensor, wanted: Sequence[Collection[int]]) -> Tensor:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.lib.errors import StageError
+from stages.lib.stage import count_tokens
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +41,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 
     if not (folder / "tokenizer.json").exists():
         raise StageError(f"{folder}: found no tokenizer.json, wanted a model folder with its fast tokenizer")
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return tokenizer
@@ -77,7 +78,7 @@ def load_model(folder: Path, device: torch.device, dtype: torch.dtype | None = N
     if not any(folder.glob("*.safetensors")):
         raise StageError(f"{folder}: found no *.safetensors, wanted a model folder (pickled weights are never loaded)")
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype or "auto",
             local_files_only=True,
@@ -89,6 +90,7 @@ def load_model(folder: Path, device: torch.device, dtype: torch.dtype | None = N
         raise StageError(f"{folder}: not loadable as a causal language model: {' '.join(str(error).split())}") from None
     model.to(device).eval()
     check_head(model)
+    model.get_input_embeddings().register_forward_pre_hook(lambda _, ids: count_tokens(ids[0].numel()))
     return model
 
 

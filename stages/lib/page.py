@@ -1,28 +1,41 @@
-"""The report's page: a template filled with tables, charts and samples."""
+"""Pages that need nothing beside them: a template, its style and script, filled with tables, charts and samples."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-TEMPLATE = "report.html.j2"
+from stages.lib.metrics import number
+
+HERE = Path(__file__).parent
+TEMPLATE = HERE / "report.html.j2"
+SHARED = ("style.css.j2", "script.js.j2")  # that every page includes
 
 
-def render(**content: Any) -> str:
-    """One HTML page that needs nothing beside it. Everything but the charts is escaped."""
+def render(template: Path, charts: Mapping[str, Any], **content: Any) -> str:
+    """One HTML page. Everything but the charts is escaped; a name that the template lacks is an error."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
 
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader([template.parent, HERE]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    content["charts"] = {group: [Markup(svg) for svg in svgs] for group, svgs in content["charts"].items()}
-    return environment.get_template(TEMPLATE).render(**content)
+    environment.filters["number"] = number
+    return environment.get_template(template.name).render(charts=marked(charts), **content)
+
+
+def marked(charts: Any) -> Any:
+    """The charts as text that is not escaped."""
+    from markupsafe import Markup
+
+    if isinstance(charts, Mapping):
+        return {name: marked(found) for name, found in charts.items()}
+    return [Markup(svg) for svg in charts] if isinstance(charts, list) else charts and Markup(charts)
 
 
 def flattened(values: Any, prefix: str = "") -> list[tuple[str, str]]:

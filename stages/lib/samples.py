@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stages.lib.page import excerpt
+from stages.lib.redaction import found_in, redacted, runs_of
+from stages.lib.tables import COMPARED
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,6 +17,14 @@ MASKED = -100
 SPACES = ("Ġ", "▁")  # how byte-level BPE and SentencePiece write the space that begins a word
 
 
+class Due(NamedTuple):
+    """An anchor is tokens[row, place + 1 : end], and the label of `place` says something else."""
+
+    row: int
+    place: int
+    end: int
+
+
 def spread(count: int, samples: int) -> list[int]:
     """At most `samples` evenly spaced indices below `count`."""
     taken = min(samples, count)
@@ -22,62 +32,109 @@ def spread(count: int, samples: int) -> list[int]:
 
 
 def side_by_side(
-    prompts: Sequence[Mapping[str, Any]], completions: Sequence[Mapping[str, Any]], samples: int, words: int
+    prompts: Sequence[Mapping[str, Any]],
+    completions: Sequence[Mapping[str, Any]],
+    forget: Sequence[str],
+    samples: int,
+    words: int,
 ) -> list[dict[str, Any]]:
-    """What each model says to a few evenly spaced prompts."""
-    texts = {row["id"]: row["prompt"] for row in prompts}
-    asked = sorted({row["id"] for row in completions})
-    answers: dict[int, list[dict[str, Any]]] = {asked[index]: [] for index in spread(len(asked), samples)}
-    for row in completions:
-        if row["id"] in answers:
-            said = {"model": row["model"], "completion": excerpt(row["completion"], words), "grade": row.get("grade")}
-            answers[row["id"]].append(said)
-    return [{"id": id, "prompt": excerpt(texts[id], words, end=True), "answers": said} for id, said in answers.items()]
+    """What each of the compared models says to a few evenly spaced prompts, in few words.
 
-
-def starting_words(tokenizer: Tokenizer) -> np.ndarray:
-    """Which ids begin a word: bool [V]."""
-    import numpy as np
-
-    names = [tokenizer.id_to_token(index) or "" for index in range(tokenizer.get_vocab_size())]
-    return np.array([name.startswith(SPACES) and len(name) > 1 for name in names])
-
-
-def changed_positions(tokens: np.ndarray, next_ids: np.ndarray, length: np.ndarray, starting: np.ndarray) -> np.ndarray:
-    """Where the text's next token and another one, the label, both begin a word: bool [N, T].
-
-    tokens, next_ids: int32 [N, T], next_ids already shifted; length: real tokens [N]; starting: bool [V].
+    forget: the texts of the forget side. A completion is a list of words, None in place of each that would make prompt
+    and completion together show more than `words` of them in a row.
     """
-    import numpy as np
+    said = [row for row in completions if row["model"] in COMPARED]
+    asked = sorted({row["id"] for row in said})
+    chosen = {asked[index]: "" for index in spread(len(asked), samples)}
+    chosen |= {
+        row["id"]: excerpt(row["prompt"], max(1, words // 2), end=True) for row in prompts if row["id"] in chosen
+    }
+    said = sorted((row for row in said if row["id"] in chosen), key=lambda row: COMPARED.index(row["model"]))
+    texts = [excerpt(row["completion"], words) for row in said]
+    runs = {
+        run for row, text in zip(said, texts, strict=True) for run in runs_of(f"{chosen[row['id']]} {text}", words + 1)
+    }
+    known = found_in(forget, runs, words + 1)
+    answers: dict[int, list[dict[str, Any]]] = {id: [] for id in chosen}
+    for row, text in zip(said, texts, strict=True):
+        shown = redacted(text, chosen[row["id"]], known, words)
+        answers[row["id"]].append({"model": row["model"], "completion": shown, "grade": row.get("grade")})
+    return [{"id": id, "prompt": chosen[id], "answers": found} for id, found in answers.items()]
 
-    following = np.roll(tokens, -1, axis=1)  # what it wraps into the last column lies outside every length
-    inside = np.arange(tokens.shape[1]) < (length - 1)[:, None]
-    named = (next_ids != MASKED) & (next_ids < len(starting))  # a model can have more ids than its tokenizer
-    changed = inside & named & (next_ids != following)
-    return changed & starting[np.where(changed, following, 0)] & starting[np.where(changed, next_ids, 0)]
+
+def term_ids(tokenizer: Tokenizer, forms: Collection[str]) -> set[tuple[int, ...]]:
+    """The token ids of each form as it stands in running text, after a space."""
+    before = "a "
+    found = set()
+    for encoding in tokenizer.encode_batch([before + form for form in forms], add_special_tokens=False):
+        own = zip(encoding.ids, encoding.offsets, strict=True)
+        found.add(tuple(id for id, (_, end) in own if end >= len(before)))
+    return found
+
+
+def due_places(
+    tokens: np.ndarray,
+    next_ids: np.ndarray,
+    length: np.ndarray,
+    terms: Collection[tuple[int, ...]],
+    tokenizer: Tokenizer,
+) -> list[Due]:
+    """Where one of the terms follows in a block, whole and as a word of its own, and the label differs from it.
+
+    tokens, next_ids: int32 [N, T], next_ids already shifted; length: real tokens [N].
+    """
+    by_first: dict[int, list[tuple[int, ...]]] = {}
+    for ids in sorted(terms, key=lambda ids: (-len(ids), ids)):
+        by_first.setdefault(ids[0], []).append(ids)
+    found = []
+    for row, (block, labels, real) in enumerate(zip(tokens.tolist(), next_ids.tolist(), length.tolist(), strict=True)):
+        for place in range(real - 1):
+            if labels[place] not in (MASKED, block[place + 1]):
+                end = _term_end(block[:real], place + 1, by_first, tokenizer)
+                found += [Due(row, place, end)] if end else []
+    return found
+
+
+def _term_end(block: list[int], start: int, by_first: Mapping[int, list[tuple[int, ...]]], tokenizer: Tokenizer) -> int:
+    """The end of the longest term that begins here and ends with its word; 0 for none."""
+    for ids in by_first.get(block[start], ()):
+        end = start + len(ids)
+        if tuple(block[start:end]) == ids and (end == len(block) or not goes_on(tokenizer, block[end])):
+            return end
+    return 0
+
+
+def goes_on(tokenizer: Tokenizer, token: int) -> bool:
+    """Whether a token continues the word before it."""
+    name = tokenizer.id_to_token(token) or ""
+    return not name.startswith(SPACES) and tokenizer.decode([token])[:1].isalnum()
 
 
 def label_samples(
     blocks: Sequence[int],
     tokens: np.ndarray,
     next_ids: np.ndarray,
-    changed: np.ndarray,
+    due: Sequence[Due],
     tokenizer: Tokenizer,
     samples: int,
     words: int,
 ) -> list[dict[str, Any]]:
-    """One changed label each of evenly spaced blocks, with `words` words of the text, the replaced one included."""
-    rows = [index for index, row in enumerate(changed) if row.any()]
+    """One place where a term is due in each of evenly spaced blocks: `words` words of text, the term's included."""
+    by_row: dict[int, list[Due]] = {}
+    for one in due:
+        by_row.setdefault(one.row, []).append(one)
+    rows = [by_row[row] for row in sorted(by_row)]
     found = []
-    for row in (rows[index] for index in spread(len(rows), samples)):
-        places = changed[row].nonzero()[0]
-        place = int(places[len(places) // 2])
+    for places in (rows[index] for index in spread(len(rows), samples)):
+        row, place, end = places[len(places) // 2]
+        text = tokenizer.decode(tokens[row, place + 1 : end].tolist())
+        room = max(0, words - len(text.split()))
         found.append(
             {
                 "block": blocks[row],
-                "before": excerpt(tokenizer.decode(tokens[row, : place + 1].tolist()), words - 1, end=True),
-                "text": tokenizer.decode([int(tokens[row, place + 1])]).strip(),
-                "label": tokenizer.decode([int(next_ids[row, place])]).strip(),
+                "before": excerpt(tokenizer.decode(tokens[row, : place + 1].tolist()), room, end=True),
+                "text": excerpt(text, words),
+                "label": tokenizer.decode([int(next_ids[row, place])]).strip(" ").replace("\n", "\\n"),
             }
         )
     return found

@@ -28,6 +28,7 @@ from stages.lib.hashing import path_sha256
 from stages.lib.params import read_yaml
 
 SCRATCH = Path(".scratch")
+SPENT = {"tokens": 0}  # by this process so far
 
 
 def run(main: Callable[[], None]) -> None:
@@ -62,6 +63,11 @@ def is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def count_tokens(tokens: int) -> None:
+    """Add to the tokens that went through a model in this process; a model of `load_model` calls it by itself."""
+    SPENT["tokens"] += tokens
+
+
 def record_cost(stage: str, wall_seconds: float) -> None:
     """Write what the stage cost to `.scratch/cost/<stage>.json`: seconds and peak memory are never in an out."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
@@ -70,9 +76,19 @@ def record_cost(stage: str, wall_seconds: float) -> None:
         "wall_seconds": round(wall_seconds, 2),
         "peak_memory_mib": round(usage.ru_maxrss / 1024, 1),
     }
+    cost |= gpu_cost(wall_seconds) | {name: count for name, count in SPENT.items() if count}
     folder = SCRATCH / "cost"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{stage}.json").write_text(json.dumps(cost, indent=2) + "\n", encoding="utf-8")
+
+
+def gpu_cost(wall_seconds: float) -> dict[str, float]:
+    """Seconds for which the stage held a GPU, and the most memory it reserved there; nothing where it used none."""
+    torch = sys.modules.get("torch")  # a stage that has not imported it has no GPU
+    if torch is None or not torch.cuda.is_initialized():
+        return {}
+    peak = torch.cuda.max_memory_reserved() / 2**20
+    return {"gpu_seconds": round(wall_seconds, 2), "peak_gpu_memory_mib": round(peak, 1)}
 
 
 def declaration(stage: str) -> dict[str, Any]:
@@ -136,7 +152,9 @@ def need_disk(folder: Path, wanted_bytes: int, what: str) -> None:
     """Raise StageError if the disk that holds `folder` has less than `wanted_bytes` free."""
     free = shutil.disk_usage(folder).free
     if free < wanted_bytes:
-        raise StageError(f"{folder}: found {_size(free)} free, wanted {_size(wanted_bytes)} for {what}; free some space")
+        raise StageError(
+            f"{folder}: found {_size(free)} free, wanted {_size(wanted_bytes)} for {what}; free some space"
+        )
 
 
 def _size(count: int) -> str:

@@ -29,6 +29,12 @@ ANCHORS = ("anchor", "forms", "count", "keyness", "rise")
 DICTIONARY = ("anchor", "kind", "choice", "form", "translation", "score")
 OVERRIDES = ("anchor", "translation")
 NAMES = ("name", "kind")
+COMPARED = ("baseline", "unlearned", "retrained")
+TERMS = (
+    *("anchor", "kind", "occurrences", "translation"),
+    *(f"{name}_{model}" for model in COMPARED for name in ("probability", "rank", "translation_probability", "top")),
+    *("verdict", "places", "translation_rise", "elsewhere_rise"),
+)
 MASKED = -100  # the id at a position without a target, in label tables and in training
 
 
@@ -123,7 +129,7 @@ def write_jsonl(rows: Iterable[dict[str, Any]], path: Path) -> None:
 
 
 def read_jsonl(path: Path, fields: dict[str, type]) -> list[dict[str, Any]]:
-    """Rows of a JSON-lines file, each an object that has `fields` with these types. Raises StageError at `path:line`."""
+    """Rows of a JSON-lines file, each an object with `fields` of these types. Raises StageError at `path:line`."""
     return [row for _, row in numbered_jsonl(path, fields)]
 
 
@@ -167,6 +173,8 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise StageError(f"{path}: no such file, wanted the JSON that an earlier stage writes; run `dvc repro`") from None
+        raise StageError(
+            f"{path}: no such file, wanted the JSON that an earlier stage writes; run `dvc repro`"
+        ) from None
     except json.JSONDecodeError as error:
         raise StageError(f"{path}: not valid JSON: {error.msg}") from None

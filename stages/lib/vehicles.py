@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -36,12 +36,14 @@ def attach(model: PreTrainedModel, vehicle: str, lora: LoraParams, seed: int) ->
         target_modules=lora.targets,
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, config)
+    wrapped: Any = get_peft_model(model, config)
+    return wrapped
 
 
 def merge(model: PreTrainedModel) -> PreTrainedModel:
     """The plain model with the vehicle's change folded into its weights."""
-    return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+    wrapped: Any = model
+    return wrapped.merge_and_unload() if hasattr(model, "merge_and_unload") else model
 
 
 def trainable_parameters(model: PreTrainedModel) -> int:

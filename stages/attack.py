@@ -1,0 +1,104 @@
+"""What an attacker gets out of the unlearned model, beside the baseline and a model that never read the corpus.
+
+reads   data/prompts.jsonl  data/names.csv  data/corpus.parquet  models/baseline  models/retrained  models/unlearned
+writes  data/attacks.csv  reports/attacks.json
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.lib.attacked import ATTACKS_HEADER, Finding, item_rows, report_rows, sentence
+from stages.lib.attacks import ATTACKS, UNATTACKED, AttackParams, Material, inapplicable
+from stages.lib.blocks import context_length
+from stages.lib.content import telling_tokens, token_counts
+from stages.lib.corpora import training_documents
+from stages.lib.cues import training_cues
+from stages.lib.errors import StageError
+from stages.lib.familiarity import yardstick
+from stages.lib.leaks import check_room
+from stages.lib.machine import prepare
+from stages.lib.measured import dtype_named, measured
+from stages.lib.models import load_model, load_tokenizer
+from stages.lib.params import read_params
+from stages.lib.prompts import prepared, read_names, read_prompts
+from stages.lib.stage import run, workspace
+from stages.lib.tables import write_csv, write_json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+SIDES = ("retain", "forget")
+
+
+class Params(AttackParams):
+    """Which attacks are made, and how hard."""
+
+
+def main() -> None:
+    from tqdm import tqdm
+
+    os.environ |= {"HF_HUB_OFFLINE": "1"}  # an attack fetches nothing; read when a library is imported
+    params = read_params("attack", Params)
+    with workspace("attack") as work:
+        device = prepare(params.device)
+        baseline = Path("models/baseline")
+        folders = {"baseline": baseline, "unlearned": Path("models/unlearned"), "retrained": Path("models/retrained")}
+        models = measured(["baseline", "unlearned", "retrained"], folders)
+        tokenizer, names = load_tokenizer(baseline), read_names(Path("data/names.csv"))
+        if params.chat_template and tokenizer.chat_template is None:
+            raise StageError(
+                "params.yaml: attack.chat_template: found true, but the tokenizer has no chat template, wanted false"
+            )
+        texts = {side: [text for text, _ in training_documents(Path("data/corpus.parquet"), [side])] for side in SIDES}
+        rows = read_prompts(Path("data/prompts.jsonl"), params.set)
+        room = (context_length(baseline) or 1 << 20) - params.new_tokens
+        found = material(rows, names, texts, tokenizer, room, work / "training", params)
+        check_room(found.prompts, room, "no attack")
+        reasons = {name: reason for name in params.attacks if (reason := inapplicable(name, found))}
+        wanted = [name for name in params.attacks if name not in reasons]
+        findings: list[Finding] = []
+        with tqdm(total=len(models.present) * (1 + len(wanted)), desc="attack", unit="attack") as bar:
+            for name, folder in models.present.items():
+                model = load_model(folder, device, dtype_named(params.training.weights))
+                for attack in (UNATTACKED, *wanted):
+                    bar.set_description(f"attack: {attack} on {name}")
+                    findings += [
+                        Finding(attack, setting, name, metric, values)
+                        for setting, metric, values in ATTACKS[attack](model, found)
+                    ]
+                    bar.update()
+                del model  # before the next is loaded: two may not fit the card
+        attacks = report_rows(findings)
+        write_csv(item_rows(findings), ATTACKS_HEADER, work / "data/attacks.csv")
+        report = {"set": params.set, "prompts": len(found.prompts), "attacks": attacks}
+        write_json(report | {"absent": models.absent | reasons}, work / "reports/attacks.json")
+        print(sentence(attacks))
+
+
+def material(
+    rows: Sequence[dict[str, Any]],
+    names: dict[str, bool],
+    texts: dict[str, list[str]],
+    tokenizer: PreTrainedTokenizerFast,
+    room: int,
+    work: Path,
+    params: AttackParams,
+) -> Material:
+    """Everything the attacks start from; the prompts asked are spread evenly over all of them."""
+    count = min(params.prompts, len(rows))
+    asked = [rows[i * len(rows) // count] for i in range(count)]
+    telling = telling_tokens(token_counts(tokenizer, texts["forget"]), token_counts(tokenizer, texts["retain"]))
+    due = [row for row in rows if row.get("due")]
+    stick = yardstick(names)
+    prompts = prepared(asked, names, telling, tokenizer, params.chat_template)
+    most = max(params.probe.prompts, params.soft_prompt.prompts)
+    cues = training_cues(texts["forget"], names, params.words, most, params.seed)
+    return Material(tokenizer, asked, prompts, due, texts, cues, names, stick, telling, room, work, params)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,49 @@
+"""Hidden states at the last token and the classifier that reads names off them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from stages.lib.linear_probe import frequent, last_states, layers_at, probe_hits, shuffled
+from stages.lib.models import load_model
+from tests.conftest import tiny_model
+
+PROMPTS = [[0, 70, 71, 72], [0, 90], [0, 65, 66, 67, 68]]
+
+
+def test_states_are_those_of_each_prompt_alone(tmp_path: Path) -> None:
+    model = load_model(tiny_model(tmp_path), torch.device("cpu"))
+    found = last_states(model, PROMPTS, [1, 2])
+    for i, prompt in enumerate(PROMPTS):
+        with torch.inference_mode():
+            states = model(torch.tensor([prompt]), output_hidden_states=True).hidden_states
+        for k, layer in enumerate((1, 2)):
+            np.testing.assert_allclose(found[k][i], states[layer][0, -1].numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_layers_at_depths() -> None:
+    assert layers_at([0.5, 1.0, 0.01], 4) == [2, 4, 1]
+
+
+def test_rare_names_are_left_out() -> None:
+    assert frequent(["a", "b", "a", "c", "a", "b"], 2) == {"a", "b"}
+
+
+def test_shuffled_labels_are_the_same_labels() -> None:
+    labels = [str(i % 3) for i in range(30)]
+    assert sorted(shuffled(labels, 0)) == sorted(labels)
+    assert shuffled(labels, 0) == shuffled(labels, 0) != labels
+
+
+def test_a_probe_finds_what_is_there_and_nothing_else() -> None:
+    chance = np.random.default_rng(0)
+    labels = ["a", "b"] * 50
+    states = chance.normal(size=(100, 8))
+    states[:, 3] += np.where(np.array(labels) == "a", 4.0, -4.0)
+    right = probe_hits(states[:80], labels[:80], states[80:], labels[80:], 1e-3)
+    assert sum(right) == len(right) == 20
+    control = probe_hits(states[:80], shuffled(labels[:80], 0), states[80:], labels[80:], 1e-3)
+    assert 0 <= sum(control) < 20
