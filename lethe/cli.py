@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lethe import audit, certify, trace, verify
+from lethe import audit, certify, compare, trace, verify
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -120,6 +120,7 @@ app.command("audit")(audit.command)
 app.command("trace")(trace.command)
 app.command("certify")(certify.command)
 app.command("verify")(verify.command)
+app.command("compare")(compare.command)
 
 
 def main() -> None:
