@@ -165,7 +165,7 @@ def again(project: Path) -> tuple[subprocess.Popen[str], dict[str, bool]]:
 def leftovers(project: Path, wanted: dict[str, str]) -> list[str]:
     """What should not be there: processes, half-done work, outs that differ from their hash, broken cache objects."""
     left = [f"process of {stage}" for stage in stages_alive(project)]
-    left += [str(path.relative_to(project)) for path in (project / ".scratch").glob("*/*/") if path.parent.name != "cost"]
+    left += [str(path.relative_to(project)) for path in (project / ".scratch").glob("*/*/")]
     left += [f"{out}: other bytes than dvc.lock says" for out, md5 in wanted.items() if md5_of(project / out) != md5]
     return left + [f"cache: {path.name}" for path in broken_objects(project / ".dvc/cache/files/md5")]
 
@@ -251,7 +251,7 @@ def told_all(rounds: Sequence[dict[str, Any]]) -> str:
     kills = [kill for played in rounds for kill in played["kills"]]
     equal = sum(played["equal"] and not played["left"] for played in rounds)
     orphans = sum(kill["orphan"] for kill in kills)
-    return f"{len(kills)} kills, {orphans} orphans; {equal} of {len(rounds)} rounds ended with equal bytes, nothing left"
+    return f"{len(kills)} kills, {orphans} orphans; {equal} of {len(rounds)} rounds ended with equal bytes"
 
 
 def summary(rounds: Sequence[dict[str, Any]], wanted: dict[str, str]) -> dict[str, Any]:

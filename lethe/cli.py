@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lethe import audit, certify, compare, requests, trace, verify
+from lethe import audit, certify, compare, doctor, replay, requests, trace, verify
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -121,6 +121,8 @@ app.command("trace")(trace.command)
 app.command("certify")(certify.command)
 app.command("verify")(verify.command)
 app.command("compare")(compare.command)
+app.command("doctor")(doctor.command)
+app.command("replay")(replay.command)
 app.add_typer(requests.app, name="requests")
 
 

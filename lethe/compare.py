@@ -146,8 +146,8 @@ def check_room(folder: Path, prompts: Sequence[str], lengths: Sequence[int], new
     for prompt, length in zip(prompts, lengths, strict=True):
         if context is not None and length + new_tokens > context:
             raise StageError(
-                f"compare: prompt {prompt[:20]!r}...: found {length} tokens, wanted at most {context - new_tokens}, the "
-                f"context of {folder} less the new tokens"
+                f"compare: prompt {prompt[:20]!r}...: found {length} tokens, wanted at most {context - new_tokens}, "
+                f"the context of {folder} less the new tokens"
             )
 
 

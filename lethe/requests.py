@@ -125,7 +125,8 @@ def read_ledger(path: Path) -> list[dict[str, Any]]:
 
     if not path.exists():
         return []
-    rows, previous = [], FIRST
+    rows: list[dict[str, Any]] = []
+    previous = FIRST
     for line, row in numbered_jsonl(path, FIELDS):
         problem = broken(row, len(rows) + 1, previous)
         if problem:
@@ -354,8 +355,8 @@ def uncovered(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line for each satisfied request whose model is not the newest one: that one has to satisfy all of them."""
     newest = next((row["model"]["md5"] for row in reversed(rows) if row["event"] == "satisfied"), None)
     return [
-        f"{state.request}: satisfied by model {state.model['md5'][:12]}, but the newest is {newest[:12]}, wanted that it "
-        f"satisfies all; `lethe requests satisfy {state.request}`"
+        f"{state.request}: satisfied by model {state.model['md5'][:12]}, but the newest is {newest[:12]}, wanted that "
+        f"one for all; `lethe requests satisfy {state.request}`"
         for state in fold(rows).values()
         if state.status == "satisfied" and state.model and newest and state.model["md5"] != newest
     ]

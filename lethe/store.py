@@ -40,7 +40,7 @@ class Place(NamedTuple):
 
 
 def places(folder: Path) -> list[Place]:
-    """The cache and every remote of the DVC project at `folder`. Raises StageError for a remote that does not answer."""
+    """The cache and every remote of the DVC project at `folder`. Raises StageError for a remote DVC cannot use."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
