@@ -29,7 +29,7 @@ def subject_of(given: str) -> Subject:
     """A model folder, a file or a hash. Raises StageError for anything else, a pickle and a truncated file."""
     path = Path(given)
     if path.is_dir():
-        files = {name: found for name, found in sorted(files_below(path)) if not set(found.parts) & set(JUNK)}
+        files = own_files(path)
         check_files(given, files)
         return Subject(given, folder_md5({name: md5_of(found) for name, found in files.items()}), files)
     if path.is_file():
@@ -77,7 +77,12 @@ def path_md5(path: Path) -> str:
     """The md5 that dvc.lock gives a file or a folder."""
     if not path.is_dir():
         return md5_of(path)
-    return folder_md5({name: md5_of(found) for name, found in files_below(path) if not set(found.parts) & set(JUNK)})
+    return folder_md5({name: md5_of(found) for name, found in own_files(path).items()})
+
+
+def own_files(folder: Path) -> dict[str, Path]:
+    """The files below a folder by their path in it, as DVC counts them."""
+    return {name: path for name, path in sorted(files_below(folder)) if not set(name.split("/")) & set(JUNK)}
 
 
 def tensor_places(path: Path) -> dict[str, tuple[str, tuple[int, ...], int, int]]:
@@ -85,11 +90,10 @@ def tensor_places(path: Path) -> dict[str, tuple[str, tuple[int, ...], int, int]
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         header = json.loads(stream.read(length))
-    start = 8 + length
+    offsets = {name: entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"}
     return {
-        name: (entry["dtype"], tuple(entry["shape"]), start + entry["data_offsets"][0], start + entry["data_offsets"][1])
-        for name, entry in header.items()
-        if name != "__metadata__"
+        name: (header[name]["dtype"], tuple(header[name]["shape"]), 8 + length + start, 8 + length + end)
+        for name, (start, end) in offsets.items()
     }
 
 

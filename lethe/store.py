@@ -61,7 +61,7 @@ def remotes_with(store: Store, md5: str) -> Iterator[str]:
 
 
 def place_of(store: Store, md5: str) -> str:
-    """"cache", "remote NAME" or ""."""
+    """ "cache", "remote NAME" or ""."""
     if cached(store, md5).exists():
         return "cache"
     return next((f"remote {name}" for name in remotes_with(store, md5)), "")

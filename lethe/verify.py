@@ -103,7 +103,7 @@ def read_key(content: bytes) -> tuple[Any, str]:
         found = load_pem_public_key(content)
         public = SSlibKey.from_crypto(found)  # type: ignore[arg-type]
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise BrokenError("key", "found no public key, wanted the PEM file that `lethe certify --new-key` wrote") from None
+        raise BrokenError("key", "found no public key, wanted the PEM file of `lethe certify --new-key`") from None
     if found.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo) != content:
         raise BrokenError("key", "found a changed PEM file, wanted it byte for byte as it was written")
     return public, public.keyid
