@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -56,7 +56,13 @@ def audit(history: History, store: Store, subject: Subject, verify: bool) -> dic
     found = find(history, store, subject)
     if not found:
         rows = nearest(history, store, subject)
-        answer: dict[str, Any] = {"given": subject.given, "md5": subject.md5, "model": None, "nearest": rows, "verify": None}
+        answer: dict[str, Any] = {
+            "given": subject.given,
+            "md5": subject.md5,
+            "model": None,
+            "nearest": rows,
+            "verify": None,
+        }
     else:
         answer = {"given": subject.given, "md5": subject.md5, **about(history, store, subject, found[0], verify)}
         answer["also"] = [{"path": each.path, "md5": each.md5, "how": each.how} for each in found[1:]]
@@ -147,7 +153,7 @@ def documents_of(history: History, store: Store, md5: str) -> tuple[list[dict[st
     return (parquet_rows(content), place) if content is not None else ([], "")
 
 
-def parquet_rows(content: bytes, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+def parquet_rows(content: bytes, columns: list[str] | None = None) -> list[dict[str, Any]]:
     """The rows of a parquet file, all columns or some."""
     import pyarrow.parquet as pq
 

@@ -91,8 +91,6 @@ def by_sha256(history: History, subject: Subject) -> list[Found]:
     if len(subject.files) > 1 or subject.md5.endswith(".dir"):
         return []
     wanted = next(iter(sha256s(subject).values()), subject.md5)
-    if len(wanted) < 32 and not subject.files:
-        return []
     found = {}
     for hashes, md5, _ in unlearned_files(history):
         for name, digest in hashes.items():

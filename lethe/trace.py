@@ -48,9 +48,7 @@ class Asked(NamedTuple):
 def command(
     file: Annotated[
         str,
-        typer.Argument(
-            help="A text file or folder, data/corpus.parquet, a hash, NAME:START-END, or - for stdin"
-        ),
+        typer.Argument(help="A text file or folder, data/corpus.parquet, a hash, NAME:START-END, or - for stdin"),
     ],
     span: Annotated[str, typer.Option(help="START-END: only these characters of the file.")] = "",
     json: Json = False,
@@ -159,7 +157,7 @@ def in_corpus(history: History, store: Store, asked: Asked, md5: str, numbers: S
     if not place:
         return {"at_hand": place, "how": how, "share": 1.0, "hits": []} if how else None
     share, hits = by_span(documents, asked.span) if asked.span else by_text(documents, asked.text)
-    blocks = blocks_of(history, store, numbers)
+    blocks = blocks_of(history, store, numbers) if hits else []
     for hit in hits:
         hit["blocks"] = blocks_within(blocks, hit)
         del hit["document"], hit["offset"]
@@ -224,7 +222,7 @@ def blocks_of(history: History, store: Store, numbers: Sequence[int]) -> list[di
         for entry in recorded(history.locks[number].text).values():
             content = read_object(store, entry.outs[BLOCKS]) if BLOCKS in entry.outs else None
             if content is not None:
-                return parquet_rows(content, ("block", "document", "start", "end"))
+                return parquet_rows(content, ["block", "document", "start", "end"])
     return []
 
 
