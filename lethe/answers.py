@@ -22,6 +22,13 @@ def console() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else 250)
 
 
+def line(out: Console, label: str, text: str, colour: str = "") -> None:
+    """One line with a label in front, never wrapped; brackets in the text are no markup."""
+    from rich.text import Text
+
+    out.print(Text(f"{label:<10}") + Text(text, style=colour), soft_wrap=True)
+
+
 def print_json(content: Any) -> None:
     """One JSON object, readable characters kept."""
     print(json.dumps(content, indent=2, ensure_ascii=False))

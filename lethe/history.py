@@ -16,7 +16,8 @@ from stages.lib.errors import StageError
 
 FIELDS = "%H%x1f%P%x1f%an <%ae>%x1f%aI%x1f%s"  # parted by the unit separator, which no subject holds
 EXPERIMENT = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/(.+)")
-ENTRY = re.compile(r"    - path: ([^'\"&*!|>%@`#{\[\n][^\n]*?)\n(?:      hash: md5\n)?      md5: ([0-9a-f]{32}(?:\.dir)?)\n")
+PLAIN = r"[^'\"&*!|>%@`#{\[\n][^\n]*?"  # a path that YAML writes as it is
+ENTRY = re.compile(rf"    - path: ({PLAIN})\n(?:      hash: md5\n)?      md5: ([0-9a-f]{{32}}(?:\.dir)?)\n")
 SECTION = re.compile(r"^    (\w+):", re.MULTILINE)
 STAGE = re.compile(r"^  (\S[^\n]*):\n", re.MULTILINE)
 
@@ -90,12 +91,20 @@ def commits(project: Project) -> tuple[Commit, ...]:
     names = experiments(project)
     if not git(project, "for-each-ref", "--count=1"):
         raise StageError(f"{project.folder}: found no commit, wanted dvc.lock in git; git add . && git commit")
-    listed = git(project, "log", "--all", "--no-show-signature", "--author-date-order", "--reverse", f"--format={FIELDS}").decode()
+    order = ("--author-date-order", "--reverse", "--no-show-signature", f"--format={FIELDS}")
+    listed = git(project, "log", "--all", *order).decode(errors="replace")
     rows = (line.split("\x1f") for line in listed.splitlines())
     return tuple(
         Commit(id_, tuple(parents.split()), author, date, subject, names.get(id_, ""))
         for id_, parents, author, date, subject in rows
     )
+
+
+def fetch_all(project: Project) -> None:
+    """Fetch branches, tags and experiments of every git remote; nothing at hand is overwritten by an experiment."""
+    for remote in git(project, "remote").decode().split():
+        branches = f"+refs/heads/*:refs/remotes/{remote}/*"
+        git(project, "fetch", "--quiet", "--tags", remote, branches, "refs/exps/*:refs/exps/*")
 
 
 def experiments(project: Project) -> dict[str, str]:
@@ -139,6 +148,15 @@ def files_at(project: Project, commit: str, paths: Sequence[str]) -> dict[str, b
     ids = blob_ids(project, [f"{commit}:{project.prefix}{path}" for path in paths])
     read = contents(project, ids)
     return {path: read[id_] for path, id_ in zip(paths, ids, strict=True) if id_}
+
+
+def folder_at(project: Project, commit: str, folder: str) -> dict[str, bytes]:
+    """{path relative to the folder: content} of the files below a folder in a commit."""
+    where = f"{project.prefix}{folder}/"
+    listed = git(project, "ls-tree", "-r", "-z", "--full-tree", "--name-only", commit, "--", where).decode()
+    names = [name for name in listed.split("\0") if name]
+    read = files_at(project._replace(prefix=""), commit, names)
+    return {name.removeprefix(where): content for name, content in read.items()}
 
 
 def open_history(folder: Path) -> History:

@@ -110,7 +110,7 @@ def commit_with(history: History, lock: Lock, deps: Mapping[str, str]) -> str:
 
 def identity(model: str) -> str:
     """The md5 that a model is recorded under: given as such, or that of the folder or file."""
-    from lethe.store import md5_of
+    from lethe.fingerprint import path_md5 as md5_of
 
     if re.fullmatch(r"[0-9a-f]{32}(\.dir)?", model) and not Path(model).exists():
         return model
@@ -154,7 +154,7 @@ def cache_of(root: Path) -> Path:
 
 def bring(clone: Path, path: str, md5: str, commit: str) -> None:
     """Make one input lie in the clone as it was recorded: from git, the cache, or a remote."""
-    from lethe.store import md5_of
+    from lethe.fingerprint import path_md5 as md5_of
 
     if not (clone / path).exists():
         got = subprocess.run(["dvc", "pull", "--quiet", path], cwd=clone, env=environment(clone), capture_output=True)
@@ -193,7 +193,7 @@ def call(command: list[str], folder: Path) -> None:
 
 def judged(history: History, recorded: Recorded, clone: Path) -> dict[str, Any]:
     """Each out with its verdict, and what would explain a difference."""
-    from lethe.store import md5_of
+    from lethe.fingerprint import path_md5 as md5_of
 
     tolerant = on_gpu(recorded)
     outs = []
@@ -227,7 +227,7 @@ def on_gpu(recorded: Recorded) -> bool:
 
 def near(history: History, out: str, md5: str, made: Path, tolerant: bool) -> dict[str, Any]:
     """How far the rebuilt out is from the recorded one, where that one is at hand, and whether that is allowed."""
-    from lethe.store import md5_of
+    from lethe.fingerprint import path_md5 as md5_of
 
     old = history.project.folder / out
     if not old.exists() or md5_of(old) != md5:

@@ -226,7 +226,7 @@ def check_new(request: str, folder: Path, supersedes: str | None, states: Mappin
 
 def described(folder: Path) -> dict[str, dict[str, Any]]:
     """{file: its sha256, the md5 that DVC files it under, its bytes} of a folder."""
-    from lethe.store import file_md5
+    from lethe.fingerprint import md5_of as file_md5
     from stages.lib.hashing import file_sha256, folder_files
 
     return {
@@ -275,7 +275,7 @@ def proof(model: Path, folder: Path) -> dict[str, Any]:
     Raises StageError unless model and text are the ones of dvc.lock, and the one was made from the other.
     """
     from lethe.history import ancestors, recorded
-    from lethe.store import md5_of
+    from lethe.fingerprint import path_md5 as md5_of
 
     lock_path = Path("dvc.lock")
     lock = recorded(lock_path.read_text(encoding="utf-8")) if lock_path.exists() else {}

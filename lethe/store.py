@@ -1,82 +1,97 @@
-"""Where DVC keeps the bytes behind a hash: this project's cache and its remotes."""
+"""Artifacts at hand: in DVC's cache, its remotes, the project's folder, or git."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lethe.history import Project
 from stages.lib.errors import StageError
-from stages.lib.hashing import folder_files
 
 
-class Place(NamedTuple):
-    """The cache or a remote, as DVC's own object store."""
+class Store(NamedTuple):
+    """Where DVC keeps objects by md5. `unasked`: {remote: why it could not be asked}, filled as it happens."""
 
-    name: str  # cache, or remote and its name
-    store: Any  # dvc_data.hashfile.db.HashFileDB
-
-    def has(self, md5: str) -> bool:
-        """Whether the object is there."""
-        return self.store.exists(md5)
-
-    def path(self, md5: str) -> str:
-        """Where the object lies, or would lie."""
-        return self.store.oid_to_path(md5)
-
-    def size(self, md5: str) -> int:
-        """Bytes of an object that is there."""
-        return int(self.store.fs.size(self.path(md5)))
-
-    def read(self, md5: str) -> bytes:
-        """The bytes of an object that is there."""
-        return self.store.fs.cat_file(self.path(md5))
-
-    def remove(self, md5: str) -> None:
-        """Delete the object; other hard links to its bytes stay."""
-        self.store.fs.remove(self.path(md5))
+    cache: Path
+    remotes: dict[str, Any]  # name -> DVC's object database
+    unasked: dict[str, str]
 
 
-def places(folder: Path) -> list[Place]:
-    """The cache and every remote of the DVC project at `folder`. Raises StageError for a remote DVC cannot use."""
+def open_store(project: Project) -> Store:
+    """The cache and every remote of the project, as DVC's configuration names them."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
-    with Repo(str(folder)) as repo:
-        found = [Place("cache", repo.cache.local)]
-        for name in repo.config["remote"]:
-            try:
-                found.append(Place(f"remote {name}", repo.cloud.get_remote_odb(name)))
-            except DvcException as error:
-                raise StageError(f"remote {name}: {error}") from None
-    return found
+    try:
+        repo = Repo(str(project.folder))
+        cache = Path(repo.cache.local.path)
+    except DvcException as error:
+        raise StageError(f"{project.folder}: DVC cannot read it: {error}") from None
+    store = Store(cache, {}, {})
+    for name in repo.config["remote"]:
+        try:
+            store.remotes[name] = repo.cloud.get_remote_odb(name, "audit")
+        except Exception as error:  # a remote that cannot be reached is told, and stops nobody
+            store.unasked[name] = one_line(error)
+    return store
 
 
-def whole(md5s: Iterator[str] | list[str], at: list[Place]) -> dict[str, set[str]]:
-    """{md5: itself and, for a folder, its files}; a folder whose list is nowhere at hand stands for itself alone."""
-    found = {}
-    for md5 in md5s:
-        place = next((place for place in at if md5.endswith(".dir") and place.has(md5)), None)
-        found[md5] = {md5} | ({entry["md5"] for entry in json.loads(place.read(md5))} if place else set())
-    return found
+def one_line(error: Exception) -> str:
+    """What an error says first."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def md5_of(path: Path) -> str:
-    """The md5 that DVC gives a file or a folder, computed from the bytes that are there; a folder's ends in .dir."""
-    if not path.is_dir():
-        return file_md5(path)
-    return folder_md5({file.relative_to(path).as_posix(): file_md5(file) for file in folder_files(path)})
+def cached(store: Store, md5: str) -> Path:
+    """Where the cache has the object, if it has it."""
+    return store.cache / md5[:2] / md5[2:]
 
 
-def folder_md5(files: dict[str, str]) -> str:
-    """DVC's md5 of a folder with these files: {path from the folder: md5}."""
-    entries = [{"md5": files[name], "relpath": name} for name in sorted(files)]
-    return hashlib.md5(json.dumps(entries).encode()).hexdigest() + ".dir"
+def remotes_with(store: Store, md5: str) -> Iterator[str]:
+    """The names of the remotes that hold the object; one that does not answer goes into `unasked`."""
+    for name, remote in store.remotes.items():
+        if name in store.unasked:
+            continue
+        try:
+            if remote.fs.exists(remote.oid_to_path(md5)):
+                yield name
+        except Exception as error:
+            store.unasked[name] = one_line(error)
 
 
-def file_md5(path: Path) -> str:
-    """Hex md5 of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "md5").hexdigest()
+def place_of(store: Store, md5: str) -> str:
+    """ "cache", "remote NAME" or ""."""
+    if cached(store, md5).exists():
+        return "cache"
+    return next((f"remote {name}" for name in remotes_with(store, md5)), "")
+
+
+def read_object(store: Store, md5: str) -> bytes | None:
+    """The object's bytes from the cache, else from a remote; None if nobody has it."""
+    path = cached(store, md5)
+    if path.exists():
+        return path.read_bytes()
+    for name in remotes_with(store, md5):
+        remote = store.remotes[name]
+        try:
+            with remote.fs.open(remote.oid_to_path(md5), "rb") as stream:
+                return stream.read()
+        except Exception as error:
+            store.unasked[name] = one_line(error)
+    return None
+
+
+def manifest(store: Store, md5: str) -> dict[str, str] | None:
+    """{relative path: md5} of a folder, None if its object is not at hand or is broken."""
+    content = read_object(store, md5) if md5.endswith(".dir") else None
+    try:
+        return {entry["relpath"]: entry["md5"] for entry in json.loads(content)} if content else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def read_file(store: Store, md5: str, name: str) -> bytes | None:
+    """One file of a folder, by the folder's md5."""
+    file_md5 = (manifest(store, md5) or {}).get(name)
+    return read_object(store, file_md5) if file_md5 else None

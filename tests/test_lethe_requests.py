@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from lethe import requests
-from lethe.store import md5_of
+from lethe.fingerprint import path_md5 as md5_of
 from stages.lib.errors import StageError
 from stages.lib.hashing import path_sha256
 from stages.lib.tables import write_json
