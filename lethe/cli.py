@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lethe import audit, certify, compare, doctor, replay, requests, trace, verify
+from lethe import audit, certify, compare, doctor, gc, purge, replay, requests, trace, verify
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -123,6 +123,8 @@ app.command("verify")(verify.command)
 app.command("compare")(compare.command)
 app.command("doctor")(doctor.command)
 app.command("replay")(replay.command)
+app.command("purge")(purge.command)
+app.command("gc", context_settings=gc.SETTINGS)(gc.command)
 app.add_typer(requests.app, name="requests")
 
 

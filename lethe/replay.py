@@ -41,7 +41,8 @@ class Recorded(NamedTuple):
 def command(
     model: Annotated[str, typer.Argument(help="A model folder or file that the pipeline made, or the md5 of one.")],
     stage: Annotated[
-        str | None, typer.Option(help="Rebuild this stage of the same dvc.lock; without it the one that made the model.")
+        str | None,
+        typer.Option(help="Rebuild this stage of the same dvc.lock; without it the one that made the model."),
     ] = None,
     keep: Annotated[bool, typer.Option(help="Keep the clone and say where it lies.")] = False,
     json: Json = False,
@@ -81,7 +82,9 @@ def found(history: History, model: str, stage: str | None) -> Recorded:
     from lethe.history import recorded as stages_of
 
     md5 = identity(model)
-    makers = [(lock, name) for lock in history.locks for name, entry in stages_of(lock.text).items() if made(entry, md5)]
+    makers = [
+        (lock, name) for lock in history.locks for name, entry in stages_of(lock.text).items() if made(entry, md5)
+    ]
     if not makers:
         raise StageError(f"{model}: no dvc.lock in the history has its md5 {md5}; `lethe audit` says what is near")
     lock, maker = makers[-1]
@@ -115,7 +118,9 @@ def identity(model: str) -> str:
     if re.fullmatch(r"[0-9a-f]{32}(\.dir)?", model) and not Path(model).exists():
         return model
     if not Path(model).exists():
-        raise StageError(f"{model}: no such folder or file, wanted a model or its md5; `dvc checkout` may bring it back")
+        raise StageError(
+            f"{model}: no such folder or file, wanted a model or its md5; `dvc checkout` may bring it back"
+        )
     return md5_of(Path(model))
 
 

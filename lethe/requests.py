@@ -274,8 +274,8 @@ def proof(model: Path, folder: Path) -> dict[str, Any]:
 
     Raises StageError unless model and text are the ones of dvc.lock, and the one was made from the other.
     """
-    from lethe.history import ancestors, recorded
     from lethe.fingerprint import path_md5 as md5_of
+    from lethe.history import ancestors, recorded
 
     lock_path = Path("dvc.lock")
     lock = recorded(lock_path.read_text(encoding="utf-8")) if lock_path.exists() else {}

@@ -133,9 +133,7 @@ def forged(lines: list[str]) -> list[str]:
         (lambda lines: [*lines, lines[2]], 4, "number"),
     ],
 )
-def test_a_changed_line_is_named(
-    asked: Path, change: Callable[[list[str]], list[str]], line: int, what: str
-) -> None:
+def test_a_changed_line_is_named(asked: Path, change: Callable[[list[str]], list[str]], line: int, what: str) -> None:
     for name in TEXTS:
         add(name)
     lines = requests.LEDGER.read_text().splitlines()
