@@ -21,7 +21,8 @@ pytestmark = pytest.mark.slow
 MAKE = """import pathlib, sys
 import pyarrow as pa, pyarrow.parquet as pq
 def read(side):
-    return {str(p.relative_to(f"data/{side}")): p.read_text() for p in sorted(pathlib.Path(f"data/{side}").rglob("*.txt"))}
+    folder = pathlib.Path("data") / side
+    return {str(path.relative_to(folder)): path.read_text() for path in sorted(folder.rglob("*.txt"))}
 def write(path, text):
     pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
     pathlib.Path(path).write_text(text)
@@ -151,11 +152,11 @@ def test_everything_that_holds_the_text_goes(project: Path, capsys: pytest.Captu
     assert files_with(project.parent, ONE)  # a list deletes nothing
 
     purge.command("one", True, "one", json=False)
-    assert files_with(project.parent, ONE) == ["original/.scratch/cost/finetune.json"]  # what a stage cost holds no text
+    assert files_with(project.parent, ONE) == ["original/.scratch/cost/finetune.json"]  # left: what a stage cost
     assert tiny.dvc(project, "exp", "list") == ""
     shown = capsys.readouterr().out
     assert "lost: replay: no stage that reads one of these objects can be run again" in shown
-    assert shown.splitlines()[-1].startswith("purge: 5 objects of one are gone") or "objects of one are gone" in shown
+    assert "objects of one are gone; the ledger keeps their hashes, head " in shown.splitlines()[-1]
 
     rows = requests.read_ledger(requests.LEDGER)
     assert rows[-1]["event"] == "purged"
@@ -181,7 +182,7 @@ def test_the_typed_word_has_to_be_the_request(project: Path, monkeypatch: pytest
     before = files_with(project.parent, ONE)
     for typed in ("yes\n", "", "two\n"):
         monkeypatch.setattr("sys.stdin", io.StringIO(typed))
-        with pytest.raises(StageError, match="^purge: nothing was deleted, wanted one typed out$"):
+        with pytest.raises(StageError, match=r"^purge: nothing was deleted, wanted one typed out$"):
             purge.command("one", False, None, json=False)
     assert files_with(project.parent, ONE) == before
     monkeypatch.setattr("sys.stdin", io.StringIO("one\n"))
@@ -193,7 +194,7 @@ def test_an_open_request_is_not_purged(project: Path) -> None:
     (project / "data/forget/three").mkdir()
     (project / "data/forget/three/d.txt").write_text("Nobody knew.\n")
     requests.add("three", Path("data/forget/three"), None, None)
-    with pytest.raises(StageError, match="^purge: three is open, wanted a satisfied or superseded request"):
+    with pytest.raises(StageError, match=r"^purge: three is open, wanted a satisfied or superseded request"):
         purge.command("three", False, "three", json=False)
 
 
@@ -201,7 +202,7 @@ def test_a_remote_that_does_not_answer_stops_it(project: Path) -> None:
     before = files_with(project.parent, ONE)
     tiny.dvc(project, "remote", "add", "--quiet", "far", "s3://nowhere/at-all")
     tiny.dvc(project, "remote", "modify", "--quiet", "far", "endpointurl", "http://127.0.0.1:9")
-    with pytest.raises(StageError, match="^remote far: "):
+    with pytest.raises(StageError, match=r"^remote far: "):
         purge.command("one", False, "one", json=False)
     assert files_with(project.parent, ONE) == before
 
