@@ -54,7 +54,8 @@ def command(
         print_json({"prompts": as_objects(prompts, found, finder), "absent": absent})
         return
     for text in prompts:
-        console().print(table(text, [item for item in found if item.prompt == text], finder))
+        console().print(highlighted(text, spans(text, finder)), soft_wrap=True)
+        console().print(table([item for item in found if item.prompt == text]))
     for name, reason in absent.items():
         print(f"{name}: {reason}")
 
@@ -169,13 +170,12 @@ def as_objects(prompts: Sequence[str], found: Sequence[Completion], finder: Term
     return objects
 
 
-def table(prompt: str, found: Sequence[Completion], finder: TermFinder) -> Table:
-    """One prompt's completions, a model a row; anchors are bold and red, also between >< where colours are lost."""
+def table(found: Sequence[Completion]) -> Table:
+    """One prompt's completions, a model a row; anchors are red, and between > and < for where colours are lost."""
     from rich import box
     from rich.table import Table
 
-    shown = Table("model", "completion", box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
-    shown.title = highlighted(prompt, spans(prompt, finder))
+    shown = Table("model", "completion", box=box.SIMPLE_HEAD, pad_edge=False)
     for item in found:
         shown.add_row(item.model, highlighted(item.text, item.anchors))
     return shown

@@ -31,9 +31,7 @@ LOSES = (
     "replay: no stage that reads one of these objects can be run again, so no model made from them can be rebuilt",
     "resume: half-done work and the kept replies of language models are gone",
 )
-BEYOND = (
-    "other clones, backups and snapshots are out of reach, and a deleted file is not an overwritten one",
-)
+BEYOND = ("other clones, backups and snapshots are out of reach, and a deleted file is not an overwritten one",)
 
 
 class Doomed(NamedTuple):
@@ -41,7 +39,7 @@ class Doomed(NamedTuple):
 
     md5: str
     paths: list[str]
-    places: list[str]  # cache, remote NAME, folder
+    places: list[str]  # cache, remote NAME; none if it went before
 
 
 class Plan(NamedTuple):
@@ -66,19 +64,12 @@ def command(
     Cache, remotes, the project's folder, half-done work, replies of language models, experiments. The ledger keeps the
     hashes. With --json and without --confirm it only lists.
     """
-    from lethe.history import open_history
     from lethe.requests import LEDGER, append, day, fold, known, read_ledger
-    from lethe.store import open_store
 
     rows = read_ledger(LEDGER)
     state = known(request, fold(rows))
     check_state(state)
-    history = open_history(Path())
-    store = open_store(history.project)
-    if store.unasked:
-        name, why = next(iter(store.unasked.items()))
-        raise StageError(f"remote {name}: not reachable ({why}), wanted every remote: what is left there is not purged")
-    plan = planned(history, store, state, models)
+    history, store, plan = survey(state, models)
     if json and confirm is None:
         print_json(plan._asdict() | {"objects": [item._asdict() for item in plan.objects], "loses": LOSES})
         return
@@ -86,14 +77,15 @@ def command(
     if (confirm if confirm is not None else typed(request)) != request:
         raise StageError(f"purge: nothing was deleted, wanted {request} typed out")
     carry_out(plan, history, store)
-    left = planned(history, store, state, models)
-    if left.objects or left.folders or left.experiments:
-        raise StageError(f"purge: {len(left.objects)} objects are still there; `lethe purge {request}` lists them")
+    *_, left = survey(state, models)
+    remaining = [*(item.md5 for item in at_hand(left)), *left.folders, *left.experiments]
+    if remaining:
+        raise StageError(
+            f"purge: {remaining[0]} and {len(remaining) - 1} others are still there; `lethe purge {request}`"
+        )
     content = {"objects": [item._asdict() for item in plan.objects], "experiments": plan.experiments}
     row = append(LEDGER, rows, "purged", request, day(None), {"purged": content | {"kept": plan.kept}})
-    print(
-        f"purge: {len(plan.objects)} objects of {request} are gone; the ledger keeps their hashes, head {row['sha256']}"
-    )
+    print(f"purge: what held {request} is gone; the ledger keeps {len(plan.objects)} hashes, head {row['sha256']}")
 
 
 def check_state(state: State) -> None:
@@ -111,6 +103,19 @@ def typed(request: str) -> str:
     """What the person types."""
     print(f"type {request} to delete all of this for ever: ", end="", flush=True)
     return sys.stdin.readline().strip()
+
+
+def survey(state: State, models: bool) -> tuple[History, Store, Plan]:
+    """What is there now. Raises StageError unless every remote answers: what is left in one is not purged."""
+    from lethe.history import open_history
+    from lethe.store import open_store
+
+    history = open_history(Path())
+    store = open_store(history.project)
+    plan = planned(history, store, state, models)
+    for name, why in store.unasked.items():
+        raise StageError(f"remote {name}: found no answer ({why}), wanted every remote to purge it too")
+    return history, store, plan
 
 
 # What goes
@@ -139,7 +144,7 @@ def planned(history: History, store: Store, state: State, models: bool) -> Plan:
         names.setdefault(facts["md5"], set()).add(f"{state.folder}/{name}")
     objects = [Doomed(md5, sorted(paths), there(store, md5)) for md5, paths in sorted(names.items())]
     return Plan(
-        [item for item in objects if item.places],
+        objects,
         sorted(set(folders(history, state, names))),
         sorted({commit.experiment for lock in holding for commit in lock.commits if commit.experiment}),
         [*sorted(kept), *in_git(history, state), *unreadable(history, store, locks)],
@@ -240,7 +245,7 @@ def there(store: Store, md5: str) -> list[str]:
     """Where DVC has the object."""
     from lethe.store import cached, remotes_with
 
-    return ["cache"] * cached(store, md5).exists() + [f"remote {name}" for name in remotes_with(store, md5)]
+    return (["cache"] if cached(store, md5).exists() else []) + [f"remote {name}" for name in remotes_with(store, md5)]
 
 
 def folders(history: History, state: State, names: Mapping[str, set[str]]) -> Iterator[str]:
@@ -248,7 +253,8 @@ def folders(history: History, state: State, names: Mapping[str, set[str]]) -> It
     from lethe.fingerprint import path_md5
 
     root = history.project.folder
-    yield from (state.folder for _ in [0] if (root / state.folder).exists())
+    if (root / state.folder).exists():
+        yield state.folder
     for path in {path for paths in names.values() for path in paths}:
         if (root / path).exists() and not path.startswith(state.folder) and path_md5(root / path) in names:
             yield path
@@ -316,10 +322,15 @@ def delete(path: Path) -> None:
 # What is shown
 
 
+def at_hand(plan: Plan) -> list[Doomed]:
+    """The objects that are still somewhere."""
+    return [item for item in plan.objects if item.places]
+
+
 def show(plan: Plan, request: str) -> None:
     """Print everything that goes, what stays, and what is lost by it."""
     out = console()
-    for item in plan.objects:
+    for item in at_hand(plan):
         out.print(f"{item.md5:<36} {', '.join(item.paths)}  in {', '.join(item.places)}", markup=False)
     for path in plan.folders:
         out.print(f"{path}  in the project's folder", markup=False)
@@ -329,5 +340,5 @@ def show(plan: Plan, request: str) -> None:
         out.print(f"stays: {line}", markup=False)
     for line in (*LOSES, *BEYOND):
         out.print(f"lost: {line}" if line in LOSES else f"note: {line}", markup=False)
-    counts = f"{len(plan.objects)} objects, {len(plan.folders)} files and folders, {len(plan.experiments)} experiments"
+    counts = f"{len(at_hand(plan))} objects, {len(plan.folders)} files and folders, {len(plan.experiments)} experiments"
     out.print(f"purge {request}: {counts}")

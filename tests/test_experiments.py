@@ -1,4 +1,4 @@
-"""A person's day with experiments: three of them, compared, drawn, the best one made a branch, and its model audited."""
+"""A person's day with experiments: three of them, compared, drawn, the best one made a branch, its model audited."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def test_three_experiments_and_the_best_becomes_a_branch(copy: Path) -> None:
     assert METRIC in table
 
     plots = json.loads(tiny.dvc(copy, "plots", "diff", *RATES, "--targets", "reports/loss/finetune.csv", "--json"))
-    assert {revision for plot in plots["data"].values() for item in plot for revision in item["revisions"]} >= set(RATES)
+    assert {revision for plot in plots["data"].values() for item in plot for revision in item["revisions"]} >= set(
+        RATES
+    )
 
     best = min(scores, key=scores.__getitem__)
     tiny.dvc(copy, "exp", "branch", best, "promoted")
