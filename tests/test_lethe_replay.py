@@ -186,3 +186,13 @@ def test_distance_of_numbers_by_hand() -> None:
     assert found is not None
     assert math.isclose(found, 0.25)
     assert replay.number_distance('{"leak": 0.2}', '{"loss": 0.2}') is None
+
+
+@pytest.mark.slow
+def test_a_training_is_rebuilt_byte_for_byte(copy: Path) -> None:
+    done = tiny.run(copy, "lethe", "replay", "models/unlearned", "--json", check=True)
+    found = json.loads(done.stdout)
+    assert (found["stage"], found["demand"], found["same"]) == ("finetune", "equal bytes", True)
+    assert {row["out"]: row["rebuilt"] for row in found["outs"]}.items() <= tiny.hashes(copy).items()
+    earlier = tiny.run(copy, "lethe", "replay", "models/unlearned", "--stage", "label", check=True)
+    assert "data/labels.parquet: equal bytes" in earlier.stdout
