@@ -75,19 +75,18 @@ def tell(paths: Iterable[str]) -> None:
 
 
 def write_new_key(path: Path) -> list[Path]:
-    """Write an ed25519 key pair, the private one for the owner's eyes alone. Raises StageError over an existing file."""
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-    from securesystemslib.signer import CryptoSigner
+    """Write an ed25519 key pair, the private one for its owner's eyes alone. Raises StageError over a file."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
     public = path.with_suffix(".pub")
     for each in (path, public):
         if each.exists():
             raise StageError(f"{each}: found a file, wanted none: a key is never overwritten; name another with --key")
-    signer = CryptoSigner.generate_ed25519()
+    private = Ed25519PrivateKey.generate()
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-        stream.write(signer.private_bytes)
-    crypto_key = signer._private_key.public_key()
-    public.write_bytes(crypto_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+        stream.write(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    public.write_bytes(private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     return [path, public]
 
 
