@@ -101,12 +101,13 @@ def satisfy(
 
 @app.command()
 def check(json: Json = False) -> None:
-    """Check the chain, that git saw lines only ever added, and that every request's text is as it was.
+    """Check the chain, that git saw lines only ever added, and that the forget corpus is the requests' text, unchanged.
 
     Exit code 3 if anything differs.
     """
     rows = read_ledger(LEDGER)
     problems = rewritten(LEDGER, rows) + changed_texts(fold(rows)) + uncovered(rows)
+    problems += strays(fold(rows))
     if json:
         print_json({"head": head(rows), "lines": len(rows), "problems": problems})
     else:
@@ -349,6 +350,22 @@ def changed_texts(states: Mapping[str, State]) -> list[str]:
     """A line for each file of an open or satisfied request that is not as recorded."""
     live = [state for state in states.values() if state.status in ("open", "satisfied")]
     return [f"{state.request}: {problem}" for state in live for problem in text_problems(state)]
+
+
+def strays(states: Mapping[str, State]) -> list[str]:
+    """A line for each file that the corpus will hold though no live request names it."""
+    from stages.lib.hashing import folder_files
+    from stages.lib.params import read_yaml
+
+    if not states:
+        return []
+    inside = Path(read_yaml(Path("params.yaml"))["corpus"]["forget"])
+    live = [Path(state.folder) for state in states.values() if state.status in ("open", "satisfied")]
+    return [
+        f"{path}: belongs to no open or satisfied request, but {inside} is what corpus.forget names"
+        for path in folder_files(inside)
+        if not path.name.startswith(".") and not any(folder in path.parents for folder in live)
+    ]
 
 
 def uncovered(rows: Sequence[Mapping[str, Any]]) -> list[str]:

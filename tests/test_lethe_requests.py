@@ -230,6 +230,17 @@ def test_changed_text_is_named(asked: Path) -> None:
     ]
 
 
+def test_text_of_no_request_is_named(asked: Path) -> None:
+    assert requests.strays({}) == []  # nobody keeps a ledger
+    add("first")
+    add("second", supersedes="first")
+    assert requests.strays(states()) == [
+        f"data/forget/{name}/letter.txt: belongs to no open or satisfied request, but data/forget is what "
+        "corpus.forget names"
+        for name in ("first", "third")
+    ]
+
+
 def unmade(project: Path) -> None:
     write(project / "models/unlearned/model.safetensors", "other weights")
 
