@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 ENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: help setup repro test quick lint demo study book clean
+.PHONY: help setup repro test quick lint demo study soak book clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -38,6 +38,9 @@ demo: setup ## write the embedded demo corpus anew from its generator
 
 study: setup ## three seeds and the ablations on the embedded default (about 50 CPU-minutes)
 	$(ENV) python -m benchmarks.study
+
+soak: setup ## kill -9 dvc or a trainer at 20 random moments of a tiny pipeline; the bytes must not notice
+	$(ENV) python -m benchmarks.soak
 
 book: setup ## a real book: make book DATA=<folder with books/, text/, lm_eval/>
 	@test -n "$(DATA)" || { echo "make book: found no DATA, wanted DATA=<folder with books/, text/, lm_eval/>"; exit 1; }

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lethe import audit, certify, compare, doctor, gc, purge, replay, requests, trace, verify
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -21,6 +23,9 @@ def lethe() -> None:
     """Make a language model forget a corpus, and prove what was done.
 
     The work itself is a DVC pipeline: **dvc repro** runs it, **params.yaml** holds every knob.
+
+    Exit codes: **0** yes, done; **1** the question cannot be answered, and one line says what to change;
+    **2** wrong usage; **3** it was answered, and the answer is no (nothing matches, something differs).
     """
 
 
@@ -134,13 +139,28 @@ def step_table(rows: list[Row]) -> Table:
     return table
 
 
+# A command lives in the module of its name, as a function `command`; a line here is all it needs.
+app.command("audit")(audit.command)
+app.command("trace")(trace.command)
+app.command("certify")(certify.command)
+app.command("verify")(verify.command)
+app.command("compare")(compare.command)
+app.command("doctor")(doctor.command)
+app.command("replay")(replay.command)
+app.command("purge")(purge.command)
+app.command("gc", context_settings=gc.SETTINGS)(gc.command)
+app.add_typer(requests.app, name="requests")
+
+
 def main() -> None:
     """The command line; what the user can fix is one line and exit code 1."""
-    from stages.lib.errors import StageError
-
     try:
         app()
-    except StageError as error:
+    except Exception as error:
+        from stages.lib.errors import StageError  # only now: `lethe verify` imports nothing of stages
+
+        if not isinstance(error, StageError):
+            raise
         sys.exit(f"error: {error}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -128,3 +129,42 @@ def touch_deps(project: Path, stage: str) -> None:
 def unconfigured_accelerate(monkeypatch: pytest.MonkeyPatch) -> None:
     """What `accelerate launch` says on a machine nobody configured; no training changes it for the next test."""
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+
+
+@pytest.fixture(scope="session")
+def twins(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A tiny project and a clean clone of it, both reproduced as a whole, side by side."""
+    from tests import tiny
+
+    folder = tmp_path_factory.mktemp("twins")
+    first = tiny.make(folder / "first")
+    second = tiny.clone(first, folder / "second")
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda project: tiny.dvc(project, "repro"), (first, second)))
+    tiny.commit(first, "reproduced")
+    return first, second
+
+
+@pytest.fixture(scope="session")
+def reproduced(twins: tuple[Path, Path]) -> Path:
+    """A tiny project in which everything is up to date and committed; not to be changed."""
+    return twins[0]
+
+
+@pytest.fixture
+def copy(reproduced: Path, tmp_path: Path) -> Path:
+    """The reproduced project, cache and all, to be changed."""
+    from tests import tiny
+
+    return tiny.copy_project(reproduced, tmp_path / "project")
+
+
+@pytest.fixture
+def unrun(reproduced: Path, tmp_path: Path) -> Path:
+    """The tiny project before anything ran in it."""
+    from tests import tiny
+
+    project = tiny.clone(reproduced, tmp_path / "project")
+    (project / "dvc.lock").unlink()
+    shutil.rmtree(project / "reports")
+    return project

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,39 +23,6 @@ pytestmark = pytest.mark.slow
 STAGES = list(tiny.read_yaml(ROOT / "dvc.yaml")["stages"])
 REFUSED = "error: baseline: another process is running this stage, wanted only one; wait for it or stop it"
 FULL = "no space left on the disk; free some and run `dvc repro` again"
-
-
-@pytest.fixture(scope="module")
-def twins(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A tiny project and a clean clone of it, both reproduced as a whole, side by side."""
-    folder = tmp_path_factory.mktemp("twins")
-    first = tiny.make(folder / "first")
-    second = tiny.clone(first, folder / "second")
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda project: tiny.dvc(project, "repro"), (first, second)))
-    tiny.commit(first, "reproduced")
-    return first, second
-
-
-@pytest.fixture(scope="module")
-def reproduced(twins: tuple[Path, Path]) -> Path:
-    """A tiny project in which everything is up to date and committed; not to be changed."""
-    return twins[0]
-
-
-@pytest.fixture
-def copy(reproduced: Path, tmp_path: Path) -> Path:
-    """The reproduced project, cache and all, to be changed."""
-    return tiny.copy_project(reproduced, tmp_path / "project")
-
-
-@pytest.fixture
-def unrun(reproduced: Path, tmp_path: Path) -> Path:
-    """The tiny project before anything ran in it."""
-    project = tiny.clone(reproduced, tmp_path / "project")
-    (project / "dvc.lock").unlink()
-    shutil.rmtree(project / "reports")
-    return project
 
 
 def ran(output: str) -> list[str]:
@@ -250,7 +215,7 @@ def test_a_training_stopped_twice_gives_the_bytes_of_an_undisturbed_one(unrun: P
     os.killpg(interrupted.pid, signal.SIGINT)  # Ctrl-C: dvc, the launcher and the trainer all get it
     output = interrupted.communicate()[0]
     assert interrupted.returncode != 0
-    assert output.splitlines().count("baseline: interrupted; `dvc repro` goes on from here") == 1, output
+    only_line(output, "baseline: interrupted; `dvc repro` goes on from here")  # the launcher says nothing
     assert done(unrun) == {"data/corpus.parquet"}
 
     killed = tiny.start(unrun, "dvc", "repro", "baseline")

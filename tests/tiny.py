@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 from ruamel.yaml import YAML
 
@@ -88,7 +89,7 @@ def environment(project: Path) -> dict[str, str]:
     beside = project.parent / f"{project.name}-settings"
     own = {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(project),
+        "PYTHONPATH": f"{project}{os.pathsep}{ROOT}",  # its own stages; lethe is of this checkout
         "GIT_CONFIG_GLOBAL": os.devnull,
         "DVC_GLOBAL_CONFIG_DIR": str(beside),
         "DVC_SITE_CACHE_DIR": str(beside / "dvc"),
@@ -157,13 +158,13 @@ def run(project: Path, *command: str, check: bool = False) -> subprocess.Complet
     return done
 
 
-def start(project: Path, *command: str) -> subprocess.Popen[str]:
+def start(project: Path, *command: str, output: IO[str] | int = subprocess.PIPE) -> subprocess.Popen[str]:
     """Start a command in a process group of its own, as a shell does; stdout and stderr together, a line per update."""
     return subprocess.Popen(
         command,
         cwd=project,
         env=environment(project),
-        stdout=subprocess.PIPE,
+        stdout=output,
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
         text=True,  # so that a progress bar's carriage return ends a line

@@ -1,0 +1,263 @@
+"""kill -9 at random moments of the tiny pipeline, then `dvc repro`: the bytes of an undisturbed run, and no one else's.
+
+`make soak` plays five rounds of four kills and writes reports/soak/soak.json; a slow test plays one round with the same
+code. A round is one clean clone in which `dvc repro` is started, killed, and at once started again, four times over.
+Half of the kills hit dvc, whose stage lives on as an orphan; the others hit the stage's own process, the trainer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tests import tiny
+
+ROOT = Path(__file__).resolve().parents[1]
+ROUNDS, KILLS, SEED = 5, 4, 20
+PATIENCE = 900.0  # seconds for anything that should happen by itself
+POLL = 0.05
+REFUSED = "another process is running this stage"
+VICTIMS = ("dvc", "trainer")
+
+
+class Kill(NamedTuple):
+    """Kill the victim `share` of the way through the stage."""
+
+    stage: str
+    share: float
+    victim: str
+
+
+def main() -> None:
+    folder = ROOT / ".scratch/soak"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    project = tiny.make(folder / "undisturbed")
+    wanted, seconds = undisturbed(project)
+    rounds = []
+    for number, kills in enumerate(drawn(seconds, ROUNDS, KILLS, SEED), start=1):
+        copy = tiny.clone(project, folder / f"round-{number}")  # what git holds: nothing has run
+        rounds.append(play(copy, kills, seconds, wanted))
+        print(f"round {number}: {told(rounds[-1])}", flush=True)
+        shutil.rmtree(copy)
+    target = ROOT / "reports/soak/soak.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(summary(rounds, wanted), indent=2) + "\n", encoding="utf-8")
+    print(f"soak: {told_all(rounds)}; {target.relative_to(ROOT)}")
+    sys.exit(not all(found["equal"] and not found["left"] for found in rounds))
+
+
+def undisturbed(project: Path) -> tuple[dict[str, str], dict[str, float]]:
+    """Reproduce the project in peace. Returns {out: md5} and the seconds each stage's process lived, in order."""
+    running = begin(project)
+    first: dict[str, float] = {}
+    last: dict[str, float] = {}
+    while running.poll() is None:
+        for stage in stages_alive(project):
+            last[stage] = time.monotonic()
+            first.setdefault(stage, last[stage])
+        time.sleep(POLL)
+    if running.returncode:
+        raise AssertionError(f"the undisturbed run failed\n{log(project).read_text()}")
+    return tiny.hashes(project), {stage: last[stage] - first[stage] for stage in first}
+
+
+def begin(project: Path) -> subprocess.Popen[str]:
+    """Start `dvc repro`, with a log beside the project: a pipe would fill, and an orphan would hold it open."""
+    with log(project).open("w") as stream:
+        return tiny.start(project, "dvc", "repro", output=stream)
+
+
+def log(project: Path) -> Path:
+    """Where the last `dvc repro` writes what it says."""
+    return project.parent / f"{project.name}.log"
+
+
+def drawn(seconds: dict[str, float], rounds: int, kills: int, seed: int) -> list[list[Kill]]:
+    """Moments drawn evenly over the time of the whole pipeline, in its order within a round, victims by turns.
+
+    seconds: how long each stage takes undisturbed, in the pipeline's order.
+    """
+    chance = random.Random(seed)
+    total = sum(seconds.values())
+    plans = []
+    for _ in range(rounds):
+        moments = sorted(chance.uniform(0, total) for _ in range(kills))
+        victims = chance.sample([VICTIMS[number % 2] for number in range(kills)], kills)
+        plans.append([Kill(*placed(moment, seconds), victim) for moment, victim in zip(moments, victims, strict=True)])
+    return plans
+
+
+def placed(moment: float, seconds: dict[str, float]) -> tuple[str, float]:
+    """The stage that runs at this moment, and the share of it that is done by then."""
+    for stage, length in seconds.items():
+        if moment < length:
+            return stage, round(moment / length, 3)
+        moment -= length
+    return stage, 1.0
+
+
+def play(project: Path, kills: Sequence[Kill], seconds: dict[str, float], wanted: dict[str, str]) -> dict[str, Any]:
+    """Run, kill and run again, as often as there are kills, and compare what is there in the end.
+
+    Raises AssertionError where a command says something else than it should.
+    """
+    order = list(seconds)
+    played = []
+    running = begin(project)
+    for kill in kills:
+        due = set(order[order.index(kill.stage) :])
+        wait_for(lambda due=due, running=running: due & set(stages_alive(project)) or running.poll() is not None)
+        time.sleep(kill.share * seconds[kill.stage])
+        struck = strike(project, running, kill.victim)
+        running, orphan = again(project)
+        played.append(kill._asdict() | struck | orphan)
+    running.wait()
+    if running.returncode:
+        raise AssertionError(f"the last `dvc repro` failed\n{log(project).read_text()}")
+    return {"kills": played, "equal": tiny.hashes(project) == wanted, "left": leftovers(project, wanted)}
+
+
+def strike(project: Path, running: subprocess.Popen[str], victim: str) -> dict[str, Any]:
+    """kill -9 the victim. Where no stage is alive at this moment it is dvc. Returns who was hit, and in which stage."""
+    stage, trainers = next(iter(stages_alive(project).items()), (None, []))
+    hit = "trainer" if trainers and victim == "trainer" else "dvc"
+    if running.poll() is not None:
+        hit = "nobody: all was done"
+    for process in trainers if hit == "trainer" else [running.pid]:
+        kill_hard(process)
+    running.wait()
+    output = log(project).read_text()
+    if "Traceback" in output:
+        raise AssertionError(f"a traceback after the kill\n{output}")
+    return {"hit": hit, "in": stage}
+
+
+def again(project: Path) -> tuple[subprocess.Popen[str], dict[str, bool]]:
+    """Start `dvc repro` beside whatever lives on, and once more if it refuses to run there.
+
+    Returns the running `dvc repro`, whether an orphan was there, and whether a stage refused to run beside it.
+    """
+    orphans = processes(project)  # a launcher that is yet to start its trainer is one, too, and outlives it
+    running = begin(project)
+    wait_for(lambda: running.poll() is not None or not any(map(alive, orphans)))
+    refused = running.poll() is not None and running.returncode != 0
+    if refused:
+        output = log(project).read_text()
+        if output.count(REFUSED) != 1 or "Traceback" in output:
+            raise AssertionError(f"a run beside an orphan: wanted one line that refuses\n{output}")
+        wait_for(lambda: not any(map(alive, orphans)))
+        running = begin(project)
+    return running, {"orphan": bool(orphans), "refused": refused}
+
+
+def leftovers(project: Path, wanted: dict[str, str]) -> list[str]:
+    """What should not be there: processes, half-done work, outs that differ from their hash, broken cache objects."""
+    left = [f"process of {stage}" for stage in stages_alive(project)]
+    left += [str(path.relative_to(project)) for path in (project / ".scratch").glob("*/*/")]
+    left += [f"{out}: other bytes than dvc.lock says" for out, md5 in wanted.items() if md5_of(project / out) != md5]
+    return left + [f"cache: {path.name}" for path in broken_objects(project / ".dvc/cache/files/md5")]
+
+
+def md5_of(path: Path) -> str:
+    """The md5 that DVC gives a file or a folder, computed from the bytes that are there."""
+    if not path.is_dir():
+        return hashlib.md5(path.read_bytes()).hexdigest()
+    entries = [
+        {"md5": hashlib.md5(file.read_bytes()).hexdigest(), "relpath": file.relative_to(path).as_posix()}
+        for file in path.rglob("*")
+        if file.is_file()
+    ]
+    entries.sort(key=lambda entry: entry["relpath"])
+    return hashlib.md5(json.dumps(entries).encode()).hexdigest() + ".dir"
+
+
+def broken_objects(cache: Path) -> Iterator[Path]:
+    """Objects of the cache whose bytes do not have the hash they are filed under."""
+    for path in sorted(cache.glob("??/*")):
+        name = (path.parent.name + path.name).removesuffix(".dir")
+        if re.fullmatch(r"[0-9a-f]{32}", name) and hashlib.md5(path.read_bytes()).hexdigest() != name:
+            yield path
+
+
+def processes(project: Path) -> dict[int, list[str]]:
+    """Every live process that works in the project's folder, with its command line."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            inside = (folder / "cwd").resolve() == project
+        except OSError:  # gone, or not ours to see
+            continue
+        if inside and alive(int(folder.name)):
+            found[int(folder.name)] = command
+    return found
+
+
+def stages_alive(project: Path) -> dict[str, list[int]]:
+    """The stages of this project that run, with their processes, launchers left out."""
+    found: dict[str, list[int]] = {}
+    for process, command in processes(project).items():
+        module = command[2] if command[1:2] == ["-m"] else ""
+        if re.fullmatch(r"stages\.\w+", module):
+            found.setdefault(module.removeprefix("stages."), []).append(process)
+    return found
+
+
+def alive(process: int) -> bool:
+    """Whether the process is there and no zombie."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def kill_hard(process: int) -> None:
+    """kill -9; it may have ended by itself just now."""
+    try:
+        os.kill(process, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    """Wait until the condition holds."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError("waited in vain")
+        time.sleep(POLL)
+
+
+def told(played: dict[str, Any]) -> str:
+    """One round in words."""
+    hits = ", ".join(f"{kill['hit']} in {kill['in']}" for kill in played["kills"])
+    return f"{hits}: {'equal bytes' if played['equal'] else 'OTHER BYTES'}, left over: {played['left'] or 'nothing'}"
+
+
+def told_all(rounds: Sequence[dict[str, Any]]) -> str:
+    """All rounds in words."""
+    kills = [kill for played in rounds for kill in played["kills"]]
+    equal = sum(played["equal"] and not played["left"] for played in rounds)
+    orphans = sum(kill["orphan"] for kill in kills)
+    return f"{len(kills)} kills, {orphans} orphans; {equal} of {len(rounds)} rounds ended with equal bytes"
+
+
+def summary(rounds: Sequence[dict[str, Any]], wanted: dict[str, str]) -> dict[str, Any]:
+    """What reports/soak/soak.json says."""
+    return {"seed": SEED, "result": told_all(rounds), "outs": len(wanted), "rounds": list(rounds)}
+
+
+if __name__ == "__main__":
+    main()

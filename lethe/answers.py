@@ -1,0 +1,39 @@
+"""How every command answers: tables for people, JSON for programs, an exit code for both."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+NO = 3  # exit code: the question was answered, and the answer is no
+Json = Annotated[bool, typer.Option("--json", help="The same as JSON, for a program.")]
+
+
+def console() -> Console:
+    """Where tables go. A file or a pipe has no width: nothing is wrapped or cut there."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 250)
+
+
+def line(out: Console, label: str, text: str, colour: str = "") -> None:
+    """One line with a label in front, never wrapped; brackets in the text are no markup."""
+    from rich.text import Text
+
+    out.print(Text(f"{label:<10}") + Text(text, style=colour), soft_wrap=True)
+
+
+def print_json(content: Any) -> None:
+    """One JSON object, readable characters kept."""
+    print(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+def end(good: bool) -> None:
+    """Leave with exit code 0 or, for an answer that is no, 3."""
+    raise typer.Exit(0 if good else NO)

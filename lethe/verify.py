@@ -1,0 +1,320 @@
+"""Whether a certificate is genuine and speaks of this model.
+
+This file stands alone: it needs Python 3.11, securesystemslib and cryptography, and neither the rest of lethe nor the
+project that made the model. `python verify.py CERTIFICATE MODEL --key PUBLIC_KEY` is `lethe verify`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "urn:lethe:unlearning:v1"
+ENVELOPE = ("parts", "payload", "payloadType", "signatures")
+HOLDS, UNANSWERED, BROKEN = 0, 1, 3  # exit codes
+PICKLES = (".bin", ".ckpt", ".pkl", ".pickle", ".pt", ".pth")
+PICKLE_STARTS = (b"PK\x03\x04", *(bytes((0x80, protocol)) for protocol in range(2, 6)))
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at: a part of the certificate, the key, or a file of the model."""
+
+    place: str
+    holds: bool
+    said: str
+
+
+class BrokenError(Exception):
+    """Something that does not hold, and where: nothing behind it can be trusted."""
+
+    def __init__(self, place: str, said: str) -> None:
+        super().__init__(f"{place}: {said}")
+        self.place, self.said = place, said
+
+
+class UnansweredError(Exception):
+    """What the user can fix, in one line."""
+
+
+def canonical(content: Any) -> bytes:
+    """The one way to write JSON, so that equal content has equal bytes."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
+
+
+def read_json(content: bytes) -> Any:
+    """JSON from UTF-8; ValueError also for NaN and Infinity, which are none."""
+
+    def refuse(word: str) -> None:
+        raise ValueError(f"{word} is no number")
+
+    return json.loads(content.decode(), parse_constant=refuse)
+
+
+def envelope_bytes(envelope: dict[str, Any]) -> bytes:
+    """The one way to write a certificate: sorted, indented by one, a line feed at the end."""
+    return (json.dumps(envelope, sort_keys=True, indent=1, ensure_ascii=True, allow_nan=False) + "\n").encode()
+
+
+def parts_of(statement: dict[str, Any]) -> dict[str, str]:
+    """{part: sha256} of a statement, its predicate by section: says where, when the signature says only that."""
+    predicate = statement.get("predicate")
+    sections = predicate if isinstance(predicate, dict) else {"": predicate}
+    parts = {name: value for name, value in statement.items() if name != "predicate"}
+    parts |= {f"predicate.{name}": value for name, value in sections.items()}
+    return {name: hashlib.sha256(canonical(value)).hexdigest() for name, value in sorted(parts.items())}
+
+
+def verify(certificate: Path, model: Path, key: Path) -> list[Finding]:
+    """Everything that was looked at, in order; the certificate holds if every finding does.
+
+    Raises UnansweredError where there is nothing to look at.
+    """
+    for path in (certificate, model, key):
+        if not path.exists():
+            raise UnansweredError(f"{path}: no such file, wanted the certificate, the model and the public key")
+    try:
+        public, keyid = read_key(key.read_bytes())
+        envelope = read_envelope(certificate.read_bytes())
+        statement = read_statement(envelope)
+        check_signature(envelope, statement, public, keyid)
+        check_statement(statement)
+    except BrokenError as error:
+        return [Finding(error.place, False, error.said)]
+    said = f"signed by {keyid[:16]}…, every part as it was signed"
+    return [Finding("certificate", True, said), *model_findings(statement, model)]
+
+
+def read_key(content: bytes) -> tuple[Any, str]:
+    """A public key from PEM and its id. Raises BrokenError."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+    from securesystemslib.signer import SSlibKey
+
+    try:
+        found = load_pem_public_key(content)
+        public = SSlibKey.from_crypto(found)  # type: ignore[arg-type]
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise BrokenError("key", "found no public key, wanted the PEM file of `lethe certify --new-key`") from None
+    if found.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo) != content:
+        raise BrokenError("key", "found a changed PEM file, wanted it byte for byte as it was written")
+    return public, public.keyid
+
+
+def read_envelope(content: bytes) -> dict[str, Any]:
+    """The DSSE envelope in its one form. Raises BrokenError with the place of the first wrong byte."""
+    try:
+        envelope = read_json(content)
+        again = envelope_bytes(envelope)
+    except UnicodeDecodeError as error:
+        raise BrokenError("certificate", f"not UTF-8 at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        raise BrokenError("certificate", f"not JSON at byte {error.pos}: {error.msg}") from None
+    except (ValueError, RecursionError):
+        raise BrokenError("certificate", "not the JSON that `lethe certify` writes") from None
+    if again != content:
+        raise BrokenError("certificate", f"byte {first_difference(content, again)}: not as `lethe certify` writes it")
+    wrong = set(ENVELOPE) ^ set(envelope) if isinstance(envelope, dict) else {"no object"}
+    if wrong:
+        raise BrokenError("certificate", f"found {', '.join(sorted(wrong))}, wanted {', '.join(ENVELOPE)}, once each")
+    if envelope["payloadType"] != PAYLOAD_TYPE:
+        raise BrokenError("payloadType", f"found {envelope['payloadType']}, wanted {PAYLOAD_TYPE}")
+    return envelope
+
+
+def first_difference(found: bytes, wanted: bytes) -> int:
+    """The offset of the first byte that differs, or the shorter one's length."""
+    pairs = enumerate(zip(found, wanted, strict=False))
+    return next((place for place, (one, other) in pairs if one != other), min(len(found), len(wanted)))
+
+
+def read_statement(envelope: dict[str, Any]) -> dict[str, Any]:
+    """The payload in its one form. Raises BrokenError with the place."""
+    try:
+        payload = base64.b64decode(envelope["payload"], validate=True)
+        again = base64.b64encode(payload).decode()
+    except (binascii.Error, ValueError, TypeError) as error:
+        raise BrokenError("payload", f"not base64: {error}") from None
+    if again != envelope["payload"]:
+        raise BrokenError("payload", "not base64 as `lethe certify` writes it")
+    try:
+        statement = read_json(payload)
+    except UnicodeDecodeError as error:
+        raise BrokenError("payload", f"not UTF-8 at byte {error.start}") from None
+    except (ValueError, RecursionError) as error:
+        raise BrokenError("payload", f"not JSON: {error}") from None
+    if not isinstance(statement, dict):
+        raise BrokenError("payload", "found no object, wanted an in-toto statement")
+    return statement
+
+
+def check_signature(envelope: dict[str, Any], statement: dict[str, Any], public: Any, keyid: str) -> None:
+    """Raise BrokenError unless this key, and no other, signed the payload as it is."""
+    from securesystemslib.dsse import Envelope
+    from securesystemslib.exceptions import VerificationError
+
+    signatures = envelope["signatures"]
+    if not isinstance(signatures, list) or len(signatures) != 1 or set(signatures[0]) != {"keyid", "sig"}:
+        raise BrokenError("signatures", "found another form, wanted one signature with keyid and sig")
+    check_parts(envelope["parts"], statement)
+    if signatures[0]["keyid"] != keyid:
+        raise BrokenError(
+            "signatures.keyid", f"found {signatures[0]['keyid']}, wanted {keyid}: another key signed, or it was changed"
+        )
+    try:
+        Envelope.from_dict(json.loads(json.dumps(envelope))).verify([public], 1)
+    except (VerificationError, ValueError, TypeError, KeyError):
+        raise BrokenError("signatures.sig", "does not fit: the signature or what it signs was changed") from None
+    if base64.b64encode(base64.b64decode(signatures[0]["sig"])).decode() != signatures[0]["sig"]:
+        raise BrokenError("signatures.sig", "not base64 as `lethe certify` writes it")
+
+
+def check_parts(parts: Any, statement: dict[str, Any]) -> None:
+    """Raise BrokenError naming the parts whose hash is not the one noted beside the payload."""
+    found = parts_of(statement)
+    noted = parts if isinstance(parts, dict) else {}
+    wrong = sorted(name for name in {*found, *noted} if found.get(name) != noted.get(name))
+    if wrong:
+        raise BrokenError("payload", f"{', '.join(wrong)}: changed since it was signed (or its hash in parts was)")
+    if canonical(parts) != canonical(found):
+        raise BrokenError("parts", "changed since the certificate was written")
+
+
+def check_statement(statement: dict[str, Any]) -> None:
+    """Raise BrokenError for a signed statement that speaks of something else."""
+    for name, wanted in (("_type", STATEMENT_TYPE), ("predicateType", PREDICATE_TYPE)):
+        if statement.get(name) != wanted:
+            raise BrokenError(f"payload.{name}", f"found {statement.get(name)}, wanted {wanted}")
+
+
+def model_findings(statement: dict[str, Any], model: Path) -> list[Finding]:
+    """What there is to say of each file of the model folder, or of the one file of it that is at hand."""
+    subjects = {subject["name"]: subject for subject in statement["subject"]}
+    if model.is_file():
+        return [single_file(subjects, model)]
+    files = dict(files_below(model))
+    every = sorted({*subjects, *files})
+    findings = [file_finding(name, subjects.get(name), files.get(name)) for name in every]
+    weights = [finding for finding in findings if finding.place.endswith(".safetensors")]
+    marks = [finding for finding in findings if finding.place == "provenance.json"]
+    if weights and all(not finding.holds for finding in (*weights, *marks)) and any(marks):
+        wanted = statement["predicate"]["model"]
+        said = f"found another model, wanted {wanted['path']} {wanted['md5']}, of which the certificate speaks"
+        return [Finding(str(model), False, said), *findings]
+    return findings
+
+
+def single_file(subjects: dict[str, Any], path: Path) -> Finding:
+    """Whether the file, whatever its name, is one of those the certificate speaks of."""
+    found = sha256_of(path)
+    named = [name for name, subject in subjects.items() if subject["digest"]["sha256"] == found]
+    if named:
+        return Finding(str(path), True, f"is {named[0]}, one of {len(subjects)} files of the model")
+    if path.name in subjects or is_pickle(path):
+        return file_finding(str(path), subjects.get(path.name), path)
+    return Finding(str(path), False, f"none of the {len(subjects)} files of which the certificate speaks")
+
+
+def file_finding(name: str, subject: dict[str, Any] | None, path: Path | None) -> Finding:
+    """Whether one file is there, is meant, and has the bytes it had."""
+    if path is None:
+        return Finding(name, False, "missing: the certificate names it, the model has no such file")
+    if is_pickle(path):
+        return Finding(name, False, "a pickle, which can run code when it is loaded: refused, wanted safetensors")
+    if subject is None:
+        return Finding(name, False, "one too many: the certificate names no such file")
+    size, wanted = path.stat().st_size, subject["annotations"]["size"]
+    if size < wanted:
+        return Finding(name, False, f"truncated: found {size} bytes, wanted {wanted}")
+    if sha256_of(path) != subject["digest"]["sha256"]:
+        return Finding(name, False, f"changed: its sha256 is not {subject['digest']['sha256']}")
+    return Finding(name, True, "equal")
+
+
+def files_below(folder: Path) -> Iterator[tuple[str, Path]]:
+    """(path relative to the folder, path) of every file, hidden and linked ones too."""
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders.sort()
+        for name in names:
+            path = Path(place) / name
+            yield path.relative_to(folder).as_posix(), path
+
+
+def sha256_of(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def is_pickle(path: Path) -> bool:
+    """Whether a file is named or begins like a pickle, torch's zip archive included; it is never loaded."""
+    with path.open("rb") as stream:
+        start = stream.read(4)
+    named = path.suffix.lower() in PICKLES
+    return named or (path.suffix == ".safetensors" and start.startswith(PICKLE_STARTS))
+
+
+def safetensors_size(path: Path) -> int | None:
+    """The bytes a safetensors file should have by its own header; None if it has no such header."""
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if length > min(path.stat().st_size, 100_000_000):
+            return None
+        try:
+            header = json.loads(stream.read(length))
+            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        except (ValueError, AttributeError, KeyError, TypeError, IndexError):
+            return None
+    return 8 + length + max(ends, default=0)
+
+
+def command(certificate: Path, model: Path, key: Path = Path("lethe.pub"), json: bool = False) -> None:
+    """Check a CERTIFICATE against a MODEL, with the public --key of who signed it.
+
+    Needs nothing but these three: no project, no network. MODEL is a folder, or one file of it.
+    Exit code 0: it holds. 1: there is nothing to check. 3: something does not hold, and where.
+    """
+    sys.exit(answer(certificate, model, key, as_json=json))
+
+
+def answer(certificate: Path, model: Path, key: Path, as_json: bool) -> int:
+    """Print what was found; returns the exit code."""
+    try:
+        findings = verify(certificate, model, key)
+    except UnansweredError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return UNANSWERED
+    good = all(finding.holds for finding in findings)
+    if as_json:
+        print(json.dumps({"holds": good, "findings": [finding._asdict() for finding in findings]}, indent=2))
+        return HOLDS if good else BROKEN
+    for finding in findings:
+        if good or not finding.holds:
+            print(f"{'ok' if finding.holds else 'FAIL'}  {finding.place}: {finding.said}")
+    print("The certificate holds for this model." if good else "The certificate does not hold for this model.")
+    return HOLDS if good else BROKEN
+
+
+def main() -> None:
+    """The same without the rest of lethe."""
+    import argparse
+
+    parser = argparse.ArgumentParser(description="Check a certificate against a model, with the signer's public key.")
+    parser.add_argument("certificate", type=Path)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--key", type=Path, default=Path("lethe.pub"))
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    sys.exit(answer(given.certificate, given.model, given.key, given.json))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""A person's day with experiments: three of them, compared, drawn, the best one made a branch, its model audited."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests import tiny
+
+pytestmark = pytest.mark.slow
+
+RATES = {"slow": 1e-4, "usual": 2e-2, "fast": 1e-1}
+METRIC = "retain_perplexity"
+
+
+def test_three_experiments_and_the_best_becomes_a_branch(copy: Path) -> None:
+    committed = tiny.hashes(copy)["models/unlearned"]
+    for name, rate in RATES.items():
+        tiny.dvc(copy, "exp", "run", "--name", name, "--set-param", f"finetune.learning_rate={rate}", "evaluate")
+    assert set(tiny.dvc(copy, "exp", "list", "--name-only").split()) == set(RATES)
+
+    scores = {}
+    for name in RATES:
+        report = json.loads(tiny.git(copy, "show", f"{reference(copy, name)}:reports/familiarity.json"))
+        scores[name] = report["models"]["unlearned"][METRIC]
+    assert len(set(scores.values())) == 3
+
+    table = tiny.dvc(copy, "exp", "diff", "slow", "fast", "--md")
+    assert "| finetune.learning_rate" in table.replace("| params.yaml | ", "| ")
+    assert f"{RATES['fast']}" in table
+    assert METRIC in table
+
+    plots = json.loads(tiny.dvc(copy, "plots", "diff", *RATES, "--targets", "reports/loss/finetune.csv", "--json"))
+    assert {revision for plot in plots["data"].values() for item in plot for revision in item["revisions"]} >= set(
+        RATES
+    )
+
+    best = min(scores, key=scores.__getitem__)
+    tiny.dvc(copy, "exp", "branch", best, "promoted")
+    tiny.git(copy, "checkout", "--quiet", "--force", "promoted")
+    tiny.dvc(copy, "checkout", "--force")
+    assert tiny.hashes(copy)["models/unlearned"] != committed
+    assert f"learning_rate: {RATES[best]}" in (copy / "params.yaml").read_text()
+
+    (copy.parent / "taken").mkdir()
+    model = tiny.copy_project(copy / "models/unlearned", copy.parent / "taken/model")  # out of the project
+    audit = tiny.run(copy, "lethe", "audit", str(model), "--json", check=True)
+    answer = json.loads(audit.stdout)
+    assert answer["model"]["path"] == "models/unlearned"
+    assert answer["params"]["finetune"]["learning_rate"] == RATES[best]
+
+
+def reference(project: Path, name: str) -> str:
+    """The commit of an experiment."""
+    listed = tiny.git(project, "for-each-ref", "--format=%(objectname)", f"refs/exps/**/{name}").split()
+    assert len(listed) == 1
+    return listed[0]
