@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,13 +12,23 @@ import torch
 
 from stages.lib import training
 from stages.lib.errors import StageError
-from stages.lib.models import load_model
-from stages.lib.objectives import cross_entropy
+from stages.lib.models import headless, load_model
+from stages.lib.objectives import cross_entropy, spul
 from stages.lib.params import section_problems
 from stages.lib.training import MASKED, RecipeParams, Rows
+from stages.lib.vehicles import PromptParams, attach, prompt_vectors
 from tests.conftest import tiny_model
 
 CPU = torch.device("cpu")
+
+
+class PromptRecipe(RecipeParams):
+    prompt: PromptParams
+
+
+def prompt_recipe(encoder: int = 0, **changes: object) -> PromptRecipe:
+    prompt = {"tokens": 5, "encoder": encoder, "start": "random"}
+    return PromptRecipe.model_validate(recipe(**changes).model_dump() | {"vehicle": "prompt", "prompt": prompt})
 
 
 def recipe(**changes: object) -> RecipeParams:
@@ -70,10 +81,10 @@ def test_collate_cuts_common_padding_and_masks_the_rest() -> None:
     assert batch["forget"].tolist() == [True, False]
 
 
-def test_supervised_counts_forget_and_retain() -> None:
+def test_supervised_counts_positions_and_forget_rows() -> None:
     next_ids = torch.tensor([[5, MASKED, 7], [MASKED, MASKED, 1], [2, 2, 2]])
     counts = training.supervised({"next_ids": next_ids, "forget": torch.tensor([True, False, True])})
-    assert counts.tolist() == [5, 1]
+    assert counts.tolist() == [5, 1, 2]  # and two forget rows
 
 
 def trained(folder: Path, work: Path, steps: int = 3, **changes: object) -> dict[str, torch.Tensor]:
@@ -181,3 +192,75 @@ def test_activation_bytes_by_hand() -> None:
 def test_bfloat16_autocast_trains_float32_weights(tmp_path: Path) -> None:
     state = trained(tiny_model(tmp_path / "model"), tmp_path, precision="bfloat16")
     assert all(tensor.dtype == torch.float32 for tensor in state.values())
+
+
+def trained_prompt(
+    folder: Path, work: Path, steps: int, encoder: int = 0, at_steps: tuple[int, ...] = (), **changes: object
+) -> tuple[torch.nn.Module, list[dict[str, float]]]:
+    def stop(step: int) -> None:
+        raise KeyboardInterrupt
+
+    wanted = prompt_recipe(encoder, learning_rate=1e-2, **changes)
+    model = attach(load_model(folder, CPU), "prompt", wanted.lora, 0, wanted.prompt)
+    objective = partial(spul, alpha=1.0, beta=0.5)
+    work.mkdir(exist_ok=True)
+    curve = training.train(
+        model, some_rows(), wanted, steps, objective, work, "test", at_steps, stop, with_base=True
+    )
+    return model, curve
+
+
+@pytest.mark.parametrize("encoder", [0, 16])
+def test_a_prompt_learns_and_leaves_every_weight_bit_for_bit(tmp_path: Path, encoder: int) -> None:
+    folder = tiny_model(tmp_path / "model")
+    model, curve = trained_prompt(folder, tmp_path / "work", 20, encoder, batch_size=10)
+    assert curve[-1]["loss"] < curve[0]["loss"]
+    before, after = load_model(folder, CPU).state_dict(), model.base_model.state_dict()
+    assert set(before) == set(after)
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+
+
+@pytest.mark.parametrize("encoder", [0, 16])
+def test_an_interrupted_prompt_ends_in_the_same_bytes(tmp_path: Path, encoder: int) -> None:
+    folder = tiny_model(tmp_path / "model")
+    undisturbed, _ = trained_prompt(folder, tmp_path / "a", 7, encoder)
+    with pytest.raises(KeyboardInterrupt):
+        trained_prompt(folder, tmp_path / "b", 7, encoder, (5,))
+    resumed, curve = trained_prompt(folder, tmp_path / "b", 7, encoder)
+    assert [row["step"] for row in curve] == list(range(1, 8))
+    assert torch.equal(prompt_vectors(undisturbed), prompt_vectors(resumed))
+
+
+def test_the_base_is_the_model_with_its_prompt_switched_off(tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path / "model")
+    wanted = prompt_recipe()
+    model = attach(load_model(folder, CPU), "prompt", wanted.lora, 0, wanted.prompt)
+    data = training.RowDataset(some_rows(4))
+    batch = training.collate([data[i] for i in range(4)])
+    with headless(model):
+        off = training.last_hidden(model, batch, switched_off=True)
+        on = training.last_hidden(model, batch)
+    plain = load_model(folder, CPU)
+    with torch.no_grad(), headless(plain):
+        assert torch.equal(off, training.last_hidden(plain, batch))
+    assert on.shape == off.shape
+    assert not torch.equal(on, off)
+
+
+def test_only_a_stage_with_a_prompt_section_takes_the_vehicle() -> None:
+    problems = section_problems("baseline", RecipeParams, recipe().model_dump() | {"vehicle": "prompt"})
+    assert problems == [
+        "baseline: vehicle: found prompt, wanted full or lora: this stage writes weights, a prompt has none"
+    ]
+
+
+def test_columns_come_at_the_supervised_positions() -> None:
+    rows = some_rows(2)
+    rows = rows._replace(length=np.array([3, 5], dtype=np.int32), columns={"place": np.arange(24).reshape(2, 12)})
+    rows = rows._replace(next_ids=training.true_next_ids(rows.tokens, rows.length))
+    data = training.RowDataset(rows)
+    at = training.positions(training.collate([data[0], data[1]]), torch.zeros(2, 5, 4))
+    # two positions of the first row have a successor, four of the second, which begins at 12
+    assert at.columns["place"].tolist() == [0, 1, 12, 13, 14, 15]
+    assert at.row.tolist() == [0, 0, 1, 1, 1, 1]
+    assert at.forget.tolist() == [True, True, False, False, False, False]

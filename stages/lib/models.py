@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.lib.errors import StageError
+from stages.lib.hashing import file_sha256
 
 if TYPE_CHECKING:
     import torch
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 ABSENT = "absent.json"
+PROMPT = "adapter_config.json"  # PEFT's name for it; a folder that holds one is a soft prompt's
+BASE = "base.json"
 
 
 def write_absent(folder: Path, reason: str) -> None:
@@ -61,19 +64,31 @@ def check_tokenizer(found: str, folder: Path, artifact: Path) -> None:
         )
 
 
-def load_model(folder: Path, device: torch.device, dtype: torch.dtype | None = None) -> PreTrainedModel:
+def load_model(
+    folder: Path, device: torch.device, dtype: torch.dtype | None = None, base: Path | None = None
+) -> PreTrainedModel:
     """The folder's causal language model in evaluation mode, weights as `dtype` (None: as they are on disk).
 
-    Only safetensors are read, code in the folder is never run.
-    Raises StageError if the folder has no safetensors or its config is not a causal language model's.
+    A folder with a soft prompt gives its base with the prompt always on; base: where the base lies, if not where the
+    folder says. Only safetensors are read, code in the folder is never run.
+    Raises StageError if the folder has no safetensors, its config is not a causal language model's, or the base is not
+    the one a prompt was trained for.
     """
+    reason = absent_reason(folder)
+    if reason:
+        raise StageError(f"{folder}: holds no model: {reason}")
+    if (folder / PROMPT).exists():
+        model = load_weights(checked_base(folder, base), device, dtype)
+        return with_prompt(model, read_prompt(folder, model))
+    return load_weights(folder, device, dtype)
+
+
+def load_weights(folder: Path, device: torch.device, dtype: torch.dtype | None) -> PreTrainedModel:
+    """The plain model of a folder, as load_model says."""
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # ours says more than one line per model folder read
-    reason = absent_reason(folder)
-    if reason:
-        raise StageError(f"{folder}: holds no model: {reason}")
     if not any(folder.glob("*.safetensors")):
         raise StageError(f"{folder}: found no *.safetensors, wanted a model folder (pickled weights are never loaded)")
     try:
@@ -89,6 +104,104 @@ def load_model(folder: Path, device: torch.device, dtype: torch.dtype | None = N
         raise StageError(f"{folder}: not loadable as a causal language model: {' '.join(str(error).split())}") from None
     model.to(device).eval()
     check_head(model)
+    return model
+
+
+def weights_sha256(folder: Path) -> str:
+    """The identity of a model: the hash of its config.json and safetensors, whatever else the folder holds."""
+    files = sorted([folder / "config.json", *folder.glob("*.safetensors")])
+    return hashlib.sha256("".join(file_sha256(path) for path in files).encode()).hexdigest()
+
+
+def save_prompt(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, base: Path) -> None:
+    """Write the p x d soft prompt of a model with vehicle prompt as PEFT's own folder, and which base it is for."""
+    model.save_pretrained(folder)
+    (folder / "README.md").unlink()  # PEFT's empty form
+    write_base(folder, base)
+    tokenizer.save_pretrained(folder)
+
+
+def write_base(folder: Path, base: Path) -> None:
+    """Say in a prompt's folder which base it was trained for: its path, relative to the project, and its hash."""
+    config = json.loads((folder / PROMPT).read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = str(base)
+    (folder / PROMPT).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    facts = {"base": str(base), "sha256": weights_sha256(base)}
+    (folder / BASE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def checked_base(folder: Path, base: Path | None = None) -> Path:
+    """The folder of the base a prompt was trained for. Raises StageError if it is another model."""
+    facts = json.loads((folder / BASE).read_text(encoding="utf-8"))
+    base = base or Path(facts["base"])
+    if not (base / "config.json").exists():
+        raise StageError(f"{folder}: a soft prompt for {base}, found no model there, wanted its base; run `dvc repro`")
+    found = weights_sha256(base)
+    if found != facts["sha256"]:
+        raise StageError(
+            f"{folder}: a soft prompt for the base {facts['sha256'][:12]}, found {found[:12]} in {base}; run `dvc repro`"
+        )
+    return base
+
+
+def read_prompt(folder: Path, model: PreTrainedModel) -> Tensor:
+    """The p x d vectors of a soft prompt: float32 [p, d]. Raises StageError if they are no prompt for this model."""
+    from safetensors.torch import load_file
+
+    kind = json.loads((folder / PROMPT).read_text(encoding="utf-8"))["peft_type"]
+    found = load_file(folder / "adapter_model.safetensors").get("prompt_embeddings")
+    width = model.get_input_embeddings().weight.shape[1]
+    if kind not in ("PROMPT_TUNING", "P_TUNING") or found is None or found.shape[1] != width:
+        shape = "none" if found is None else f"{found.shape[0]} x {found.shape[1]}"
+        raise StageError(f"{folder}: found {kind} with vectors {shape}, wanted a soft prompt of width {width}")
+    return found.float()
+
+
+def with_prompt(model: PreTrainedModel, vectors: Tensor) -> PreTrainedModel:
+    """The model with a soft prompt, [p, d], always on: it takes and returns what it would without, position by position.
+
+    So whoever reads logits, caches keys and values or takes the head off need not know of it. `generate` counts the
+    cache's tokens itself and does: PEFT's own model is for that.
+    """
+    import torch
+
+    plain, virtual = model.forward, len(vectors)
+    model.register_buffer("soft_prompt", vectors.to(model.device), persistent=False)
+
+    def forward(
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Any = None,
+        inputs_embeds: Tensor | None = None,
+        **others: Any,
+    ) -> Any:
+        embeds = model.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds  # [B, T, d]
+        first = past_key_values is None or past_key_values.get_seq_length() == 0
+        if attention_mask is not None:
+            attention_mask = torch.cat([attention_mask.new_ones(len(embeds), virtual), attention_mask], dim=1)
+        if position_ids is not None:
+            position_ids = position_ids.expand(len(embeds), -1) + virtual
+        if first:
+            prompt = model.soft_prompt.to(embeds.dtype).expand(len(embeds), -1, -1)
+            embeds = torch.cat([prompt, embeds], dim=1)
+            if position_ids is not None:
+                before = torch.arange(virtual, device=embeds.device).expand(len(embeds), -1)
+                position_ids = torch.cat([before, position_ids], dim=1)
+        output = plain(
+            inputs_embeds=embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            **others,
+        )
+        if first:
+            output.logits = output.logits[:, virtual:]
+            if output.get("hidden_states"):
+                output.hidden_states = tuple(states[:, virtual:] for states in output.hidden_states)
+        return output
+
+    model.forward = forward  # shadows the class's forward on this instance only
     return model
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
@@ -15,7 +16,7 @@ from stages.lib.machine import local_processes
 from stages.lib.params import StageParams
 from stages.lib.stage import need_disk
 from stages.lib.tables import MASKED
-from stages.lib.vehicles import LoraParams
+from stages.lib.vehicles import LoraParams, Vehicle
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from stages.lib.objectives import Objective
+    from stages.lib.objectives import Objective, Positions
 
 LOSS_HEADER = ("step", "loss", "learning_rate")
 CPU_TOKENS = 8192  # tokens of one micro-batch on the CPU
@@ -35,7 +36,7 @@ Device = Literal["auto", "cpu", "cuda"]
 class RecipeParams(StageParams):
     """How a model is trained, but for how long."""
 
-    vehicle: Literal["full", "lora"]
+    vehicle: Vehicle
     lora: LoraParams
     weights: Precision
     learning_rate: PositiveFloat
@@ -60,6 +61,12 @@ class RecipeParams(StageParams):
             )
         return self
 
+    @model_validator(mode="after")
+    def _a_prompt_needs_its_section(self) -> RecipeParams:
+        if self.vehicle == "prompt" and not hasattr(self, "prompt"):
+            raise ValueError("vehicle: found prompt, wanted full or lora: this stage writes weights, a prompt has none")
+        return self
+
 
 class Rows(NamedTuple):
     """What is trained on. next_ids are already shifted: next_ids[n, t] is wanted after tokens[n, :t + 1]."""
@@ -68,6 +75,11 @@ class Rows(NamedTuple):
     next_ids: np.ndarray  # int32 [N, T], MASKED where there is no target
     length: np.ndarray  # int32 [N], real tokens of each row, the rest is padding
     forget: np.ndarray  # bool [N]
+    columns: Mapping[str, np.ndarray] = MappingProxyType({})  # name -> [N, T, ...]: what an objective needs beside
+
+
+Row = tuple["np.ndarray", "np.ndarray", int, bool, dict[str, "np.ndarray"]]  # one of Rows
+COLUMN = "column."  # before the name of a column in a collated batch
 
 
 def steps_of(rows: int, batch_size: int, epochs: float) -> int:
@@ -85,11 +97,13 @@ def train(
     description: str,
     at_steps: Sequence[int] = (),
     on_step: Callable[[int], None] = lambda step: None,
+    with_base: bool = False,
 ) -> list[dict[str, float]]:
     """Train `model` in place for `steps` optimiser steps and return its loss curve (columns LOSS_HEADER).
 
     Resumes from the last whole checkpoint under `work`; a resumed run gives the bytes of an undisturbed one.
-    on_step: called after each optimiser step listed in at_steps. Raises StageError where loss is not finite, the disk
+    on_step: called after each optimiser step listed in at_steps. with_base: the objective gets the column BASE_HIDDEN
+    from a second pass with the prompt or adapter switched off (vehicles lora and prompt). Raises StageError where loss is not finite, the disk
     too small, or `accelerate config` contradicts the recipe's precision.
     """
     from transformers import TrainerCallback
@@ -111,7 +125,7 @@ def train(
                     "learning_rate"
                 )
 
-    trainer = make_trainer(model, rows, recipe, steps, objective, work / "trainer", description)
+    trainer = make_trainer(model, rows, recipe, steps, objective, work / "trainer", description, with_base)
     trainer.add_callback(AtSteps())
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(work / "trainer"))
     return loss_curve(trainer.state.log_history)
@@ -125,6 +139,7 @@ def make_trainer(
     objective: Objective,
     output: Path,
     description: str,
+    with_base: bool = False,
 ) -> Any:
     """Hugging Face Trainer with our objective in place of the model's own loss."""
     import torch
@@ -133,28 +148,35 @@ def make_trainer(
     from stages.lib.models import headless
     from stages.lib.objectives import Items
 
+    prompt = recipe.vehicle == "prompt"
+
     class ObjectiveTrainer(Trainer):
         loss_is_scaled_for_ga = True  # every objective divides by the items of the whole step
 
         def _get_num_items_in_batch(self, batch_samples: list[dict[str, Tensor]], device: torch.device) -> Tensor:
-            counts = torch.stack([supervised(batch) for batch in batch_samples]).sum(0).to(device)  # int64 [2]
+            counts = torch.stack([supervised(batch) for batch in batch_samples]).sum(0).to(device)  # int64 [3]
             if self.args.world_size > 1:
-                counts = self.accelerator.gather(counts).view(-1, 2).sum(0)
+                counts = self.accelerator.gather(counts).view(-1, 3).sum(0)
             return counts
 
         def compute_loss(
             self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Tensor:
             with headless(self.accelerator.unwrap_model(model)) as head:
-                hidden = model(
-                    input_ids=inputs["tokens"], attention_mask=inputs["attention_mask"], use_cache=False
-                ).logits  # [B, T, d]
-                wanted = inputs["next_ids"] != MASKED  # bool [B, T]
-                forget = inputs["forget"].unsqueeze(1).expand_as(wanted)
-                loss = objective(
-                    hidden[wanted], inputs["next_ids"][wanted], forget[wanted], head, Items(*num_items_in_batch)
-                )
+                hidden = last_hidden(model, inputs)
+                base = last_hidden(model, inputs, switched_off=True) if with_base else None
+                loss = objective(positions(inputs, hidden, base), head, Items(*num_items_in_batch))
             return loss * self.accelerator.num_processes  # gradients are averaged over processes, items are not
+
+        def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+            if not prompt:
+                return super()._save(output_dir, state_dict)
+            save_trainable(self.model, Path(output_dir or self.args.output_dir))
+
+        def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+            if not prompt:
+                return super()._load_from_checkpoint(resume_from_checkpoint, model)
+            load_trainable(model or self.model, Path(resume_from_checkpoint))
 
     class NamedProgress(ProgressCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -214,32 +236,85 @@ class RowDataset:
     def __len__(self) -> int:
         return len(self.rows.length)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, int, bool]:
-        tokens, next_ids, length, forget = self.rows
-        return tokens[index], next_ids[index], int(length[index]), bool(forget[index])
+    def __getitem__(self, index: int) -> Row:
+        tokens, next_ids, length, forget, columns = self.rows
+        own = {name: column[index] for name, column in columns.items()}
+        return tokens[index], next_ids[index], int(length[index]), bool(forget[index]), own
 
 
-def collate(batch: list[tuple[np.ndarray, np.ndarray, int, bool]]) -> dict[str, Tensor]:
-    """Stack rows and cut the padding that no row of the batch needs."""
+def collate(batch: list[Row]) -> dict[str, Tensor]:
+    """Stack rows and cut the padding that no row of the batch needs. A column comes under its name after COLUMN."""
     import numpy as np
     import torch
 
     length = torch.tensor([row[2] for row in batch])
     width = int(length.max())
+    columns = {
+        COLUMN + name: torch.from_numpy(np.stack([row[4][name][:width] for row in batch])) for name in batch[0][4]
+    }
     return {
         "tokens": torch.from_numpy(np.stack([row[0][:width] for row in batch])).long(),
         "next_ids": torch.from_numpy(np.stack([row[1][:width] for row in batch])).long(),
         "attention_mask": (torch.arange(width) < length.unsqueeze(1)).long(),
         "forget": torch.tensor([row[3] for row in batch]),
+        **columns,
     }
 
 
 def supervised(batch: dict[str, Tensor]) -> Tensor:
-    """Supervised positions of a collated batch: int64 [2], forget and retain."""
+    """Of a collated batch, as Items wants them: int64 [3], supervised forget and retain positions, forget rows."""
     import torch
 
     per_row = (batch["next_ids"] != MASKED).sum(dim=1)
-    return torch.stack([per_row[batch["forget"]].sum(), per_row[~batch["forget"]].sum()])
+    forget, retain = per_row[batch["forget"]], per_row[~batch["forget"]]
+    return torch.stack([forget.sum(), retain.sum(), (forget > 0).sum()])
+
+
+def last_hidden(model: Any, batch: dict[str, Tensor], switched_off: bool = False) -> Tensor:
+    """[B, T, d]: the last hidden states of a headless model at the batch's own tokens, those of a soft prompt cut off.
+
+    switched_off: of the model without its prompt or adapter, and without gradient: the base, no second copy of it.
+    """
+    import torch
+
+    inputs = {"input_ids": batch["tokens"], "attention_mask": batch["attention_mask"], "use_cache": False}
+    if not switched_off:
+        hidden = model(**inputs).logits
+        virtual = hidden.shape[1] - batch["tokens"].shape[1]
+        return hidden[:, virtual:] if virtual else hidden
+    with torch.no_grad(), model.disable_adapter():
+        return model(**inputs).logits
+
+
+def positions(batch: dict[str, Tensor], hidden: Tensor, base: Tensor | None = None) -> Positions:
+    """The supervised positions of a collated batch. hidden, base: [B, T, d]."""
+    import torch
+
+    from stages.lib.objectives import BASE_HIDDEN, Positions
+
+    wanted = batch["next_ids"] != MASKED  # bool [B, T]
+    forget = batch["forget"].unsqueeze(1).expand_as(wanted)
+    row = torch.arange(len(wanted), device=wanted.device).unsqueeze(1).expand_as(wanted)
+    columns = {name.removeprefix(COLUMN): batch[name][wanted] for name in batch if name.startswith(COLUMN)}
+    if base is not None:
+        columns[BASE_HIDDEN] = base[wanted]
+    return Positions(hidden[wanted], batch["next_ids"][wanted], forget[wanted], row[wanted], columns)
+
+
+def save_trainable(model: PreTrainedModel, folder: Path) -> None:
+    """The parameters in training, by name: PEFT keeps a prompt's vectors, but not the encoder they come from."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    moved = {name: tensor.detach().cpu() for name, tensor in model.named_parameters() if tensor.requires_grad}
+    save_file(moved, folder / "trainable.safetensors")
+
+
+def load_trainable(model: PreTrainedModel, folder: Path) -> None:
+    """Put back what save_trainable wrote."""
+    from safetensors.torch import load_file
+
+    model.load_state_dict(load_file(folder / "trainable.safetensors"), strict=False)
 
 
 def true_next_ids(tokens: np.ndarray, length: np.ndarray) -> np.ndarray:
@@ -420,7 +495,7 @@ def train_folder(
     from stages.lib.vehicles import attach, merge
 
     model = load_model(source, device, getattr(torch, recipe.weights))
-    model = attach(model, recipe.vehicle, recipe.lora, recipe.seed)
+    model = attach(model, recipe.vehicle, recipe.lora, recipe.seed, getattr(recipe, "prompt", None))
     curve = train(model, rows, recipe, steps, objective, work, description)
     if is_main_process():
         save_model(merge(model), load_tokenizer(source), target, getattr(torch, recipe.save_dtype))
