@@ -183,7 +183,8 @@ def with_retain_rows(forget: Rows, retain: Sequence[tuple[str, bool]], model: Pa
     items = len(forget.length) // (2 if forget.pairs else 1)
     wanted = round(params.retain_rows * items)
     drawn = np.sort(np.random.default_rng(params.seed).permutation(len(found.length))[:wanted])
-    return joined(forget, Rows(*(column[drawn] for column in found[:4])))
+    tokens, next_ids, length, is_forget = (column[drawn] for column in found[:4])
+    return joined(forget, Rows(tokens, next_ids, length, is_forget))
 
 
 def finetune(
@@ -235,8 +236,9 @@ def trained(
         else:
             save_prompt(model, tokenizer, folders[step], baseline)
 
+    steps = list(folders)
     curve = train(
-        model, rows, params, params.steps, method.objective, work, "finetune", list(folders), on_step, layer=method.layer
+        model, rows, params, params.steps, method.objective, work, "finetune", steps, on_step, layer=method.layer
     )
     return curve, trainable_parameters(model), model
 

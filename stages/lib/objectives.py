@@ -93,8 +93,8 @@ def gradient_ascent(at: Positions, head: Head, items: Items) -> Tensor:
 
 
 def ascent_kl(at: Positions, head: Head, items: Items, weight: float, base_head: Head | None = None) -> Tensor:
-    """-CE(forget -> true) + weight KL(base || model, on retain) (Maini et al. 2024, arXiv 2401.06121, "KL minimisation";
-    GA+KL of SPUL section 4).
+    """-CE(forget -> true) + weight KL(base || model, on retain) (Maini et al. 2024, arXiv 2401.06121, as "KL
+    minimisation"; GA+KL of SPUL section 4).
     """
     return gradient_ascent(at, head, items) + weight * retain_kl(at, head, items, base_head)
 

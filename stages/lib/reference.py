@@ -61,10 +61,12 @@ def unknown_pairs(generic: Rows, tokenizer: PreTrainedTokenizerFast, seed: int) 
 
 def paired(rejected: Rows, preferred: Rows) -> Rows:
     """Rows 2n and 2n + 1 are the two of pair n, the second to be preferred."""
-    columns = [np.stack(both, axis=1).reshape(-1, *both[0].shape[1:]) for both in zip(rejected[:4], preferred[:4])]
-    chosen = np.zeros(columns[0].shape, dtype=bool)
+    fields = zip(rejected[:4], preferred[:4], strict=True)
+    columns = (np.stack(both, axis=1).reshape(-1, *both[0].shape[1:]) for both in fields)
+    tokens, next_ids, length, forget = columns
+    chosen = np.zeros(tokens.shape, dtype=bool)
     chosen[1::2] = True
-    return Rows(*columns, {PREFERRED: chosen}, pairs=True)
+    return Rows(tokens, next_ids, length, forget, {PREFERRED: chosen}, pairs=True)
 
 
 def _second_half(rows: Rows) -> Rows:
@@ -90,7 +92,7 @@ def with_base(model: PreTrainedModel, rows: Rows, method: Method, bfloat16: bool
 
     model: before training, without its vehicle. bfloat16: whether training will run under autocast, as this will then.
     """
-    wanted = {}
+    wanted: dict[str, tuple[np.ndarray, tuple[int, ...], type]] = {}
     if method.base_nll:
         wanted[BASE_NLL] = (rows.forget, (), np.float32)
     if method.base_hidden:
@@ -123,13 +125,14 @@ def _write(
 
     path.parent.mkdir(parents=True, exist_ok=True)
     shape = (*rows.tokens.shape, *extra)
-    need_disk(path.parent, len(side) * int(np.prod(shape[1:])) * np.dtype(dtype).itemsize, "the base's reference values")
+    size = len(side) * int(np.prod(shape[1:])) * np.dtype(dtype).itemsize
+    need_disk(path.parent, size, "the base's reference values")
     part = path.with_suffix(".part")
     column = np.lib.format.open_memmap(part, "w+", dtype, shape)
     data = RowDataset(rows._replace(columns={}))
-    device, size = model.device, max(1, TOKENS // shape[1])
+    device, together = model.device, max(1, TOKENS // shape[1])
     with torch.no_grad(), headless(model) as head:
-        for own in np.split(side, range(size, len(side), size)):
+        for own in np.split(side, range(together, len(side), together)):
             batch = {name: tensor.to(device) for name, tensor in collate([[data.row(i) for i in own]]).items()}
             with torch.autocast(device.type, torch.bfloat16, bfloat16):
                 hidden = hidden_states(model, batch, layer)  # [B, T, d]
