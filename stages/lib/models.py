@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 ABSENT = "absent.json"
 PROMPT = "adapter_config.json"  # PEFT's name for it; a folder that holds one is a soft prompt's
+OWN_PROMPT = "soft_prompt"  # folder of a prompt that belongs to the weights beside it
+PROMPT_WEIGHTS = "adapter_model.safetensors"
 BASE = "base.json"
 
 
@@ -81,7 +83,8 @@ def load_model(
     if (folder / PROMPT).exists():
         model = load_weights(checked_base(folder, base), device, dtype)
         return with_prompt(model, read_prompt(folder, model))
-    return load_weights(folder, device, dtype)
+    model, own = load_weights(folder, device, dtype), folder / OWN_PROMPT
+    return with_prompt(model, read_prompt(own, model)) if own.exists() else model
 
 
 def load_weights(folder: Path, device: torch.device, dtype: torch.dtype | None) -> PreTrainedModel:
@@ -151,7 +154,7 @@ def read_prompt(folder: Path, model: PreTrainedModel) -> Tensor:
     from safetensors.torch import load_file
 
     kind = json.loads((folder / PROMPT).read_text(encoding="utf-8"))["peft_type"]
-    found = load_file(folder / "adapter_model.safetensors").get("prompt_embeddings")
+    found = load_file(folder / PROMPT_WEIGHTS).get("prompt_embeddings")
     width = model.get_input_embeddings().weight.shape[1]
     if kind not in ("PROMPT_TUNING", "P_TUNING") or found is None or found.shape[1] != width:
         shape = "none" if found is None else f"{found.shape[0]} x {found.shape[1]}"
@@ -287,7 +290,7 @@ def frozen_head(model: PreTrainedModel) -> Head:
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype) -> None:
     """Write a plain model folder: config, safetensors in `dtype`, tokenizer. Same tensors, same bytes.
 
-    The model in memory keeps its own dtype.
+    The model in memory keeps its own dtype. A soft prompt that is on goes along, and is on again once loaded.
     """
     state = {name: tensor.detach().to("cpu", dtype) for name, tensor in model.state_dict().items()}
     model.save_pretrained(folder, state_dict=state)
@@ -296,3 +299,18 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
         config["dtype"] = str(dtype).removeprefix("torch.")
         (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     tokenizer.save_pretrained(folder)
+    if hasattr(model, "soft_prompt"):
+        write_own_prompt(model.soft_prompt, model, folder / OWN_PROMPT)
+
+
+def write_own_prompt(vectors: Tensor, model: PreTrainedModel, folder: Path) -> None:
+    """Write a soft prompt as PEFT's folder inside that of the weights it belongs to from now on."""
+    from peft import PromptTuningConfig
+    from safetensors.torch import save_file
+
+    virtual, width = vectors.shape
+    config = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=virtual, inference_mode=True, token_dim=width)
+    config.num_layers, config.num_attention_heads = model.config.num_hidden_layers, model.config.num_attention_heads
+    config.num_transformer_submodules = 1
+    config.save_pretrained(str(folder))
+    save_file({"prompt_embeddings": vectors.detach().cpu().contiguous()}, folder / PROMPT_WEIGHTS)
