@@ -173,9 +173,9 @@ def cell(value: float | None) -> str:
     """A count as it is, anything else to three decimals, the large ones to one."""
     if value is None:
         return ""
-    if isinstance(value, int) or float(value).is_integer() and abs(value) >= 100:
+    if isinstance(value, int) or (value.is_integer() and value >= 100):
         return f"{int(value)}"
-    return f"{value:.1f}" if abs(value) >= 100 else f"{value:.3f}"
+    return f"{value:.1f}" if value >= 100 else f"{value:.3f}"
 
 
 if __name__ == "__main__":

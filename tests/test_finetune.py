@@ -125,7 +125,9 @@ def test_rmu_moves_three_layers_and_no_more(labelled: Path) -> None:
     set_param(labelled, "finetune.objective", "rmu")
     set_param(labelled, "finetune.rmu.layer", 1)
     finetune.main()
-    states = [load_model(Path(name), torch.device("cpu")).state_dict() for name in ("models/baseline", "models/unlearned")]
+    states = [
+        load_model(Path(name), torch.device("cpu")).state_dict() for name in ("models/baseline", "models/unlearned")
+    ]
     moved = {name for name, tensor in states[0].items() if not torch.equal(tensor, states[1][name])}
     assert moved
     assert all(name.startswith("model.layers.0.") for name in moved)
@@ -143,8 +145,8 @@ BAD = {
     ),
     "prompt.tokens": (
         {"vehicle": "prompt", "prompt.tokens": 60},
-        "params.yaml: finetune.prompt.tokens: found 60 before blocks of 16 tokens, wanted at most 48: the model's context "
-        "is 64",
+        "params.yaml: finetune.prompt.tokens: found 60 before blocks of 16 tokens, wanted at most 48: the model's "
+        "context is 64",
     ),
 }
 
@@ -220,7 +222,8 @@ def test_checkpoints_ascend_before_the_end(labelled: Path, checkpoints: list[int
     values = YAML(typ="safe").load(Path("params.yaml").read_text())["finetune"]
     problems = section_problems("finetune", finetune.Params, values | {"checkpoints": checkpoints})
     assert problems == [
-        f"finetune: checkpoints: found {checkpoints}, wanted ascending steps below 6, which is the unlearned model itself"
+        f"finetune: checkpoints: found {checkpoints}, wanted ascending steps below 6, which is the unlearned model "
+        "itself"
     ]
 
 

@@ -21,6 +21,7 @@ from stages.lib.models import (
     save_prompt,
     tapped,
     tokenizer_sha256,
+    virtual_tokens,
     write_absent,
 )
 from stages.lib.vehicles import LoraParams, PromptParams, attach
@@ -168,6 +169,12 @@ def test_a_prompted_model_trained_and_saved_keeps_its_prompt(prompt_folder: Path
     again = load_model(Path("there"), CPU)
     assert torch.equal(again(input_ids=ids).logits, model(input_ids=ids).logits)
     assert not torch.equal(again(input_ids=ids).logits, load_model(prompt_folder, CPU)(input_ids=ids).logits)
+
+
+def test_virtual_tokens_are_counted_wherever_the_prompt_lies(prompt_folder: Path) -> None:
+    save_model(load_model(prompt_folder, CPU), load_tokenizer(prompt_folder), Path("own"), torch.float32)
+    found = [virtual_tokens(Path(name)) for name in ("models/baseline", "models/unlearned", "own")]
+    assert found == [0, 3, 3]
 
 
 def test_a_prompt_of_another_width_or_kind(prompt_folder: Path) -> None:

@@ -324,7 +324,10 @@ FAST_AND_SLOW = {
     "npo": (partial(npo, beta=0.1), slow_npo),
     "simnpo": (partial(simnpo, beta=2.0, gamma=0.3), slow_simnpo),
     "dpo": (partial(dpo, beta=0.1), slow_dpo),
-    "wga": (partial(weighted_ascent, saturation=1.0, importance=0.0), lambda s: s.mean(-(-s.nll).exp().detach() * s.nll)),
+    "wga": (
+        partial(weighted_ascent, saturation=1.0, importance=0.0),
+        lambda s: s.mean(-(-s.nll).exp().detach() * s.nll),
+    ),
     "satimp": (partial(weighted_ascent, saturation=5.0, importance=1.0), slow_satimp),
     "undial": (partial(undial, beta=10.0), slow_undial),
     "ceu": (ceu, slow_ceu),
@@ -338,7 +341,11 @@ def test_value_and_gradient_equal_float64(name: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(objectives, "LOGITS", 70 * 5)  # five rows at a time
     torch.manual_seed(0)
     hidden, weight = torch.randn(24, 8, requires_grad=True), torch.randn(70, 8)
-    columns = {"base_hidden": torch.randn(24, 8), "base_nll": 5 * torch.rand(24), "preferred": torch.arange(24) % 2 == 1}
+    columns = {
+        "base_hidden": torch.randn(24, 8),
+        "base_nll": 5 * torch.rand(24),
+        "preferred": torch.arange(24) % 2 == 1,
+    }
     row = [0] * 8 + [1] * 8 + [2] * 8
     here = at(hidden, torch.randint(0, 70, (24,)), torch.arange(24) < 16, row, **columns)
     fast, slow = FAST_AND_SLOW[name]
@@ -355,7 +362,11 @@ def test_value_and_gradient_equal_float64(name: str, monkeypatch: pytest.MonkeyP
 def test_a_step_without_forget_rows_is_zero_and_not_nan() -> None:
     torch.manual_seed(0)
     hidden = torch.randn(5, 8, requires_grad=True)
-    columns = {"base_hidden": torch.randn(5, 8), "base_nll": torch.rand(5), "preferred": torch.zeros(5, dtype=torch.bool)}
+    columns = {
+        "base_hidden": torch.randn(5, 8),
+        "base_nll": torch.rand(5),
+        "preferred": torch.zeros(5, dtype=torch.bool),
+    }
     here = at(hidden, torch.randint(0, 70, (5,)), [False] * 5, **columns)
     for name, (fast, _) in FAST_AND_SLOW.items():
         loss = fast(here, head(torch.randn(70, 8)), items(0, 5, 0))

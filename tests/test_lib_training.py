@@ -278,9 +278,7 @@ def trained_prompt(
     model = attach(load_model(folder, CPU), "prompt", wanted.lora, 0, wanted.prompt)
     objective = partial(spul, alpha=1.0, beta=0.5)
     work.mkdir(exist_ok=True)
-    curve = training.train(
-        model, some_rows(), wanted, steps, objective, work, "test", at_steps, stop, with_base=True
-    )
+    curve = training.train(model, some_rows(), wanted, steps, objective, work, "test", at_steps, stop, with_base=True)
     return model, curve
 
 

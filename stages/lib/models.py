@@ -149,6 +149,12 @@ def checked_base(folder: Path, base: Path | None = None) -> Path:
     return base
 
 
+def virtual_tokens(folder: Path) -> int:
+    """How many tokens of the context the folder's soft prompt takes; 0 where there is none."""
+    path = next((place / PROMPT for place in (folder, folder / OWN_PROMPT) if (place / PROMPT).exists()), None)
+    return json.loads(path.read_text(encoding="utf-8"))["num_virtual_tokens"] if path else 0
+
+
 def read_prompt(folder: Path, model: PreTrainedModel) -> Tensor:
     """The p x d vectors of a soft prompt: float32 [p, d]. Raises StageError if they are no prompt for this model."""
     from safetensors.torch import load_file

@@ -239,9 +239,7 @@ def make_trainer(
         dataloader_pin_memory=False,
         ddp_find_unused_parameters=False if local_processes() > 1 else None,
     )
-    trainer = ObjectiveTrainer(
-        model=model, args=arguments, train_dataset=RowDataset(rows), data_collator=collate
-    )
+    trainer = ObjectiveTrainer(model=model, args=arguments, train_dataset=RowDataset(rows), data_collator=collate)
     for silenced in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(silenced)
     trainer.add_callback(NamedProgress())
@@ -505,9 +503,7 @@ def loss_curve(log_history: list[dict[str, float]]) -> list[dict[str, float]]:
     ]
 
 
-def corpus_rows(
-    documents: Sequence[tuple[str, bool]], tokenizer: PreTrainedTokenizerBase, block_tokens: int
-) -> Rows:
+def corpus_rows(documents: Sequence[tuple[str, bool]], tokenizer: PreTrainedTokenizerBase, block_tokens: int) -> Rows:
     """Rows of true next tokens cut from (text, forget) documents."""
     from stages.lib.blocks import cut_blocks
 
