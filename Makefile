@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 ENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: help setup repro test quick lint demo study soak book clean
+.PHONY: help setup repro test quick lint demo study compare compare-all soak book clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -41,6 +41,12 @@ study: setup ## three seeds and the ablations on the embedded default (about 50 
 
 soak: setup ## kill -9 dvc or a trainer at 20 random moments of a tiny pipeline; the bytes must not notice
 	$(ENV) python -m benchmarks.soak
+
+compare: setup ## eight methods side by side on the embedded default (under 30 minutes on two cores)
+	$(ENV) python -m benchmarks.compare
+
+compare-all: setup ## every objective with every vehicle (hours)
+	$(ENV) python -m benchmarks.compare --all
 
 book: setup ## a real book: make book DATA=<folder with books/, text/, lm_eval/>
 	@test -n "$(DATA)" || { echo "make book: found no DATA, wanted DATA=<folder with books/, text/, lm_eval/>"; exit 1; }

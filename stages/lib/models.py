@@ -7,9 +7,11 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from stages.lib.errors import StageError
+from stages.lib.hashing import file_sha256
 from stages.lib.stage import count_tokens
 
 if TYPE_CHECKING:
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 ABSENT = "absent.json"
+PROMPT = "adapter_config.json"  # PEFT's name for it; a folder that holds one is a soft prompt's
+OWN_PROMPT = "soft_prompt"  # folder of a prompt that belongs to the weights beside it
+PROMPT_WEIGHTS = "adapter_model.safetensors"
+BASE = "base.json"
 
 
 def write_absent(folder: Path, reason: str) -> None:
@@ -62,19 +68,32 @@ def check_tokenizer(found: str, folder: Path, artifact: Path) -> None:
         )
 
 
-def load_model(folder: Path, device: torch.device, dtype: torch.dtype | None = None) -> PreTrainedModel:
+def load_model(
+    folder: Path, device: torch.device, dtype: torch.dtype | None = None, base: Path | None = None
+) -> PreTrainedModel:
     """The folder's causal language model in evaluation mode, weights as `dtype` (None: as they are on disk).
 
-    Only safetensors are read, code in the folder is never run.
-    Raises StageError if the folder has no safetensors or its config is not a causal language model's.
+    A folder with a soft prompt gives its base with the prompt always on; base: where the base lies, if not where the
+    folder says. Only safetensors are read, code in the folder is never run.
+    Raises StageError if the folder has no safetensors, its config is not a causal language model's, or the base is not
+    the one a prompt was trained for.
     """
+    reason = absent_reason(folder)
+    if reason:
+        raise StageError(f"{folder}: holds no model: {reason}")
+    if (folder / PROMPT).exists():
+        model = load_weights(checked_base(folder, base), device, dtype)
+        return with_prompt(model, read_prompt(folder, model))
+    model, own = load_weights(folder, device, dtype), folder / OWN_PROMPT
+    return with_prompt(model, read_prompt(own, model)) if own.exists() else model
+
+
+def load_weights(folder: Path, device: torch.device, dtype: torch.dtype | None) -> PreTrainedModel:
+    """The plain model of a folder, as load_model says."""
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # ours says more than one line per model folder read
-    reason = absent_reason(folder)
-    if reason:
-        raise StageError(f"{folder}: holds no model: {reason}")
     if not any(folder.glob("*.safetensors")):
         raise StageError(f"{folder}: found no *.safetensors, wanted a model folder (pickled weights are never loaded)")
     try:
@@ -91,6 +110,111 @@ def load_model(folder: Path, device: torch.device, dtype: torch.dtype | None = N
     model.to(device).eval()
     check_head(model)
     model.get_input_embeddings().register_forward_pre_hook(lambda _, ids: count_tokens(ids[0].numel()))
+    return model
+
+
+def weights_sha256(folder: Path) -> str:
+    """The identity of a model: the hash of its config.json and safetensors, whatever else the folder holds."""
+    files = sorted([folder / "config.json", *folder.glob("*.safetensors")])
+    return hashlib.sha256("".join(file_sha256(path) for path in files).encode()).hexdigest()
+
+
+def save_prompt(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, base: Path) -> None:
+    """Write the p x d soft prompt of a model with vehicle prompt as PEFT's own folder, and which base it is for."""
+    model.save_pretrained(folder)
+    (folder / "README.md").unlink()  # PEFT's empty form
+    write_base(folder, base)
+    tokenizer.save_pretrained(folder)
+
+
+def write_base(folder: Path, base: Path) -> None:
+    """Say in a prompt's folder which base it was trained for: its path, relative to the project, and its hash."""
+    config = json.loads((folder / PROMPT).read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = str(base)
+    (folder / PROMPT).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    facts = {"base": str(base), "sha256": weights_sha256(base)}
+    (folder / BASE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def checked_base(folder: Path, base: Path | None = None) -> Path:
+    """The folder of the base a prompt was trained for. Raises StageError if it is another model."""
+    facts = json.loads((folder / BASE).read_text(encoding="utf-8"))
+    base = base or Path(facts["base"])
+    if not (base / "config.json").exists():
+        raise StageError(f"{folder}: a soft prompt for {base}, found no model there, wanted its base; run `dvc repro`")
+    found = weights_sha256(base)
+    if found != facts["sha256"]:
+        raise StageError(
+            f"{folder}: a soft prompt for the base {facts['sha256'][:12]}, found {found[:12]} in {base}; run "
+            "`dvc repro`"
+        )
+    return base
+
+
+def virtual_tokens(folder: Path) -> int:
+    """How many tokens of the context the folder's soft prompt takes; 0 where there is none."""
+    path = next((place / PROMPT for place in (folder, folder / OWN_PROMPT) if (place / PROMPT).exists()), None)
+    return json.loads(path.read_text(encoding="utf-8"))["num_virtual_tokens"] if path else 0
+
+
+def read_prompt(folder: Path, model: PreTrainedModel) -> Tensor:
+    """The p x d vectors of a soft prompt: float32 [p, d]. Raises StageError if they are no prompt for this model."""
+    from safetensors.torch import load_file
+
+    kind = json.loads((folder / PROMPT).read_text(encoding="utf-8"))["peft_type"]
+    found = load_file(folder / PROMPT_WEIGHTS).get("prompt_embeddings")
+    width = model.get_input_embeddings().weight.shape[1]
+    if kind not in ("PROMPT_TUNING", "P_TUNING") or found is None or found.shape[1] != width:
+        shape = "none" if found is None else f"{found.shape[0]} x {found.shape[1]}"
+        raise StageError(f"{folder}: found {kind} with vectors {shape}, wanted a soft prompt of width {width}")
+    return found.float()
+
+
+def with_prompt(model: PreTrainedModel, vectors: Tensor) -> PreTrainedModel:
+    """The model with a soft prompt, [p, d], always on: it takes and returns what it would without, token by token.
+
+    So whoever reads logits, caches keys and values or takes the head off need not know of it. `generate` counts the
+    cache's tokens itself and does: PEFT's own model is for that.
+    """
+    import torch
+
+    plain, virtual = model.forward, len(vectors)
+    model.register_buffer("soft_prompt", vectors.to(model.device), persistent=False)
+
+    def forward(
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Any = None,
+        inputs_embeds: Tensor | None = None,
+        **others: Any,
+    ) -> Any:
+        embeds = model.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds  # [B, T, d]
+        first = past_key_values is None or past_key_values.get_seq_length() == 0
+        if attention_mask is not None:
+            attention_mask = torch.cat([attention_mask.new_ones(len(embeds), virtual), attention_mask], dim=1)
+        if position_ids is not None:
+            position_ids = position_ids.expand(len(embeds), -1) + virtual
+        if first:
+            prompt = model.soft_prompt.to(embeds.dtype).expand(len(embeds), -1, -1)
+            embeds = torch.cat([prompt, embeds], dim=1)
+            if position_ids is not None:
+                before = torch.arange(virtual, device=embeds.device).expand(len(embeds), -1)
+                position_ids = torch.cat([before, position_ids], dim=1)
+        output = plain(
+            inputs_embeds=embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            **others,
+        )
+        if first:
+            output.logits = output.logits[:, virtual:]
+            if output.get("hidden_states"):
+                output.hidden_states = tuple(states[:, virtual:] for states in output.hidden_states)
+        return output
+
+    model.forward = forward  # shadows the class's forward on this instance only
     return model
 
 
@@ -116,7 +240,7 @@ def check_head(model: PreTrainedModel) -> None:
 class Head:
     """The output head: hidden states [N, d] -> logits [N, V]."""
 
-    def __init__(self, layer: nn.Linear) -> None:
+    def __init__(self, layer: nn.Linear | SimpleNamespace) -> None:
         self.weight = layer.weight  # [V, d]
         self.bias = layer.bias  # [V] or None
 
@@ -142,10 +266,39 @@ def headless(model: PreTrainedModel) -> Iterator[Head]:
         del layer.forward
 
 
+@contextmanager
+def tapped(model: nn.Module, layer: int) -> Iterator[list[Tensor]]:
+    """Inside the block every forward pass appends the hidden states [B, T, d] after decoder layer `layer`, from 1."""
+    taken: list[Tensor] = []
+
+    def take(module: nn.Module, inputs: Any, output: Any) -> None:
+        taken.append(output[0] if isinstance(output, tuple) else output)
+
+    hook = decoder_layers(model)[layer - 1].register_forward_hook(take)
+    try:
+        yield taken
+    finally:
+        hook.remove()
+
+
+def decoder_layers(model: nn.Module) -> nn.ModuleList:
+    """The decoder's layers, wherever the architecture keeps them: the first list of modules."""
+    from torch import nn
+
+    return next(module for module in model.modules() if isinstance(module, nn.ModuleList))
+
+
+def frozen_head(model: PreTrainedModel) -> Head:
+    """A copy of the output head as it is now: for the base's distribution, where training moves the head."""
+    layer = model.get_output_embeddings()
+    bias = None if layer.bias is None else layer.bias.detach().clone()
+    return Head(SimpleNamespace(weight=layer.weight.detach().clone(), bias=bias))
+
+
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype) -> None:
     """Write a plain model folder: config, safetensors in `dtype`, tokenizer. Same tensors, same bytes.
 
-    The model in memory keeps its own dtype.
+    The model in memory keeps its own dtype. A soft prompt that is on goes along, and is on again once loaded.
     """
     state = {name: tensor.detach().to("cpu", dtype) for name, tensor in model.state_dict().items()}
     model.save_pretrained(folder, state_dict=state)
@@ -154,3 +307,18 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
         config["dtype"] = str(dtype).removeprefix("torch.")
         (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     tokenizer.save_pretrained(folder)
+    if hasattr(model, "soft_prompt"):
+        write_own_prompt(model.soft_prompt, model, folder / OWN_PROMPT)
+
+
+def write_own_prompt(vectors: Tensor, model: PreTrainedModel, folder: Path) -> None:
+    """Write a soft prompt as PEFT's folder inside that of the weights it belongs to from now on."""
+    from peft import PromptTuningConfig
+    from safetensors.torch import save_file
+
+    virtual, width = vectors.shape
+    config = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=virtual, inference_mode=True, token_dim=width)
+    config.num_layers, config.num_attention_heads = model.config.num_hidden_layers, model.config.num_attention_heads
+    config.num_transformer_submodules = 1
+    config.save_pretrained(str(folder))
+    save_file({"prompt_embeddings": vectors.detach().cpu().contiguous()}, folder / PROMPT_WEIGHTS)

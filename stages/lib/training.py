@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
@@ -15,7 +17,7 @@ from stages.lib.machine import local_processes
 from stages.lib.params import StageParams
 from stages.lib.stage import need_disk
 from stages.lib.tables import MASKED
-from stages.lib.vehicles import LoraParams
+from stages.lib.vehicles import LoraParams, Vehicle
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from stages.lib.objectives import Objective
+    from stages.lib.objectives import Objective, Positions
 
 LOSS_HEADER = ("step", "loss", "learning_rate")
 CPU_TOKENS = 8192  # tokens of one micro-batch on the CPU
@@ -35,7 +37,7 @@ Device = Literal["auto", "cpu", "cuda"]
 class RecipeParams(StageParams):
     """How a model is trained, but for how long."""
 
-    vehicle: Literal["full", "lora"]
+    vehicle: Vehicle
     lora: LoraParams
     weights: Precision
     learning_rate: PositiveFloat
@@ -60,6 +62,12 @@ class RecipeParams(StageParams):
             )
         return self
 
+    @model_validator(mode="after")
+    def _a_prompt_needs_its_section(self) -> RecipeParams:
+        if self.vehicle == "prompt" and not hasattr(self, "prompt"):
+            raise ValueError("vehicle: found prompt, wanted full or lora: this stage writes weights, a prompt has none")
+        return self
+
 
 class Rows(NamedTuple):
     """What is trained on. next_ids are already shifted: next_ids[n, t] is wanted after tokens[n, :t + 1]."""
@@ -68,6 +76,13 @@ class Rows(NamedTuple):
     next_ids: np.ndarray  # int32 [N, T], MASKED where there is no target
     length: np.ndarray  # int32 [N], real tokens of each row, the rest is padding
     forget: np.ndarray  # bool [N]
+    columns: Mapping[str, np.ndarray] = MappingProxyType({})  # name -> [N, T, ...]: what an objective needs beside
+    pairs: bool = False  # whether forget rows come in pairs, 2n with 2n + 1, before all retain rows
+
+
+Row = tuple["np.ndarray", "np.ndarray", int, bool, dict[str, "np.ndarray"]]  # one of Rows
+DUAL = "dual"  # in the log: the one number an objective keeps from step to step
+COLUMN = "column."  # before the name of a column in a collated batch
 
 
 def steps_of(rows: int, batch_size: int, epochs: float) -> int:
@@ -85,33 +100,47 @@ def train(
     description: str,
     at_steps: Sequence[int] = (),
     on_step: Callable[[int], None] = lambda step: None,
+    with_base: bool = False,
+    layer: int | None = None,
 ) -> list[dict[str, float]]:
     """Train `model` in place for `steps` optimiser steps and return its loss curve (columns LOSS_HEADER).
 
     Resumes from the last whole checkpoint under `work`; a resumed run gives the bytes of an undisturbed one.
-    on_step: called after each optimiser step listed in at_steps. Raises StageError where loss is not finite, the disk
+    on_step: called after each optimiser step listed in at_steps. with_base: the objective gets the column BASE_HIDDEN
+    from a second pass with the prompt or adapter switched off (vehicles lora and prompt). layer: the objective's hidden
+    states are those after this decoder layer; None: the last ones. Raises StageError where loss is not finite, the disk
     too small, or `accelerate config` contradicts the recipe's precision.
     """
+    import torch
     from transformers import TrainerCallback
+
+    from stages.lib.objectives import PrimalDual
 
     check_precision(recipe.precision)
     if recipe.resume_every:
-        need_disk(work, resume_bytes(model), f"the resume checkpoints of {description}")
+        need_disk(work, resume_bytes(model, recipe.vehicle), f"the resume checkpoints of {description}")
 
     class AtSteps(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if isinstance(objective, PrimalDual):
+                share = torch.as_tensor(objective.retain, device=trainer.args.device)
+                objective.end_step(float(trainer.accelerator.reduce(share, "sum")))
             if state.global_step in at_steps:
                 on_step(state.global_step)
 
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if isinstance(objective, PrimalDual) and state.log_history:
+                objective.dual = state.log_history[-1][DUAL]
+
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
             loss = logs.get("loss", 0.0)
-            if loss != loss or loss == float("inf"):
+            if not math.isfinite(loss):
                 raise StageError(
                     f"{description}: found loss {loss} in step {state.global_step}, wanted a number; lower "
                     "learning_rate"
                 )
 
-    trainer = make_trainer(model, rows, recipe, steps, objective, work / "trainer", description)
+    trainer = make_trainer(model, rows, recipe, steps, objective, work / "trainer", description, with_base, layer)
     trainer.add_callback(AtSteps())
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(work / "trainer"))
     return loss_curve(trainer.state.log_history)
@@ -125,36 +154,50 @@ def make_trainer(
     objective: Objective,
     output: Path,
     description: str,
+    with_base: bool = False,
+    layer: int | None = None,
 ) -> Any:
     """Hugging Face Trainer with our objective in place of the model's own loss."""
     import torch
     from transformers import PrinterCallback, ProgressCallback, Trainer, TrainingArguments
 
     from stages.lib.models import headless
-    from stages.lib.objectives import Items
+    from stages.lib.objectives import Items, PrimalDual
+
+    prompt = recipe.vehicle == "prompt"
 
     class ObjectiveTrainer(Trainer):
         loss_is_scaled_for_ga = True  # every objective divides by the items of the whole step
 
         def _get_num_items_in_batch(self, batch_samples: list[dict[str, Tensor]], device: torch.device) -> Tensor:
-            counts = torch.stack([supervised(batch) for batch in batch_samples]).sum(0).to(device)  # int64 [2]
+            counts = torch.stack([supervised(batch) for batch in batch_samples]).sum(0).to(device)  # int64 [3]
             if self.args.world_size > 1:
-                counts = self.accelerator.gather(counts).view(-1, 2).sum(0)
+                counts = self.accelerator.gather(counts).view(-1, 3).sum(0)
             return counts
 
         def compute_loss(
             self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Tensor:
             with headless(self.accelerator.unwrap_model(model)) as head:
-                hidden = model(
-                    input_ids=inputs["tokens"], attention_mask=inputs["attention_mask"], use_cache=False
-                ).logits  # [B, T, d]
-                wanted = inputs["next_ids"] != MASKED  # bool [B, T]
-                forget = inputs["forget"].unsqueeze(1).expand_as(wanted)
-                loss = objective(
-                    hidden[wanted], inputs["next_ids"][wanted], forget[wanted], head, Items(*num_items_in_batch)
-                )
+                hidden = hidden_states(model, inputs, layer)
+                with self.accelerator.autocast():
+                    base = base_hidden_states(model, inputs, layer) if with_base else None
+                loss = objective(positions(inputs, hidden, base), head, Items(*num_items_in_batch))
             return loss * self.accelerator.num_processes  # gradients are averaged over processes, items are not
+
+        def log(self, logs: dict[str, float], *rest: Any) -> None:
+            dual = {DUAL: objective.dual} if isinstance(objective, PrimalDual) else {}
+            super().log(logs | dual, *rest)  # kept in trainer_state.json, from where a resumed run takes it
+
+        def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+            if not prompt:
+                return super()._save(output_dir, state_dict)
+            save_trainable(self.model, Path(output_dir or self.args.output_dir))
+
+        def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+            if not prompt:
+                return super()._load_from_checkpoint(resume_from_checkpoint, model)
+            load_trainable(self.model, Path(resume_from_checkpoint))
 
     class NamedProgress(ProgressCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -167,7 +210,7 @@ def make_trainer(
                 self.training_bar.set_postfix(loss=f"{float(logs['loss']):.3f}", refresh=False)
 
     on_gpu = recipe.device != "cpu" and torch.cuda.is_available()
-    plan = plan_batch(model, rows.tokens.shape[1], recipe, on_gpu)
+    plan = plan_batch(model, rows.tokens.shape[1] * (2 if rows.pairs else 1), recipe, on_gpu)
     arguments = TrainingArguments(
         output_dir=str(output),
         max_steps=steps,
@@ -196,9 +239,7 @@ def make_trainer(
         dataloader_pin_memory=False,
         ddp_find_unused_parameters=False if local_processes() > 1 else None,
     )
-    trainer = ObjectiveTrainer(
-        model=model, args=arguments, train_dataset=RowDataset(rows), data_collator=collate
-    )
+    trainer = ObjectiveTrainer(model=model, args=arguments, train_dataset=RowDataset(rows), data_collator=collate)
     for silenced in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(silenced)
     trainer.add_callback(NamedProgress())
@@ -206,40 +247,125 @@ def make_trainer(
 
 
 class RowDataset:
-    """Rows by index, as torch's DataLoader wants them."""
+    """Rows as torch's DataLoader wants them: by index, those of a pair always together."""
 
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
+        self.pairs = int(rows.forget.sum()) // 2 if rows.pairs else 0
 
     def __len__(self) -> int:
-        return len(self.rows.length)
+        return len(self.rows.length) - self.pairs
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, int, bool]:
-        tokens, next_ids, length, forget = self.rows
-        return tokens[index], next_ids[index], int(length[index]), bool(forget[index])
+    def __getitem__(self, index: int) -> list[Row]:
+        own = [2 * index, 2 * index + 1] if index < self.pairs else [index + self.pairs]
+        return [self.row(i) for i in own]
+
+    def row(self, i: int) -> Row:
+        tokens, next_ids, length, forget, columns, _ = self.rows
+        own = {name: column[i] for name, column in columns.items()}
+        return tokens[i], next_ids[i], int(length[i]), bool(forget[i]), own
 
 
-def collate(batch: list[tuple[np.ndarray, np.ndarray, int, bool]]) -> dict[str, Tensor]:
-    """Stack rows and cut the padding that no row of the batch needs."""
+def collate(items: list[list[Row]]) -> dict[str, Tensor]:
+    """Stack rows and cut the padding that no row of the batch needs; `item` tells rows of one pair from others.
+
+    A column comes under its name after COLUMN.
+    """
     import numpy as np
     import torch
 
+    batch = [row for rows in items for row in rows]
     length = torch.tensor([row[2] for row in batch])
     width = int(length.max())
+    columns = {
+        COLUMN + name: torch.from_numpy(np.stack([row[4][name][:width] for row in batch])) for name in batch[0][4]
+    }
     return {
         "tokens": torch.from_numpy(np.stack([row[0][:width] for row in batch])).long(),
         "next_ids": torch.from_numpy(np.stack([row[1][:width] for row in batch])).long(),
         "attention_mask": (torch.arange(width) < length.unsqueeze(1)).long(),
         "forget": torch.tensor([row[3] for row in batch]),
+        "item": torch.tensor([i for i, rows in enumerate(items) for _ in rows]),
+        **columns,
     }
 
 
+def joined(forget: Rows, retain: Rows) -> Rows:
+    """Forget rows, then retain rows; a column of the forget rows is zero for the others."""
+    import numpy as np
+
+    fields = zip(forget[:4], retain[:4], strict=True)
+    tokens, next_ids, length, is_forget = (np.concatenate(both) for both in fields)
+    columns = {
+        name: np.concatenate([column, np.zeros((len(retain.length), *column.shape[1:]), column.dtype)])
+        for name, column in forget.columns.items()
+    }
+    return Rows(tokens, next_ids, length, is_forget, columns, forget.pairs)
+
+
 def supervised(batch: dict[str, Tensor]) -> Tensor:
-    """Supervised positions of a collated batch: int64 [2], forget and retain."""
+    """Of a collated batch, as Items wants them: int64 [3], supervised forget and retain positions, forget items."""
     import torch
 
     per_row = (batch["next_ids"] != MASKED).sum(dim=1)
-    return torch.stack([per_row[batch["forget"]].sum(), per_row[~batch["forget"]].sum()])
+    forget, retain = per_row[batch["forget"]], per_row[~batch["forget"]]
+    items = torch.unique(batch["item"][batch["forget"] & (per_row > 0)])
+    return torch.stack([forget.sum(), retain.sum(), torch.tensor(len(items))])
+
+
+def hidden_states(model: Any, batch: dict[str, Tensor], layer: int | None = None) -> Tensor:
+    """[B, T, d]: hidden states of a headless model at the batch's own tokens, those of a soft prompt cut off.
+
+    layer: after which decoder layer, counted from 1; None: the last ones, as the head gets them.
+    """
+    from stages.lib.models import tapped
+
+    inputs = {"input_ids": batch["tokens"], "attention_mask": batch["attention_mask"], "use_cache": False}
+    if layer is None:
+        hidden = model(**inputs).logits
+    else:
+        with tapped(model, layer) as taken:
+            model(**inputs)
+        hidden = taken[-1]
+    virtual = hidden.shape[1] - batch["tokens"].shape[1]
+    return hidden[:, virtual:] if virtual else hidden
+
+
+def base_hidden_states(model: Any, batch: dict[str, Tensor], layer: int | None = None) -> Tensor:
+    """[B, T, d]: the same of the model with its prompt or adapter switched off, without gradient: no second copy."""
+    import torch
+
+    with torch.no_grad(), model.disable_adapter():
+        return hidden_states(model, batch, layer)
+
+
+def positions(batch: dict[str, Tensor], hidden: Tensor, base: Tensor | None = None) -> Positions:
+    """The supervised positions of a collated batch. hidden, base: [B, T, d]."""
+    from stages.lib.objectives import BASE_HIDDEN, Positions
+
+    wanted = batch["next_ids"] != MASKED  # bool [B, T]
+    forget = batch["forget"].unsqueeze(1).expand_as(wanted)
+    item = batch["item"].unsqueeze(1).expand_as(wanted)
+    columns = {name.removeprefix(COLUMN): batch[name][wanted] for name in batch if name.startswith(COLUMN)}
+    if base is not None:
+        columns[BASE_HIDDEN] = base[wanted]
+    return Positions(hidden[wanted], batch["next_ids"][wanted], forget[wanted], item[wanted], columns)
+
+
+def save_trainable(model: PreTrainedModel, folder: Path) -> None:
+    """The parameters in training, by name: PEFT keeps a prompt's vectors, but not the encoder they come from."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    moved = {name: tensor.detach().cpu() for name, tensor in model.named_parameters() if tensor.requires_grad}
+    save_file(moved, folder / "trainable.safetensors")
+
+
+def load_trainable(model: PreTrainedModel, folder: Path) -> None:
+    """Put back what save_trainable wrote."""
+    from safetensors.torch import load_file
+
+    model.load_state_dict(load_file(folder / "trainable.safetensors"), strict=False)
 
 
 def true_next_ids(tokens: np.ndarray, length: np.ndarray) -> np.ndarray:
@@ -263,7 +389,7 @@ class BatchPlan(NamedTuple):
 def plan_batch(model: PreTrainedModel, block_tokens: int, recipe: RecipeParams, on_gpu: bool) -> BatchPlan:
     """The largest micro-batch that fits, with gradient checkpointing only where one row would not fit without it.
 
-    Raises StageError if the global batch cannot be shared evenly by the processes.
+    Raises StageError if the processes cannot share the global batch evenly, or the card is too small for one row.
     """
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     share, left_over = divmod(recipe.batch_size, processes)
@@ -278,22 +404,45 @@ def plan_batch(model: PreTrainedModel, block_tokens: int, recipe: RecipeParams, 
     from stages.lib.vehicles import trainable_parameters
 
     free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-    budget = 0.85 * (free - 12 * trainable_parameters(model))  # float32 gradients and two Adam moments
-    whole, recomputed = activation_bytes(model.config, block_tokens)
+    sharded = any(os.environ.get(f"ACCELERATE_USE_{name}") == "true" for name in ("FSDP", "DEEPSPEED"))
+    moved = trainable_parameters(model) / (processes if sharded else 1)
+    whole, recomputed = activation_bytes(model.config, block_tokens, recipe.vehicle)
+    return fit_card(share, free, 12 * moved, whole, recomputed)  # float32 gradients and two Adam moments
+
+
+def fit_card(share: int, free: float, training: float, whole: float, recomputed: float) -> BatchPlan:
+    """The plan for a card with `free` bytes beside the weights.
+
+    training: bytes of gradients and optimiser moments. whole, recomputed: of one row's activations, see
+    activation_bytes. An eighth or so of what is left stays free. Raises StageError if not even one row fits.
+    """
+    if free < training + recomputed:
+        raise StageError(
+            f"params.yaml: batch_size: found {free / 1e9:.1f} GB free on the card beside the weights, wanted "
+            f"{(training + recomputed) / 1e9:.1f} GB for gradients, moments and one row; try vehicle lora, or more "
+            "cards by `accelerate config`"
+        )
+    budget = 0.85 * (free - training)
     if budget >= whole:
         return _fit(share, int(budget // whole), checkpointing=False)
     return _fit(share, int(budget // recomputed), checkpointing=True)
 
 
-def activation_bytes(config: Any, block_tokens: int) -> tuple[int, int]:
+def activation_bytes(config: Any, block_tokens: int, vehicle: Vehicle = "full") -> tuple[int, int]:
     """Bytes of activations one row needs for its backward pass: as a whole, and with gradient checkpointing.
 
-    Per token and layer of a Llama under bfloat16 autocast: two float32 residuals (8h), two normalised inputs, q, k, v,
-    attention output and its projection (14h), and gate, up and their product (6i); checkpointing keeps one bfloat16
-    residual a layer and recomputes one layer at a time.
+    What autograd keeps per token of a Llama layer under bfloat16 autocast, h hidden and i intermediate:
+    full    4 float32 [h], the two residuals and what their norms make of them: 16h; 6 bfloat16 [h], the inputs of
+            q, k, v, of gate and up, of o, and norms' outputs: 12h; q, k, v: 6h; together 34h.
+            4 bfloat16 [i], gate, its silu, up and their product: 8i
+    lora    frozen bfloat16 weights: 2 float32 [h]: 8h; 6 bfloat16 [h], the adapters' inputs: 12h; q, k, v and the
+            attention's output: 8h; together 28h. 4 bfloat16 [i]: 8i. An adapter's own [rank] is left out
+    prompt  nothing is kept for weights: 2 float32 [h] and 4 bfloat16 [h]: 16h. 3 bfloat16 [i]: 6i
+    Checkpointing keeps one residual a layer, 4h, and recomputes one layer at a time.
     """
     hidden, intermediate, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
-    layer = 22 * hidden + 6 * intermediate
+    per_hidden, per_intermediate = {"full": (34, 8), "lora": (28, 8), "prompt": (16, 6)}[vehicle]
+    layer = per_hidden * hidden + per_intermediate * intermediate
     return layer * layers * block_tokens, (4 * hidden * layers + layer) * block_tokens
 
 
@@ -305,7 +454,7 @@ def _fit(share: int, most: int, checkpointing: bool) -> BatchPlan:
 def check_precision(precision: Precision) -> None:
     """Make `accelerate launch` and the recipe agree on mixed precision.
 
-    The launcher says "no" when nobody configured it; any other word is the machine owner's, and must equal the recipe's.
+    The launcher says "no" when nobody configured it; any other word is the machine owner's and must equal the recipe's.
     """
     wanted = {"float32": "no", "bfloat16": "bf16"}[precision]
     found = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
@@ -317,9 +466,14 @@ def check_precision(precision: Precision) -> None:
     os.environ["ACCELERATE_MIXED_PRECISION"] = wanted
 
 
-def resume_bytes(model: PreTrainedModel) -> int:
-    """Disk for two resume checkpoints (the new one is written before the old one goes): weights and Adam moments."""
-    weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+def resume_bytes(model: PreTrainedModel, vehicle: Vehicle) -> int:
+    """Disk for two resume checkpoints (the new one is written before the old one goes): what Trainer saves.
+
+    All weights of a full training, of an adapter or prompt those in training alone; and two float32 Adam moments for
+    each number in training.
+    """
+    saved = [parameter for parameter in model.parameters() if vehicle == "full" or parameter.requires_grad]
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in saved)
     moments = sum(8 * parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     return 2 * (weights + moments)
 
@@ -349,14 +503,13 @@ def loss_curve(log_history: list[dict[str, float]]) -> list[dict[str, float]]:
     ]
 
 
-def corpus_rows(
-    documents: Sequence[tuple[str, bool]], tokenizer: PreTrainedTokenizerBase, block_tokens: int
-) -> Rows:
+def corpus_rows(documents: Sequence[tuple[str, bool]], tokenizer: PreTrainedTokenizerBase, block_tokens: int) -> Rows:
     """Rows of true next tokens cut from (text, forget) documents."""
     from stages.lib.blocks import cut_blocks
 
-    blocks = [(block.tokens, forget) for text, forget in documents for block in cut_blocks(tokenizer, text, block_tokens)]
-    return pad_rows([tokens for tokens, _ in blocks], [forget for _, forget in blocks], block_tokens, tokenizer)
+    blocks = [(cut_blocks(tokenizer, text, block_tokens), forget) for text, forget in documents]
+    tokens = [block.tokens for found, _ in blocks for block in found]
+    return pad_rows(tokens, [forget for found, forget in blocks for _ in found], block_tokens, tokenizer)
 
 
 def pad_rows(
@@ -417,11 +570,17 @@ def train_folder(
 
     from stages.lib.models import load_model, load_tokenizer, save_model
     from stages.lib.stage import is_main_process
-    from stages.lib.vehicles import attach, merge
+    from stages.lib.vehicles import attach, folded, free_memory
 
     model = load_model(source, device, getattr(torch, recipe.weights))
-    model = attach(model, recipe.vehicle, recipe.lora, recipe.seed)
+    model = attach(model, recipe.vehicle, recipe.lora, recipe.seed, getattr(recipe, "prompt", None))
     curve = train(model, rows, recipe, steps, objective, work, description)
-    if is_main_process():
-        save_model(merge(model), load_tokenizer(source), target, getattr(torch, recipe.save_dtype))
+    if not is_main_process():
+        return curve
+    if recipe.vehicle == "lora":
+        model.save_pretrained(work / "adapter")
+        del model
+        free_memory()
+        model = folded(source, work / "adapter")
+    save_model(model, load_tokenizer(source), target, getattr(torch, recipe.save_dtype))
     return curve

@@ -1,15 +1,20 @@
-"""Vehicles: which parameters move."""
+"""Vehicles: which parameters move. All weights, low-rank adapters, or a soft prompt before frozen weights."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from stages.lib.errors import StageError
 from stages.lib.params import StageParams
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel
+
+Vehicle = Literal["full", "lora", "prompt"]
 
 
 class LoraParams(StageParams):
@@ -21,29 +26,114 @@ class LoraParams(StageParams):
     targets: Literal["all-linear"] | list[str]
 
 
-def attach(model: PreTrainedModel, vehicle: str, lora: LoraParams, seed: int) -> PreTrainedModel:
-    """The model with exactly the vehicle's parameters trainable; lora draws its start from `seed`."""
+class PromptParams(StageParams):
+    """A soft prompt (Lester et al. 2021; with an encoder Liu et al. 2021, as SPUL section 3 has it), by PEFT."""
+
+    tokens: int = Field(ge=1)  # p, the virtual tokens before the input
+    encoder: int = Field(ge=0)  # hidden width of the MLP behind the vectors while they are trained; 0: none
+    start: Literal["random", "vocabulary"]  # without an encoder: from N(0, 1), or from embeddings of random tokens
+
+    @model_validator(mode="after")
+    def _an_encoder_starts_at_random(self) -> PromptParams:
+        if self.encoder and self.start != "random":
+            raise ValueError(f"start: found {self.start} with encoder {self.encoder}, wanted random or encoder 0")
+        return self
+
+
+def attach(
+    model: PreTrainedModel, vehicle: Vehicle, lora: LoraParams, seed: int, prompt: PromptParams | None = None
+) -> PreTrainedModel:
+    """The model with exactly the vehicle's parameters trainable; lora and prompt draw their start from `seed`."""
     if vehicle == "full":
         return model.requires_grad_(True)
     import torch
-    from peft import LoraConfig, get_peft_model
+    from peft import get_peft_model
 
     torch.manual_seed(seed)
-    config = LoraConfig(
+    model.requires_grad_(False)
+    if vehicle == "prompt":
+        if prompt is None:
+            raise ValueError("vehicle prompt without its parameters")
+        return get_peft_model(model, prompt_config(prompt), autocast_adapter_dtype=False)
+    return get_peft_model(model, lora_config(lora))
+
+
+def lora_config(lora: LoraParams) -> object:
+    """PEFT's own description of the adapters."""
+    from peft import LoraConfig
+
+    return LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=lora.targets,
         task_type="CAUSAL_LM",
     )
-    wrapped: Any = get_peft_model(model, config)
-    return wrapped
+
+
+def prompt_config(prompt: PromptParams) -> object:
+    """PEFT's own description of the soft prompt: P-tuning with an encoder, prompt tuning without."""
+    from peft import PromptEncoderConfig, PromptTuningConfig
+
+    if prompt.encoder:
+        return PromptEncoderConfig(
+            task_type="CAUSAL_LM", num_virtual_tokens=prompt.tokens, encoder_hidden_size=prompt.encoder
+        )
+    start = {"random": "RANDOM", "vocabulary": "SAMPLE_VOCAB"}[prompt.start]
+    return PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=prompt.tokens, prompt_tuning_init=start)
+
+
+def check_prompt_room(prompt: PromptParams, block_tokens: int, context: int | None, where: str) -> None:
+    """Raise StageError if the prompt and a block together are longer than the model's context."""
+    if context and prompt.tokens + block_tokens > context:
+        raise StageError(
+            f"params.yaml: {where}.prompt.tokens: found {prompt.tokens} before blocks of {block_tokens} tokens, wanted "
+            f"at most {max(0, context - block_tokens)}: the model's context is {context}"
+        )
+
+
+def prompt_vectors(model: PreTrainedModel) -> Tensor:
+    """The soft prompt of a model with vehicle prompt: float32 [p, d] on the CPU, its encoder applied."""
+    return model.get_prompt_embedding_to_save("default").float()
 
 
 def merge(model: PreTrainedModel) -> PreTrainedModel:
-    """The plain model with the vehicle's change folded into its weights."""
-    wrapped: Any = model
-    return wrapped.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+    """The plain model with the vehicle's change folded into its weights. A soft prompt folds into no weights."""
+    return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+
+
+def folded(base: Path, adapter: Path) -> PreTrainedModel:
+    """The base with a saved adapter folded into its weights: float32, on the CPU, whatever the training ran in.
+
+    Call it once the trained model is freed: two may not fit the card, and lower precision would round the weights.
+    """
+    import torch
+    from peft import PeftModel
+
+    from stages.lib.models import load_model
+
+    return merge(PeftModel.from_pretrained(load_model(base, torch.device("cpu"), torch.float32), adapter))
+
+
+def free_memory() -> None:
+    """Give back what a model that nobody names any more holds: a Trainer and its callbacks refer to one another."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def train_only(model: PreTrainedModel, layers: range) -> PreTrainedModel:
+    """Freeze everything but the decoder layers `layers`, counted from 1 (RMU moves three)."""
+    from stages.lib.models import decoder_layers
+
+    model.requires_grad_(False)
+    for number, layer in enumerate(decoder_layers(model), start=1):
+        layer.requires_grad_(number in layers)
+    return model
 
 
 def trainable_parameters(model: PreTrainedModel) -> int:
