@@ -13,8 +13,8 @@ from statistics import fmean, variance
 from typing import NamedTuple
 
 VERDICTS = {
-    "forgotten": "as unlikely, or on a log scale nearly so, as for a model that never read the text",
-    "suppressed": "hardly said any more, but still far likelier than for a model that never read the text",
+    "forgotten": "hardly said any more, and on a log scale nearer to a model that never read the text than to the baseline",
+    "suppressed": "hardly said any more, but not shown to be as unlikely as for a model that never read the text",
     "renamed": "hardly said any more; in its place, and only there, the model has come to say its translation",
     "still known": "more is left of what the text taught than the limit permits",
     "never known": "the baseline hardly expects it more than a model that never read the text",
