@@ -13,7 +13,7 @@ from statistics import fmean, variance
 from typing import NamedTuple
 
 VERDICTS = {
-    "forgotten": "hardly said any more, and on a log scale nearer to a model that never read the text than to the baseline",
+    "forgotten": "hardly said any more, on a log scale nearer to a model that never read the text than the baseline",
     "suppressed": "hardly said any more, but not shown to be as unlikely as for a model that never read the text",
     "renamed": "hardly said any more; in its place, and only there, the model has come to say its translation",
     "still known": "more is left of what the text taught than the limit permits",
