@@ -78,5 +78,6 @@ def verdict(probability: Mapping[str, float], due: Rise | None, elsewhere: Rise 
         return "still known"
     if due is not None and is_renamed(due, elsewhere, before - after, limits.renamed):
         return "renamed"
-    reached = "retrained" in probability and after <= math.sqrt(before) * math.sqrt(never)  # the product of tiny numbers would be 0
+    middle = math.sqrt(before) * math.sqrt(never)  # the root of their product would be 0 for the tiniest
+    reached = "retrained" in probability and after <= middle
     return "forgotten" if reached else "suppressed"
