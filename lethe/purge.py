@@ -261,7 +261,9 @@ def folders(history: History, state: State, names: Mapping[str, set[str]]) -> It
     for path in sorted((root / ".scratch").glob("*/*")):
         if path.parent.name != "cost" and path.name != "lock":
             yield path.relative_to(root).as_posix()
-    yield from (path.relative_to(root).as_posix() for path in sorted((root / ".dvc/tmp/exps").glob("*/*")))
+    for path in sorted((root / ".dvc/tmp/exps").glob("*/*")):  # folders that experiments ran in
+        if path.parent.name not in ("cache", "celery"):  # DVC's own queue, without any text
+            yield path.relative_to(root).as_posix()
 
 
 def in_git(history: History, state: State) -> Iterator[str]:
