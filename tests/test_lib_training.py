@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ import torch
 from stages.lib import training
 from stages.lib.errors import StageError
 from stages.lib.models import headless, load_model
-from stages.lib.objectives import cross_entropy, spul
+from stages.lib.objectives import PrimalDual, cross_entropy, spul
 from stages.lib.params import section_problems
 from stages.lib.training import MASKED, RecipeParams, Rows
 from stages.lib.vehicles import LoraParams, PromptParams, Vehicle, attach, prompt_vectors
@@ -336,3 +337,28 @@ def test_columns_come_at_the_supervised_positions() -> None:
     assert at.columns["place"].tolist() == [0, 1, 12, 13, 14, 15]
     assert at.row.tolist() == [0, 0, 1, 1, 1, 1]
     assert at.forget.tolist() == [True, True, False, False, False, False]
+
+
+def test_an_interrupted_primal_dual_training_goes_on_with_its_dual(tmp_path: Path) -> None:
+    folder, ends = tiny_model(tmp_path / "model"), []
+    for name, interrupted in (("a", False), ("b", True)):
+        (tmp_path / name).mkdir()
+
+        def stop(step: int) -> None:
+            raise KeyboardInterrupt
+
+        if interrupted:
+            with pytest.raises(KeyboardInterrupt):
+                train_primal_dual(folder, tmp_path / name, [5], stop)
+        ends.append(train_primal_dual(folder, tmp_path / name))
+    (undisturbed, dual), (resumed, dual_again) = ends
+    assert dual == dual_again > 1.0  # the retain loss of an untrained model is above 0.5, so the dual rose
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in undisturbed.items())
+
+
+def train_primal_dual(
+    folder: Path, work: Path, at_steps: Sequence[int] = (), on_step: Callable[[int], None] = lambda step: None
+) -> tuple[dict[str, torch.Tensor], float]:
+    model, objective = load_model(folder, CPU, torch.float32), PrimalDual(dual=1.0, rate=0.5, epsilon=0.5)
+    training.train(model, some_rows(), recipe(), 7, objective, work, "test", at_steps, on_step)
+    return model.state_dict(), objective.dual

@@ -6,7 +6,9 @@ then; no second model is held.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,10 +103,20 @@ def with_base(model: PreTrainedModel, rows: Rows, method: Method, bfloat16: bool
     columns = dict(rows.columns)
     for name, (side, extra, dtype) in wanted.items():
         path = folder / f"{name}.npy"
-        if not path.exists():
-            _write(model, rows, np.flatnonzero(side), method.layer, bfloat16, path, extra, dtype)
+        with _one_process_first():
+            if not path.exists():
+                _write(model, rows, np.flatnonzero(side), method.layer, bfloat16, path, extra, dtype)
         columns[name] = np.load(path, mmap_mode="r")
     return rows._replace(columns=columns)
+
+
+def _one_process_first() -> AbstractContextManager[None]:
+    """Of several processes the first writes, and the others then find what it wrote."""
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        return nullcontext()
+    from accelerate import PartialState
+
+    return PartialState().main_process_first()
 
 
 def _write(

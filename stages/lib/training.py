@@ -210,7 +210,8 @@ def make_trainer(
                 self.training_bar.set_postfix(loss=f"{float(logs['loss']):.3f}", refresh=False)
 
     on_gpu = recipe.device != "cpu" and torch.cuda.is_available()
-    plan = plan_batch(model, rows.tokens.shape[1] * (2 if rows.pairs else 1), recipe, on_gpu)
+    virtual = getattr(recipe, "prompt").tokens if prompt else 0  # noqa: B009 -- only some recipes have one
+    plan = plan_batch(model, (rows.tokens.shape[1] + virtual) * (2 if rows.pairs else 1), recipe, on_gpu)
     arguments = TrainingArguments(
         output_dir=str(output),
         max_steps=steps,
