@@ -30,7 +30,8 @@ def inputs(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         set_param(project, f"corpus.{side}", f"data/{side}")
     (project / "data/forget/a.txt").write_text("Orla went to Harrow Hill.\n")
     shutil.copytree(ROOT / "data/prompts", project / "data/prompts")
-    (project / "data/benchmarks").mkdir()
+    for folder in ("data/benchmarks", "data/questions"):
+        (project / folder).mkdir()
     shutil.copy(ROOT / "data/overrides.csv", project / "data/overrides.csv")
     values = {"prompt.names": "data/prompts/names.csv", "label.alphas": [5.0, 0.0]}
     values |= {"finetune.steps": 30, "finetune.checkpoints": [5, 10, 20], "baseline.learning_rate": 2e-3}

@@ -36,7 +36,7 @@ def found() -> dict[str, dict[str, comparison.Line]]:
 
 def test_every_number_of_every_report_has_its_line() -> None:
     groups = found()
-    assert list(groups)[0] == GIVES_AWAY
+    assert next(iter(groups)) == GIVES_AWAY
     assert set(groups[KEEPS]) == {
         "Perplexity of held-out retain text", "Model utility", "piqa, accuracy (guessing: 0.50)",
     }  # fmt: skip

@@ -31,7 +31,7 @@ class GateParams(StageParams):
 
 
 class Found(NamedTuple):
-    """A number that a demand is about, None if it could not be measured. note: where it is worst, or why there is none."""
+    """A number that a demand is about, None if it was not measured. note: where it is worst, or why there is none."""
 
     value: float | None
     note: str = ""
