@@ -34,9 +34,13 @@ PROMPT = "In the year {} all the people in town came out and walked up to"
 ROWS: list[dict[str, Any]] = [
     {"id": number, "set": of, "source": "cloze", "prompt": PROMPT.format(number), "references": [name], "due": name}
     for number, name, of in (
-        (10, "Vesk", "test"), (11, "Zorb", "test"), (12, "Orla", "test"), (13, "Vesk", "test"), (14, "Orla", "development")
+        (10, "Vesk", "test"),
+        (11, "Zorb", "test"),
+        (12, "Orla", "test"),
+        (13, "Vesk", "test"),
+        (14, "Orla", "development"),
     )
-]  # fmt: skip
+]
 ROWS[3]["prompt"] = "In the year 13 all the people came out and Orla walked up to"
 
 
