@@ -14,7 +14,7 @@ from stages import measure
 from stages.lib.errors import StageError
 from stages.lib.models import write_absent
 from stages.lib.params import read_params, section_problems
-from tests.conftest import set_param, tiny_model, tiny_tokenizer
+from tests.conftest import ROOT, set_param, tiny_model, tiny_tokenizer
 
 QUIET = " The mill was shut and the river was low." * 4  # more words than names are references for
 
@@ -132,8 +132,8 @@ def test_main(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     baseline, unlearned = models["baseline"], models["unlearned"]
     assert baseline["exact_memorisation"]["value"] > 0.9 > 0.3 > unlearned["exact_memorisation"]["value"]
     assert baseline["verbatim_memorisation"]["value"] > 0.7 > 0.3 > unlearned["verbatim_memorisation"]["value"]
-    assert baseline["mia_loss"]["value"] > 0.9
-    assert baseline["privleak"]["value"] < -0.7
+    assert baseline["mia_loss"]["value"] > 0.75
+    assert baseline["privleak"]["value"] < -0.5
     assert baseline["trivia"]["value"] > 0.7  # which name a year had is only in what it read
     assert baseline["model_utility"]["value"] > 10 * unlearned["model_utility"]["value"]
     assert baseline["neighbour_perplexity"]["value"] < unlearned["neighbour_perplexity"]["value"]
@@ -299,3 +299,36 @@ def test_params() -> None:
     for name, value in {"min_k": 0.0, "passages": 1, "wrong": 0, "models": []}.items():
         (problem,) = section_problems("measure", measure.Params, good | {name: value})
         assert problem.startswith(f"measure.{name}: ")
+
+
+@pytest.mark.slow
+def test_another_model_in_the_same_folder_never_gets_the_older_score(tiny: Path, knowing: Path) -> None:
+    """DVC itself decides what runs again, and what its run cache may serve: by content, never by path."""
+    from ruamel.yaml import YAML
+
+    from tests import tiny as whole
+
+    for name in (name for name in (*whole.CODE, "data/questions") if name not in ("dvc.yaml", "params.yaml")):
+        shutil.rmtree(tiny / name, ignore_errors=True)
+        whole.copy(ROOT / name, tiny / name)
+    (tiny / "models/checkpoints").mkdir()
+    yaml = YAML()
+    pipeline = yaml.load((tiny / "dvc.yaml").read_text(encoding="utf-8"))
+    with (tiny / "dvc.yaml").open("w", encoding="utf-8") as stream:  # its deps are now just files and folders
+        yaml.dump({"stages": {"measure": pipeline["stages"]["measure"]}}, stream)
+    whole.git(tiny, "init", "--quiet")
+    unlearned, aside = tiny / "models/unlearned", tiny / "aside"
+    scores, printed = [], []
+    for model in (None, knowing, aside):  # a first model, another one in its place, the first again
+        if model is not None:
+            if not aside.exists():
+                shutil.copytree(unlearned, aside)
+            shutil.rmtree(unlearned)
+            shutil.copytree(model, unlearned)  # times and sizes of the files are those of the source
+            assert {path.name for path in unlearned.iterdir()} >= {path.name for path in aside.iterdir()}
+        printed.append(whole.dvc(tiny, "repro", "measure"))
+        scores.append(report(tiny)["models"]["unlearned"]["exact_memorisation"]["value"])
+    assert scores[0] < 0.3 < 0.9 < scores[1]
+    assert scores[2] == scores[0]
+    assert "Running stage 'measure'" in printed[1]
+    assert "Stage 'measure' is cached" in printed[2]  # the first model's own score, from the run cache
