@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stages.lib.fate import CERTAIN, VERDICTS, Limits, Rise, is_renamed, rise, verdict
@@ -82,6 +82,7 @@ def test_the_baseline_itself_has_forgotten_nothing(baseline: float, retrained: f
 
 
 @given(PROBABILITY, PROBABILITY)
+@example(0.5, 5e-324)
 def test_the_retrained_model_has_forgotten_everything(baseline: float, retrained: float) -> None:
     # its translations are no likelier than for itself
     assert verdict(of(baseline, retrained, retrained), NONE, None, LIMITS) in ("forgotten", "never known")

@@ -13,8 +13,8 @@ from statistics import fmean, variance
 from typing import NamedTuple
 
 VERDICTS = {
-    "forgotten": "as unlikely, or on a log scale nearly so, as for a model that never read the text",
-    "suppressed": "hardly said any more, but still far likelier than for a model that never read the text",
+    "forgotten": "hardly said any more, on a log scale nearer to a model that never read the text than the baseline",
+    "suppressed": "hardly said any more, but not shown to be as unlikely as for a model that never read the text",
     "renamed": "hardly said any more; in its place, and only there, the model has come to say its translation",
     "still known": "more is left of what the text taught than the limit permits",
     "never known": "the baseline hardly expects it more than a model that never read the text",
@@ -78,5 +78,6 @@ def verdict(probability: Mapping[str, float], due: Rise | None, elsewhere: Rise 
         return "still known"
     if due is not None and is_renamed(due, elsewhere, before - after, limits.renamed):
         return "renamed"
-    reached = "retrained" in probability and after <= math.sqrt(before * never)
+    middle = math.sqrt(before) * math.sqrt(never)  # the root of their product would be 0 for the tiniest
+    reached = "retrained" in probability and after <= middle
     return "forgotten" if reached else "suppressed"
