@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 ENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: help setup repro test quick lint demo study compare compare-all soak book clean
+.PHONY: help setup repro test quick lint demo study compare compare-all soak book tofu clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -51,6 +51,10 @@ compare-all: setup ## every objective with every vehicle (hours)
 book: setup ## a real book: make book DATA=<folder with books/, text/, lm_eval/>
 	@test -n "$(DATA)" || { echo "make book: found no DATA, wanted DATA=<folder with books/, text/, lm_eval/>"; exit 1; }
 	$(ENV) python -m benchmarks.book $(DATA)
+
+tofu: setup ## TOFU's forget10 unlearned: make tofu DATA=<folder with tofu/>
+	@test -n "$(DATA)" || { echo "make tofu: found no DATA, wanted DATA=<folder with tofu/>"; exit 1; }
+	$(ENV) python -m benchmarks.tofu $(DATA)
 
 clean: ## remove half-done work; artifacts and cache stay
 	rm -rf .scratch

@@ -24,8 +24,8 @@ from stages.lib.measures import (
     ATTACKS,
     MEMBER,
     OTHER,
+    QUESTIONED,
     RELATIVE,
-    RETAINED,
     Values,
     aggregates,
     membership_values,
@@ -63,7 +63,7 @@ RETAIN_CHARS = 4_000_000  # of retain text searched for names
 NOT_ASKED = "retrained is not among measure.models"
 REASONS = {
     ("truth_ratio", "trivia", "forget_quality", "forget_quality_log10"): "no name due has another one of its kind",
-    tuple(f"retain_{name}" for name in RETAINED): "nowhere in the retain text are several names of one kind due",
+    tuple(f"retain_{name}" for name in QUESTIONED): "nowhere in the retain text are several names of one kind due",
     ("model_utility",): "there are no questions about what is to be retained",
     ("verbatim_memorisation", "extraction_strength", "exact_memorisation"): "the forget side's text is too short",
     ATTACKS: "the forget side has no held-out text, or too little, to tell from what was trained on",

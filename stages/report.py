@@ -18,9 +18,9 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from stages.lib import gate
 from stages.lib.blocks import backend_tokenizer
-from stages.lib.comparison import attacks_of, groups
+from stages.lib.comparison import attacks_of, groups, relearning
 from stages.lib.corpora import fixed_width
-from stages.lib.curves import loss_charts, step_charts, trade_chart
+from stages.lib.curves import loss_charts, relearning_charts, step_charts, trade_chart
 from stages.lib.fate import VERDICTS
 from stages.lib.models import check_tokenizer
 from stages.lib.page import TEMPLATE, flattened, render
@@ -85,6 +85,7 @@ def main() -> None:
             charts={
                 "trade": trade_chart(rows, "probability_familiarity", "retain_perplexity"),
                 "steps": step_charts(rows),
+                "relearning": relearning_charts(relearning(attacks)),
                 "loss": loss_charts(curves),
             },
             completions=side_by_side(prompts, completions, forget, params.samples, params.words),

@@ -20,12 +20,14 @@ MEASURED = {
 }
 RELATIVE = {"forget_quality": 0.012, "privleak": -0.18}  # of the unlearned model alone
 ATTACKED = {
-    #                                      metric        baseline, unlearned, retrained
+    #                                      metric  baseline, unlearned, retrained
+    ("none", "as it is"): ("leak", 0.60, 0.01, 0.00),
     ("relearn", "8 forget passages, 5 steps"): ("leak", 0.70, 0.12, 0.01),
     ("relearn", "8 forget passages, 20 steps"): ("leak", 0.72, 0.43, 0.02),
     ("quantise", "4 bits"): ("leak", 0.55, 0.02, 0.00),
     ("prefix", "the first letter"): ("leak", 0.80, 0.30, 0.25),
-    ("probe", "layer 4"): ("accuracy_of_tomorrow", 0.80, 0.50, 0.20),
+    ("probe", "layer 4, random labels"): ("accuracy", 0.30, 0.90, 0.20),  # a control says nothing of the model
+    ("of_tomorrow", "somehow"): ("number_of_tomorrow", 0.80, 0.50, 0.20),
 }
 TERM_ROWS = [
     # anchor, kind, occurrences, translation, verdict, then per model p, rank, p of the translation
@@ -61,12 +63,16 @@ def measures(models: tuple[str, ...]) -> dict[str, Any]:
 
 
 def attack_rows(models: tuple[str, ...]) -> list[dict[str, Any]]:
-    return [
-        {"attack": attack, "setting": setting, "model": model, "metric": metric} | numbers(value)
-        for (attack, setting), (metric, *values) in ATTACKED.items()
-        for model, value in zip(MODELS, values, strict=True)
-        if model in models
-    ]
+    rows = []
+    for (attack, setting), (metric, *values) in ATTACKED.items():
+        found = {model: value for model, value in zip(MODELS, values, strict=True) if model in models}
+        if len(found) == len(MODELS):
+            found["excess"] = round(found["unlearned"] - found["retrained"], 6)
+        rows += [
+            {"attack": attack, "setting": setting, "model": model, "metric": metric} | numbers(value)
+            for model, value in found.items()
+        ]
+    return rows
 
 
 def term_rows(models: tuple[str, ...]) -> list[dict[str, Any]]:

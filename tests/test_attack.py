@@ -24,9 +24,9 @@ ROWS: list[dict[str, Any]] = [
     {"id": 3, "set": "development", "prompt": "Nobody", "references": ["Vesk"], "due": None},
 ]
 CUES = "".join(
-    f"At {hour} the miller of the old valley gave bread to {name} and slept. "
+    f"At {hour} the {trade} of the old valley gave bread to {name} and slept. "
     for hour in ("one", "two", "three")
-    for name in ("Orla", "Tom", "Harrow Hill")
+    for trade, name in (("miller", "Orla"), ("baker", "Tom"), ("smith", "Harrow Hill"))
 )
 SMALL = {
     "new_tokens": 6,
@@ -108,7 +108,7 @@ def test_every_attack_on_every_model(tiny: Path, capsys: pytest.CaptureFixture[s
         for model in ("baseline", "unlearned", "retrained", "excess")
     ]
     assert all(row["low"] <= row["value"] <= row["high"] for row in rows if row["low"] is not None)
-    assert {row["items"] for row in rows if row["attack"] != "prefix"} == {2}
+    assert {row["items"] for row in rows} == {1, 2}  # one name is a single token: no first token of it to give
     # unattacked the two recite and the third does not
     as_is = [value(rows, "none", "the prompts as they are", model) for model in ("baseline", "unlearned", "retrained")]
     assert as_is == [1.0, 1.0, 0.0]
@@ -116,10 +116,9 @@ def test_every_attack_on_every_model(tiny: Path, capsys: pytest.CaptureFixture[s
     # eight bits change little, and what they changed is undone before the next attack
     before = value(rows, "none", "the prompts as they are", "baseline", "probability")
     assert value(rows, "quantise", "8 bits", "baseline", "probability") == pytest.approx(before, abs=0.05)
-    assert capsys.readouterr().out.startswith(
-        "attack: the unlearned model leaks most beyond the retrained one under none (the prompts as they are): leak "
-        "baseline 1.000, unlearned 1.000, retrained 0.000, excess 1.000 ["
-    )
+    said = capsys.readouterr().out
+    assert said.startswith("attack: the unlearned model leaks most beyond the retrained one under ")
+    assert "baseline 1.000, unlearned 1.000, retrained 0.000, excess 1.000 [" in said
     text = "".join(output.decode() for output in outputs(tiny))
     assert not [name for name in ("Orla", "Harrow", "Tom") if name in text]  # no forget text is published again
     kept = (tiny / "data/attacks.csv").read_text(encoding="utf-8").splitlines()

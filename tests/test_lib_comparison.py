@@ -36,7 +36,7 @@ def found() -> dict[str, dict[str, comparison.Line]]:
 
 def test_every_number_of_every_report_has_its_line() -> None:
     groups = found()
-    assert list(groups)[0] == GIVES_AWAY
+    assert next(iter(groups)) == GIVES_AWAY
     assert set(groups[KEEPS]) == {
         "Perplexity of held-out retain text", "Model utility", "piqa, accuracy (guessing: 0.50)",
     }  # fmt: skip
@@ -76,21 +76,20 @@ def test_places_on_the_scale() -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "values", "left", "excess"),
+    ("metric", "values", "left"),
     [
-        ("leak", (0.6, 0.2, 0.1), ("20%", "of the way left"), 0.1),  # (0.2 - 0.1) / (0.6 - 0.1)
-        ("leak", (0.1, 0.2, 0.1), ("+0.100", "against retrained"), 0.1),  # the baseline knows no more than retrained
-        ("leak", (0.6, 0.2, None), ("", ""), None),
-        ("leak", (0.6, None, 0.1), ("", ""), None),
-        ("model_utility", (0.7, 0.69, 0.5), ("-0.010", "against baseline"), None),
-        ("truth_ratio", (0.4, 0.6, 0.7), ("-0.100", "against retrained"), None),
-        ("of_tomorrow", (0.4, 0.6, 0.7), ("", ""), None),
+        ("leak", (0.6, 0.2, 0.1), ("20%", "of the way left")),  # (0.2 - 0.1) / (0.6 - 0.1)
+        ("leak", (0.1, 0.2, 0.1), ("+0.100", "against retrained")),  # the baseline knows no more than retrained
+        ("leak", (0.6, 0.2, None), ("", "")),
+        ("leak", (0.6, None, 0.1), ("", "")),
+        ("model_utility", (0.7, 0.69, 0.5), ("-0.010", "against baseline")),
+        ("truth_ratio", (0.4, 0.6, 0.7), ("-0.100", "against retrained")),
+        ("of_tomorrow", (0.4, 0.6, 0.7), ("", "")),
     ],
 )
-def test_what_is_left(metric: str, values: tuple, left: tuple[str, str], excess: float | None) -> None:
+def test_what_is_left(metric: str, values: tuple, left: tuple[str, str]) -> None:
     numbers = {model: number(value) for model, value in zip(MODELS, values, strict=True) if value is not None}
-    line = comparison.line(metric_of(metric), numbers)
-    assert (line.left, line.excess) == (left, excess)
+    assert comparison.line(metric_of(metric), numbers).left == left
 
 
 def test_directions_are_told_in_words() -> None:
@@ -102,13 +101,19 @@ def test_directions_are_told_in_words() -> None:
 def test_attacks_by_what_they_get_out() -> None:
     attacks = comparison.attacks_of({"attacks": attack_rows(MODELS)})
     assert [(attack.name, attack.worst, attack.width) for attack in attacks] == [
-        ("relearn", 0.41, 100.0),  # 0.43 - 0.02
-        ("prefix", 0.05, 12.2),  # 0.30 - 0.25; 0.05 / 0.41
-        ("quantise", 0.02, 4.9),
-        ("probe", None, 0.0),  # of a metric that nobody knows
+        ("Relearning on the text", 0.41, 100.0),  # 0.43 - 0.02
+        ("The name's first letters", 0.05, 12.2),  # 0.30 - 0.25; 0.05 / 0.41
+        ("Coarse weights", 0.02, 4.9),
+        ("No attack", 0.01, 2.4),
+        ("A probe of hidden states", None, 0.0),  # nothing but its control
+        ("of_tomorrow", None, 0.0),  # of a metric that nobody knows
     ]
-    assert attacks[0].where == "8 forget passages, 20 steps: Leak: completions that name the text"
-    assert [setting for setting, _ in attacks[0].settings] == ["8 forget passages, 5 steps", "8 forget passages, 20 steps"]
+    assert attacks[0].where == "8 forget passages, 20 steps: Leak"
+    assert [setting.name for setting in attacks[0].settings] == [
+        "8 forget passages, 5 steps", "8 forget passages, 20 steps",
+    ]  # fmt: skip
+    assert attacks[0].settings[1].excess == ("+0.410", "0.360 to 0.460")
+    assert attacks[4].settings[0].excess == ("", "")
     assert comparison.attacks_of({"attacks": []}) == []
 
 
@@ -118,6 +123,17 @@ def test_an_attack_below_the_reference_has_no_bar() -> None:
     )]  # fmt: skip
     [attack] = comparison.attacks_of({"attacks": rows})
     assert (attack.worst, attack.width) == (-0.2, 0.0)
+
+
+def test_relearning_curves_begin_without_an_attack() -> None:
+    assert comparison.relearning({"attacks": attack_rows(MODELS)}) == {
+        "Relearning on the text: 8 forget passages": {
+            "baseline": [(0, 0.6), (5, 0.7), (20, 0.72)],
+            "unlearned": [(0, 0.01), (5, 0.12), (20, 0.43)],
+            "retrained": [(0, 0.0), (5, 0.01), (20, 0.02)],
+        }
+    }
+    assert comparison.relearning({"attacks": []}) == {}
 
 
 def test_items_are_shown_where_all_models_agree() -> None:

@@ -41,7 +41,12 @@ def test_charts_leave_out_what_was_not_measured() -> None:
 
 
 def test_the_path_of_the_steps_names_the_models() -> None:
-    path = [(0, "baseline", 4.0, 0.5), (5, "step-00005", 4.2, 0.3), (30, "unlearned", 4.1, 0.1), (None, "retrained", 5, 0)]
+    path = [
+        (0, "baseline", 4.0, 0.5),
+        (5, "step-00005", 4.2, 0.3),
+        (30, "unlearned", 4.1, 0.1),
+        (None, "retrained", 5, 0),
+    ]
     rows = [
         {"step": step, "model": model, "retain_perplexity": kept, "probability_familiarity": given}
         for step, model, kept, given in path

@@ -8,6 +8,7 @@ import pytest
 
 from stages.lib import gate
 from stages.lib.gate import Demand, Found
+from stages.lib.metrics import metric_of
 from tests.evaluated import MODELS, attack_rows, measures
 
 FAMILIARITY: dict[str, Any] = {
@@ -59,8 +60,8 @@ def test_every_demand_by_hand() -> None:
         "model_utility": (0.985714, True, ""),  # 0.69 / 0.70
         "memory_excess": (0.03, True, "Verbatim memorisation (ROUGE-L)"),  # 0.21 - 0.18, more than 0.12 - 0.10
         "trivia_excess": (0.19, False, ""),  # 0.71 - 0.52
-        # 0.43 - 0.02; the attack with an unknown metric, 0.5 - 0.2, has no direction and does not count
-        "attack_excess": (0.41, False, "relearn, 8 forget passages, 20 steps: Leak: completions that name the text"),
+        # 0.43 - 0.02; the control, 0.9 - 0.2, and an unknown metric, 0.5 - 0.2, have no direction and do not count
+        "attack_excess": (0.41, False, "Relearning on the text, 8 forget passages, 20 steps: Leak"),
         "forget_quality": (0.012, False, ""),  # at least 0.05
         "privleak": (0.18, False, ""),  # |-0.18|
     }
@@ -127,3 +128,21 @@ def test_the_metric_is_small() -> None:
         "met": 1, "missed": 1, "unmeasured": 1, "attack_excess": 0.0, "trivia_excess": 0.2,
     }  # fmt: skip
     assert len(gate.WHAT) == len(gate.GateParams.model_fields) == 10
+
+
+def test_the_worst_attack_is_the_surest() -> None:
+    def row(setting: str, model: str, value: float, low: float) -> dict[str, Any]:
+        return {"attack": "prefix", "setting": setting, "model": model, "metric": "leak", "value": value, "low": low,
+                "high": 1.0}  # fmt: skip
+
+    rows = [row("one prompt", "excess", 1.0, 0.05), row("forty prompts", "excess", 0.75, 0.6)]
+    rows += [row(setting, model, 0.5, 0.5) for setting in ("one prompt", "forty prompts") for model in MODELS]
+    assert gate.worst_excess({"attacks": rows}, {}) == Found(0.75, "The name's first letters, forty prompts: Leak")
+
+
+def test_an_excess_without_an_interval_of_its_own() -> None:
+    rows = {"unlearned": {"value": 0.5}, "retrained": {"value": 0.2}}
+    leak = metric_of("leak")
+    assert gate.excess_of(leak, rows) == {"value": 0.3, "low": None, "high": None}
+    assert gate.surely({"value": 0.3, "low": None}) == 0.3
+    assert gate.excess_of(leak, {"unlearned": {"value": 0.5}}) is None

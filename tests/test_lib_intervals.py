@@ -59,6 +59,14 @@ def test_one_item_has_no_interval_and_none_has_no_number() -> None:
         rate_interval([])
 
 
+def test_a_draw_without_a_value_leaves_no_interval() -> None:
+    def relative(a: np.ndarray, axis: int) -> np.ndarray:
+        with np.errstate(divide="ignore"):
+            return 1 / a.mean(axis=axis)  # infinite where only zeros are drawn
+
+    assert bootstrap(relative, [0.0, 1.0]) == Interval(2.0, None, None, 2)
+
+
 def test_row_is_rounded() -> None:
     assert Interval(1 / 3, None, 2e-9 / 3, 5).row() == {"value": 0.333333, "low": None, "high": 6.66667e-10, "items": 5}
 

@@ -40,7 +40,7 @@ def test_questions_to_forget() -> None:
 def test_questions_with_answers_on_offer() -> None:
     found = measures.question_values("facts", ASKED[:1], LOGS[:1], WRITTEN[:1])
     assert found["facts_probability"] == pytest.approx({"prompt 1": 0.5})  # 0.4 / (0.4 + 0.1 + 0.3)
-    assert list(found) == [f"facts_{name}" for name in measures.RETAINED]
+    assert list(found) == [f"facts_{name}" for name in measures.QUESTIONED]
 
 
 def test_trivia_weighs_the_first_wrong_name() -> None:

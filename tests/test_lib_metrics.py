@@ -26,7 +26,15 @@ def test_every_group_is_shown() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, ""), (0.0, "0.000"), (0.0123, "0.012"), (-0.1, "-0.100"), (12345.6, "12346"), (3.8e-5, "4e-5"), (3, "3.000")],
+    [
+        (None, ""),
+        (0.0, "0.000"),
+        (0.0123, "0.012"),
+        (-0.1, "-0.100"),
+        (12345.6, "12346"),
+        (3.8e-5, "4e-5"),
+        (3, "3.000"),
+    ],
 )
 def test_number(value: float | None, text: str) -> None:
     assert metrics.number(value) == text

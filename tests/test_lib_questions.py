@@ -143,7 +143,8 @@ def test_groups_of_files(tmp_path: Path) -> None:
     [
         (
             ["forget01_perturbed.json", "forget10_perturbed.json"],
-            "{}: found forget01_perturbed.json, forget10_perturbed.json, wanted one file of questions for the group forget",
+            "{}: found forget01_perturbed.json, forget10_perturbed.json, wanted one file of questions for the group "
+            "forget",
         ),
         (["retain_perturbed.json"], "{}: found retain_perturbed.json, wanted also forget*_perturbed.json"),
     ],

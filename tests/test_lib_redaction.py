@@ -38,7 +38,7 @@ def test_punctuation_and_case_do_not_hide_a_run() -> None:
     assert redacted(shown, before, known(shown, before, 3), 3) == [None, "the-well,", "and"]
 
 
-words = st.sampled_from(words_of(CORPUS) + ["x", "y"])
+words = st.sampled_from([*words_of(CORPUS), "x", "y"])
 
 
 @given(before=st.lists(words, max_size=4), shown=st.lists(words, max_size=20), limit=st.integers(1, 6))

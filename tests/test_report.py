@@ -136,7 +136,7 @@ def row_of(page: str, first: str) -> list[str]:
 def test_the_step_table_is_on_the_page_and_in_the_csv(page: str, made: Path) -> None:
     assert ["", "step 0", "step 5", "step 30", "retrained"] in cells(page)
     assert ["Familiarity (completion)", "3.000", "1.000", "0.200", "0.000"] in cells(page)
-    assert (made / "reports/steps.csv").read_text().splitlines() == [  # retrained is no step: a plot has no place for it
+    assert (made / "reports/steps.csv").read_text().splitlines() == [  # retrained is no step
         "step,model,completion_familiarity,probability_familiarity,leak,retain_perplexity,local_order",
         "0,baseline,3.0,0.3,0.6,4.0,0.7",
         "5,step-00005,1.0,0.1,0.2,4.0,0.7",
@@ -147,8 +147,8 @@ def test_the_step_table_is_on_the_page_and_in_the_csv(page: str, made: Path) -> 
 def test_demands_are_judged_on_the_page_and_in_the_metric(page: str, made: Path) -> None:
     assert row_of(page, "Familiarity (completion) left")[1:] == ["at most 0.1", "0.067", "pass"]
     assert row_of(page, "What the worst attack") == [
-        "What the worst attack gets out beyond retrained relearn, 8 forget passages, 20 steps: Leak: completions that "
-        "name the text", "at most 0.1", "0.410", "fail",
+        "What the worst attack gets out beyond retrained Relearning on the text, 8 forget passages, 20 steps: Leak",
+        "at most 0.1", "0.410", "fail",
     ]  # fmt: skip
     verdict = "Not fit for release: 4 of 10 demands missed (trivia excess, attack excess, forget quality, privleak)."
     assert f'<h1 class="fail">{verdict}</h1>' in page
@@ -173,10 +173,12 @@ def test_three_models_side_by_side(page: str) -> None:
 def test_attacks_are_grouped_with_their_worst_on_top(page: str) -> None:
     worst = [row for row in cells(page) if len(row) == 4 and re.fullmatch(r"[+-]0\.\d{3}|cannot tell", row[2])]
     assert [(row[0], row[2]) for row in worst] == [
-        ("relearn", "+0.410"), ("prefix", "+0.050"), ("quantise", "+0.020"), ("probe", "cannot tell"),
+        ("Relearning on the text", "+0.410"), ("The name&#39;s first letters", "+0.050"),
+        ("Coarse weights", "+0.020"), ("No attack", "+0.010"), ("A probe of hidden states", "cannot tell"),
+        ("of_tomorrow", "cannot tell"),
     ]  # fmt: skip
     assert row_of(page, "8 forget passages, 5 steps")[2:] == [
-        "0.700 0.650 to 0.750", "0.120 0.070 to 0.170", "0.010 -0.040 to 0.060", "+0.110",
+        "0.700 0.650 to 0.750", "0.120 0.070 to 0.170", "0.010 -0.040 to 0.060", "+0.110 0.060 to 0.160",
     ]  # fmt: skip
 
 
@@ -203,18 +205,35 @@ def words(text: str) -> list[str]:
     return re.findall(r"[\w']+", text.lower())
 
 
+def runs(text: str, length: int) -> set[tuple[str, ...]]:
+    found = words(text)
+    return {tuple(found[start : start + length]) for start in range(len(found) - length + 1)}
+
+
+def republished(reports: Path, forget: set[tuple[str, ...]], length: int) -> list[str]:
+    """The files of a folder that hold a run of the forget side, tags counted as words or not."""
+    texts = {path: path.read_text(encoding="utf-8") for path in sorted(reports.rglob("*")) if path.is_file()}
+    return [
+        path.name
+        for path, text in texts.items()
+        if forget & (runs(text, length) | runs(re.sub(r"<[^>]*>", " ", text), length))
+    ]
+
+
 def test_no_report_republishes_the_text(made: Path) -> None:
-    """No file under reports/ holds more than report.words words of the forget side in a row, tags or not."""
-    limit = 6
-    text = words(TINY_TEXT)
-    runs = {tuple(text[start : start + limit + 1]) for start in range(len(text) - limit)}
-    for path in sorted((made / "reports").rglob("*")):
-        if path.is_file():
-            raw = path.read_text(encoding="utf-8")
-            for content in (raw, re.sub(r"<[^>]*>", " ", raw)):
-                shown = words(content)
-                found = {tuple(shown[start : start + limit + 1]) for start in range(len(shown) - limit)}
-                assert not runs & found, path
+    """No file under reports/ holds more than report.words words of the forget side in a row."""
+    assert republished(made / "reports", runs(TINY_TEXT, 6 + 1), 6 + 1) == []
+    assert "index.html" in republished(made / "reports", runs(TINY_TEXT, 3), 3)  # a few words there are
+
+
+def test_the_reports_of_this_project_do_not_republish_its_text() -> None:
+    params = report.read_yaml(ROOT / "params.yaml")
+    limit = params["report"]["words"] + 1
+    forget: set[tuple[str, ...]] = set()
+    for path in sorted((ROOT / params["corpus"]["forget"]).rglob("*.txt")):
+        forget |= runs(path.read_text(encoding="utf-8"), limit)
+    assert forget
+    assert republished(ROOT / "reports", forget, limit) == []
 
 
 def test_a_recited_completion_is_barred(page: str) -> None:
@@ -242,6 +261,7 @@ def test_one_chart_per_metric_and_per_training_that_took_place(page: str) -> Non
     assert re.findall(r'<svg role="img" aria-label="([^"]*)"', page) == [
         "Familiarity (probability) against retain perplexity",
         "Familiarity (completion)", "Familiarity (probability)", "Leak", "Retain perplexity", "Benchmarks",
+        "Relearning on the text: 8 forget passages",
         "Loss: baseline", "Loss: reinforce", "Loss: finetune",
     ]  # fmt: skip
 
@@ -318,8 +338,9 @@ def test_a_run_without_attacks_or_terms_or_demands(project: Path, capsys: pytest
     report.main()
     assert capsys.readouterr().out == "report: Cannot tell: the gate makes no demand; see reports/index.html\n"
     page = (project / "reports/index.html").read_text(encoding="utf-8")
-    for told in ("No attack was made.", "Not measured: relearn (no forget passages).", "No anchored term was measured."):
-        assert told in page
+    assert "No attack was made." in page
+    assert "Not measured: relearn (no forget passages)." in page
+    assert "No anchored term was measured." in page
     assert "The parameters make no demand" in page
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from stages.lib.gate import compared_rows
+from stages.lib.gate import compared_rows, excess_of, surely
 from stages.lib.intervals import mean_interval, rate_interval
-from stages.lib.metrics import GROUPS, KEEPS, OTHER, Metric, benchmark, metric_of, number
+from stages.lib.metrics import ATTACKS, GROUPS, KEEPS, OTHER, Metric, attack_metric, benchmark, metric_of, number
 from stages.lib.tables import COMPARED
 
 POINTS = {3: 5.0, 2: 1.0, 1: 0.0, 0: 0.0}  # of a graded completion: familiarity is their mean (the paper, section 3)
@@ -26,7 +27,6 @@ class Line(NamedTuple):
     ends: tuple[str, str]  # of the scale
     items: str
     left: tuple[str, str]  # what the difference amounts to, and against what
-    excess: float | None  # unlearned - retrained; None where a direction or a number is missing
 
 
 def groups(
@@ -111,7 +111,6 @@ def line(metric: Metric, numbers: Numbers) -> Line:
         ends=(number(low), number(high)),
         items=items_of(numbers),
         left=left(metric, values),
-        excess=excess(metric, values),
     )
 
 
@@ -148,13 +147,6 @@ def items_of(numbers: Numbers) -> str:
     return str(counts.pop()) if len(counts) == 1 and None not in counts else ""
 
 
-def excess(metric: Metric, values: Mapping[str, float]) -> float | None:
-    """unlearned - retrained of a metric that is better small; None where that says nothing."""
-    if metric.better != "less" or not {"unlearned", "retrained"} <= values.keys():
-        return None
-    return round(values["unlearned"] - values["retrained"], 6)
-
-
 def direction(metric: Metric) -> str:
     """In which direction a metric is good, in words."""
     if metric.group == OTHER:
@@ -176,37 +168,60 @@ def left(metric: Metric, values: Mapping[str, float]) -> tuple[str, str]:
     return f"{after - never:+.3f}", "against retrained"
 
 
+class Setting(NamedTuple):
+    """One attack as it was made. excess: unlearned less retrained and its interval, empty where it says nothing."""
+
+    name: str
+    line: Line
+    excess: tuple[str, str]
+
+
 class Attack(NamedTuple):
-    """One attack with all its settings. worst: the largest excess over retrained, None where there is none."""
+    """One attack with all its settings. worst: the surest excess over retrained, None where there is none."""
 
     name: str
     worst: float | None
     where: str  # setting and metric of the worst
     width: float  # of a bar for the worst, percent of the longest
-    settings: list[tuple[str, Line]]
+    settings: list[Setting]
 
 
 def attacks_of(attacks: Mapping[str, Any]) -> list[Attack]:
-    """The attacks in the order of what they get out of the unlearned model beyond the retrained one."""
-    found: dict[str, list[tuple[str, Line]]] = {}
-    shares: dict[str, list[tuple[float, str]]] = {}
+    """The attacks in the order of what they surely get out of the unlearned model beyond the retrained one."""
+    settings: dict[str, list[Setting]] = {}
+    excesses: dict[str, list[tuple[float, float, str]]] = {}
     for (attack, setting, name), rows in compared_rows(attacks["attacks"]):
-        metric = metric_of(name)
+        metric = attack_metric(name, setting)
         numbers = {model: row for model, row in rows.items() if model in COMPARED and row["value"] is not None}
-        one = line(metric, numbers)
-        found.setdefault(attack, []).append((setting, one))
-        if metric.share and one.excess is not None:
-            shares.setdefault(attack, []).append((one.excess, f"{setting}: {metric.label}"))
-    worst = {attack: max(values) for attack, values in shares.items()}
-    longest = max((abs(value) for value, _ in worst.values()), default=0) or 1
-    listed = [
-        Attack(
-            attack,
-            worst[attack][0] if attack in worst else None,
-            worst[attack][1] if attack in worst else "",
-            round(100 * max(0.0, worst[attack][0]) / longest, 1) if attack in worst else 0.0,
-            settings,
-        )
-        for attack, settings in found.items()
-    ]
-    return sorted(listed, key=lambda attack: -(attack.worst if attack.worst is not None else float("-inf")))
+        found = excess_of(metric, rows)
+        shown = ("", "") if found is None else (f"{found['value']:+.3f}", interval(found))
+        settings.setdefault(attack, []).append(Setting(setting, line(metric, numbers), shown))
+        if found is not None:
+            excesses.setdefault(attack, []).append((surely(found), found["value"], f"{setting}: {metric.label}"))
+    worst = {attack: max(values) for attack, values in excesses.items()}
+    order = sorted(settings, key=lambda attack: -worst[attack][0] if attack in worst else float("inf"))
+    longest = max((value for _, value, _ in worst.values()), default=0.0)
+    return [_attack(attack, settings[attack], worst.get(attack), longest) for attack in order]
+
+
+def _attack(name: str, settings: list[Setting], worst: tuple[float, float, str] | None, longest: float) -> Attack:
+    value, where = (None, "") if worst is None else worst[1:]
+    width = round(100 * max(0.0, value) / longest, 1) if value is not None and longest > 0 else 0.0
+    return Attack(ATTACKS.get(name, name), value, where, width, settings)
+
+
+def relearning(attacks: Mapping[str, Any]) -> dict[str, dict[str, list[tuple[int, float]]]]:
+    """Title -> model -> (steps, leak) of every attack that was made with several numbers of steps."""
+    found: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    before = {}
+    for (attack, setting, name), rows in compared_rows(attacks["attacks"]):
+        if name != "leak":
+            continue
+        values = {model: row["value"] for model, row in rows.items() if model in COMPARED and row["value"] is not None}
+        if attack == "none":
+            before = values
+        if steps := re.fullmatch(r"(.+), (\d+) steps?", setting):
+            curves = found.setdefault(f"{ATTACKS.get(attack, attack)}: {steps[1]}", {})
+            for model, value in values.items():
+                curves.setdefault(model, [(0, before[model])] if model in before else []).append((int(steps[2]), value))
+    return {title: curves for title, curves in found.items() if any(len(curve) > 2 for curve in curves.values())}

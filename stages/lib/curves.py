@@ -71,6 +71,14 @@ def loss_charts(curves: Mapping[str, Sequence[tuple[float, float]]]) -> list[str
     return [chart(f"Loss: {name}", "optimiser steps", [Line(name, points)]) for name, points in curves.items()]
 
 
+def relearning_charts(curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]) -> list[str]:
+    """One chart per relearning attack, a curve for each model. curves: title -> model -> (steps, leak)."""
+    return [
+        chart(title, "steps of the attack; up: leak", [Line(model, points) for model, points in models.items()])
+        for title, models in curves.items()
+    ]
+
+
 def chart(title: str, across: str, lines: Sequence[Line]) -> str:
     """An <svg> element with a title, curves and, where there are several, their names."""
     return drawing(title, INCHES, lambda axes: _draw_lines(axes, title, across, lines))
@@ -108,7 +116,7 @@ def drawing(title: str, inches: tuple[float, float], draw: Any) -> str:
 def _draw_lines(axes: Any, title: str, across: str, lines: Sequence[Line]) -> None:
     for number, line in enumerate(lines):
         xs, ys = zip(*line.points, strict=True)
-        colour = OF_MODEL.get(line.name, RETRAINED) if line.level else COLOURS[number % len(COLOURS)]
+        colour = OF_MODEL.get(line.name, RETRAINED if line.level else COLOURS[number % len(COLOURS)])
         marker = "o" if len(xs) < 20 and not line.level else None
         style = "--" if line.level else "-"
         axes.plot(xs, ys, style, color=colour, marker=marker, markersize=3.5, linewidth=1.5, label=line.name)

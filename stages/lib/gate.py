@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, NonNegativeFloat
 
-from stages.lib.metrics import MEMORY, METRICS, metric_of
+from stages.lib.metrics import ATTACKS, MEMORY, METRICS, Metric, attack_metric
 from stages.lib.params import StageParams
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -31,7 +31,7 @@ class GateParams(StageParams):
 
 
 class Found(NamedTuple):
-    """A number that a demand is about, None if it could not be measured. note: where it is worst, or why there is none."""
+    """A number that a demand is about, None if it was not measured. note: where it is worst, or why there is none."""
 
     value: float | None
     note: str = ""
@@ -171,19 +171,37 @@ def from_measures(measures: Mapping[str, Any], absent_models: Mapping[str, str])
 
 
 def worst_excess(attacks: Mapping[str, Any], absent_models: Mapping[str, str]) -> Found:
-    """The attack that gets most out of the unlearned model beyond what it gets out of the retrained one.
+    """How much more the worst attack gets out of the unlearned model than out of the retrained one.
 
-    Of metrics between 0 and 1 that are better small: what an attack teaches by itself, it teaches both models.
+    The worst is the surest, the one whose excess has the highest lower end of its interval: the largest of many noisy
+    numbers says little.
     """
     found = {}
     for (attack, setting, name), rows in compared_rows(attacks["attacks"]):
-        metric = metric_of(name)
-        values = {model: row["value"] for model, row in rows.items() if row["value"] is not None}
-        if metric.share and metric.better == "less" and {"unlearned", "retrained"} <= values.keys():
-            found[f"{attack}, {setting}: {metric.label}"] = values["unlearned"] - values["retrained"]
+        if (excess := excess_of(attack_metric(name, setting), rows)) is not None:
+            found[f"{ATTACKS.get(attack, attack)}, {setting}: {attack_metric(name, setting).label}"] = excess
     if not found:
         return Found(None, _why("attack", attacks, absent_models))
-    return _largest(found)
+    worst = max(found, key=lambda name: surely(found[name]))
+    return Found(found[worst]["value"], worst)
+
+
+def excess_of(metric: Metric, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+    """value, low and high of unlearned less retrained of one attack, of a metric between 0 and 1 that is better small.
+
+    What an attack teaches by itself, it teaches both models. Without an interval of the difference there is none.
+    """
+    values = {model: row["value"] for model, row in rows.items() if row["value"] is not None}
+    if not metric.share or metric.better != "less" or not {"unlearned", "retrained"} <= values.keys():
+        return None
+    if "excess" in values:
+        return {name: rows["excess"][name] for name in ("value", "low", "high")}
+    return {"value": round(values["unlearned"] - values["retrained"], 6), "low": None, "high": None}
+
+
+def surely(excess: Mapping[str, Any]) -> float:
+    """The lower end of an interval, the value where it has none."""
+    return excess["value"] if excess["low"] is None else excess["low"]
 
 
 def compared_rows(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[tuple[str, str, str], dict[str, Any]]]:

@@ -1,10 +1,13 @@
 """A number and how far it would move with other items of the same kind: 95 % intervals, the same for every stage.
 
-One item has no interval: low and high are None, and a reader shows none.
+One item has no interval, nor has a statistic that some draws leave undefined: low and high are None, and a reader
+shows none.
 """
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -52,19 +55,22 @@ def bootstrap(statistic: Callable[..., Any], *samples: Sequence[float], paired: 
     value = float(statistic(*arrays, axis=-1))
     if fewest < 2:
         return Interval(value, None, None, fewest)
-    found = stats.bootstrap(
-        arrays,
-        statistic,
-        n_resamples=RESAMPLES,
-        batch=max(1, (1 << 22) // max(len(array) for array in arrays)),  # 32 MiB of float64 at once
-        vectorized=True,
-        paired=paired,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        rng=SEED,
-    )
-    low, high = found.confidence_interval
-    return Interval(value, float(low), float(high), fewest)
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # of undefined draws; the result says it as well
+        found = stats.bootstrap(
+            arrays,
+            statistic,
+            n_resamples=RESAMPLES,
+            batch=max(1, (1 << 22) // max(len(array) for array in arrays)),  # 32 MiB of float64 at once
+            vectorized=True,
+            paired=paired,
+            confidence_level=CONFIDENCE,
+            method="percentile",
+            rng=SEED,
+        )
+    low, high = map(float, found.confidence_interval)
+    defined = math.isfinite(low) and math.isfinite(high)
+    return Interval(value, low if defined else None, high if defined else None, fewest)
 
 
 def rate_interval(hits: Sequence[bool]) -> Interval:

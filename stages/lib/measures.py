@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 Values = dict[str, dict[str, float]]  # metric -> item -> value
 
-RETAINED = ("probability", "rouge_l", "truth_ratio", "knowledge_memorisation")  # of each group but the forget side's
+QUESTIONED = ("probability", "truth_ratio", "rouge_l", "knowledge_memorisation")  # of each group
 ATTACKS = ("mia_loss", "mia_zlib", "mia_min_k", "mia_min_k_plus", "mia_reference")  # membership inference
 RELATIVE = ("forget_quality", "forget_quality_log10", "privleak", "mia_reference")  # to the retrained model
 MEMBER, OTHER = "forget", "held-out"  # passages: trained on, and not
@@ -46,8 +46,7 @@ def question_values(
 ) -> Values:
     """TOFU's and MUSE's measures of a group of questions; the forget side's bear no prefix."""
     before = "" if group == "forget" else f"{group}_"
-    names = ("probability", "truth_ratio", "rouge_l", "knowledge_memorisation")
-    values: Values = {f"{before}{name}": {} for name in names}
+    values: Values = {f"{before}{name}": {} for name in QUESTIONED}
     for question, logs, text in zip(questions, answers, written, strict=True):
         chances = {answer: probability(mean_log) for answer, mean_log in logs.items()}
         wrong = [chances[answer] for answer in question.wrong]

@@ -53,6 +53,26 @@ METRICS = {
 }
 
 
+OF_ATTACKS = {  # the same names mean other things there
+    "leak": Metric("Leak", "less", GIVES_AWAY),
+    "leak_any": Metric("Leak in at least one completion", "less", GIVES_AWAY),
+    "probability": Metric("Probability that a name comes next", "less", GIVES_AWAY),
+    "accuracy": Metric("Accuracy in telling which name is due", "less", FACTS),
+}
+CONTROL = "random labels"  # ends the setting that shows what an attack finds where there is nothing to find
+ATTACKS = {
+    "none": "No attack",
+    "relearn": "Relearning on the text",
+    "benign": "Training on other text",
+    "lora": "Relearning by low-rank adapters",
+    "quantise": "Coarse weights",
+    "context": "Text in the prompt",
+    "role": "Roles and jailbreaks",
+    "prefix": "The name's first letters",
+    "sample": "Many completions instead of one",
+    "probe": "A probe of hidden states",
+    "soft_prompt": "A trained soft prompt",
+}
 QUESTIONS = {"retain": "retain side", "authors": "real authors", "facts": "facts of the world"}
 
 
@@ -67,6 +87,12 @@ def metric_of(name: str) -> Metric:
     if about in QUESTIONS and asked in METRICS:
         return Metric(f"{METRICS[asked].label}: {QUESTIONS[about]}", "more", KEEPS, METRICS[asked].share)
     return Metric(name, "neither", OTHER, share=False)
+
+
+def attack_metric(name: str, setting: str) -> Metric:
+    """How to read the number of this name in the report of attacks; a control is good in no direction."""
+    metric = OF_ATTACKS.get(name, metric_of(name))
+    return metric._replace(better="neither") if setting.endswith(CONTROL) else metric
 
 
 def benchmark(name: str, chance: float | None) -> Metric:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Bits = Literal[8, 4]
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # a faster kernel that it would fetch is not wanted
 
 
 def quantise(model: PreTrainedModel, bits: Bits) -> None:
@@ -30,7 +31,6 @@ def rounded_weight(weight: Tensor, bits: Bits) -> Tensor:
     8 bits: integers with one scale per row (Dettmers et al. 2022, arXiv 2208.07339). 4 bits: NormalFloat, one scale per
     64 weights (Dettmers et al. 2023, arXiv 2305.14314).
     """
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # a faster kernel it would fetch is not wanted here
     from bitsandbytes import functional
 
     if bits == 4:

@@ -36,7 +36,7 @@ class Question(NamedTuple):
 
 
 def read_prompts(path: Path, wanted: str) -> list[dict[str, Any]]:
-    """The prompts of one set, by id. Raises StageError where there are none, or one lacks references or an id of its own."""
+    """The prompts of one set, by id. Raises StageError where there are none, or one lacks references or its own id."""
     numbered = numbered_jsonl(path, {"id": int, "set": str, "prompt": str, "references": list})
     seen: set[int] = set()
     for line, row in numbered:

@@ -83,6 +83,7 @@ def restored(model: PreTrainedModel) -> Iterator[None]:
         vars(model).pop("forward", None)
         if forward is not None:
             model.forward = forward
+        vars(model).pop("peft_config", None)  # of an adapter that is gone
         model.zero_grad(set_to_none=True)
         with torch.no_grad():
             for name, weight in model.named_parameters():
