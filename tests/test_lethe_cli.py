@@ -51,7 +51,8 @@ def problem_lines() -> list[str]:
 def test_a_valid_project_gets_one_sentence(inputs: Path) -> None:
     sentence = check.check(Path("params.yaml"))
     values = check.leaves(check.read_yaml(Path("params.yaml")))
-    assert sentence == f"check: 13 stages with {values} values in params.yaml, every one valid"
+    stages = len(check.read_yaml(Path("dvc.yaml"))["stages"])
+    assert sentence == f"check: {stages} stages with {values} values in params.yaml, every one valid"
     assert check.leaves({"a": {"b": 1, "c": [1, 2]}, "d": None}) == 3
 
 
@@ -73,13 +74,13 @@ def test_a_stage_without_a_module_or_params(inputs: Path, monkeypatch: pytest.Mo
     from ruamel.yaml import YAML
 
     pipeline = YAML().load(inputs / "dvc.yaml")
-    pipeline["stages"]["attack"] = {"cmd": "true"}
+    pipeline["stages"]["hypnotise"] = {"cmd": "true"}
     YAML().dump(pipeline, inputs / "dvc.yaml")
-    set_param(inputs, "attack", {})
+    set_param(inputs, "hypnotise", {})
     monkeypatch.delattr("stages.block.Params")
     assert problem_lines() == [
         "block: dvc.yaml has this stage, wanted stages/block.py with a class Params",
-        "attack: dvc.yaml has this stage, wanted stages/attack.py with a class Params",
+        "hypnotise: dvc.yaml has this stage, wanted stages/hypnotise.py with a class Params",
     ]
 
 
