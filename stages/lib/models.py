@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 ABSENT = "absent.json"
 PROMPT = "adapter_config.json"  # PEFT's name for it; a folder that holds one is a soft prompt's
 OWN_PROMPT = "soft_prompt"  # folder of a prompt that belongs to the weights beside it
-PROMPT_WEIGHTS = "adapter_model.safetensors"
 BASE = "base.json"
 
 
@@ -83,12 +82,11 @@ def load_model(
     if (folder / PROMPT).exists():
         model = load_weights(checked_base(folder, base), device, dtype)
         return with_prompt(model, read_prompt(folder, model))
-    model, own = load_weights(folder, device, dtype), folder / OWN_PROMPT
-    return with_prompt(model, read_prompt(own, model)) if own.exists() else model
+    return load_weights(folder, device, dtype)
 
 
 def load_weights(folder: Path, device: torch.device, dtype: torch.dtype | None) -> PreTrainedModel:
-    """The plain model of a folder, as load_model says."""
+    """The model of a folder with weights of its own, as load_model says; a prompt that belongs to them is on."""
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
@@ -108,7 +106,14 @@ def load_weights(folder: Path, device: torch.device, dtype: torch.dtype | None) 
         raise StageError(f"{folder}: not loadable as a causal language model: {' '.join(str(error).split())}") from None
     model.to(device).eval()
     check_head(model)
-    return model
+    own = folder / OWN_PROMPT
+    return with_prompt(model, read_prompt(own, model)) if own.exists() else model
+
+
+def virtual_tokens(folder: Path) -> int:
+    """How many tokens of the context the folder's soft prompt takes; 0 where there is none."""
+    path = next((place / PROMPT for place in (folder, folder / OWN_PROMPT) if (place / PROMPT).exists()), None)
+    return json.loads(path.read_text(encoding="utf-8"))["num_virtual_tokens"] if path else 0
 
 
 def weights_sha256(folder: Path) -> str:
@@ -149,18 +154,12 @@ def checked_base(folder: Path, base: Path | None = None) -> Path:
     return base
 
 
-def virtual_tokens(folder: Path) -> int:
-    """How many tokens of the context the folder's soft prompt takes; 0 where there is none."""
-    path = next((place / PROMPT for place in (folder, folder / OWN_PROMPT) if (place / PROMPT).exists()), None)
-    return json.loads(path.read_text(encoding="utf-8"))["num_virtual_tokens"] if path else 0
-
-
 def read_prompt(folder: Path, model: PreTrainedModel) -> Tensor:
     """The p x d vectors of a soft prompt: float32 [p, d]. Raises StageError if they are no prompt for this model."""
     from safetensors.torch import load_file
 
     kind = json.loads((folder / PROMPT).read_text(encoding="utf-8"))["peft_type"]
-    found = load_file(folder / PROMPT_WEIGHTS).get("prompt_embeddings")
+    found = load_file(folder / "adapter_model.safetensors").get("prompt_embeddings")
     width = model.get_input_embeddings().weight.shape[1]
     if kind not in ("PROMPT_TUNING", "P_TUNING") or found is None or found.shape[1] != width:
         shape = "none" if found is None else f"{found.shape[0]} x {found.shape[1]}"
@@ -319,4 +318,4 @@ def write_own_prompt(vectors: Tensor, model: PreTrainedModel, folder: Path) -> N
     config.num_layers, config.num_attention_heads = model.config.num_hidden_layers, model.config.num_attention_heads
     config.num_transformer_submodules = 1
     config.save_pretrained(str(folder))
-    save_file({"prompt_embeddings": vectors.detach().cpu().contiguous()}, folder / PROMPT_WEIGHTS)
+    save_file({"prompt_embeddings": vectors.detach().cpu().contiguous()}, folder / "adapter_model.safetensors")
