@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from stages.lib.errors import StageError
 from stages.lib.hashing import file_sha256
@@ -160,7 +160,8 @@ def read_prompt(folder: Path, model: PreTrainedModel) -> Tensor:
 
     kind = json.loads((folder / PROMPT).read_text(encoding="utf-8"))["peft_type"]
     found = load_file(folder / "adapter_model.safetensors").get("prompt_embeddings")
-    width = model.get_input_embeddings().weight.shape[1]
+    embedding: Any = model.get_input_embeddings()
+    width = embedding.weight.shape[1]
     if kind not in ("PROMPT_TUNING", "P_TUNING") or found is None or found.shape[1] != width:
         shape = "none" if found is None else f"{found.shape[0]} x {found.shape[1]}"
         raise StageError(f"{folder}: found {kind} with vectors {shape}, wanted a soft prompt of width {width}")
@@ -175,7 +176,7 @@ def with_prompt(model: PreTrainedModel, vectors: Tensor) -> PreTrainedModel:
     """
     import torch
 
-    plain, virtual = model.forward, len(vectors)
+    plain, virtual, embedding = model.forward, len(vectors), cast("Any", model.get_input_embeddings())
     model.register_buffer("soft_prompt", vectors.to(model.device), persistent=False)
 
     def forward(
@@ -186,14 +187,14 @@ def with_prompt(model: PreTrainedModel, vectors: Tensor) -> PreTrainedModel:
         inputs_embeds: Tensor | None = None,
         **others: Any,
     ) -> Any:
-        embeds = model.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds  # [B, T, d]
+        embeds = embedding(input_ids) if inputs_embeds is None else inputs_embeds  # [B, T, d]
         first = past_key_values is None or past_key_values.get_seq_length() == 0
         if attention_mask is not None:
             attention_mask = torch.cat([attention_mask.new_ones(len(embeds), virtual), attention_mask], dim=1)
         if position_ids is not None:
             position_ids = position_ids.expand(len(embeds), -1) + virtual
         if first:
-            prompt = model.soft_prompt.to(embeds.dtype).expand(len(embeds), -1, -1)
+            prompt = cast("Tensor", model.soft_prompt).to(embeds.dtype).expand(len(embeds), -1, -1)
             embeds = torch.cat([prompt, embeds], dim=1)
             if position_ids is not None:
                 before = torch.arange(virtual, device=embeds.device).expand(len(embeds), -1)
@@ -305,7 +306,7 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
         (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     tokenizer.save_pretrained(folder)
     if hasattr(model, "soft_prompt"):
-        write_own_prompt(model.soft_prompt, model, folder / OWN_PROMPT)
+        write_own_prompt(cast("Tensor", model.soft_prompt), model, folder / OWN_PROMPT)
 
 
 def write_own_prompt(vectors: Tensor, model: PreTrainedModel, folder: Path) -> None:
