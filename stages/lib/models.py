@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from stages.lib.errors import StageError
 from stages.lib.hashing import file_sha256
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 ABSENT = "absent.json"
 PROMPT = "adapter_config.json"  # PEFT's name for it; a folder that holds one is a soft prompt's
 OWN_PROMPT = "soft_prompt"  # folder of a prompt that belongs to the weights beside it
-PROMPT_WEIGHTS = "adapter_model.safetensors"
 BASE = "base.json"
 
 
@@ -84,12 +83,11 @@ def load_model(
     if (folder / PROMPT).exists():
         model = load_weights(checked_base(folder, base), device, dtype)
         return with_prompt(model, read_prompt(folder, model))
-    model, own = load_weights(folder, device, dtype), folder / OWN_PROMPT
-    return with_prompt(model, read_prompt(own, model)) if own.exists() else model
+    return load_weights(folder, device, dtype)
 
 
 def load_weights(folder: Path, device: torch.device, dtype: torch.dtype | None) -> PreTrainedModel:
-    """The plain model of a folder, as load_model says."""
+    """The model of a folder with weights of its own, as load_model says; a prompt that belongs to them is on."""
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
@@ -110,7 +108,14 @@ def load_weights(folder: Path, device: torch.device, dtype: torch.dtype | None) 
     model.to(device).eval()
     check_head(model)
     model.get_input_embeddings().register_forward_pre_hook(lambda _, ids: count_tokens(ids[0].numel()))
-    return model
+    own = folder / OWN_PROMPT
+    return with_prompt(model, read_prompt(own, model)) if own.exists() else model
+
+
+def virtual_tokens(folder: Path) -> int:
+    """How many tokens of the context the folder's soft prompt takes; 0 where there is none."""
+    path = next((place / PROMPT for place in (folder, folder / OWN_PROMPT) if (place / PROMPT).exists()), None)
+    return json.loads(path.read_text(encoding="utf-8"))["num_virtual_tokens"] if path else 0
 
 
 def weights_sha256(folder: Path) -> str:
@@ -151,19 +156,14 @@ def checked_base(folder: Path, base: Path | None = None) -> Path:
     return base
 
 
-def virtual_tokens(folder: Path) -> int:
-    """How many tokens of the context the folder's soft prompt takes; 0 where there is none."""
-    path = next((place / PROMPT for place in (folder, folder / OWN_PROMPT) if (place / PROMPT).exists()), None)
-    return json.loads(path.read_text(encoding="utf-8"))["num_virtual_tokens"] if path else 0
-
-
 def read_prompt(folder: Path, model: PreTrainedModel) -> Tensor:
     """The p x d vectors of a soft prompt: float32 [p, d]. Raises StageError if they are no prompt for this model."""
     from safetensors.torch import load_file
 
     kind = json.loads((folder / PROMPT).read_text(encoding="utf-8"))["peft_type"]
-    found = load_file(folder / PROMPT_WEIGHTS).get("prompt_embeddings")
-    width = model.get_input_embeddings().weight.shape[1]
+    found = load_file(folder / "adapter_model.safetensors").get("prompt_embeddings")
+    embedding: Any = model.get_input_embeddings()
+    width = embedding.weight.shape[1]
     if kind not in ("PROMPT_TUNING", "P_TUNING") or found is None or found.shape[1] != width:
         shape = "none" if found is None else f"{found.shape[0]} x {found.shape[1]}"
         raise StageError(f"{folder}: found {kind} with vectors {shape}, wanted a soft prompt of width {width}")
@@ -178,7 +178,7 @@ def with_prompt(model: PreTrainedModel, vectors: Tensor) -> PreTrainedModel:
     """
     import torch
 
-    plain, virtual = model.forward, len(vectors)
+    plain, virtual, embedding = model.forward, len(vectors), cast("Any", model.get_input_embeddings())
     model.register_buffer("soft_prompt", vectors.to(model.device), persistent=False)
 
     def forward(
@@ -189,14 +189,14 @@ def with_prompt(model: PreTrainedModel, vectors: Tensor) -> PreTrainedModel:
         inputs_embeds: Tensor | None = None,
         **others: Any,
     ) -> Any:
-        embeds = model.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds  # [B, T, d]
+        embeds = embedding(input_ids) if inputs_embeds is None else inputs_embeds  # [B, T, d]
         first = past_key_values is None or past_key_values.get_seq_length() == 0
         if attention_mask is not None:
             attention_mask = torch.cat([attention_mask.new_ones(len(embeds), virtual), attention_mask], dim=1)
         if position_ids is not None:
             position_ids = position_ids.expand(len(embeds), -1) + virtual
         if first:
-            prompt = model.soft_prompt.to(embeds.dtype).expand(len(embeds), -1, -1)
+            prompt = cast("Tensor", model.soft_prompt).to(embeds.dtype).expand(len(embeds), -1, -1)
             embeds = torch.cat([prompt, embeds], dim=1)
             if position_ids is not None:
                 before = torch.arange(virtual, device=embeds.device).expand(len(embeds), -1)
@@ -308,7 +308,7 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
         (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     tokenizer.save_pretrained(folder)
     if hasattr(model, "soft_prompt"):
-        write_own_prompt(model.soft_prompt, model, folder / OWN_PROMPT)
+        write_own_prompt(cast("Tensor", model.soft_prompt), model, folder / OWN_PROMPT)
 
 
 def write_own_prompt(vectors: Tensor, model: PreTrainedModel, folder: Path) -> None:
@@ -321,4 +321,4 @@ def write_own_prompt(vectors: Tensor, model: PreTrainedModel, folder: Path) -> N
     config.num_layers, config.num_attention_heads = model.config.num_hidden_layers, model.config.num_attention_heads
     config.num_transformer_submodules = 1
     config.save_pretrained(str(folder))
-    save_file({"prompt_embeddings": vectors.detach().cpu().contiguous()}, folder / PROMPT_WEIGHTS)
+    save_file({"prompt_embeddings": vectors.detach().cpu().contiguous()}, folder / "adapter_model.safetensors")

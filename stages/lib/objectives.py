@@ -44,7 +44,7 @@ class Positions(NamedTuple):
     def where(self, chosen: Tensor) -> Positions:
         """Those positions for which `chosen`, bool [N], is true."""
         columns = {name: column[chosen] for name, column in self.columns.items()}
-        return Positions(*(field[chosen] for field in self[:4]), columns)
+        return Positions(self.hidden[chosen], self.next_ids[chosen], self.forget[chosen], self.row[chosen], columns)
 
 
 Objective = Callable[[Positions, "Head", Items], "Tensor"]

@@ -192,7 +192,7 @@ def make_trainer(
         def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
             if not prompt:
                 return super()._save(output_dir, state_dict)
-            save_trainable(self.model, Path(output_dir or self.args.output_dir))
+            save_trainable(self.model, Path(str(output_dir or self.args.output_dir)))
 
         def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
             if not prompt:
@@ -353,7 +353,7 @@ def positions(batch: dict[str, Tensor], hidden: Tensor, base: Tensor | None = No
     return Positions(hidden[wanted], batch["next_ids"][wanted], forget[wanted], item[wanted], columns)
 
 
-def save_trainable(model: PreTrainedModel, folder: Path) -> None:
+def save_trainable(model: Any, folder: Path) -> None:
     """The parameters in training, by name: PEFT keeps a prompt's vectors, but not the encoder they come from."""
     from safetensors.torch import save_file
 
@@ -362,7 +362,7 @@ def save_trainable(model: PreTrainedModel, folder: Path) -> None:
     save_file(moved, folder / "trainable.safetensors")
 
 
-def load_trainable(model: PreTrainedModel, folder: Path) -> None:
+def load_trainable(model: Any, folder: Path) -> None:
     """Put back what save_trainable wrote."""
     from safetensors.torch import load_file
 
