@@ -251,7 +251,7 @@ def model_row(history: History, links: Sequence[Any], hits: Iterable[Mapping[str
 def relation(path: str, side: str, part: str, epochs: float | None) -> str:
     """What a model had to do with text of one side and part of its corpus."""
     if part == "held_out":
-        return "was measured on it, never trained"
+        return "was measured on the held-out part, not trained on it"
     if path == "models/baseline" and epochs == 0:
         return "was not trained on it here"
     return RELATIONS.get((path, side), "was made from it")
@@ -264,7 +264,7 @@ def show(answer: Mapping[str, Any], out: Console) -> None:
     for corpus in answer["corpora"]:
         line(out, "corpus", f"{corpus['md5']}: {corpus['how']}", "bold")
         for hit in corpus["hits"]:
-            blocks = f", blocks {', '.join(map(str, hit['blocks']))}" if hit["blocks"] else ""
+            blocks = f", blocks {ranges(hit['blocks'])}" if hit["blocks"] else ""
             line(out, "", f"{hit['side']} {hit['part']} {hit['file']}:{hit['start']}-{hit['end']}{blocks}")
         for model in corpus["models"]:
             by = f"{model['date'][:10]} by {model['author']} in {model['commit'][:10]}"
@@ -272,3 +272,14 @@ def show(answer: Mapping[str, Any], out: Console) -> None:
             line(out, "model", f"{model['path']} {model['md5']} {model['relation']}; {by}{named}")
     for note in answer["notes"]:
         line(out, "note", note, "yellow")
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers, neighbours joined: `0-2, 5`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
