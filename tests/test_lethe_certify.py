@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from lethe import certify, verify
+from lethe import certify, lineage, verify
 from stages.lib.errors import StageError
 from stages.lib.tables import write_json
 from tests import recorded
@@ -116,33 +116,35 @@ def test_it_holds_no_text_and_no_file_name_of_the_corpus(issued: Path, tmp_path:
 
 
 def test_thresholds_and_attacks_come_from_the_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # leak 0.30 -> 0.03 of the baseline's at most a tenth; perplexity 11 / 10 = 1.1, at most 1.1: met
-    none = {"completion_familiarity": None, "probability_familiarity": None, "leak": None}
-    rows = {"models": {"baseline": none, "unlearned": none}, "reasons": {}}
-    ratio = {"completion_familiarity": 0.2, "probability_familiarity": None, "retain_perplexity_factor": 1.1}
-    metrics = {
-        "reports/familiarity.json": rows | {"ratio": ratio},
-        "reports/benchmarks.json": {"items": {}, "models": {}},
-        "reports/finetune.json": {"steps": 4},
-    }
-    found = certify.thresholds(metrics)
-    assert [(bar["value"], bar["most"], bar["met"]) for bar in found] == [
-        (0.2, 0.1, False),
-        (None, 0.1, None),
-        (1.1, 1.1, True),
-    ]
-    assert certify.thresholds({}) == []
     project = recorded.empty(tmp_path / "project")
     attack = {"attacks": [{"attack": "relearn", "model": "unlearned", "value": 0.5}]}
     monkeypatch.setitem(recorded.STAGES, "attack", (["models/unlearned"], ["reports/attacks.json"]))
+    monkeypatch.setitem(recorded.STAGES, "report", (["reports/attacks.json"], ["reports/gate.json"]))
+    limits = {"gate": {"attack_excess": 0.1, "model_utility": 0.9, "privleak": 5.0, "trivia_excess": None}}
+    monkeypatch.setitem(recorded.PARAMS, "report", limits)
     (project / "reports").mkdir()
     write_json(attack, project / "reports/attacks.json")
+    write_json({"met": 1, "attack_excess": 0.5, "model_utility": 0.95}, project / "reports/gate.json")
     recorded.run(project)
     recorded.commit(project, "run")
     issue(project, tmp_path)
     predicate = statement_in(tmp_path / "certificate.json")["predicate"]
     assert predicate["attacks"] == attack["attacks"]
+    assert predicate["verdict"] == "fail"
+    found = [(row["name"], row["bound"], row["limit"], row["value"], row["met"]) for row in predicate["thresholds"]]
+    assert found == [
+        ("attack_excess", "at most", 0.1, 0.5, False),
+        ("model_utility", "at least", 0.9, 0.95, True),
+        ("privleak", "at most", 5.0, None, None),
+    ]
+    shown = lethe(project, "audit", "models/unlearned").output
+    assert "gate      fail; attack_excess 0.5, at most 0.1; not measured: privleak" in shown
     assert not any("attack" in line for line in predicate["doesNotProve"])
+
+
+def test_the_gate_is_read_as_the_gate_judges() -> None:
+    gate = pytest.importorskip("stages.lib.gate")
+    assert sorted(gate.AT_LEAST) == sorted(lineage.MORE_IS_BETTER)
 
 
 def test_any_flipped_byte_of_the_certificate_is_placed(held: Path) -> None:
