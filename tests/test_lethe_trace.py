@@ -131,6 +131,20 @@ def test_text_that_nobody_trained_on(past: tuple) -> None:
     assert "-: no recorded corpus has it, so no recorded model was made from it" in done.output
 
 
+def test_a_corpus_with_a_phrase_of_it_alone_is_named_in_a_note(past: tuple) -> None:
+    folder, _, second = past
+    # the first corpus has the nine words up to "down" of the nineteen: 47 %
+    words = (
+        "looked at the water until the sun went down Wenna kept old-fashioned bees under the bridge and nobody minded"
+    )
+    answer = recorded.json.loads(lethe(folder, "trace", "-", "--json", given=words).output)
+    assert unlearned(answer) == {second["models/unlearned"]}
+    (note,) = answer["notes"]
+    assert note.endswith("has 47 % of its words, less than --least 0.5, and is left out")
+    answer = recorded.json.loads(lethe(folder, "trace", "-", "--json", "--least", "0.4", given=words).output)
+    assert len(unlearned(answer)) == 2
+
+
 def test_a_corpus_that_is_gone_is_said_to_be_unread(past: tuple, tmp_path: Path) -> None:
     folder, first, second = past
     copy = shutil.copytree(folder, tmp_path / "project", symlinks=True)
