@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from lethe.lineage import Found, Link
     from lethe.store import Store
 
-GATE = "reports/gate.json"
 VERSIONS = "provenance.json"
 
 
@@ -77,7 +76,8 @@ def about(history: History, store: Store, subject: Subject, found: Found, verify
     made_in = history.locks[links[0].lock].commits[0]
     code = lineage.code_used(history, links)
     commit, differing = lineage.code_commit(history, code, made_in)
-    metrics, reports, measured_in = lineage.measured(history, found)
+    metrics, reports, lock = lineage.measured(history, found)
+    measured_in = lock.commits[-1]
     params = lineage.params_used(history, links)
     return {
         "model": {"path": found.path, "md5": found.md5, "how": found.how},
@@ -92,7 +92,7 @@ def about(history: History, store: Store, subject: Subject, found: Found, verify
         "versions": versions_of(store, subject, found),
         "metrics": metrics,
         "measured_in": measured_in.id,
-        "gate": metrics.get(GATE),
+        "gate": lineage.gate_of(metrics, lock),
         "verify": verified(history, store, links, (code, commit, differing), (reports, metrics, measured_in.id))
         if verify
         else None,

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lethe.answers import line
+from lethe.lineage import GATE
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-GATE = "reports/gate.json"
 COLOURS = {"present and equal": "green", "present and different": "red"}
 
 
@@ -97,8 +97,15 @@ def plain(numbers: Any) -> dict[str, float]:
 
 
 def verdict(gate: Mapping[str, Any] | None) -> str:
-    """The gate's word, or that there is none."""
-    return str(gate.get("verdict", gate)) if gate else "no verdict recorded: no reports/gate.json beside the model"
+    """The gate's word and what it missed, or that there is none."""
+    if gate is None:
+        return "no verdict recorded: no reports/gate.json beside the model"
+    missed = [
+        f"{row['name']} {row['value']}, {row['bound']} {row['limit']}" for row in gate["demands"] if row["met"] is False
+    ]
+    open_ones = [row["name"] for row in gate["demands"] if row["met"] is None]
+    words = [*missed, *([f"not measured: {', '.join(open_ones)}"] if open_ones else [])]
+    return "; ".join([gate["verdict"], *words])
 
 
 def show_corpus(corpus: Mapping[str, Any] | None, out: Console) -> None:

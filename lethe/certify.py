@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from lethe.history import History
     from lethe.store import Store
 
-FAMILIARITY, BENCHMARKS, FINETUNE = (f"reports/{name}.json" for name in ("familiarity", "benchmarks", "finetune"))
 ATTACKS = "reports/attacks.json"
 PROVES = (
     "The files named under subject are, byte for byte, the model that dvc.lock recorded at this commit.",
@@ -180,8 +179,8 @@ def predicate(history: History, store: Store, answer: Mapping[str, Any], file_na
         "baseline": answer["baseline"],
         "metrics": {path: content for path, content in metrics.items() if path != ATTACKS},
         "measuredIn": answer["measured_in"],
-        "thresholds": thresholds(metrics),
-        "gate": answer["gate"],
+        "thresholds": answer["gate"]["demands"] if answer["gate"] else [],
+        "verdict": answer["gate"]["verdict"] if answer["gate"] else None,
         "attacks": attacks if attacks is not None else [],
         "proves": list(PROVES),
         "doesNotProve": [*DOES_NOT_PROVE, *caveats(answer, attacks)],
@@ -212,16 +211,6 @@ def document_row(row: Mapping[str, Any], file_names: bool) -> dict[str, Any]:
     kept = {name: row[name] for name in ("side", "part", "start", "end")}
     named = {"file": row["file"]} if file_names else {}
     return {**kept, **named, "digest": {"sha256": sha256(row["text"].encode()).hexdigest()}}
-
-
-def thresholds(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What was demanded, what was found and whether that is enough; [] where it was not measured."""
-    from stages.lib.steps import bars, step_rows
-
-    if not {FAMILIARITY, BENCHMARKS, FINETUNE} <= metrics.keys():
-        return []
-    rows = step_rows(metrics[FAMILIARITY], metrics[BENCHMARKS], metrics[FINETUNE]["steps"])
-    return [bar._asdict() for bar in bars(metrics[FAMILIARITY], rows)]
 
 
 def caveats(answer: Mapping[str, Any], attacks: Any) -> list[str]:

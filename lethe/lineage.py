@@ -16,6 +16,8 @@ from stages.lib.errors import StageError
 CORPUS = "data/corpus.parquet"
 FINETUNE = "reports/finetune.json"
 UNLEARNED = "models/unlearned"
+GATE = "reports/gate.json"
+MORE_IS_BETTER = ("model_utility", "forget_quality")  # all other demands of the gate say how much is allowed at most
 NEAREST = 5  # shown
 Index = dict[str, dict[str, list[int]]]  # md5 -> path -> numbers of the locks that record it as made
 
@@ -254,8 +256,8 @@ def without_code(entry: Entry) -> Entry:
     return Entry({path: md5 for path, md5 in entry.deps.items() if not is_code(path)}, entry.outs)
 
 
-def measured(history: History, found: Found) -> tuple[dict[str, Any], dict[str, str], Commit]:
-    """What was measured of the model: {report: content} as git holds it, {report: md5} as dvc.lock has it, the commit.
+def measured(history: History, found: Found) -> tuple[dict[str, Any], dict[str, str], Lock]:
+    """What was measured of the model: {report: content} as git holds it, {report: md5} as dvc.lock has it, that lock.
 
     Of all dvc.locks the one with the most reports made beside the model or from it, the newest of these. A report
     whose bytes dvc.lock does not vouch for is left out of the first.
@@ -265,7 +267,29 @@ def measured(history: History, found: Found) -> tuple[dict[str, Any], dict[str, 
     reports, commit = reports_of(lock, found), lock.commits[-1]
     held = files_at(history.project, commit.id, list(reports))
     vouched = {path: text for path, text in held.items() if bytes_md5(text) == reports[path]}
-    return {path: json.loads(text) for path, text in vouched.items()}, reports, commit
+    return {path: json.loads(text) for path, text in vouched.items()}, reports, lock
+
+
+def gate_of(metrics: Mapping[str, Any], lock: Lock) -> dict[str, Any] | None:
+    """The release gate's verdict and every demand with its limit and value; None where no gate was recorded.
+
+    The limits are those of params.yaml as the same dvc.lock recorded them. One missed demand fails; without one, a
+    demand that could not be measured leaves the question open.
+    """
+    values, limits = metrics.get(GATE), params_of(lock.text, "report").get("gate")
+    if not isinstance(values, dict) or not limits:
+        return None
+    demands = [demand(name, limit, values.get(name)) for name, limit in limits.items() if limit is not None]
+    answers = [row["met"] for row in demands]
+    verdict = "fail" if False in answers else "cannot tell" if None in answers or not answers else "pass"
+    return {"verdict": verdict, "demands": demands}
+
+
+def demand(name: str, limit: float, value: float | None) -> dict[str, Any]:
+    """A demand, its limit, what was found and whether that meets it; None twice where it could not be measured."""
+    more = name in MORE_IS_BETTER
+    met = None if value is None else value >= limit if more else value <= limit
+    return {"name": name, "bound": "at least" if more else "at most", "limit": limit, "value": value, "met": met}
 
 
 def reports_of(lock: Lock, found: Found) -> dict[str, str]:

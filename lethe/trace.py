@@ -51,19 +51,23 @@ def command(
         typer.Argument(help="A text file or folder, data/corpus.parquet, a hash, NAME:START-END, or - for stdin"),
     ],
     span: Annotated[str, typer.Option(help="START-END: only these characters of the file.")] = "",
+    least: Annotated[
+        float, typer.Option(min=0, max=1, help="The share of the text's words a corpus has to have.")
+    ] = 0.5,
     json: Json = False,
 ) -> None:
     """Say which models were made from a corpus, a FILE or a passage, and what each of them had to do with it.
 
-    Text is found again when it was reformatted: line breaks, case, quotes and hyphens do not count. `-` reads the
-    passage from standard input. Exit code 0: there are such models. 3: there are none.
+    Text is found again when it was reformatted: line breaks, case, quotes and hyphens do not count. Two texts of one
+    kind share phrases, so a corpus with less than --least of the words is named in a note alone. Exit code 0: there
+    are such models. 3: there are none.
     """
     from lethe.history import open_history
     from lethe.store import open_store
 
     asked = what_is_asked(file, span)
     history = open_history(Path())
-    answer = trace(history, open_store(history.project), asked)
+    answer = trace(history, open_store(history.project), asked, least)
     print_json(answer) if json else show(answer, console())
     end(any(corpus["models"] for corpus in answer["corpora"]))
 
@@ -111,7 +115,7 @@ def part_of(text: str, span: str, given: str) -> str:
     return part
 
 
-def trace(history: History, store: Store, asked: Asked) -> dict[str, Any]:
+def trace(history: History, store: Store, asked: Asked, least: float) -> dict[str, Any]:
     """Every corpus that holds what is asked, where, and the models made from it, ready for JSON."""
     from lethe.audit import notes
     from lethe.lineage import CORPUS, outs_of
@@ -119,15 +123,17 @@ def trace(history: History, store: Store, asked: Asked) -> dict[str, Any]:
     index = outs_of(history)
     corpora = {md5: numbers[CORPUS] for md5, numbers in index.items() if CORPUS in numbers}
     models = models_by_corpus(history, index)
-    rows, unread = [], []
+    rows, unread, said = [], [], []
     for md5, numbers in corpora.items():
         found = in_corpus(history, store, asked, md5, numbers)
         if found is None:
             unread.append(md5)
+        elif found["how"] and found["share"] < least:
+            said.append(f"corpus {md5} has {found['how']}, less than --least {least}, and is left out")
         elif found["how"]:
             made = [model_row(history, each, found["hits"]) for each in models.get(md5, [])]
             rows.append({"md5": md5, **found, "models": made})
-    said = [f"corpus {md5} is not at hand: nobody can say whether the text was in it" for md5 in unread]
+    said += [f"corpus {md5} is not at hand: nobody can say whether the text was in it" for md5 in unread]
     return {"given": asked.given, "corpora": rows, "unread": unread, "notes": [*said, *notes(history, store)]}
 
 
@@ -251,7 +257,7 @@ def model_row(history: History, links: Sequence[Any], hits: Iterable[Mapping[str
 def relation(path: str, side: str, part: str, epochs: float | None) -> str:
     """What a model had to do with text of one side and part of its corpus."""
     if part == "held_out":
-        return "was measured on it, never trained"
+        return "was measured on the held-out part, not trained on it"
     if path == "models/baseline" and epochs == 0:
         return "was not trained on it here"
     return RELATIONS.get((path, side), "was made from it")
@@ -264,7 +270,7 @@ def show(answer: Mapping[str, Any], out: Console) -> None:
     for corpus in answer["corpora"]:
         line(out, "corpus", f"{corpus['md5']}: {corpus['how']}", "bold")
         for hit in corpus["hits"]:
-            blocks = f", blocks {', '.join(map(str, hit['blocks']))}" if hit["blocks"] else ""
+            blocks = f", blocks {ranges(hit['blocks'])}" if hit["blocks"] else ""
             line(out, "", f"{hit['side']} {hit['part']} {hit['file']}:{hit['start']}-{hit['end']}{blocks}")
         for model in corpus["models"]:
             by = f"{model['date'][:10]} by {model['author']} in {model['commit'][:10]}"
@@ -272,3 +278,14 @@ def show(answer: Mapping[str, Any], out: Console) -> None:
             line(out, "model", f"{model['path']} {model['md5']} {model['relation']}; {by}{named}")
     for note in answer["notes"]:
         line(out, "note", note, "yellow")
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers, neighbours joined: `0-2, 5`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)

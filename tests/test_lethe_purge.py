@@ -172,8 +172,9 @@ def test_what_was_made_before_the_request_stays(project: Path) -> None:
     assert (project / "models/unlearned/weights").read_text() == f"forgot {len(ONE + TWO)}"
     assert (project / "models/baseline/weights").exists()  # kept without --models, and the ledger says so
     assert "models/baseline: kept, although it read the text" in requests.LEDGER.read_text()
-    tiny.git(project, "checkout", "--quiet", "HEAD~3")
-    tiny.dvc(project, "checkout")  # the run of the other request alone is whole
+    tiny.commit(project, "purged")
+    tiny.git(project, "checkout", "--quiet", "HEAD~4")
+    tiny.dvc(project, "checkout", "--force")  # the run of the other request alone is whole
     assert (project / "models/reinforced/weights").read_text() == f"shouts {TWO}"
     assert files_with(project / "data", TWO) != []
 
