@@ -440,3 +440,25 @@ def test_ancestors_of_a_path_in_one_lock(past: tuple) -> None:
     assert history.ancestors(lock, "data/forget") == []
     assert lineage.is_code("stages/x.py")
     assert not lineage.is_code("data/x.csv")
+
+
+def test_a_project_in_a_folder_of_a_repository(tmp_path: Path) -> None:
+    folder = recorded.empty(tmp_path / "repository/sub/project")
+    made = recorded.run(folder)
+    shutil.rmtree(folder / ".git")
+    git(tmp_path / "repository", "init", "--quiet", "--initial-branch=main")
+    commit = recorded.commit(tmp_path / "repository", "all of it")
+    answer = json_of(folder, "audit", made["models/unlearned"], "--verify")
+    assert answer["recorded"]["commit"] == answer["code"]["commit"] == commit
+    assert {row["state"] for row in answer["verify"]} == {"present and equal"}
+
+
+def test_the_shell_completes_commands_and_options() -> None:
+    from typer.testing import CliRunner
+
+    from lethe.cli import app
+
+    for words, wanted in (("lethe a", "audit"), ("lethe audit --v", "--verify")):
+        place = str(words.count(" "))
+        shell = {"_LETHE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": place}
+        assert wanted in CliRunner().invoke(app, [], prog_name="lethe", env=shell).output.split()
