@@ -153,7 +153,7 @@ def test_role_prompts(tiny: Path) -> None:
 def test_what_cannot_be_made_has_its_reason(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(tiny / "models/retrained")
     write_absent(tiny / "models/retrained", "the baseline was not trained here")
-    write_corpus(tiny, forget=TINY_TEXT, retain="")
+    write_corpus(tiny, forget="Nobody knew where the lantern was.\n" * 9, retain="")
     write_inputs(tiny, [row | {"due": None} for row in ROWS], "name,unique\nHarrow Hill,yes\nOrla,yes\nTom,no\n")
     set_param(tiny, "attack.attacks", ["benign", "prefix", "probe", "soft_prompt", "sample"])
     attack.main()
