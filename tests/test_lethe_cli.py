@@ -76,13 +76,13 @@ def test_a_stage_without_a_module_or_params(inputs: Path, monkeypatch: pytest.Mo
     from ruamel.yaml import YAML
 
     pipeline = YAML().load(inputs / "dvc.yaml")
-    pipeline["stages"]["hypnotise"] = {"cmd": "true"}
+    pipeline["stages"]["dream"] = {"cmd": "true"}
     YAML().dump(pipeline, inputs / "dvc.yaml")
-    set_param(inputs, "hypnotise", {})
+    set_param(inputs, "dream", {})
     monkeypatch.delattr("stages.block.Params")
     assert problem_lines() == [
         "block: dvc.yaml has this stage, wanted stages/block.py with a class Params",
-        "hypnotise: dvc.yaml has this stage, wanted stages/hypnotise.py with a class Params",
+        "dream: dvc.yaml has this stage, wanted stages/dream.py with a class Params",
     ]
 
 
