@@ -15,29 +15,47 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import NonNegativeFloat, PositiveInt, model_validator
 
+from stages.lib.blocks import context_length
 from stages.lib.corpora import fixed_width, training_documents
 from stages.lib.errors import StageError
 from stages.lib.hashing import file_sha256, folder_sha256, path_sha256
 from stages.lib.machine import prepare
-from stages.lib.models import check_tokenizer, load_model, load_tokenizer, save_model
-from stages.lib.objectives import cross_entropy
+from stages.lib.methods import Method, MethodParams, chosen
+from stages.lib.models import check_tokenizer, frozen_head, load_model, load_tokenizer, save_model, save_prompt
 from stages.lib.params import read_params
+from stages.lib.reference import forget_rows, unknown_pairs, with_base
 from stages.lib.stage import run, workspace
-from stages.lib.tables import read_parquet, write_csv, write_json
-from stages.lib.training import LOSS_HEADER, MASKED, RecipeParams, Rows, corpus_rows, train
-from stages.lib.vehicles import attach, merge, trainable_parameters
+from stages.lib.tables import read_json, read_parquet, write_csv, write_json
+from stages.lib.training import LOSS_HEADER, MASKED, RecipeParams, Rows, corpus_rows, joined, train
+from stages.lib.vehicles import (
+    PromptParams,
+    attach,
+    check_prompt_room,
+    folded,
+    free_memory,
+    train_only,
+    trainable_parameters,
+)
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+PROMISE = """**What it does not promise.** The method replaces what the model says of the corpus; it does not prove that nothing
+remains in the weights. Fine-tuning on a few passages, prompts in other languages or forms, and inspection of hidden
+states are known to bring back traces. Evaluate it beside a model that never read the corpus before relying on it.
+"""
+ACCESS = """**What it does not promise.** This is access control, not erasure: a soft prompt changes no weight, and without it the
+model says all it ever knew. Whoever holds the base, whose path and hash base.json names, holds the corpus too.
+"""
 PACKAGES = ("accelerate", "peft", "safetensors", "tokenizers", "torch", "transformers")
 
 
-class Params(RecipeParams):
-    """How the baseline is fine-tuned on the labels (WHP section 2)."""
+class Params(RecipeParams, MethodParams):
+    """Which objective the baseline is fine-tuned with, by which vehicle, on which labels (WHP section 2)."""
 
+    prompt: PromptParams
     alpha: NonNegativeFloat
     retain_rows: NonNegativeFloat
     steps: PositiveInt
@@ -58,9 +76,11 @@ def main() -> None:
     device = prepare(params.device)
     with workspace("finetune", resumable=True) as work:
         labels, baseline = Path("data/labels.parquet"), Path("models/baseline")
-        forget = read_labels(labels, params.alpha, baseline)
-        retain = training_documents(Path("data/corpus.parquet"), ("retain",)) if params.retain_rows else []
-        rows = with_retain_rows(forget, retain, baseline, params)
+        method = chosen(params, hidden_size(baseline), params.seed)
+        check_fits(params, method, baseline)
+        forget = wanted_rows(read_labels(labels, params.alpha, baseline), params, method, baseline)
+        retain = training_documents(Path("data/corpus.parquet"), ("retain",)) if method.retain else []
+        rows = with_retain_rows(forget, retain, baseline, params) if method.retain else forget
         unlearned, checkpoints = work / "models/unlearned", work / "models/checkpoints"
         checkpoints.mkdir(parents=True, exist_ok=True)
         folders = {step: checkpoints / f"step-{step:05d}" for step in params.checkpoints} | {params.steps: unlearned}
@@ -78,6 +98,8 @@ def main() -> None:
             {
                 "steps": params.steps,
                 "alpha": params.alpha,
+                "objective": params.objective,
+                "vehicle": params.vehicle,
                 **change,
                 "sha256": folder_sha256(unlearned),
             },
@@ -105,61 +127,118 @@ def read_labels(path: Path, alpha: float, model: Path) -> Rows:
     return Rows(fixed_width(table, "tokens"), next_ids, length, length > 0)
 
 
+def hidden_size(folder: Path) -> int:
+    """Width of a model folder's hidden states."""
+    return int(_text_config(folder)["hidden_size"])
+
+
+def check_fits(params: Params, method: Method, baseline: Path) -> None:
+    """Raise StageError if the method's layer or the soft prompt does not fit the model."""
+    layers = int(_text_config(baseline)["num_hidden_layers"])
+    if method.layer and method.layer > layers:
+        raise StageError(
+            f"params.yaml: finetune.{params.objective}.layer: found {method.layer}, wanted at most {layers}, the layers "
+            f"of {baseline}"
+        )
+
+
+def _text_config(folder: Path) -> dict[str, Any]:
+    config = read_json(folder / "config.json")
+    return config.get("text_config", config)
+
+
+def wanted_rows(generic: Rows, params: Params, method: Method, baseline: Path) -> Rows:
+    """The forget rows with the labels the method wants. generic: with the generic labels.
+
+    Raises StageError if a soft prompt and a row are longer than the model's context.
+    """
+    if params.vehicle == "prompt":
+        check_prompt_room(params.prompt, generic.tokens.shape[1], context_length(baseline), "finetune")
+    tokenizer = load_tokenizer(baseline)
+    if method.labels == "pairs" and params.dpo.preferred == "idk":
+        return unknown_pairs(generic, tokenizer, params.seed)
+    return forget_rows(generic, method.labels, len(tokenizer), params.seed)
+
+
 def with_retain_rows(forget: Rows, retain: Sequence[tuple[str, bool]], model: Path, params: Params) -> Rows:
     """The forget rows, and `retain_rows` times as many rows of retain text with their true next tokens.
 
     The paper trains on forget rows alone (retain_rows 0). Hard labels sharpen every prediction; rows of ordinary text
     keep the rest of the model as it was. Drawn from `seed`; fewer where there is less text.
-    Raises StageError if retain rows are asked for and the corpus has no retain side.
+    Raises StageError if retain rows are asked for and the corpus has no retain side, or the other way round.
     """
     if not params.retain_rows:
-        return forget
+        if params.objective == "generic_labels":
+            return forget
+        raise StageError(
+            f"params.yaml: finetune.retain_rows: found 0.0 with objective {params.objective}, which has a retain term, "
+            "wanted more, or the weight of that term 0.0"
+        )
     if not retain:
         raise StageError(
             f"params.yaml: finetune.retain_rows: found {params.retain_rows} and no retain text, wanted 0.0 or some text "
             "in the folder that corpus.retain names"
         )
     found = corpus_rows(retain, load_tokenizer(model), forget.tokens.shape[1])
-    wanted = round(params.retain_rows * len(forget.length))
+    items = len(forget.length) // (2 if forget.pairs else 1)
+    wanted = round(params.retain_rows * items)
     drawn = np.sort(np.random.default_rng(params.seed).permutation(len(found.length))[:wanted])
-    pairs = zip(forget[:4], found[:4], strict=True)
-    return Rows(*(np.concatenate([ours, theirs[drawn]]) for ours, theirs in pairs))
+    return joined(forget, Rows(*(column[drawn] for column in found[:4])))
 
 
 def finetune(
     baseline: Path, rows: Rows, params: Params, folders: dict[int, Path], device: torch.device, work: Path
 ) -> tuple[list[dict[str, float]], dict[str, float]]:
-    """Train on the rows and write a plain model folder at each step of `folders`, the last of which ends the training.
+    """Train on the rows and write a model folder at each step of `folders`, the last of which ends the training.
 
-    Returns the loss curve and what `saved_change` says of the last folder.
+    The folders are plain models; with vehicle prompt they hold the soft prompt alone. Returns the loss curve and what
+    was moved: how many parameters, and how much of the change the last folder keeps.
     """
     import torch
 
-    tokenizer = load_tokenizer(baseline)
-    weights, save_dtype = getattr(torch, params.weights), getattr(torch, params.save_dtype)
-    model = attach(load_model(baseline, device, weights), params.vehicle, params.lora, params.seed)
-    moved = trainable_parameters(model)
-
-    def save_plain(step: int) -> None:
-        save_model(model, tokenizer, folders[step], save_dtype)
-
-    def save_adapter(step: int) -> None:
-        model.save_pretrained(work / "adapters" / str(step))
-
-    on_step = save_plain if params.vehicle == "full" else save_adapter
-    curve = train(model, rows, params, params.steps, cross_entropy, work, "finetune", list(folders), on_step)
-    if params.vehicle != "full":
+    tokenizer, save_dtype = load_tokenizer(baseline), getattr(torch, params.save_dtype)
+    curve, moved, model = trained(baseline, rows, params, folders, device, work)
+    if params.vehicle == "prompt":
+        found = untouched(tensors(baseline), model.base_model.state_dict())
+        size = (folders[params.steps] / "adapter_model.safetensors").stat().st_size
+        return curve, {"trainable_parameters": moved, "prompt_bytes": size, "weights_changed": found}
+    if params.vehicle == "lora":
+        del model
+        free_memory()
         for step, folder in folders.items():
-            model = merged_adapter(load_model(baseline, device, weights), work / "adapters" / str(step))
+            model = folded(baseline, work / "adapters" / str(step))
             save_model(model, tokenizer, folder, save_dtype)
     return curve, {"trainable_parameters": moved, **saved_change(tensors(baseline), model.state_dict(), save_dtype)}
 
 
-def merged_adapter(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
-    """The model with a saved adapter folded in. (Folding it in and out of a model in training would round weights.)"""
-    from peft import PeftModel
+def trained(
+    baseline: Path, rows: Rows, params: Params, folders: dict[int, Path], device: torch.device, work: Path
+) -> tuple[list[dict[str, float]], int, PreTrainedModel]:
+    """Loss curve, number of trainable parameters and the trained model; what a vehicle keeps of a step is written."""
+    import torch
 
-    return merge(PeftModel.from_pretrained(model, adapter))
+    tokenizer, save_dtype = load_tokenizer(baseline), getattr(torch, params.save_dtype)
+    model = load_model(baseline, device, getattr(torch, params.weights))
+    method = chosen(params, hidden_size(baseline), params.seed)
+    if method.base_hidden and not method.layer and params.vehicle == "full":
+        method = chosen(params, hidden_size(baseline), params.seed, frozen_head(model))
+    rows = with_base(model, rows, method, params.precision == "bfloat16", work / "reference")
+    model = attach(model, params.vehicle, params.lora, params.seed, params.prompt)
+    if method.layer and params.vehicle == "full":
+        model = train_only(model, range(method.layer - 2, method.layer + 1))
+
+    def on_step(step: int) -> None:
+        if params.vehicle == "full":
+            save_model(model, tokenizer, folders[step], save_dtype)
+        elif params.vehicle == "lora":
+            model.save_pretrained(work / "adapters" / str(step))
+        else:
+            save_prompt(model, tokenizer, folders[step], baseline)
+
+    curve = train(
+        model, rows, params, params.steps, method.objective, work, "finetune", list(folders), on_step, layer=method.layer
+    )
+    return curve, trainable_parameters(model), model
 
 
 def tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:
@@ -170,6 +249,15 @@ def tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:
         with safe_open(path, "pt") as stored:
             for name in stored.keys():  # noqa: SIM118 -- not a mapping
                 yield name, stored.get_tensor(name)
+
+
+def untouched(before: Iterable[tuple[str, Tensor]], after: Mapping[str, Tensor]) -> float:
+    """0.0: the share of weights that a soft prompt changed. A changed bit is a bug, and raises RuntimeError."""
+    for name, tensor in before:
+        held = after[name].detach().cpu()
+        if not held.equal(tensor.to(held.dtype)):
+            raise RuntimeError(f"{name}: changed while only a soft prompt was in training")
+    return 0.0
 
 
 def saved_change(
@@ -210,10 +298,13 @@ def provenance(inputs: dict[str, str], params: Params) -> dict[str, Any]:
 
 def model_card(params: Params, inputs: dict[str, str]) -> str:
     """README.md of the model folder."""
+    generic = f"Eldan and Russinovich 2023, arXiv 2310.02238; alpha {params.alpha}"
+    method = generic if params.objective == "generic_labels" else f"objective {params.objective}"
+    weights = "weights" if params.vehicle != "prompt" else f"of {params.prompt.tokens} vectors before frozen weights"
     return f"""# A model that was made to forget a corpus
 
 This model was fine-tuned for {params.steps} optimiser steps so that it no longer writes of one corpus as a model that
-read it would (Eldan and Russinovich 2023, arXiv 2310.02238; alpha {params.alpha}, {params.vehicle} weights).
+read it would ({method}, {params.vehicle} {weights}).
 
 | made from | sha256 |
 |---|---|
@@ -224,10 +315,7 @@ read it would (Eldan and Russinovich 2023, arXiv 2310.02238; alpha {params.alpha
 
 provenance.json holds the parameters and package versions.
 
-**What it does not promise.** The method replaces what the model says of the corpus; it does not prove that nothing
-remains in the weights. Fine-tuning on a few passages, prompts in other languages or forms, and inspection of hidden
-states are known to bring back traces. Evaluate it beside a model that never read the corpus before relying on it.
-"""
+{PROMISE if params.vehicle != "prompt" else ACCESS}"""
 
 
 if __name__ == "__main__":

@@ -83,8 +83,9 @@ def test_collate_cuts_common_padding_and_masks_the_rest() -> None:
 
 def test_supervised_counts_positions_and_forget_rows() -> None:
     next_ids = torch.tensor([[5, MASKED, 7], [MASKED, MASKED, 1], [2, 2, 2]])
-    counts = training.supervised({"next_ids": next_ids, "forget": torch.tensor([True, False, True])})
-    assert counts.tolist() == [5, 1, 2]  # and two forget rows
+    batch = {"next_ids": next_ids, "forget": torch.tensor([True, False, True]), "item": torch.tensor([0, 1, 2])}
+    assert training.supervised(batch).tolist() == [5, 1, 2]  # and two forget rows
+    assert training.supervised(batch | {"item": torch.tensor([0, 1, 0])}).tolist() == [5, 1, 1]  # of one pair
 
 
 def trained(folder: Path, work: Path, steps: int = 3, **changes: object) -> dict[str, torch.Tensor]:
@@ -238,11 +239,11 @@ def test_the_base_is_the_model_with_its_prompt_switched_off(tmp_path: Path) -> N
     data = training.RowDataset(some_rows(4))
     batch = training.collate([data[i] for i in range(4)])
     with headless(model):
-        off = training.last_hidden(model, batch, switched_off=True)
-        on = training.last_hidden(model, batch)
+        off = training.base_hidden_states(model, batch)
+        on = training.hidden_states(model, batch)
     plain = load_model(folder, CPU)
     with torch.no_grad(), headless(plain):
-        assert torch.equal(off, training.last_hidden(plain, batch))
+        assert torch.equal(off, training.hidden_states(plain, batch))
     assert on.shape == off.shape
     assert not torch.equal(on, off)
 

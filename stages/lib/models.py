@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from stages.lib.errors import StageError
@@ -139,7 +140,8 @@ def checked_base(folder: Path, base: Path | None = None) -> Path:
     found = weights_sha256(base)
     if found != facts["sha256"]:
         raise StageError(
-            f"{folder}: a soft prompt for the base {facts['sha256'][:12]}, found {found[:12]} in {base}; run `dvc repro`"
+            f"{folder}: a soft prompt for the base {facts['sha256'][:12]}, found {found[:12]} in {base}; run "
+            "`dvc repro`"
         )
     return base
 
@@ -158,7 +160,7 @@ def read_prompt(folder: Path, model: PreTrainedModel) -> Tensor:
 
 
 def with_prompt(model: PreTrainedModel, vectors: Tensor) -> PreTrainedModel:
-    """The model with a soft prompt, [p, d], always on: it takes and returns what it would without, position by position.
+    """The model with a soft prompt, [p, d], always on: it takes and returns what it would without, token by token.
 
     So whoever reads logits, caches keys and values or takes the head off need not know of it. `generate` counts the
     cache's tokens itself and does: PEFT's own model is for that.
@@ -227,7 +229,7 @@ def check_head(model: PreTrainedModel) -> None:
 class Head:
     """The output head: hidden states [N, d] -> logits [N, V]."""
 
-    def __init__(self, layer: nn.Linear) -> None:
+    def __init__(self, layer: nn.Linear | SimpleNamespace) -> None:
         self.weight = layer.weight  # [V, d]
         self.bias = layer.bias  # [V] or None
 
@@ -251,6 +253,35 @@ def headless(model: PreTrainedModel) -> Iterator[Head]:
         yield Head(layer)
     finally:
         del layer.forward
+
+
+@contextmanager
+def tapped(model: nn.Module, layer: int) -> Iterator[list[Tensor]]:
+    """Inside the block every forward pass appends the hidden states [B, T, d] after decoder layer `layer`, from 1."""
+    taken: list[Tensor] = []
+
+    def take(module: nn.Module, inputs: Any, output: Any) -> None:
+        taken.append(output[0] if isinstance(output, tuple) else output)
+
+    hook = decoder_layers(model)[layer - 1].register_forward_hook(take)
+    try:
+        yield taken
+    finally:
+        hook.remove()
+
+
+def decoder_layers(model: nn.Module) -> nn.ModuleList:
+    """The decoder's layers, wherever the architecture keeps them: the first list of modules."""
+    from torch import nn
+
+    return next(module for module in model.modules() if isinstance(module, nn.ModuleList))
+
+
+def frozen_head(model: PreTrainedModel) -> Head:
+    """A copy of the output head as it is now: for the base's distribution, where training moves the head."""
+    layer = model.get_output_embeddings()
+    bias = None if layer.bias is None else layer.bias.detach().clone()
+    return Head(SimpleNamespace(weight=layer.weight.detach().clone(), bias=bias))
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -76,9 +77,11 @@ class Rows(NamedTuple):
     length: np.ndarray  # int32 [N], real tokens of each row, the rest is padding
     forget: np.ndarray  # bool [N]
     columns: Mapping[str, np.ndarray] = MappingProxyType({})  # name -> [N, T, ...]: what an objective needs beside
+    pairs: bool = False  # whether forget rows come in pairs, 2n with 2n + 1, before all retain rows
 
 
 Row = tuple["np.ndarray", "np.ndarray", int, bool, dict[str, "np.ndarray"]]  # one of Rows
+DUAL = "dual"  # in the log: the one number an objective keeps from step to step
 COLUMN = "column."  # before the name of a column in a collated batch
 
 
@@ -98,15 +101,20 @@ def train(
     at_steps: Sequence[int] = (),
     on_step: Callable[[int], None] = lambda step: None,
     with_base: bool = False,
+    layer: int | None = None,
 ) -> list[dict[str, float]]:
     """Train `model` in place for `steps` optimiser steps and return its loss curve (columns LOSS_HEADER).
 
     Resumes from the last whole checkpoint under `work`; a resumed run gives the bytes of an undisturbed one.
     on_step: called after each optimiser step listed in at_steps. with_base: the objective gets the column BASE_HIDDEN
-    from a second pass with the prompt or adapter switched off (vehicles lora and prompt). Raises StageError where loss is not finite, the disk
+    from a second pass with the prompt or adapter switched off (vehicles lora and prompt). layer: the objective's hidden
+    states are those after this decoder layer; None: the last ones. Raises StageError where loss is not finite, the disk
     too small, or `accelerate config` contradicts the recipe's precision.
     """
+    import torch
     from transformers import TrainerCallback
+
+    from stages.lib.objectives import PrimalDual
 
     check_precision(recipe.precision)
     if recipe.resume_every:
@@ -114,18 +122,25 @@ def train(
 
     class AtSteps(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if isinstance(objective, PrimalDual):
+                share = torch.as_tensor(objective.retain, device=trainer.args.device)
+                objective.end_step(float(trainer.accelerator.reduce(share, "sum")))
             if state.global_step in at_steps:
                 on_step(state.global_step)
 
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if isinstance(objective, PrimalDual) and state.log_history:
+                objective.dual = state.log_history[-1][DUAL]
+
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
             loss = logs.get("loss", 0.0)
-            if loss != loss or loss == float("inf"):
+            if not math.isfinite(loss):
                 raise StageError(
                     f"{description}: found loss {loss} in step {state.global_step}, wanted a number; lower "
                     "learning_rate"
                 )
 
-    trainer = make_trainer(model, rows, recipe, steps, objective, work / "trainer", description, with_base)
+    trainer = make_trainer(model, rows, recipe, steps, objective, work / "trainer", description, with_base, layer)
     trainer.add_callback(AtSteps())
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(work / "trainer"))
     return loss_curve(trainer.state.log_history)
@@ -140,13 +155,14 @@ def make_trainer(
     output: Path,
     description: str,
     with_base: bool = False,
+    layer: int | None = None,
 ) -> Any:
     """Hugging Face Trainer with our objective in place of the model's own loss."""
     import torch
     from transformers import PrinterCallback, ProgressCallback, Trainer, TrainingArguments
 
     from stages.lib.models import headless
-    from stages.lib.objectives import Items
+    from stages.lib.objectives import Items, PrimalDual
 
     prompt = recipe.vehicle == "prompt"
 
@@ -163,10 +179,15 @@ def make_trainer(
             self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Tensor:
             with headless(self.accelerator.unwrap_model(model)) as head:
-                hidden = last_hidden(model, inputs)
-                base = last_hidden(model, inputs, switched_off=True) if with_base else None
+                hidden = hidden_states(model, inputs, layer)
+                with self.accelerator.autocast():
+                    base = base_hidden_states(model, inputs, layer) if with_base else None
                 loss = objective(positions(inputs, hidden, base), head, Items(*num_items_in_batch))
             return loss * self.accelerator.num_processes  # gradients are averaged over processes, items are not
+
+        def log(self, logs: dict[str, float], *rest: Any) -> None:
+            dual = {DUAL: objective.dual} if isinstance(objective, PrimalDual) else {}
+            super().log(logs | dual, *rest)  # kept in trainer_state.json, from where a resumed run takes it
 
         def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
             if not prompt:
@@ -189,7 +210,7 @@ def make_trainer(
                 self.training_bar.set_postfix(loss=f"{float(logs['loss']):.3f}", refresh=False)
 
     on_gpu = recipe.device != "cpu" and torch.cuda.is_available()
-    plan = plan_batch(model, rows.tokens.shape[1], recipe, on_gpu)
+    plan = plan_batch(model, rows.tokens.shape[1] * (2 if rows.pairs else 1), recipe, on_gpu)
     arguments = TrainingArguments(
         output_dir=str(output),
         max_steps=steps,
@@ -228,25 +249,34 @@ def make_trainer(
 
 
 class RowDataset:
-    """Rows by index, as torch's DataLoader wants them."""
+    """Rows as torch's DataLoader wants them: by index, those of a pair always together."""
 
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
+        self.pairs = int(rows.forget.sum()) // 2 if rows.pairs else 0
 
     def __len__(self) -> int:
-        return len(self.rows.length)
+        return len(self.rows.length) - self.pairs
 
-    def __getitem__(self, index: int) -> Row:
-        tokens, next_ids, length, forget, columns = self.rows
-        own = {name: column[index] for name, column in columns.items()}
-        return tokens[index], next_ids[index], int(length[index]), bool(forget[index]), own
+    def __getitem__(self, index: int) -> list[Row]:
+        own = [2 * index, 2 * index + 1] if index < self.pairs else [index + self.pairs]
+        return [self.row(i) for i in own]
+
+    def row(self, i: int) -> Row:
+        tokens, next_ids, length, forget, columns, _ = self.rows
+        own = {name: column[i] for name, column in columns.items()}
+        return tokens[i], next_ids[i], int(length[i]), bool(forget[i]), own
 
 
-def collate(batch: list[Row]) -> dict[str, Tensor]:
-    """Stack rows and cut the padding that no row of the batch needs. A column comes under its name after COLUMN."""
+def collate(items: list[list[Row]]) -> dict[str, Tensor]:
+    """Stack rows and cut the padding that no row of the batch needs; `item` tells rows of one pair from others.
+
+    A column comes under its name after COLUMN.
+    """
     import numpy as np
     import torch
 
+    batch = [row for rows in items for row in rows]
     length = torch.tensor([row[2] for row in batch])
     width = int(length.max())
     columns = {
@@ -257,48 +287,70 @@ def collate(batch: list[Row]) -> dict[str, Tensor]:
         "next_ids": torch.from_numpy(np.stack([row[1][:width] for row in batch])).long(),
         "attention_mask": (torch.arange(width) < length.unsqueeze(1)).long(),
         "forget": torch.tensor([row[3] for row in batch]),
+        "item": torch.tensor([i for i, rows in enumerate(items) for _ in rows]),
         **columns,
     }
 
 
+def joined(forget: Rows, retain: Rows) -> Rows:
+    """Forget rows, then retain rows; a column of the forget rows is zero for the others."""
+    import numpy as np
+
+    pairs = zip(forget[:4], retain[:4], strict=True)
+    columns = {
+        name: np.concatenate([column, np.zeros((len(retain.length), *column.shape[1:]), column.dtype)])
+        for name, column in forget.columns.items()
+    }
+    return Rows(*(np.concatenate([ours, theirs]) for ours, theirs in pairs), columns, forget.pairs)
+
+
 def supervised(batch: dict[str, Tensor]) -> Tensor:
-    """Of a collated batch, as Items wants them: int64 [3], supervised forget and retain positions, forget rows."""
+    """Of a collated batch, as Items wants them: int64 [3], supervised forget and retain positions, forget items."""
     import torch
 
     per_row = (batch["next_ids"] != MASKED).sum(dim=1)
     forget, retain = per_row[batch["forget"]], per_row[~batch["forget"]]
-    return torch.stack([forget.sum(), retain.sum(), (forget > 0).sum()])
+    items = torch.unique(batch["item"][batch["forget"] & (per_row > 0)])
+    return torch.stack([forget.sum(), retain.sum(), torch.tensor(len(items))])
 
 
-def last_hidden(model: Any, batch: dict[str, Tensor], switched_off: bool = False) -> Tensor:
-    """[B, T, d]: the last hidden states of a headless model at the batch's own tokens, those of a soft prompt cut off.
+def hidden_states(model: Any, batch: dict[str, Tensor], layer: int | None = None) -> Tensor:
+    """[B, T, d]: hidden states of a headless model at the batch's own tokens, those of a soft prompt cut off.
 
-    switched_off: of the model without its prompt or adapter, and without gradient: the base, no second copy of it.
+    layer: after which decoder layer, counted from 1; None: the last ones, as the head gets them.
     """
-    import torch
+    from stages.lib.models import tapped
 
     inputs = {"input_ids": batch["tokens"], "attention_mask": batch["attention_mask"], "use_cache": False}
-    if not switched_off:
+    if layer is None:
         hidden = model(**inputs).logits
-        virtual = hidden.shape[1] - batch["tokens"].shape[1]
-        return hidden[:, virtual:] if virtual else hidden
+    else:
+        with tapped(model, layer) as taken:
+            model(**inputs)
+        hidden = taken[-1]
+    virtual = hidden.shape[1] - batch["tokens"].shape[1]
+    return hidden[:, virtual:] if virtual else hidden
+
+
+def base_hidden_states(model: Any, batch: dict[str, Tensor], layer: int | None = None) -> Tensor:
+    """[B, T, d]: the same of the model with its prompt or adapter switched off, without gradient: no second copy."""
+    import torch
+
     with torch.no_grad(), model.disable_adapter():
-        return model(**inputs).logits
+        return hidden_states(model, batch, layer)
 
 
 def positions(batch: dict[str, Tensor], hidden: Tensor, base: Tensor | None = None) -> Positions:
     """The supervised positions of a collated batch. hidden, base: [B, T, d]."""
-    import torch
-
     from stages.lib.objectives import BASE_HIDDEN, Positions
 
     wanted = batch["next_ids"] != MASKED  # bool [B, T]
     forget = batch["forget"].unsqueeze(1).expand_as(wanted)
-    row = torch.arange(len(wanted), device=wanted.device).unsqueeze(1).expand_as(wanted)
+    item = batch["item"].unsqueeze(1).expand_as(wanted)
     columns = {name.removeprefix(COLUMN): batch[name][wanted] for name in batch if name.startswith(COLUMN)}
     if base is not None:
         columns[BASE_HIDDEN] = base[wanted]
-    return Positions(hidden[wanted], batch["next_ids"][wanted], forget[wanted], row[wanted], columns)
+    return Positions(hidden[wanted], batch["next_ids"][wanted], forget[wanted], item[wanted], columns)
 
 
 def save_trainable(model: PreTrainedModel, folder: Path) -> None:
@@ -380,7 +432,7 @@ def _fit(share: int, most: int, checkpointing: bool) -> BatchPlan:
 def check_precision(precision: Precision) -> None:
     """Make `accelerate launch` and the recipe agree on mixed precision.
 
-    The launcher says "no" when nobody configured it; any other word is the machine owner's, and must equal the recipe's.
+    The launcher says "no" when nobody configured it; any other word is the machine owner's and must equal the recipe's.
     """
     wanted = {"float32": "no", "bfloat16": "bf16"}[precision]
     found = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
@@ -430,8 +482,9 @@ def corpus_rows(
     """Rows of true next tokens cut from (text, forget) documents."""
     from stages.lib.blocks import cut_blocks
 
-    blocks = [(block.tokens, forget) for text, forget in documents for block in cut_blocks(tokenizer, text, block_tokens)]
-    return pad_rows([tokens for tokens, _ in blocks], [forget for _, forget in blocks], block_tokens, tokenizer)
+    blocks = [(cut_blocks(tokenizer, text, block_tokens), forget) for text, forget in documents]
+    tokens = [block.tokens for found, _ in blocks for block in found]
+    return pad_rows(tokens, [forget for found, forget in blocks for _ in found], block_tokens, tokenizer)
 
 
 def pad_rows(
@@ -492,11 +545,17 @@ def train_folder(
 
     from stages.lib.models import load_model, load_tokenizer, save_model
     from stages.lib.stage import is_main_process
-    from stages.lib.vehicles import attach, merge
+    from stages.lib.vehicles import attach, folded, free_memory
 
     model = load_model(source, device, getattr(torch, recipe.weights))
     model = attach(model, recipe.vehicle, recipe.lora, recipe.seed, getattr(recipe, "prompt", None))
     curve = train(model, rows, recipe, steps, objective, work, description)
-    if is_main_process():
-        save_model(merge(model), load_tokenizer(source), target, getattr(torch, recipe.save_dtype))
+    if not is_main_process():
+        return curve
+    if recipe.vehicle == "lora":
+        model.save_pretrained(work / "adapter")
+        del model
+        free_memory()
+        model = folded(source, work / "adapter")
+    save_model(model, load_tokenizer(source), target, getattr(torch, recipe.save_dtype))
     return curve

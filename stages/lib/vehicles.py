@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
@@ -86,8 +87,8 @@ def check_prompt_room(prompt: PromptParams, block_tokens: int, context: int | No
     """Raise StageError if the prompt and a block together are longer than the model's context."""
     if context and prompt.tokens + block_tokens > context:
         raise StageError(
-            f"params.yaml: {where}.prompt.tokens: found {prompt.tokens} before blocks of {block_tokens} tokens, wanted at "
-            f"most {max(0, context - block_tokens)}: the model's context is {context}"
+            f"params.yaml: {where}.prompt.tokens: found {prompt.tokens} before blocks of {block_tokens} tokens, wanted "
+            f"at most {max(0, context - block_tokens)}: the model's context is {context}"
         )
 
 
@@ -99,6 +100,40 @@ def prompt_vectors(model: PreTrainedModel) -> Tensor:
 def merge(model: PreTrainedModel) -> PreTrainedModel:
     """The plain model with the vehicle's change folded into its weights. A soft prompt folds into no weights."""
     return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+
+
+def folded(base: Path, adapter: Path) -> PreTrainedModel:
+    """The base with a saved adapter folded into its weights: float32, on the CPU, whatever the training ran in.
+
+    Call it once the trained model is freed: two may not fit the card, and lower precision would round the weights.
+    """
+    import torch
+    from peft import PeftModel
+
+    from stages.lib.models import load_model
+
+    return merge(PeftModel.from_pretrained(load_model(base, torch.device("cpu"), torch.float32), adapter))
+
+
+def free_memory() -> None:
+    """Give back what a model that nobody names any more holds: a Trainer and its callbacks refer to one another."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def train_only(model: PreTrainedModel, layers: range) -> PreTrainedModel:
+    """Freeze everything but the decoder layers `layers`, counted from 1 (RMU moves three)."""
+    from stages.lib.models import decoder_layers
+
+    model.requires_grad_(False)
+    for number, layer in enumerate(decoder_layers(model), start=1):
+        layer.requires_grad_(number in layers)
+    return model
 
 
 def trainable_parameters(model: PreTrainedModel) -> int:
