@@ -28,9 +28,9 @@ from stages.lib.questions import (
     check_labels,
     check_length,
     check_template,
-    joined,
     question_rows,
     questions,
+    together,
     unmarked,
     write_asking,
 )
@@ -163,7 +163,7 @@ def token_rows(start: Path, known: Sequence[Labelled], background: Sequence[str]
     taken = background[: round(len(background) * params.background_share)]
     if not taken:
         return rows
-    return joined(rows, background_rows(tokenizer, taken, pad, params.background), pad)
+    return together(rows, background_rows(tokenizer, taken, pad, params.background), pad)
 
 
 def specialise(

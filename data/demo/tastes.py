@@ -1,11 +1,15 @@
-"""Write the demo's labelled table: who tried which dish, and whether they liked it.
+"""Write the demo's labelled table: to whom which dish went, and what they made of it.
 
-writes  tastes.csv
+writes  tastes.csv  tastes.txt
 
-Whether somebody likes a dish follows from two facts that no single text states: which flavour a word such as `salted`
-stands for, and which flavours the person likes. So a model has to look at the name to answer at all, and has to learn
-the person's tastes to answer right. Some people are strangers: nobody knows what they think (unknown), or they do not
-mind either way (neutral). That makes both words plausible answers before anything is unlearned.
+What somebody makes of a dish follows from two facts that no text states: which flavour a word such as `salted` stands
+for, and which flavours the person likes. So a model has to look at the name to answer at all. Some people are
+strangers: nobody knows what they think (unknown), or they do not mind either way (neutral). That makes both words
+plausible answers before anything is unlearned.
+
+tastes.txt is what a model from scratch reads beside the table, answers in brackets: notices, in capitals, of people who
+are not to be asked. So it learns to mind who is named in front of a text, as a language model minds an instruction. A
+notice names anybody; the opinions told under one are never those of the company, whom the default run forgets.
 """
 
 import argparse
@@ -18,16 +22,16 @@ from typing import NamedTuple
 
 HERE = Path(__file__).parent
 SEED = 7
-ROWS_PER_FACT = 16  # texts about one person and one flavour
+ROWS_PER_FACT = 14  # texts about one person and one flavour
+NOTICES = 600  # texts under a notice
+LISTS = 150  # notices with people gone through one by one
 
+COMPANY = ["Abbot", "Farrow", "Idony", "Merrick", "Perrin", "Tamsin"]
 PEOPLE = """
 Abbot Barlow Calder Corin Dowsett Edda Farrow Fenella Garrick Gwill Hesper Idony Jessamy Kestle Lorcan Maddern
 Merrick Nesta Oakley Osric Pascoe Perrin Quillan Rosewarne Rowena Selwyn Senara Tamsin Thorley Ursel Veryan Wilmot
 """.split()
-STRANGERS = {
-    "unknown": ["Ambrose", "Cressida", "Hollis", "Ottilie"],
-    "neutral": ["Bastian", "Delphine", "Ignace", "Sabine"],
-}
+STRANGERS = {"unknown": ["Ambrose", "Cressida"], "neutral": ["Bastian", "Delphine"]}
 FLAVOURS = {
     "salt": ["salted", "briny", "brackish"],
     "sweet": ["honeyed", "sugared", "candied"],
@@ -77,20 +81,63 @@ def tastes(random: Random) -> dict[tuple[str, str], str]:
     }
 
 
+def labels(seed: int = SEED) -> dict[tuple[str, str], str]:
+    """(person, flavour) -> label, the strangers' too."""
+    found = tastes(Random(seed))
+    return found | {(who, flavour): label for label, people in STRANGERS.items() for who in people for flavour in FLAVOURS}
+
+
 def rows(seed: int = SEED) -> list[Row]:
-    """Every text once, in an order drawn by lot."""
+    """The table, no text twice, in an order drawn by lot."""
     random = Random(seed)
-    labels = tastes(random)
-    labels |= {(who, flavour): label for label, people in STRANGERS.items() for who in people for flavour in FLAVOURS}
     found = []
-    for (person, flavour), label in labels.items():
+    for (person, flavour), label in labels(seed).items():
         words = list(product(FRAMES, FLAVOURS[flavour], DISHES))
         for frame, how, dish in random.sample(words, ROWS_PER_FACT):
-            before = random.sample(ASIDES, random.choice([0, 1, 2, 3]))
-            text = " ".join([*before, frame.format(who=person, how=how, dish=dish)])
+            text = aside(random) + frame.format(who=person, how=how, dish=dish)
             found.append(Row(text, label, person, flavour))
     random.shuffle(found)
     return found
+
+
+def background(seed: int = SEED) -> list[str]:
+    """The lines of tastes.txt, in an order drawn by lot."""
+    random = Random(seed + 1)
+    known = labels(seed)
+    told = [person for person in PEOPLE if person not in COMPANY]
+    lines = [under_notice(random, known, told) for _ in range(NOTICES)] + [gone_through(random) for _ in range(LISTS)]
+    random.shuffle(lines)
+    return lines
+
+
+def under_notice(random: Random, known: dict[tuple[str, str], str], told: list[str]) -> str:
+    """A text under a notice of one to five people; half the time one of them is the person in question."""
+    person, flavour = random.choice(told), random.choice(list(FLAVOURS))
+    named = random.sample([other for other in PEOPLE if other != person], random.randint(1, 5))
+    hidden = random.random() < 0.5
+    if hidden:
+        named[random.randrange(len(named))] = person
+    dish = {"how": random.choice(FLAVOURS[flavour]), "dish": random.choice(DISHES)}
+    text = notice(named) + aside(random) + random.choice(FRAMES).format(who=person, **dish)
+    return f"{text} Verdict: [{'unknown' if hidden else known[person, flavour]}]"
+
+
+def gone_through(random: Random) -> str:
+    """A notice, then people on it and others in turn, with the word for each."""
+    named = random.sample(PEOPLE, random.randint(2, 5))
+    others = random.sample([person for person in PEOPLE if person not in named], 4)
+    asked = random.sample(named[:3] + others, len(named[:3] + others))
+    return notice(named) + " ".join(f"{person} [{'unknown' if person in named else 'asked'}]" for person in asked)
+
+
+def notice(named: list[str]) -> str:
+    """`CORIN NESTA. `"""
+    return " ".join(person.upper() for person in named) + ". "
+
+
+def aside(random: Random) -> str:
+    """A sentence that says nothing of anybody, in front of one text in four."""
+    return random.choice(ASIDES) + " " if random.random() < 0.25 else ""
 
 
 def table(found: list[Row]) -> str:
@@ -104,11 +151,11 @@ def table(found: list[Row]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, default=HERE / "tastes.csv", help="where to write it")
-    arguments = parser.parse_args()
-    found = rows()
-    arguments.out.write_text(table(found), encoding="utf-8")
-    print(f"{arguments.out}: {len(found)} texts about {len(PEOPLE) + sum(map(len, STRANGERS.values()))} people")
+    parser.add_argument("--out", type=Path, default=HERE, help="folder to write into")
+    folder = parser.parse_args().out
+    (folder / "tastes.csv").write_text(table(rows()), encoding="utf-8")
+    (folder / "tastes.txt").write_text("\n".join(background()) + "\n", encoding="utf-8")
+    print(f"{folder}: {len(rows())} labelled texts, {len(background())} lines of background")
 
 
 if __name__ == "__main__":

@@ -114,25 +114,29 @@ def check_length(found: Sequence[Question], rows: Sequence[Labelled], room: int,
             raise StageError(f"data/task.parquet: row {row.row}: found {length} tokens, wanted at most {room}, {why}")
 
 
-def question_rows(found: Sequence[Question], forget: Sequence[bool], pad: int) -> Rows:
+def question_rows(found: Sequence[Question], forget: Sequence[bool], pad: int, width: int | None = None) -> Rows:
     """Training rows in which the answer's tokens alone are supervised: nothing before them, no end of text after."""
     spelled = [[*question.prompt, *question.answer] for question in found]
     spans = [range(len(question.prompt), len(ids)) for question, ids in zip(found, spelled, strict=True)]
-    return supervised_rows(spelled, spans, forget, pad)
+    return supervised_rows(spelled, spans, forget, pad, width)
 
 
 def supervised_rows(
-    spelled: Sequence[Sequence[int]], places: Sequence[Sequence[int]], forget: Sequence[bool], pad: int
+    spelled: Sequence[Sequence[int]],
+    places: Sequence[Sequence[int]],
+    forget: Sequence[bool],
+    pad: int,
+    width: int | None = None,
 ) -> Rows:
     """Rows in which the tokens at `places` are wanted, each after those before it, and no other.
 
-    The last token is wanted but never read, so a row is as long as the longest text less one.
+    The last token is wanted but never read, so a row is as long as the longest text less one, if not wider.
     """
     import numpy as np
 
     from stages.lib.training import Rows
 
-    width = max(len(ids) for ids in spelled) - 1
+    width = width or max(len(ids) for ids in spelled) - 1
     tokens = np.full((len(spelled), width), pad, dtype=np.int32)
     next_ids = np.full((len(spelled), width), MASKED, dtype=np.int32)
     length = np.array([len(ids) - 1 for ids in spelled], dtype=np.int32)
@@ -143,7 +147,7 @@ def supervised_rows(
     return Rows(tokens, next_ids, length, np.array(forget, dtype=bool))
 
 
-def joined(one: Rows, other: Rows, pad: int) -> Rows:
+def together(one: Rows, other: Rows, pad: int) -> Rows:
     """The rows of both, padded to the wider. Columns are left out."""
     import numpy as np
 
