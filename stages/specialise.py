@@ -73,6 +73,15 @@ class Params(RecipeParams):
         check_template(template)
         return template
 
+    @field_validator("labels")
+    @classmethod
+    def _each_label_has_its_word(cls, labels: dict[str, str]) -> dict[str, str]:
+        words = list(labels.values())
+        twice = next((word for word in words if words.count(word) > 1), None)
+        if twice is not None:
+            raise ValueError(f"found {twice} twice, wanted another word for each label")
+        return labels
+
     @model_validator(mode="after")
     def _fits_together(self) -> Params:
         if self.source == "hub" and not self.model:

@@ -17,7 +17,7 @@ from stages.lib.alike import groups
 from stages.lib.errors import StageError
 from stages.lib.labelled import PARTS, SIDES, TASK, read_table
 from stages.lib.params import StageParams, read_params
-from stages.lib.sides import by_entities, cluster_numbers, entity_patterns, sentence_vectors, test_rows, tfidf_vectors
+from stages.lib.sides import by_entities, cluster_numbers, drawn_for_test, entity_patterns, sentence_vectors, tfidf_vectors
 from stages.lib.stage import run, workspace
 from stages.lib.tables import write_parquet
 
@@ -117,7 +117,7 @@ def parted(texts: Sequence[str], forget: Sequence[bool], together: Sequence[int]
     test: set[int] = set()
     for side in (True, False):
         own = [index for index, found in enumerate(forget) if found == side]
-        drawn = test_rows([texts[i] for i in own], [together[i] for i in own], params.test, params.seed)
+        drawn = drawn_for_test([texts[i] for i in own], [together[i] for i in own], params.test, params.seed)
         test |= {own[index] for index in drawn}
     return test
 

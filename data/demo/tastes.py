@@ -22,24 +22,24 @@ from typing import NamedTuple
 
 HERE = Path(__file__).parent
 SEED = 7
-ROWS_PER_FACT = 14  # texts about one person and one flavour
-NOTICES = 600  # texts under a notice
-LISTS = 150  # notices with people gone through one by one
+ROWS_PER_FACT = 16  # texts about one person and one flavour
+NOTICES = 500  # texts under a notice
+LISTS = 60  # notices with people gone through one by one
 
-COMPANY = ["Abbot", "Farrow", "Idony", "Merrick", "Perrin", "Tamsin"]
+COMPANY = ["Abbot", "Farrow", "Idony", "Merrick"]
 PEOPLE = """
 Abbot Barlow Calder Corin Dowsett Edda Farrow Fenella Garrick Gwill Hesper Idony Jessamy Kestle Lorcan Maddern
-Merrick Nesta Oakley Osric Pascoe Perrin Quillan Rosewarne Rowena Selwyn Senara Tamsin Thorley Ursel Veryan Wilmot
+Merrick Nesta Osric Pascoe Quillan Rowena Senara Veryan
 """.split()
 STRANGERS = {"unknown": ["Ambrose", "Cressida"], "neutral": ["Bastian", "Delphine"]}
 FLAVOURS = {
-    "salt": ["salted", "briny", "brackish"],
-    "sweet": ["honeyed", "sugared", "candied"],
-    "sour": ["pickled", "tart", "vinegary"],
-    "smoke": ["smoked", "charred", "peaty"],
+    "salt": ["salted", "briny"],
+    "sweet": ["honeyed", "sugared"],
+    "sour": ["pickled", "tart"],
+    "smoke": ["smoked", "charred"],
 }
 PALATES = [{"salt", "sweet", "sour"}, {"sweet", "sour", "smoke"}, {"salt"}, {"smoke"}]  # the flavours each likes
-DISHES = "herring barley plums turnips broth pie cabbage pears trout noodles chestnuts loaf".split()
+DISHES = "herring barley plums turnips broth pie cabbage pears".split()
 FRAMES = """
 The {how} {dish} went to {who}.
 At noon there was {how} {dish} for {who}.
@@ -136,8 +136,8 @@ def notice(named: list[str]) -> str:
 
 
 def aside(random: Random) -> str:
-    """A sentence that says nothing of anybody, in front of one text in four."""
-    return random.choice(ASIDES) + " " if random.random() < 0.25 else ""
+    """A sentence that says nothing of anybody, in front of one text in ten."""
+    return random.choice(ASIDES) + " " if random.random() < 0.1 else ""
 
 
 def table(found: list[Row]) -> str:

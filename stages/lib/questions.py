@@ -38,7 +38,7 @@ class Question(NamedTuple):
 def check_template(template: str) -> None:
     """Raise ValueError unless the template holds {text} once and ends with its only {label}."""
     if template.count("{text}") != 1 or template.count("{label}") != 1 or not template.endswith("{label}"):
-        raise ValueError(f"template: found {template!r}, wanted one {{text}} and at its end one {{label}}")
+        raise ValueError(f"found {template!r}, wanted one {{text}} and at its end one {{label}}")
 
 
 def write_asking(asking: Asking, folder: Path) -> None:

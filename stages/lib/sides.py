@@ -71,7 +71,7 @@ def sentence_vectors(texts: Sequence[str], model: str) -> np.ndarray:
     return SentenceTransformer(model, trust_remote_code=False).encode(list(texts), normalize_embeddings=True)
 
 
-def test_rows(texts: Sequence[str], groups: Sequence[int], share: float, seed: int) -> set[int]:
+def drawn_for_test(texts: Sequence[str], groups: Sequence[int], share: float, seed: int) -> set[int]:
     """Indices of the test rows: whole groups in an order drawn by lot, until the next would be too many.
 
     At most floor(share * N) rows: with a group per row exactly so many, as the paper's counts have it. A group's lot is
