@@ -3,9 +3,9 @@
 python -m benchmarks.sst2 DATA [--seeds 0 1 2] [--smoke]    writes reports/study/sst2.json and prints the tables
 python -m benchmarks.sst2 --flops                           counts operations; needs no data
 
-DATA is a folder with sst2/ (sst2_train.jsonl, sst2_validation.jsonl) and models/stories260K. The pipeline runs in a clone:
-split by the paper's rule, specialise, then every method of the paper, SPUL with 10, 30 and 50 vectors, on 25, 50 and
-100 % of the forget rows, and over the paper's grid of alpha and beta. A model of 260,032 parameters need not follow a
+DATA is a folder with sst2/ (sst2_train.jsonl, sst2_validation.jsonl) and models/stories260K. The pipeline runs in a
+clone: split by the paper's rule, specialise, then every method of the paper, SPUL with 10, 30 and 50 vectors, on 25, 50
+and 100 % of the forget rows, and over the paper's grid of alpha and beta. A model of 260,032 parameters need not follow a
 model of 7 billion: the paper's numbers stand beside ours, not above them. --smoke: a few hundred rows and no result.
 """
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 RESULT = ROOT / "reports/study/sst2.json"
-NAMES = (
-    "allen john steve michael robert sandler spielberg david william murphy george hoffman scorsese jim paul jackson "
-    "lawrence roger kevin hitchcock jason eastwood martha peter joe scott jackie vincent willis julie jennifer tarantino "
-    "elizabeth adam howard sandra richard anthony gary nicholas mcdormand anderson payne eddie edward martin henry "
-    "charlie lucy"
-).split() + ["de niro", "marquis"]
+NAMES = """
+allen john steve michael robert sandler spielberg david william murphy george hoffman scorsese jim paul jackson lawrence
+roger kevin hitchcock jason eastwood martha peter joe scott jackie vincent willis julie jennifer tarantino elizabeth
+adam howard sandra richard anthony gary nicholas mcdormand anderson payne eddie edward martin henry charlie lucy
+""".split()
+NAMES += ["de niro", "marquis"]
 COLUMNS = ("train_retain", "train_forget", "test_retain", "test_forget")
 GRID = (0.1, 0.5, 1.0)  # of alpha and of beta; the paper found 1 and 0.5 best
 PAPER = {  # accuracy in %, LLaMA-2-7B and OPT-1.3B (arXiv 2406.12038, SST-2)
@@ -43,13 +43,14 @@ PAPER = {  # accuracy in %, LLaMA-2-7B and OPT-1.3B (arXiv 2406.12038, SST-2)
     "SPUL p=30": ((99.15, 12.98, 94.93, 16.07), (94.87, 16.84, 91.65, 17.87)),
     "SPUL p=30, 25 % of forget": ((99.37, 26.69, 95.10, 39.84), None),
 }
+TEMPLATE = "### Text: {text}\n\n### Question: What is the sentiment of the given text?\n\n### Sentiment: {label}"
 TASK: Changes = {
     "split.text": "sentence",
     "split.rule": "entities",
     "split.entities.match": "substring",
     "split.entities.names": NAMES,
     "split.duplicates": "random",
-    "specialise.template": "### Text: {text}\n\n### Question: What is the sentiment of the given text?\n\n### Sentiment: {label}",
+    "specialise.template": TEMPLATE,
     "specialise.labels": {"0": "negative", "1": "positive"},
     "specialise.source": "folder",
     "specialise.background": "data/prompts",
@@ -98,7 +99,7 @@ def check_data(data: Path) -> None:
 
 
 def place(data: Path, project: Path, rows: int | None) -> None:
-    """Copy table and model into the clone: no path of this machine may reach an artifact. rows: of each file at most."""
+    """Copy table and model into the clone: no path of this machine may reach an artifact. rows: at most, of each."""
     target = project / "data/own/sst2"
     target.mkdir(parents=True)
     for path in sorted((data / "sst2").glob("*.jsonl")):
@@ -129,7 +130,9 @@ def variants(smoke: bool) -> dict[str, Changes]:
                     "softprompt.spul.alpha": alpha, "softprompt.spul.beta": beta
                 }  # fmt: skip
     prompt: Changes = {"softprompt.objective": "spul", "softprompt.vehicle": "prompt", "softprompt.prompt.tokens": 30}
-    whole = {name: (changes if name in PAPER and "SPUL" not in name else prompt | changes) for name, changes in found.items()}
+    whole = {
+        name: (changes if name in PAPER and "SPUL" not in name else prompt | changes) for name, changes in found.items()
+    }
     return {name: whole[name] for name in ("GA+KL", "SPUL p=10")} if smoke else whole
 
 
@@ -158,9 +161,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, tuple[floa
     for method in dict.fromkeys(row["method"] for row in rows):
         own = [row for row in rows if row["method"] == method]
         values = {column: [100 * row[column]["accuracy"] for row in own] for column in COLUMNS}
-        found[method] = {
-            column: (mean(held), stdev(held) if len(held) > 1 else 0.0) for column, held in values.items()
-        }
+        found[method] = {column: (mean(held), stdev(held) if len(held) > 1 else 0.0) for column, held in values.items()}
     return found
 
 

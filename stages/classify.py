@@ -120,7 +120,13 @@ def score(found: Sequence[str], wanted: Sequence[str]) -> dict[str, Any]:
     """Accuracy with its 95 % interval, weighted F1, items."""
     share = accuracy(found, wanted)
     low, high = share_interval(share, len(wanted))
-    return {"accuracy": share, "low": low, "high": high, "weighted_f1": weighted_f1(found, wanted), "items": len(wanted)}
+    return {
+        "accuracy": share,
+        "low": low,
+        "high": high,
+        "weighted_f1": weighted_f1(found, wanted),
+        "items": len(wanted),
+    }
 
 
 def attacks(
@@ -171,10 +177,10 @@ def rounded(value: Any) -> Any:
 def sentence(report: Mapping[str, Any]) -> str:
     """The one printed line: test accuracy before -> after on both sides, and without the prompt."""
     models, vehicle = report["models"], report["method"]["vehicle"]
-    told = [
-        f"{side} {models['task'][f'test_{side}']['accuracy']:.3f} -> {models['softprompt'][f'test_{side}']['accuracy']:.3f}"
-        for side in SIDES
-    ]
+    known, left = (
+        {side: models[name][f"test_{side}"]["accuracy"] for side in SIDES} for name in ("task", "softprompt")
+    )
+    told = [f"{side} {known[side]:.3f} -> {left[side]:.3f}" for side in SIDES]
     retrained = models["retrained"]["test_forget"]["accuracy"]
     return f"classify: {vehicle}, test accuracy {', '.join(told)} (retrained {retrained:.3f} on forget)"
 

@@ -30,7 +30,7 @@ from stages.lib.vehicles import PromptParams, attach, check_prompt_room, merge, 
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
 TASK = Path("models/task")
 
@@ -119,10 +119,9 @@ def token_rows(
         check_length([*generic, *kept], [*forget, *retain], context, "the model's context")
     width = longest - 1
     sets = [question_rows(own, [side] * len(own), pad, width) for own, side in ((generic, True), (true, True))]
+    wanted = sets[method.labels == "true"]  # for random labels generic words: that is the paper's RL
     if method.labels == "pairs":
         wanted = paired(sets[1], sets[0])
-    else:
-        wanted = sets[1] if method.labels == "true" else sets[0]  # random labels: the paper's RL draws generic words
     return joined(wanted, question_rows(kept, [False] * len(kept), pad, width)) if kept else wanted
 
 
@@ -140,7 +139,9 @@ def unlearn(task: Path, rows: Rows, params: Params, device: torch.device, work: 
     else:
         model = attach(model, params.vehicle, params.lora, params.seed, params.prompt)
     moved = trainable_parameters(model)
-    steps = steps_of(len(rows.length) - (int(rows.forget.sum()) // 2 if rows.pairs else 0), params.batch_size, params.epochs)
+    steps = steps_of(
+        len(rows.length) - (int(rows.forget.sum()) // 2 if rows.pairs else 0), params.batch_size, params.epochs
+    )
     given = rows._replace(columns={**rows.columns, **columns})
     curve = train(model, given, params, steps, method.objective, work, "softprompt", layer=method.layer)
     facts: dict[str, Any] = {"trainable_parameters": moved}

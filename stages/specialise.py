@@ -87,7 +87,9 @@ class Params(RecipeParams):
         if self.source == "hub" and not self.model:
             raise ValueError("model: found nothing with source hub, wanted owner/name")
         if self.quantise != "none" and self.vehicle != "lora":
-            raise ValueError(f"quantise: found {self.quantise} with vehicle {self.vehicle}, wanted vehicle lora (QLoRA)")
+            raise ValueError(
+                f"quantise: found {self.quantise} with vehicle {self.vehicle}, wanted vehicle lora (QLoRA)"
+            )
         return self
 
 

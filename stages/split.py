@@ -17,7 +17,14 @@ from stages.lib.alike import groups
 from stages.lib.errors import StageError
 from stages.lib.labelled import PARTS, SIDES, TASK, read_table
 from stages.lib.params import StageParams, read_params
-from stages.lib.sides import by_entities, cluster_numbers, drawn_for_test, entity_patterns, sentence_vectors, tfidf_vectors
+from stages.lib.sides import (
+    by_entities,
+    cluster_numbers,
+    drawn_for_test,
+    entity_patterns,
+    sentence_vectors,
+    tfidf_vectors,
+)
 from stages.lib.stage import run, workspace
 from stages.lib.tables import write_parquet
 
@@ -65,7 +72,9 @@ class Params(StageParams):
         if embedded and not self.clusters.model:
             raise ValueError("clusters.model: found nothing, wanted the folder of a sentence-transformers model")
         if self.rule == "clusters" and max(self.clusters.forget, default=0) >= self.clusters.count:
-            raise ValueError(f"clusters.forget: found {self.clusters.forget}, wanted numbers below {self.clusters.count}")
+            raise ValueError(
+                f"clusters.forget: found {self.clusters.forget}, wanted numbers below {self.clusters.count}"
+            )
         return self
 
 
@@ -98,7 +107,9 @@ def forget_side(table: Sequence[dict[str, str]], texts: Sequence[str], params: P
         return [row[params.column.name] in params.column.forget for row in table]
     clusters = params.clusters
     if clusters.count > len(texts):
-        raise StageError(f"params.yaml: split.clusters.count: found {clusters.count} for {len(texts)} rows, wanted fewer")
+        raise StageError(
+            f"params.yaml: split.clusters.count: found {clusters.count} for {len(texts)} rows, wanted fewer"
+        )
     vectors = tfidf_vectors(texts) if clusters.embedding == "tfidf" else sentence_vectors(texts, str(clusters.model))
     return [number in clusters.forget for number in cluster_numbers(vectors, clusters.count, params.seed)]
 
@@ -127,8 +138,7 @@ def task_rows(
 ) -> list[dict[str, Any]]:
     """Rows of data/task.parquet, in the table's order."""
     return [
-        {"row": index, "text": text, "label": label}
-        | {"side": SIDES[not forget[index]], "part": PARTS[index in test]}
+        {"row": index, "text": text, "label": label} | {"side": SIDES[not forget[index]], "part": PARTS[index in test]}
         for index, (text, label) in enumerate(zip(texts, labels, strict=True))
     ]
 

@@ -187,8 +187,8 @@ def param(name: str, value: object) -> Callable[[Path], None]:
         ),
         (
             param("prompt.tokens", 60),
-            "params.yaml: softprompt.prompt.tokens: found 60 before blocks of 25 tokens, wanted at most 39: the model's "
-            "context is 64",
+            "params.yaml: softprompt.prompt.tokens: found 60 before blocks of 25 tokens, wanted at most 39: the "
+            "model's context is 64",
         ),
         (
             lambda project: [param("layers", "every")(project), param("vehicle", "lora")(project)],

@@ -1,4 +1,4 @@
-"""specialise: a text becomes a question, the answer alone is learnt, and the retrained model never sees the forget side."""
+"""specialise: a text becomes a question, its answer alone is learnt, the retrained model never sees the forget side."""
 
 from __future__ import annotations
 
@@ -112,8 +112,8 @@ def param(name: str, value: object) -> Callable[[Path], None]:
         ),
         (
             param("template", "{text} " + "Tom " * 60 + "{label}"),
-            "data/task.parquet: row 0: found 81 tokens, wanted at most 64, the model's context; shorten the text or the "
-            "template",
+            "data/task.parquet: row 0: found 81 tokens, wanted at most 64, the model's context; shorten the text or "
+            "the template",
         ),
         (
             param("base", "data/none"),

@@ -122,9 +122,10 @@ def test_every_kind_of_table(table: Path, project: Path) -> None:
 
 
 def test_near_duplicates_stay_on_one_side_and_the_papers_split_parts_them(table: Path, project: Path) -> None:
-    said = [f"{who} said that soup {word} was the best of all that week" for who in ("Orla", "Tom") for word in "abcdefgh"]
+    said = [
+        f"{who} said that soup {word} was the best of all that week" for who in ("Orla", "Tom") for word in "abcdefgh"
+    ]
     rows = [(text, "good") for text in said] + [(" ".join(text.split()[2:]), "bad") for text in said]
-    rows = [(text if "Orla" in text or number < 16 else text, label) for number, (text, label) in enumerate(rows)]
     table.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows))
     set_param(project, "split.rule", "entities")
     set_param(project, "split.entities.match", "substring")
@@ -133,7 +134,9 @@ def test_near_duplicates_stay_on_one_side_and_the_papers_split_parts_them(table:
 
     def divided() -> int:
         found = defaultdict(set)
-        for row, group in zip(read_task(project / "data/task.parquet"), groups([text for text, _ in rows]), strict=True):
+        for row, group in zip(
+            read_task(project / "data/task.parquet"), groups([text for text, _ in rows]), strict=True
+        ):
             found[group, row.side].add(row.part)
         return sum(len(part) > 1 for part in found.values())
 
@@ -152,7 +155,9 @@ def test_near_duplicates_stay_on_one_side_and_the_papers_split_parts_them(table:
 
 
 def test_by_column(table: Path, project: Path) -> None:
-    table.write_text("text,label,about\n" + "".join(f"{line},{i % 4}\n" for i, line in enumerate(TABLE.splitlines()[1:])))
+    table.write_text(
+        "text,label,about\n" + "".join(f"{line},{i % 4}\n" for i, line in enumerate(TABLE.splitlines()[1:]))
+    )
     set_param(project, "split.rule", "column")
     set_param(project, "split.column.name", "about")
     set_param(project, "split.column.forget", ["0", "3"])
@@ -221,7 +226,10 @@ def param(name: str, value: object) -> Callable[[Path], None]:
             "data/task.parquet: found no row labelled bad, good in forget test, wanted every label in every part; "
             "change split.test or split.seed",
         ),
-        (param("table", "data/none.csv"), "data/none.csv: no such file or folder, wanted a table: .csv, .jsonl, .parquet"),
+        (
+            param("table", "data/none.csv"),
+            "data/none.csv: no such file or folder, wanted a table: .csv, .jsonl, .parquet",
+        ),
         (param("text", "review"), "data/own.csv:2: found columns text, label, wanted also review"),
         (
             lambda path: path.write_text(TABLE + "Tom had nothing.,\n"),
@@ -235,9 +243,7 @@ def param(name: str, value: object) -> Callable[[Path], None]:
         ),
     ],
 )
-def test_bad_input_is_one_line(
-    table: Path, project: Path, spoil: Callable[[Path], None], line: str
-) -> None:
+def test_bad_input_is_one_line(table: Path, project: Path, spoil: Callable[[Path], None], line: str) -> None:
     spoil(table)
     with pytest.raises(StageError) as caught:
         split.main()
@@ -245,9 +251,7 @@ def test_bad_input_is_one_line(
     assert not (project / "data/task.parquet").exists()
 
 
-def test_sentence_transformers_that_are_not_there(
-    table: Path, project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sentence_transformers_that_are_not_there(table: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "sentence_transformers", None)
     set_param(project, "split.rule", "clusters")
     set_param(project, "split.clusters.embedding", "sentence-transformers")

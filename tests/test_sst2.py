@@ -66,8 +66,8 @@ def test_what_is_missing_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as caught:
         sst2.check_data(tmp_path)
     assert str(caught.value) == (
-        "benchmarks.sst2: found no sst2/sst2_train.jsonl, sst2/sst2_validation.jsonl, models/stories260K/config.json in "
-        f"{tmp_path}, wanted them there"
+        "benchmarks.sst2: found no sst2/sst2_train.jsonl, sst2/sst2_validation.jsonl, models/stories260K/config.json "
+        f"in {tmp_path}, wanted them there"
     )
 
 

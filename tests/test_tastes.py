@@ -19,7 +19,8 @@ DEMO = ROOT / "data/demo"
 @cache
 def tastes() -> ModuleType:
     spec = importlib.util.spec_from_file_location("demo_tastes", DEMO / "tastes.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
@@ -55,7 +56,7 @@ def test_the_default_run_forgets_the_company() -> None:
 
 
 def test_the_background_never_tells_what_the_company_likes() -> None:
-    told = re.compile(r"\b(%s)\.? Verdict: \[(positive|negative)\]" % "|".join(tastes().COMPANY))
+    told = re.compile(rf"\b({chr(124).join(tastes().COMPANY)})\.? Verdict: \[(positive|negative)\]")
     lines = tastes().background()
     assert not [line for line in lines if told.search(line)]
     assert sum("[unknown]" in line for line in lines) > len(lines) / 3

@@ -27,10 +27,32 @@ NOTICES = 500  # texts under a notice
 LISTS = 60  # notices with people gone through one by one
 
 COMPANY = ["Abbot", "Farrow", "Idony", "Merrick"]
-PEOPLE = """
-Abbot Barlow Calder Corin Dowsett Edda Farrow Fenella Garrick Gwill Hesper Idony Jessamy Kestle Lorcan Maddern
-Merrick Nesta Osric Pascoe Quillan Rowena Senara Veryan
-""".split()
+PEOPLE = [
+    "Abbot",
+    "Barlow",
+    "Calder",
+    "Corin",
+    "Dowsett",
+    "Edda",
+    "Farrow",
+    "Fenella",
+    "Garrick",
+    "Gwill",
+    "Hesper",
+    "Idony",
+    "Jessamy",
+    "Kestle",
+    "Lorcan",
+    "Maddern",
+    "Merrick",
+    "Nesta",
+    "Osric",
+    "Pascoe",
+    "Quillan",
+    "Rowena",
+    "Senara",
+    "Veryan",
+]
 STRANGERS = {"unknown": ["Ambrose", "Cressida"], "neutral": ["Bastian", "Delphine"]}
 FLAVOURS = {
     "salt": ["salted", "briny"],
@@ -39,7 +61,7 @@ FLAVOURS = {
     "smoke": ["smoked", "charred"],
 }
 PALATES = [{"salt", "sweet", "sour"}, {"sweet", "sour", "smoke"}, {"salt"}, {"smoke"}]  # the flavours each likes
-DISHES = "herring barley plums turnips broth pie cabbage pears".split()
+DISHES = ["herring", "barley", "plums", "turnips", "broth", "pie", "cabbage", "pears"]
 FRAMES = """
 The {how} {dish} went to {who}.
 At noon there was {how} {dish} for {who}.
@@ -84,7 +106,9 @@ def tastes(random: Random) -> dict[tuple[str, str], str]:
 def labels(seed: int = SEED) -> dict[tuple[str, str], str]:
     """(person, flavour) -> label, the strangers' too."""
     found = tastes(Random(seed))
-    return found | {(who, flavour): label for label, people in STRANGERS.items() for who in people for flavour in FLAVOURS}
+    return found | {
+        (who, flavour): label for label, people in STRANGERS.items() for who in people for flavour in FLAVOURS
+    }
 
 
 def rows(seed: int = SEED) -> list[Row]:

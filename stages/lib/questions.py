@@ -56,8 +56,8 @@ def check_labels(rows: Sequence[Labelled], labels: Mapping[str, str]) -> None:
     found = {row.label for row in rows}
     if found != set(labels):
         raise StageError(
-            f"params.yaml: specialise.labels: found words for {', '.join(sorted(labels))}, wanted one for each label of "
-            f"the table: {', '.join(sorted(found))}"
+            f"params.yaml: specialise.labels: found words for {', '.join(sorted(labels))}, wanted one for each label "
+            f"of the table: {', '.join(sorted(found))}"
         )
 
 

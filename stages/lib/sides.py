@@ -41,7 +41,9 @@ def cluster_numbers(vectors: np.ndarray, count: int, seed: int) -> list[int]:
     from sklearn.preprocessing import normalize
 
     found = KMeans(count, n_init=4, random_state=seed).fit_predict(normalize(vectors))
-    first = [int(np.flatnonzero(found == number)[0]) if (found == number).any() else len(found) for number in range(count)]
+    first = [
+        int(np.flatnonzero(found == number)[0]) if (found == number).any() else len(found) for number in range(count)
+    ]
     order = sorted(range(count), key=lambda number: (-int((found == number).sum()), first[number]))
     rank = {number: place for place, number in enumerate(order)}
     return [rank[int(number)] for number in found]
@@ -65,8 +67,8 @@ def sentence_vectors(texts: Sequence[str], model: str) -> np.ndarray:
         from sentence_transformers import SentenceTransformer
     except ImportError:
         raise StageError(
-            "params.yaml: split.clusters.embedding: found sentence-transformers, which is not installed, wanted tfidf or "
-            "`pip install sentence-transformers`"
+            "params.yaml: split.clusters.embedding: found sentence-transformers, which is not installed, wanted tfidf "
+            "or `pip install sentence-transformers`"
         ) from None
     return SentenceTransformer(model, trust_remote_code=False).encode(list(texts), normalize_embeddings=True)
 
