@@ -4,7 +4,7 @@ python -m benchmarks.sst2 DATA [--seeds 0 1 2] [--smoke]    writes reports/study
 python -m benchmarks.sst2 --flops                           counts operations; needs no data
 
 DATA is a folder with sst2/ (sst2_train.jsonl, sst2_validation.jsonl) and models/stories260K. The pipeline runs in a
-clone: split by the paper's rule, specialise, then every method of the paper, SPUL with 10, 30 and 50 vectors, on 25, 50
+clone: split by the paper's rule, specialise, then every method of the paper, SPUL with 10, 30 and 50 vectors, on 25,
 and 100 % of the forget rows, and over the paper's grid of alpha and beta. A model of 260,032 parameters need not follow a
 model of 7 billion: the paper's numbers stand beside ours, not above them. --smoke: a few hundred rows and no result.
 """
@@ -30,7 +30,7 @@ NAMES = """
 allen john steve michael robert sandler spielberg david william murphy george hoffman scorsese jim paul jackson lawrence
 roger kevin hitchcock jason eastwood martha peter joe scott jackie vincent willis julie jennifer tarantino elizabeth
 adam howard sandra richard anthony gary nicholas mcdormand anderson payne eddie edward martin henry charlie lucy
-""".split()
+""".split()  # noqa: SIM905 -- a list of 51 lines is no easier to compare with the paper's
 NAMES += ["de niro", "marquis"]
 COLUMNS = ("train_retain", "train_forget", "test_retain", "test_forget")
 GRID = (0.1, 0.5, 1.0)  # of alpha and of beta; the paper found 1 and 0.5 best

@@ -30,6 +30,9 @@ def inputs(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (project / "data/forget/a.txt").write_text("Orla went to Harrow Hill.\n")
     shutil.copytree(ROOT / "data/prompts", project / "data/prompts")
     (project / "data/benchmarks").mkdir()
+    (project / "data/demo").mkdir()
+    for table in ("tastes.csv", "tastes.txt"):
+        shutil.copy(ROOT / "data/demo" / table, project / "data/demo" / table)
     shutil.copy(ROOT / "data/overrides.csv", project / "data/overrides.csv")
     values = {"prompt.names": "data/prompts/names.csv", "label.alphas": [5.0, 0.0]}
     values |= {"finetune.steps": 30, "finetune.checkpoints": [5, 10, 20], "baseline.learning_rate": 2e-3}
@@ -51,7 +54,8 @@ def problem_lines() -> list[str]:
 def test_a_valid_project_gets_one_sentence(inputs: Path) -> None:
     sentence = check.check(Path("params.yaml"))
     values = check.leaves(check.read_yaml(Path("params.yaml")))
-    assert sentence == f"check: 13 stages with {values} values in params.yaml, every one valid"
+    stages = len(check.read_yaml(Path("dvc.yaml"))["stages"])
+    assert sentence == f"check: {stages} stages with {values} values in params.yaml, every one valid"
     assert check.leaves({"a": {"b": 1, "c": [1, 2]}, "d": None}) == 3
 
 

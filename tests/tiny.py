@@ -25,6 +25,7 @@ CODE = (
     "stages",
 )
 INPUTS = ("data/demo/names.csv", "data/overrides.csv", "data/prompts", "data/benchmarks")
+INPUTS += ("data/demo/tastes.csv", "data/demo/tastes.txt")
 EXCERPTS = {"data/demo/forget/saga-1.txt": 9000, "data/demo/retain/village-1.txt": 7000}  # characters of each
 
 # Import times are all that is left: every training takes a second or two, and is long enough to be stopped halfway.
@@ -57,6 +58,15 @@ TINY = {
     "prompt.words": 12,
     "evaluate.new_tokens": 6,
     "benchmark.limit": 10,
+    "specialise.scratch.shape.vocabulary": 500,
+    "specialise.scratch.shape.layers": 1,
+    "specialise.scratch.shape.hidden": 32,
+    "specialise.scratch.shape.heads": 2,
+    "specialise.scratch.shape.intermediate": 64,
+    "specialise.background_share": 0.1,
+    "specialise.epochs": 0.2,
+    "softprompt.epochs": 0.2,
+    "softprompt.prompt.tokens": 4,
 }
 
 
