@@ -4,9 +4,9 @@ python -m benchmarks.sst2 DATA [--seeds 0 1 2] [--smoke]    writes reports/study
 python -m benchmarks.sst2 --flops                           counts operations; needs no data
 
 DATA is a folder with sst2/ (sst2_train.jsonl, sst2_validation.jsonl) and models/stories260K. The pipeline runs in a
-clone: split by the paper's rule, specialise, then every method of the paper, SPUL with 10, 30 and 50 vectors, on 25,
-and 100 % of the forget rows, and over the paper's grid of alpha and beta. A model of 260,032 parameters need not follow a
-model of 7 billion: the paper's numbers stand beside ours, not above them. --smoke: a few hundred rows and no result.
+clone: split by the paper's rule, specialise, then every method of the paper; SPUL with 10, 30 and 50 vectors, on 25, 50
+and 100 % of the forget rows, and over the paper's grid of alpha and beta. A model of 260,032 parameters need not follow
+a model of 7 billion: the paper's numbers stand beside ours, not above them. --smoke: a few hundred rows and no result.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ TASK: Changes = {
     "specialise.epochs": 3,
     "specialise.learning_rate": 1e-3,
     "softprompt.generic": ["neutral", "unknown"],
+    "softprompt.start_text": None,
     "softprompt.prompt.encoder": 128,
     "softprompt.prompt.start": "random",
     "softprompt.epochs": 10,

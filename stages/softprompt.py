@@ -40,6 +40,7 @@ class Params(RecipeParams, MethodParams):
 
     prompt: PromptParams
     layers: Literal["input", "every"]
+    start_text: str | None
     generic: Annotated[list[str], Field(min_length=1)]
     forget_share: Annotated[float, Field(gt=0, le=1)]
     epochs: PositiveFloat
@@ -50,6 +51,9 @@ class Params(RecipeParams, MethodParams):
             raise ValueError("layers: found every, wanted it only with vehicle prompt and prompt.encoder 0")
         if self.layers == "every" and self.objective == "rmu":
             raise ValueError("layers: found every with objective rmu, wanted input")
+        plain = self.vehicle == "prompt" and self.layers == "input" and not self.prompt.encoder
+        if self.start_text and not plain:
+            raise ValueError("start_text: found one, wanted null, or vehicle prompt, layers input and prompt.encoder 0")
         return self
 
 
@@ -138,6 +142,8 @@ def unlearn(task: Path, rows: Rows, params: Params, device: torch.device, work: 
         model = attach_prefix(model, params.prompt, params.seed)
     else:
         model = attach(model, params.vehicle, params.lora, params.seed, params.prompt)
+    if params.start_text:
+        start_from(model, load_tokenizer(task), params.start_text)
     moved = trainable_parameters(model)
     steps = steps_of(
         len(rows.length) - (int(rows.forget.sum()) // 2 if rows.pairs else 0), params.batch_size, params.epochs
@@ -145,6 +151,8 @@ def unlearn(task: Path, rows: Rows, params: Params, device: torch.device, work: 
     given = rows._replace(columns={**rows.columns, **columns})
     curve = train(model, given, params, steps, method.objective, work, "softprompt", layer=method.layer)
     facts: dict[str, Any] = {"trainable_parameters": moved}
+    if params.vehicle == "prompt":
+        facts["start"] = "text" if params.start_text else "random" if params.prompt.encoder else params.prompt.start
     if params.vehicle != "prompt":
         if is_main_process():
             save_model(merge(model), load_tokenizer(task), target, getattr(torch, params.save_dtype))
@@ -155,6 +163,20 @@ def unlearn(task: Path, rows: Rows, params: Params, device: torch.device, work: 
         save_prompt(model, load_tokenizer(task), target, task)
         facts |= {"saved_numbers": saved_numbers(target), "weights_sha256": before, "weights_untouched": True}
     return Trained(curve, facts)
+
+
+def start_from(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, text: str) -> None:
+    """Let a soft prompt start from the embeddings of a text (Lester et al. 2021), repeated or cut to its length.
+
+    A start, no more: training moves the vectors wherever it likes.
+    """
+    import torch
+
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    vectors = model.prompt_encoder["default"].embedding.weight  # [p, d]
+    repeated = [ids[place % len(ids)] for place in range(len(vectors))]
+    with torch.no_grad():
+        vectors.copy_(model.get_input_embeddings().weight[torch.tensor(repeated, device=vectors.device)])
 
 
 def saved_numbers(folder: Path) -> int:

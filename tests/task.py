@@ -37,6 +37,8 @@ def task_project(project: Path, stage: str) -> Path:
         "specialise.epochs": 2,
         "specialise.batch_size": 4,
         "softprompt.generic": GENERIC,
+        "softprompt.start_text": None,
+        "softprompt.prompt.start": "vocabulary",
         "softprompt.epochs": 2,
         "softprompt.batch_size": 4,
         "softprompt.prompt.tokens": 3,

@@ -85,6 +85,18 @@ def test_an_encoder_is_trained_and_not_saved(tiny: Path) -> None:
     assert report(tiny)["saved_numbers"] == 96
 
 
+def test_a_prompt_may_start_from_a_text(tiny: Path) -> None:
+    set_param(tiny, "softprompt.start_text", "Tom Orla")
+    set_param(tiny, "softprompt.learning_rate", 1e-12)
+    softprompt.main()
+    stored = load_file(tiny / "models/softprompt/adapter_model.safetensors")["prompt_embeddings"]
+    vectors = load_model(tiny / "models/task", CPU).get_input_embeddings().weight
+    ids = load_tokenizer(tiny / "models/task")("Tom Orla", add_special_tokens=False)["input_ids"]
+    wanted = [ids[place % len(ids)] for place in range(3)]  # repeated or cut
+    assert torch.allclose(stored, vectors[torch.tensor(wanted)], atol=1e-6)
+    assert report(tiny)["start"] == "text"
+
+
 def test_prefix_tuning_has_its_own_name(tiny: Path) -> None:
     set_param(tiny, "softprompt.layers", "every")
     softprompt.main()
