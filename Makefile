@@ -3,11 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 ENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: help setup repro test quick lint demo study compare compare-all soak book tofu clean
+.PHONY: help setup repro test quick lint demo study compare compare-all soak book tofu sst2 clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(VENV)/installed ## the virtual environment, from pyproject.toml and constraints.txt
 
@@ -35,6 +35,7 @@ lint: setup ## style and types
 
 demo: setup ## write the embedded demo corpus anew from its generator
 	$(ENV) python data/demo/generate.py
+	$(ENV) python data/demo/tastes.py
 
 study: setup ## three seeds and the ablations on the embedded default (about 50 CPU-minutes)
 	$(ENV) python -m benchmarks.study
@@ -55,6 +56,10 @@ book: setup ## a real book: make book DATA=<folder with books/, text/, lm_eval/>
 tofu: setup ## TOFU's forget10 unlearned: make tofu DATA=<folder with tofu/>
 	@test -n "$(DATA)" || { echo "make tofu: found no DATA, wanted DATA=<folder with tofu/>"; exit 1; }
 	$(ENV) python -m benchmarks.tofu $(DATA)
+
+sst2: setup ## SPUL on SST-2, three seeds: make sst2 DATA=<folder with sst2/, models/>
+	@test -n "$(DATA)" || { echo "make sst2: found no DATA, wanted DATA=<folder with sst2/, models/stories260K>"; exit 1; }
+	$(ENV) python -m benchmarks.sst2 $(DATA)
 
 clean: ## remove half-done work; artifacts and cache stay
 	rm -rf .scratch

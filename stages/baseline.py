@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import NonNegativeFloat, PositiveInt, model_validator
 
@@ -18,24 +18,11 @@ from stages.lib.corpora import training_documents
 from stages.lib.errors import StageError
 from stages.lib.machine import prepare
 from stages.lib.models import absent_reason, load_model, load_tokenizer, save_model, write_absent
-from stages.lib.params import StageParams, read_params
+from stages.lib.params import read_params
+from stages.lib.scratch import ScratchParams, initialise, train_tokenizer
 from stages.lib.stage import SCRATCH, run, workspace
 from stages.lib.tables import write_csv, write_json
 from stages.lib.training import LOSS_HEADER, RecipeParams, run_recipe
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-
-class ScratchParams(StageParams):
-    """The Llama that `source: scratch` initialises."""
-
-    vocabulary: PositiveInt
-    layers: PositiveInt
-    hidden: PositiveInt
-    heads: PositiveInt
-    intermediate: PositiveInt
-    context: PositiveInt
 
 
 class Params(RecipeParams):
@@ -118,48 +105,6 @@ def copy_model(source: Path, folder: Path) -> None:
     for pattern in ("*.json", "*.safetensors", "tokenizer.model", "merges.txt"):
         for path in sorted(source.glob(pattern)):
             shutil.copyfile(path, folder / path.name)
-
-
-def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerBase:
-    """A byte-level BPE tokenizer of `vocabulary` entries that puts <s> before a text."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
-        special_tokens=["<s>", "</s>", "<pad>"],
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    bpe.train_from_iterator(texts, trainer)
-    bpe.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
-    return PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token="<s>", eos_token="</s>", pad_token="<pad>")
-
-
-def initialise(scratch: ScratchParams, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
-    """A Llama with random weights drawn from `seed`, input and output embeddings tied."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(seed)
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=scratch.hidden,
-            intermediate_size=scratch.intermediate,
-            num_hidden_layers=scratch.layers,
-            num_attention_heads=scratch.heads,
-            num_key_value_heads=scratch.heads,
-            max_position_embeddings=scratch.context,
-            tie_word_embeddings=True,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-    )
 
 
 if __name__ == "__main__":

@@ -30,8 +30,10 @@ def inputs(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         set_param(project, f"corpus.{side}", f"data/{side}")
     (project / "data/forget/a.txt").write_text("Orla went to Harrow Hill.\n")
     shutil.copytree(ROOT / "data/prompts", project / "data/prompts")
-    for folder in ("data/benchmarks", "data/model", "data/questions"):
+    for folder in ("data/benchmarks", "data/model", "data/questions", "data/demo"):
         (project / folder).mkdir()
+    for table in ("tastes.csv", "tastes.txt"):
+        shutil.copy(ROOT / "data/demo" / table, project / "data/demo" / table)
     shutil.copy(ROOT / "data/overrides.csv", project / "data/overrides.csv")
     values = {"prompt.names": "data/prompts/names.csv", "label.alphas": [5.0, 0.0]}
     values |= {"finetune.steps": 30, "finetune.checkpoints": [5, 10, 20], "baseline.learning_rate": 2e-3}

@@ -32,6 +32,8 @@ INPUTS = (
     "data/benchmarks",
     "data/model",
     "data/questions",
+    "data/demo/tastes.csv",
+    "data/demo/tastes.txt",
 )
 EXCERPTS = {"data/demo/forget/saga-1.txt": 9000, "data/demo/retain/village-1.txt": 7000}  # characters of each
 
@@ -81,6 +83,15 @@ TINY = {
     "measure.passage_tokens": 16,
     "term.places": 2,
     "term.words": 12,
+    "specialise.scratch.shape.vocabulary": 500,
+    "specialise.scratch.shape.layers": 1,
+    "specialise.scratch.shape.hidden": 32,
+    "specialise.scratch.shape.heads": 2,
+    "specialise.scratch.shape.intermediate": 64,
+    "specialise.background_share": 0.1,
+    "specialise.epochs": 0.2,
+    "softprompt.epochs": 0.2,
+    "softprompt.prompt.tokens": 4,
 }
 
 

@@ -82,7 +82,8 @@ def load_model(
         raise StageError(f"{folder}: holds no model: {reason}")
     if (folder / PROMPT).exists():
         model = load_weights(checked_base(folder, base), device, dtype)
-        return with_prompt(model, read_prompt(folder, model))
+        vectors = read_prompt(folder, model)
+        return with_prefix(model, vectors) if prompt_kind(folder) == "PREFIX_TUNING" else with_prompt(model, vectors)
     return load_weights(folder, device, dtype)
 
 
@@ -156,15 +157,26 @@ def checked_base(folder: Path, base: Path | None = None) -> Path:
     return base
 
 
+def prompt_kind(folder: Path) -> str:
+    """PEFT's name for what the folder holds: PROMPT_TUNING, P_TUNING, PREFIX_TUNING ..."""
+    return json.loads((folder / PROMPT).read_text(encoding="utf-8"))["peft_type"]
+
+
 def read_prompt(folder: Path, model: PreTrainedModel) -> Tensor:
-    """The p x d vectors of a soft prompt: float32 [p, d]. Raises StageError if they are no prompt for this model."""
+    """A soft prompt's vectors, float32 [p, d], or a prefix's, [p, layers * 2 * kv_heads * head_width].
+
+    Raises StageError if they are none for this model.
+    """
     from safetensors.torch import load_file
 
-    kind = json.loads((folder / PROMPT).read_text(encoding="utf-8"))["peft_type"]
+    kind = prompt_kind(folder)
     found = load_file(folder / "adapter_model.safetensors").get("prompt_embeddings")
     embedding: Any = model.get_input_embeddings()
     width = embedding.weight.shape[1]
-    if kind not in ("PROMPT_TUNING", "P_TUNING") or found is None or found.shape[1] != width:
+    if kind == "PREFIX_TUNING":
+        config: Any = model.config
+        width = config.num_hidden_layers * 2 * config.num_key_value_heads * (width // config.num_attention_heads)
+    if kind not in ("PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING") or found is None or found.shape[1] != width:
         shape = "none" if found is None else f"{found.shape[0]} x {found.shape[1]}"
         raise StageError(f"{folder}: found {kind} with vectors {shape}, wanted a soft prompt of width {width}")
     return found.float()
@@ -215,6 +227,45 @@ def with_prompt(model: PreTrainedModel, vectors: Tensor) -> PreTrainedModel:
         return output
 
     model.forward = forward  # shadows the class's forward on this instance only
+    return model
+
+
+def with_prefix(model: PreTrainedModel, numbers: Tensor) -> PreTrainedModel:
+    """The model with a prefix, [p, layers * 2 * kv_heads * head_width] as PEFT saves it, always on.
+
+    It takes and returns what it would without, position by position.
+    """
+    import torch
+    from transformers import DynamicCache
+
+    config: Any = model.config
+    heads = config.num_key_value_heads
+    virtual, layers = len(numbers), config.num_hidden_layers
+    split = numbers.view(1, virtual, layers * 2, heads, -1).permute(2, 0, 3, 1, 4)  # [2 layers, 1, heads, p, width]
+    model.register_buffer("prefix", split.to(model.device), persistent=False)
+    plain = model.forward
+
+    def forward(
+        input_ids: Tensor, attention_mask: Tensor | None = None, position_ids: Tensor | None = None,
+        past_key_values: Any = None, **others: Any,
+    ) -> Any:  # fmt: skip
+        rows, tokens = input_ids.shape
+        if attention_mask is None:
+            attention_mask = input_ids.new_ones(rows, tokens)
+        if position_ids is None:
+            position_ids = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)[:, -tokens:]
+        if past_key_values is None or past_key_values.get_seq_length() == 0:
+            past_key_values = DynamicCache(config=config)
+            for layer in range(layers):
+                pair = (model.prefix[2 * layer + which].to(model.dtype).expand(rows, -1, -1, -1) for which in (0, 1))
+                past_key_values.update(*pair, layer)
+        whole = torch.cat([attention_mask.new_ones(rows, virtual), attention_mask], dim=1)
+        return plain(
+            input_ids=input_ids, attention_mask=whole, position_ids=position_ids + virtual,
+            past_key_values=past_key_values, **others,
+        )  # fmt: skip
+
+    model.forward = forward  # type: ignore[method-assign] -- shadows the class's forward on this instance only
     return model
 
 

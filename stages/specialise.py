@@ -1,0 +1,226 @@
+"""The task model: a base trained to answer every labelled text, and beside it one that never saw the forget side.
+
+reads   data/task.parquet  ${specialise.base}  ${specialise.background}
+writes  models/task  models/task_retrained  reports/loss/specialise.csv
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import NonNegativeFloat, PositiveFloat, field_validator, model_validator
+
+from stages.lib.blocks import context_length
+from stages.lib.errors import StageError
+from stages.lib.labelled import Labelled, read_task
+from stages.lib.machine import prepare
+from stages.lib.models import absent_reason, load_model, load_tokenizer, save_model
+from stages.lib.objectives import cross_entropy
+from stages.lib.params import StageParams, read_params
+from stages.lib.asking import (
+    Asking,
+    answer_tokens,
+    background_rows,
+    check_labels,
+    check_length,
+    check_template,
+    question_rows,
+    questions,
+    together,
+    unmarked,
+    write_asking,
+)
+from stages.lib.scratch import ScratchParams, initialise, train_tokenizer
+from stages.lib.stage import SCRATCH, is_main_process, run, workspace
+from stages.lib.tables import write_csv
+from stages.lib.training import LOSS_HEADER, RecipeParams, Rows, steps_of, train
+from stages.lib.vehicles import attach, merge
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+
+class Start(StageParams):
+    """What `source: scratch` initialises, beside its shape."""
+
+    shape: ScratchParams
+    spread: PositiveFloat
+
+
+class Params(RecipeParams):
+    """The task, the base, and how it is trained."""
+
+    template: str
+    labels: dict[str, str]
+    source: Literal["scratch", "folder", "hub"]
+    base: str
+    model: str | None
+    revision: str | None
+    scratch: Start
+    background: str
+    quantise: Literal["none", "4bit"]
+    epochs: PositiveFloat
+    background_share: NonNegativeFloat
+
+    @field_validator("template")
+    @classmethod
+    def _template_has_its_places(cls, template: str) -> str:
+        check_template(template)
+        return template
+
+    @field_validator("labels")
+    @classmethod
+    def _each_label_has_its_word(cls, labels: dict[str, str]) -> dict[str, str]:
+        words = list(labels.values())
+        twice = next((word for word in words if words.count(word) > 1), None)
+        if twice is not None:
+            raise ValueError(f"found {twice} twice, wanted another word for each label")
+        return labels
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Params:
+        if self.source == "hub" and not self.model:
+            raise ValueError("model: found nothing with source hub, wanted owner/name")
+        if self.quantise != "none" and self.vehicle != "lora":
+            raise ValueError(
+                f"quantise: found {self.quantise} with vehicle {self.vehicle}, wanted vehicle lora (QLoRA)"
+            )
+        return self
+
+
+def main() -> None:
+    params = read_params("specialise", Params)
+    device = prepare(params.device)
+    with workspace("specialise", resumable=True) as work:
+        rows = [row for row in read_task(Path("data/task.parquet")) if row.part == "train"]
+        check_labels(rows, params.labels)
+        background = read_background(Path(params.background))
+        start = work / "start"
+        if not start.exists():
+            fetch_start(params, [row.text for row in rows], background, work / "fetched")
+            (work / "fetched").rename(start)
+        retained = [row for row in rows if row.side == "retain"]
+        targets = {"task": (work / "models/task", rows), "retrained": (work / "models/task_retrained", retained)}
+        curves = {}
+        for name, (folder, known) in targets.items():
+            taught = token_rows(start, known, background, params)
+            curves[name] = specialise(start, taught, params, device, work / name, folder)
+        write_csv(curves["task"], LOSS_HEADER, work / "reports/loss/specialise.csv")
+        told = " and ".join(f"{curve[-1]['loss']:.3f} ({name})" for name, curve in curves.items())
+        print(f"specialise: {len(rows)} rows, {len(retained)} of them retained; loss {told}")
+
+
+def read_background(path: Path) -> list[str]:
+    """Lines of other text the model learns beside the table, each with answers in [brackets]; empty lines left out.
+
+    A folder, or a table, stands for none.
+    """
+    if path.suffix != ".txt":
+        return []
+    try:
+        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError:
+        raise StageError(f"{path}: not UTF-8, wanted a UTF-8 text file") from None
+
+
+def fetch_start(params: Params, texts: Sequence[str], background: Sequence[str], folder: Path) -> None:
+    """Write the model before any training on the task into `folder`."""
+    if params.source == "hub":
+        from stages.lib.hub import fetch_model
+
+        kept = SCRATCH / "hub" / str(params.revision)
+        fetch_model(str(params.model), params.revision, kept)
+        shutil.copytree(kept, folder, copy_function=os.link, dirs_exist_ok=True)
+    elif params.source == "folder":
+        copy_base(Path(params.base), folder)
+    else:
+        import torch
+
+        words = [params.template.replace("{text}", "").replace("{label}", word) for word in params.labels.values()]
+        told = [unmarked(line)[0] for line in background]
+        tokenizer = train_tokenizer([*texts, *told, *words * 10], params.scratch.shape.vocabulary)
+        model = initialise(params.scratch.shape, tokenizer, params.seed, params.scratch.spread)
+        save_model(model, tokenizer, folder, torch.float32)
+
+
+def copy_base(source: Path, folder: Path) -> None:
+    """Copy a model folder: config, tokenizer, safetensors. Raises StageError if there is none."""
+    if not (source / "config.json").exists():
+        reason = absent_reason(source) if source.is_dir() else None
+        found = f"holds no model: {reason}" if reason else "found no config.json, wanted a model folder"
+        raise StageError(f"{source}: {found}; see specialise.base")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for pattern in ("*.json", "*.safetensors", "tokenizer.model", "merges.txt"):
+        for path in sorted(source.glob(pattern)):
+            shutil.copyfile(path, folder / path.name)
+
+
+def token_rows(start: Path, known: Sequence[Labelled], background: Sequence[str], params: Params) -> Rows:
+    """The training rows: every known text with its label's word, and `background_share` of the background text."""
+    tokenizer = load_tokenizer(start)
+    ids = answer_tokens(tokenizer, params.template, list(params.labels.values()))
+    asked = questions(tokenizer, params.template, known, [ids[params.labels[row.label]] for row in known])
+    context = context_length(start)
+    if context:
+        check_length(asked, known, context, "the model's context; shorten the text or the template")
+    pad = tokenizer.pad_token_id
+    rows = question_rows(asked, [row.side == "forget" for row in known], pad)
+    taken = background[: round(len(background) * params.background_share)]
+    if not taken:
+        return rows
+    return together(rows, background_rows(tokenizer, taken, pad, params.background), pad)
+
+
+def specialise(
+    start: Path, rows: Rows, params: Params, device: torch.device, work: Path, target: Path
+) -> list[dict[str, float]]:
+    """Train the base on the rows, fold adapters into its full-precision weights and write the plain model folder."""
+    import torch
+
+    work.mkdir(parents=True, exist_ok=True)
+    tokenizer, weights = load_tokenizer(start), getattr(torch, params.weights)
+    base = load_quantised(start, device) if params.quantise == "4bit" else load_model(start, device, weights)
+    model = attach(base, params.vehicle, params.lora, params.seed)
+    steps = steps_of(len(rows.length), params.batch_size, params.epochs)
+    curve = train(model, rows, params, steps, cross_entropy, work, f"specialise {target.name}")
+    if is_main_process():
+        if params.quantise == "4bit":
+            from peft import PeftModel
+
+            model.save_pretrained(work / "adapter")
+            model = PeftModel.from_pretrained(load_model(start, device, weights), work / "adapter")
+        save_model(merge(model), tokenizer, target, getattr(torch, params.save_dtype))
+        write_asking(Asking(params.template, params.labels), target)
+    return curve
+
+
+def load_quantised(folder: Path, device: torch.device) -> PreTrainedModel:
+    """The base with 4-bit weights (QLoRA, Dettmers et al. 2023). Raises StageError where the device cannot."""
+    from importlib.util import find_spec
+
+    if device.type != "cuda" or find_spec("bitsandbytes") is None:
+        found = device.type if device.type != "cuda" else "no bitsandbytes"
+        raise StageError(
+            f"params.yaml: specialise.quantise: found 4bit on {found}, wanted none, or a CUDA device and "
+            "`pip install bitsandbytes`"
+        )
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    settings: Any = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )  # fmt: skip
+    return AutoModelForCausalLM.from_pretrained(
+        folder, quantization_config=settings, device_map={"": device}, local_files_only=True, use_safetensors=True
+    )
+
+
+if __name__ == "__main__":
+    run(main)
