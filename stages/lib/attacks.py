@@ -190,15 +190,14 @@ def lora(model: PreTrainedModel, found: Material) -> Result:
 def relearned(model: PreTrainedModel, found: Material, attack: str, side: str, settings: Relearn) -> Result:
     """A curve for each number of passages."""
     results: Result = []
-    for count in settings.passages:
-        rows = passage_rows(
-            found.tokenizer, found.texts[side], found.params.training.passage_tokens, count, side, found.params.seed
-        )
-        taken = recipe(found.params, settings)
-        at_steps = found.params.training.steps
-        points = curve(
-            model, rows, taken, at_steps, lambda: ask(model, found, found.prompts), found.work, f"{attack} {count}"
-        )
+    training, seed = found.params.training, found.params.seed
+    several = [
+        passage_rows(found.tokenizer, found.texts[side], training.passage_tokens, count, side, seed)
+        for count in settings.passages  # too many is told before the first training
+    ]
+    taken, measure = recipe(found.params, settings), partial(ask, model, found, found.prompts)
+    for count, rows in zip(settings.passages, several, strict=True):
+        points = curve(model, rows, taken, training.steps, measure, found.work, f"{attack} {count}")
         for step, leaks in points.items():
             results += both(f"{count} {side} passages, {step} steps", leaks)
     return results
