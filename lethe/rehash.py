@@ -27,8 +27,11 @@ class Status(NamedTuple):
 
 def rehash(history: History, store: Store, links: Iterable[Link]) -> list[Status]:
     """The state of every artifact of the chain."""
-    text = (history.project.folder / "dvc.lock").read_text() if (history.project.folder / "dvc.lock").exists() else ""
-    expected = {path: md5 for entry in recorded(text).values() for path, md5 in (entry.outs | entry.deps).items()}
+    path = history.project.folder / "dvc.lock"
+    entries = recorded(path.read_text(encoding="utf-8")).values() if path.exists() else ()
+    expected = {path: md5 for entry in entries for path, md5 in entry.deps.items()}
+    # after a part of the pipeline a later stage's dep is older than what the folder holds
+    expected |= {path: md5 for entry in entries for path, md5 in entry.outs.items()}
     return [status_of(history, store, link, expected.get(link.path) == link.md5) for link in links]
 
 

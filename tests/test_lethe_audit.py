@@ -231,6 +231,19 @@ def test_verify_sees_an_edited_file_of_a_folder(past: tuple) -> None:
     assert row["said"].startswith("folder: found md5 ")
 
 
+def test_a_half_finished_run_is_no_difference(past: tuple) -> None:
+    folder, _, _, _ = past
+    md5s = {path: fingerprint.path_md5(folder / path) for path in ("models/unlearned", "data/corpus.parquet")}
+    (folder / "data/corpus.parquet").write_text("another")
+    new = fingerprint.md5_of(folder / "data/corpus.parquet")
+    out = f"    outs:\n    - path: data/corpus.parquet\n      hash: md5\n      md5: {md5s['data/corpus.parquet']}"
+    lock = folder / "dvc.lock"
+    lock.write_text(lock.read_text().replace(out, out.replace(md5s["data/corpus.parquet"], new)))
+    assert new in lock.read_text()
+    rows = json_of(folder, "audit", md5s["models/unlearned"], "--verify")["verify"]
+    assert {row["state"] for row in rows} == {"present and equal"}
+
+
 def test_a_model_that_matches_nothing_is_told_the_nearest(past: tuple, tmp_path: Path) -> None:
     folder, copy, first, _ = past
     header = recorded.model(tmp_path / "header", "x")
@@ -440,3 +453,25 @@ def test_ancestors_of_a_path_in_one_lock(past: tuple) -> None:
     assert history.ancestors(lock, "data/forget") == []
     assert lineage.is_code("stages/x.py")
     assert not lineage.is_code("data/x.csv")
+
+
+def test_a_project_in_a_folder_of_a_repository(tmp_path: Path) -> None:
+    folder = recorded.empty(tmp_path / "repository/sub/project")
+    made = recorded.run(folder)
+    shutil.rmtree(folder / ".git")
+    git(tmp_path / "repository", "init", "--quiet", "--initial-branch=main")
+    commit = recorded.commit(tmp_path / "repository", "all of it")
+    answer = json_of(folder, "audit", made["models/unlearned"], "--verify")
+    assert answer["recorded"]["commit"] == answer["code"]["commit"] == commit
+    assert {row["state"] for row in answer["verify"]} == {"present and equal"}
+
+
+def test_the_shell_completes_commands_and_options() -> None:
+    from typer.testing import CliRunner
+
+    from lethe.cli import app
+
+    for words, wanted in (("lethe a", "audit"), ("lethe audit --v", "--verify")):
+        place = str(words.count(" "))
+        shell = {"_LETHE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": place}
+        assert wanted in CliRunner().invoke(app, [], prog_name="lethe", env=shell).output.split()
