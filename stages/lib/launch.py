@@ -13,7 +13,7 @@ INTERRUPTED = 130  # what a shell says of a command that Ctrl-C ended
 
 
 def main() -> None:
-    """Start the module as `accelerate config` says. Errors of the stage and of the launcher come through as they are."""
+    """Start the module as `accelerate config` says. Errors of the stage and of the launcher come through."""
     os.environ.setdefault("ACCELERATE_LOG_LEVEL", "ERROR")  # its warnings about what nobody configured
     sys.argv = ["accelerate launch", "--quiet", "-m", *sys.argv[1:]]
     try:
