@@ -159,6 +159,19 @@ def test_a_chain_goes_on_in_an_earlier_lock(tmp_path: Path) -> None:
     assert answer["recorded"]["commits"] == 2
 
 
+def test_the_lock_that_recorded_a_model_first_tells_its_inputs(tmp_path: Path) -> None:
+    """A file that is no text came into the folder later: another folder, the same corpus, the same model."""
+    folder = recorded.empty(tmp_path / "project")
+    first = recorded.run(folder)
+    recorded.commit(folder, "first")
+    lock = (folder / "dvc.lock").read_text()
+    (folder / "dvc.lock").write_text(lock.replace(first["data/forget"], "f" * 32 + ".dir", 1))
+    recorded.commit(folder, "a picture came in")
+    answer = json_of(folder, "audit", first["models/unlearned"])
+    assert {row["path"]: row["md5"] for row in answer["chain"]}["data/forget"] == first["data/forget"]
+    assert answer["recorded"]["subject"] == "first"
+
+
 def test_a_lock_that_only_took_new_code_is_shown(past: tuple) -> None:
     folder, _, _, _ = past
     (folder / "stages/finetune.py").write_text("finetune = 1  # a comment\n")

@@ -160,6 +160,19 @@ def test_any_flipped_byte_of_the_certificate_is_placed(held: Path) -> None:
     assert places >= {"certificate", "payload", "payloadType", "signatures.keyid", "signatures.sig"}
 
 
+def test_the_same_content_in_another_form_is_no_certificate(held: Path) -> None:
+    path = held / "certificate.json"
+    content = path.read_bytes()
+    others = [content + b"\n", content[:-1], content.replace(b"\n ", b"\r ", 1), content.replace(b": ", b":\t", 1)]
+    others.append(content.replace(b'{\n "parts"', b'{\n "payload": "",\n "parts"'))
+    for other in others:
+        assert json.loads(other) == json.loads(content)
+        path.write_bytes(other)
+        ((place, said),) = broken(held)
+        assert place == "certificate"
+        assert said == f"byte {verify.first_difference(other, content)}: not as `lethe certify` writes it"
+
+
 def test_any_flipped_byte_of_the_key_is_placed(held: Path) -> None:
     path = held / "lethe.pub"
     content = path.read_bytes()
