@@ -12,12 +12,12 @@ from lethe.history import Commit, Entry, History, Lock, files_at, params_of, rec
 from lethe.store import Store, cached, manifest, read_file
 from lethe.verify import sha256_of
 from stages.lib.errors import StageError
+from stages.lib.gate import AT_LEAST
 
 CORPUS = "data/corpus.parquet"
 FINETUNE = "reports/finetune.json"
 UNLEARNED = "models/unlearned"
 GATE = "reports/gate.json"
-MORE_IS_BETTER = ("model_utility", "forget_quality")  # all other demands of the gate say how much is allowed at most
 NEAREST = 5  # shown
 Index = dict[str, dict[str, list[int]]]  # md5 -> path -> numbers of the locks that record it as made
 
@@ -287,7 +287,7 @@ def gate_of(metrics: Mapping[str, Any], lock: Lock) -> dict[str, Any] | None:
 
 def demand(name: str, limit: float, value: float | None) -> dict[str, Any]:
     """A demand, its limit, what was found and whether that meets it; None twice where it could not be measured."""
-    more = name in MORE_IS_BETTER
+    more = name in AT_LEAST
     met = None if value is None else value >= limit if more else value <= limit
     return {"name": name, "bound": "at least" if more else "at most", "limit": limit, "value": value, "met": met}
 

@@ -142,11 +142,6 @@ def test_thresholds_and_attacks_come_from_the_reports(tmp_path: Path, monkeypatc
     assert not any("attack" in line for line in predicate["doesNotProve"])
 
 
-def test_the_gate_is_read_as_the_gate_judges() -> None:
-    gate = pytest.importorskip("stages.lib.gate")
-    assert sorted(gate.AT_LEAST) == sorted(lineage.MORE_IS_BETTER)
-
-
 def test_any_flipped_byte_of_the_certificate_is_placed(held: Path) -> None:
     path = held / "certificate.json"
     content = path.read_bytes()
