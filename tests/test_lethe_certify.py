@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from lethe import certify, lineage, verify
+from lethe import certify, verify
 from stages.lib.errors import StageError
 from stages.lib.tables import write_json
 from tests import recorded
