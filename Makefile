@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 ENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: help setup repro test quick lint demo study book sst2 clean
+.PHONY: help setup repro test quick lint demo study book tastes sst2 clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -43,6 +43,9 @@ study: setup ## three seeds and the ablations on the embedded default (about 50 
 book: setup ## a real book: make book DATA=<folder with books/, text/, lm_eval/>
 	@test -n "$(DATA)" || { echo "make book: found no DATA, wanted DATA=<folder with books/, text/, lm_eval/>"; exit 1; }
 	$(ENV) python -m benchmarks.book $(DATA)
+
+tastes: setup ## which prompt unlearns the demo's table, three seeds
+	$(ENV) python -m benchmarks.tastes
 
 sst2: setup ## SPUL on SST-2, three seeds: make sst2 DATA=<folder with sst2/, models/>
 	@test -n "$(DATA)" || { echo "make sst2: found no DATA, wanted DATA=<folder with sst2/, models/stories260K>"; exit 1; }
