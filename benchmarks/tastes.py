@@ -2,7 +2,7 @@
 
 python -m benchmarks.tastes [--seeds 0 1 2]    writes reports/study/tastes.json and prints the table
 
-The demo wants forget accuracy at least 40 points lower and retain accuracy at most 3. A row says which vehicle its number
+Wanted are forget accuracy at least 40 points lower and retain accuracy at most 3. A row says which vehicle its number
 belongs to: `prompt` is SPUL's, before the input embeddings; `prefix` has keys and values in every layer.
 """
 

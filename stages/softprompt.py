@@ -30,7 +30,7 @@ from stages.lib.vehicles import PromptParams, attach, check_prompt_room, merge, 
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 TASK = Path("models/task")
 

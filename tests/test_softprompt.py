@@ -199,7 +199,7 @@ def param(name: str, value: object) -> Callable[[Path], None]:
         ),
         (
             param("prompt.tokens", 60),
-            "params.yaml: softprompt.prompt.tokens: found 60 before blocks of 25 tokens, wanted at most 39: the "
+            "params.yaml: softprompt.prompt.tokens: found 60 before blocks of 19 tokens, wanted at most 45: the "
             "model's context is 64",
         ),
         (

@@ -107,12 +107,12 @@ def param(name: str, value: object) -> Callable[[Path], None]:
         ),
         (
             param("template", "{text} Verdict{label}"),
-            "params.yaml: specialise.template: the label 'liked it': found it in one token with what is before it, "
+            "params.yaml: specialise.template: the label 'hated it': found it in one token with what is before it, "
             "wanted a space between them",
         ),
         (
             param("template", "{text} " + "Tom " * 60 + "{label}"),
-            "data/task.parquet: row 0: found 81 tokens, wanted at most 64, the model's context; shorten the text or "
+            "data/task.parquet: row 0: found 76 tokens, wanted at most 64, the model's context; shorten the text or "
             "the template",
         ),
         (
