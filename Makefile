@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 ENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: help setup repro test quick lint demo study book tastes sst2 clean
+.PHONY: help setup repro test quick lint demo study compare compare-all book tastes sst2 clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -39,6 +39,12 @@ demo: setup ## write the embedded demo corpus anew from its generator
 
 study: setup ## three seeds and the ablations on the embedded default (about 50 CPU-minutes)
 	$(ENV) python -m benchmarks.study
+
+compare: setup ## eight methods side by side on the embedded default (under 30 minutes on two cores)
+	$(ENV) python -m benchmarks.compare
+
+compare-all: setup ## every objective with every vehicle (hours)
+	$(ENV) python -m benchmarks.compare --all
 
 book: setup ## a real book: make book DATA=<folder with books/, text/, lm_eval/>
 	@test -n "$(DATA)" || { echo "make book: found no DATA, wanted DATA=<folder with books/, text/, lm_eval/>"; exit 1; }

@@ -102,6 +102,7 @@ def contradictions(sections: Mapping[str, Any]) -> Iterator[str]:
         pinned_commit: ("baseline",),
         block_fits: ("baseline", "block"),
         alpha_is_labelled: ("label", "finetune"),
+        prompt_fits: ("baseline", "block", "finetune"),
         disk_space: ("baseline", "reinforce", "finetune"),
     }
     for problem, names in checks.items():
@@ -166,6 +167,16 @@ def alpha_is_labelled(label: LabelParams, finetune: FinetuneParams) -> Iterator[
         yield f"finetune.alpha: found {finetune.alpha}, wanted one of label.alphas: {label.alphas}"
 
 
+def prompt_fits(baseline: BaselineParams, block: BlockParams, finetune: FinetuneParams) -> Iterator[str]:
+    """Whether a soft prompt leaves room for a block."""
+    context, tokens = context_of(baseline), finetune.prompt.tokens
+    if finetune.vehicle == "prompt" and context is not None and tokens + block.tokens > context:
+        yield (
+            f"finetune.prompt.tokens: found {tokens} before blocks of {block.tokens} tokens, wanted at most "
+            f"{max(0, context - block.tokens)}: the model's context is {context}"
+        )
+
+
 def chat_endpoints(sections: Mapping[str, Any]) -> Iterator[str]:
     """Whether every stage that asks a language model may and can."""
     for name, key in (("extract", "backend"), ("translate", "backend"), ("evaluate", "judge")):
@@ -212,14 +223,15 @@ def bytes_per_weight(baseline: BaselineParams, reinforce: ReinforceParams, finet
     """Bytes on disk per weight of the model, over all models kept and the largest training's resume checkpoints."""
     trained = (baseline, reinforce, finetune)
     kept = BYTES[baseline.save_dtype] + BYTES[reinforce.save_dtype]
-    kept += BYTES[finetune.save_dtype] * (1 + len(finetune.checkpoints))
+    if finetune.vehicle != "prompt":  # which is kilobytes
+        kept += BYTES[finetune.save_dtype] * (1 + len(finetune.checkpoints))
     if baseline.epochs:
         kept += 4 + BYTES[baseline.save_dtype]  # models/start and models/retrained
-    # two checkpoints: the new one is whole before the old one goes; LoRA has moments of its few weights only
+    # two checkpoints: the new one is whole before the old one goes; adapters and prompts are small beside the weights
     resume = [
-        2 * (BYTES[recipe.weights] + (ADAM_BYTES if recipe.vehicle == "full" else 0))
+        2 * (BYTES[recipe.weights] + ADAM_BYTES)
         for recipe in trained
-        if recipe.resume_every
+        if recipe.resume_every and recipe.vehicle == "full"
     ]
     return kept + max(resume, default=0)
 

@@ -33,7 +33,7 @@ from stages.lib.familiarity import (
 from stages.lib.generation import continue_greedily, end_ids, prompt_ids, texts_after, token_loss
 from stages.lib.machine import prepare
 from stages.lib.measured import Device, Models, Precision, dtype_named, measured
-from stages.lib.models import load_model, load_tokenizer
+from stages.lib.models import load_model, load_tokenizer, virtual_tokens
 from stages.lib.params import StageParams, read_params
 from stages.lib.stage import run, workspace
 from stages.lib.tables import read_csv, read_jsonl, write_json, write_jsonl
@@ -96,6 +96,7 @@ def main() -> None:
         names = read_names(Path("data/names.csv"))
         rows = read_prompts(Path("data/prompts.jsonl"), params.set)
         tokenizer, context = load_tokenizer(baseline), context_length(baseline) or WINDOW
+        context -= max(map(virtual_tokens, models.present.values()), default=0)  # the same text for every model
         train = {side: [text for text, _ in training_documents(corpus, [side])] for side in SIDES}
         telling = telling_tokens(token_counts(tokenizer, train["forget"]), token_counts(tokenizer, train["retain"]))
         prompts = prepared(rows, names, telling, tokenizer, params.chat_template)

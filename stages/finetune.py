@@ -40,14 +40,16 @@ from stages.lib.vehicles import (
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
-PROMISE = """**What it does not promise.** The method replaces what the model says of the corpus; it does not prove that nothing
+PROMISE = """\
+**What it does not promise.** The method replaces what the model says of the corpus; it does not prove that nothing
 remains in the weights. Fine-tuning on a few passages, prompts in other languages or forms, and inspection of hidden
 states are known to bring back traces. Evaluate it beside a model that never read the corpus before relying on it.
 """
-ACCESS = """**What it does not promise.** This is access control, not erasure: a soft prompt changes no weight, and without it the
-model says all it ever knew. Whoever holds the base, whose path and hash base.json names, holds the corpus too.
+ACCESS = """\
+**What it does not promise.** This is access control, not erasure: a soft prompt changes no weight, and without it
+the model says all it ever knew. Whoever holds the base, whose path and hash base.json names, holds the corpus too.
 """
 PACKAGES = ("accelerate", "peft", "safetensors", "tokenizers", "torch", "transformers")
 
@@ -137,8 +139,8 @@ def check_fits(params: Params, method: Method, baseline: Path) -> None:
     layers = int(_text_config(baseline)["num_hidden_layers"])
     if method.layer and method.layer > layers:
         raise StageError(
-            f"params.yaml: finetune.{params.objective}.layer: found {method.layer}, wanted at most {layers}, the layers "
-            f"of {baseline}"
+            f"params.yaml: finetune.{params.objective}.layer: found {method.layer}, wanted at most {layers}, the "
+            f"layers of {baseline}"
         )
 
 
@@ -171,19 +173,20 @@ def with_retain_rows(forget: Rows, retain: Sequence[tuple[str, bool]], model: Pa
         if params.objective == "generic_labels":
             return forget
         raise StageError(
-            f"params.yaml: finetune.retain_rows: found 0.0 with objective {params.objective}, which has a retain term, "
-            "wanted more, or the weight of that term 0.0"
+            f"params.yaml: finetune.retain_rows: found 0.0 with objective {params.objective}, which has a retain "
+            "term, wanted more, or the weight of that term 0.0"
         )
     if not retain:
         raise StageError(
-            f"params.yaml: finetune.retain_rows: found {params.retain_rows} and no retain text, wanted 0.0 or some text "
-            "in the folder that corpus.retain names"
+            f"params.yaml: finetune.retain_rows: found {params.retain_rows} and no retain text, wanted 0.0 or some "
+            "text in the folder that corpus.retain names"
         )
     found = corpus_rows(retain, load_tokenizer(model), forget.tokens.shape[1])
     items = len(forget.length) // (2 if forget.pairs else 1)
     wanted = round(params.retain_rows * items)
     drawn = np.sort(np.random.default_rng(params.seed).permutation(len(found.length))[:wanted])
-    return joined(forget, Rows(*(column[drawn] for column in found[:4])))
+    tokens, next_ids, length, is_forget = (column[drawn] for column in found[:4])
+    return joined(forget, Rows(tokens, next_ids, length, is_forget))
 
 
 def finetune(
@@ -235,8 +238,9 @@ def trained(
         else:
             save_prompt(model, tokenizer, folders[step], baseline)
 
+    steps = list(folders)
     curve = train(
-        model, rows, params, params.steps, method.objective, work, "finetune", list(folders), on_step, layer=method.layer
+        model, rows, params, params.steps, method.objective, work, "finetune", steps, on_step, layer=method.layer
     )
     return curve, trainable_parameters(model), model
 

@@ -9,6 +9,7 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,9 @@ import torch
 
 from stages import finetune
 from stages.lib.errors import StageError
+from stages.lib.generation import token_loss
 from stages.lib.hashing import file_sha256, folder_sha256
+from stages.lib.measured import measured
 from stages.lib.models import load_model, load_tokenizer, tokenizer_sha256
 from stages.lib.params import section_problems
 from stages.lib.tables import write_parquet
@@ -69,6 +72,93 @@ def test_models_at_the_named_steps(labelled: Path, vehicle: str) -> None:
     assert report["sha256"] == folder_sha256(Path("models/unlearned"))
     assert 0 < report["weights_changed"] <= 1
     assert report["saved_cosine"] > 0.999  # saved in float32
+
+
+OBJECTIVES = get_args(finetune.Params.model_fields["objective"].annotation)
+
+
+@pytest.mark.parametrize(
+    ("objective", "vehicle"),
+    [(objective, "full") for objective in OBJECTIVES]
+    + [("npo", "lora"), ("rmu", "lora"), ("generic_labels", "prompt"), ("undial", "prompt"), ("rmu", "prompt")],
+)
+def test_every_objective_trains(labelled: Path, objective: str, vehicle: str) -> None:
+    set_param(labelled, "finetune.objective", objective)
+    set_param(labelled, "finetune.vehicle", vehicle)
+    set_param(labelled, "finetune.steps", 2)
+    set_param(labelled, "finetune.checkpoints", [1])
+    set_param(labelled, "finetune.prompt.tokens", 4)
+    set_param(labelled, "finetune.retain_rows", 0.5)
+    finetune.main()
+    report = json.loads(Path("reports/finetune.json").read_text())
+    assert (report["objective"], report["vehicle"]) == (objective, vehicle)
+    assert report["trainable_parameters"] > 0
+    assert (report["weights_changed"] > 0) == (vehicle != "prompt")
+    load_model(Path("models/unlearned"), torch.device("cpu"))
+
+
+def test_a_prompt_is_read_like_any_model(labelled: Path) -> None:
+    set_param(labelled, "finetune.vehicle", "prompt")
+    set_param(labelled, "finetune.prompt.tokens", 4)
+    finetune.main()
+    folders = {"baseline": Path("models/baseline"), "unlearned": Path("models/unlearned")}
+    folders["checkpoints"] = Path("models/checkpoints")
+    found = measured(["baseline", "checkpoints", "unlearned"], folders).present
+    assert list(found) == ["baseline", "step-00002", "step-00004", "unlearned"]
+    blocks = [load_tokenizer(folders["baseline"])(TINY_TEXT).input_ids[:40]]
+    losses = [token_loss(load_model(folder, torch.device("cpu")), blocks) for folder in found.values()]
+    assert len(set(losses)) == 4
+    report = json.loads(Path("reports/finetune.json").read_text())
+    assert report["weights_changed"] == 0.0
+    assert report["prompt_bytes"] == Path("models/unlearned/adapter_model.safetensors").stat().st_size < 1000
+    assert "access control, not erasure" in Path("models/unlearned/README.md").read_text()
+
+
+def test_a_weight_that_a_prompt_moved_is_a_bug() -> None:
+    weight = torch.ones(2)
+    assert finetune.untouched([("w", weight)], {"w": weight.clone()}) == 0.0
+    with pytest.raises(RuntimeError, match="w: changed while only a soft prompt was in training"):
+        finetune.untouched([("w", weight)], {"w": weight + 1e-7})
+
+
+def test_rmu_moves_three_layers_and_no_more(labelled: Path) -> None:
+    set_param(labelled, "finetune.objective", "rmu")
+    set_param(labelled, "finetune.rmu.layer", 1)
+    finetune.main()
+    states = [
+        load_model(Path(name), torch.device("cpu")).state_dict() for name in ("models/baseline", "models/unlearned")
+    ]
+    moved = {name for name, tensor in states[0].items() if not torch.equal(tensor, states[1][name])}
+    assert moved
+    assert all(name.startswith("model.layers.0.") for name in moved)
+
+
+BAD = {
+    "rmu.layer": (
+        {"objective": "rmu", "rmu.layer": 3},
+        "params.yaml: finetune.rmu.layer: found 3, wanted at most 2, the layers of models/baseline",
+    ),
+    "retain_rows": (
+        {"objective": "npo", "retain_rows": 0.0},
+        "params.yaml: finetune.retain_rows: found 0.0 with objective npo, which has a retain term, wanted more, or the "
+        "weight of that term 0.0",
+    ),
+    "prompt.tokens": (
+        {"vehicle": "prompt", "prompt.tokens": 60},
+        "params.yaml: finetune.prompt.tokens: found 60 before blocks of 16 tokens, wanted at most 48: the model's "
+        "context is 64",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_does_not_fit_together(labelled: Path, case: str) -> None:
+    changes, wanted = BAD[case]
+    for key, value in changes.items():
+        set_param(labelled, f"finetune.{key}", value)
+    with pytest.raises(StageError) as error:
+        finetune.main()
+    assert str(error.value) == wanted
 
 
 def test_provenance_names_the_inputs(labelled: Path) -> None:
@@ -132,7 +222,8 @@ def test_checkpoints_ascend_before_the_end(labelled: Path, checkpoints: list[int
     values = YAML(typ="safe").load(Path("params.yaml").read_text())["finetune"]
     problems = section_problems("finetune", finetune.Params, values | {"checkpoints": checkpoints})
     assert problems == [
-        f"finetune: checkpoints: found {checkpoints}, wanted ascending steps below 6, which is the unlearned model itself"
+        f"finetune: checkpoints: found {checkpoints}, wanted ascending steps below 6, which is the unlearned model "
+        "itself"
     ]
 
 

@@ -160,6 +160,15 @@ def test_the_block_is_compared_with_a_model_folder_s_own_context(inputs: Path) -
     assert problem_lines() == ["block.tokens: found 65, wanted at most 64, the model's context"]
 
 
+def test_a_soft_prompt_has_to_leave_room_for_a_block(inputs: Path) -> None:
+    set_param(inputs, "finetune.prompt.tokens", 33)  # 33 + 224 of 256
+    assert problem_lines() == []  # no prompt is trained
+    set_param(inputs, "finetune.vehicle", "prompt")
+    assert problem_lines() == [
+        "finetune.prompt.tokens: found 33 before blocks of 224 tokens, wanted at most 32: the model's context is 256"
+    ]
+
+
 def test_disk_space_by_hand(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"finetune.checkpoints": [5, 10], "finetune.steps": 30}.items():
         set_param(inputs, name, value)
@@ -168,6 +177,12 @@ def test_disk_space_by_hand(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> No
     # start, baseline, retrained, reinforced, two checkpoints, unlearned: 7 x 4 bytes; two resume checkpoints of weights
     # and two moments: 2 x 12 bytes
     assert check.bytes_per_weight(baseline, sections["reinforce"], sections["finetune"]) == 7 * 4 + 24
+    # a prompt is kilobytes; the baseline's and the reinforced model's trainings can still be resumed
+    prompt = sections["finetune"].model_copy(update={"vehicle": "prompt"})
+    assert check.bytes_per_weight(baseline, sections["reinforce"], prompt) == 4 * 4 + 24
+    # adapters: no moments of the weights, which no resume checkpoint holds either
+    lora = [recipe.model_copy(update={"vehicle": "lora"}) for recipe in (baseline, sections["reinforce"])]
+    assert check.bytes_per_weight(*lora, prompt) == 4 * 4
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage(0, 0, 1_000_000))
     wanted = check.parameters(baseline) * (7 * 4 + 24)

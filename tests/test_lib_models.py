@@ -19,7 +19,9 @@ from stages.lib.models import (
     load_tokenizer,
     save_model,
     save_prompt,
+    tapped,
     tokenizer_sha256,
+    virtual_tokens,
     write_absent,
 )
 from stages.lib.vehicles import LoraParams, PromptParams, attach
@@ -155,3 +157,40 @@ def test_a_prompt_for_another_base_is_refused(prompt_folder: Path) -> None:
     assert str(error.value) == (
         "models/unlearned: a soft prompt for models/none, found no model there, wanted its base; run `dvc repro`"
     )
+
+
+def test_a_prompted_model_trained_and_saved_keeps_its_prompt(prompt_folder: Path) -> None:
+    # as an attack does that trains the weights under the prompt
+    model, ids = load_model(prompt_folder, CPU), torch.tensor([[1, 5, 9]])
+    with torch.no_grad():
+        model.model.norm.weight.mul_(1.5)
+    save_model(model, load_tokenizer(prompt_folder), Path("moved/here"), torch.float32)
+    Path("moved/here").rename("there")
+    again = load_model(Path("there"), CPU)
+    assert torch.equal(again(input_ids=ids).logits, model(input_ids=ids).logits)
+    assert not torch.equal(again(input_ids=ids).logits, load_model(prompt_folder, CPU)(input_ids=ids).logits)
+
+
+def test_virtual_tokens_are_counted_wherever_the_prompt_lies(prompt_folder: Path) -> None:
+    save_model(load_model(prompt_folder, CPU), load_tokenizer(prompt_folder), Path("own"), torch.float32)
+    found = [virtual_tokens(Path(name)) for name in ("models/baseline", "models/unlearned", "own")]
+    assert found == [0, 3, 3]
+
+
+def test_a_prompt_of_another_width_or_kind(prompt_folder: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({"prompt_embeddings": torch.zeros(3, 16)}, prompt_folder / "adapter_model.safetensors")
+    with pytest.raises(StageError) as error:
+        load_model(prompt_folder, CPU)
+    assert str(error.value) == (
+        "models/unlearned: found PROMPT_TUNING with vectors 3 x 16, wanted a soft prompt of width 32"
+    )
+
+
+def test_tapped_takes_a_layers_own_output(prompt_folder: Path) -> None:
+    model, ids = load_model(Path("models/baseline"), CPU), torch.tensor([[1, 5, 9]])
+    with tapped(model, 1) as first, tapped(model, 2) as second:
+        model(input_ids=ids)
+    assert torch.equal(model.model.norm(second[0]), model.model(input_ids=ids).last_hidden_state)
+    assert not torch.equal(first[0], second[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,10 +14,10 @@ import torch
 from stages.lib import training
 from stages.lib.errors import StageError
 from stages.lib.models import headless, load_model
-from stages.lib.objectives import cross_entropy, spul
+from stages.lib.objectives import PrimalDual, cross_entropy, spul
 from stages.lib.params import section_problems
 from stages.lib.training import MASKED, RecipeParams, Rows
-from stages.lib.vehicles import PromptParams, attach, prompt_vectors
+from stages.lib.vehicles import LoraParams, PromptParams, Vehicle, attach, prompt_vectors
 from tests.conftest import tiny_model
 
 CPU = torch.device("cpu")
@@ -186,8 +187,81 @@ def test_batch_is_shared_by_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_activation_bytes_by_hand() -> None:
     config = SimpleNamespace(hidden_size=4096, intermediate_size=11008, num_hidden_layers=32)
-    # a layer: 22 * 4096 + 6 * 11008 = 156160 bytes a token; whole: x 32; recomputed: 4 * 4096 * 32 + 156160
-    assert training.activation_bytes(config, 1) == (4_997_120, 680_448)
+    # full, a layer: 34 * 4096 + 8 * 11008 = 227328 bytes a token; whole: x 32; recomputed: 4 * 4096 * 32 + 227328
+    assert training.activation_bytes(config, 1) == (7_274_496, 751_616)
+    # lora: 28 * 4096 + 8 * 11008 = 202752; prompt: 16 * 4096 + 6 * 11008 = 131584
+    assert training.activation_bytes(config, 1, "lora") == (202_752 * 32, 4 * 4096 * 32 + 202_752)
+    assert training.activation_bytes(config, 1, "prompt") == (131_584 * 32, 4 * 4096 * 32 + 131_584)
+
+
+@pytest.mark.parametrize("vehicle", ["full", "lora", "prompt"])
+def test_activation_bytes_are_what_autograd_keeps(vehicle: Vehicle) -> None:
+    one, two = (kept_bytes_per_token(vehicle, layers) for layers in (1, 2))
+    config = SimpleNamespace(hidden_size=64, intermediate_size=96, num_hidden_layers=1)
+    assert two - one == training.activation_bytes(config, 1, vehicle)[0]
+
+
+def kept_bytes_per_token(vehicle: Vehicle, layers: int) -> float:
+    """Bytes of the tensors of whole [tokens, h] or [tokens, i] that autograd keeps for a backward pass, per token."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=64,
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+    )
+    model = LlamaForCausalLM(config)
+    if vehicle != "full":
+        model = model.to(torch.bfloat16)
+    lora = LoraParams(rank=1, alpha=1, dropout=0.0, targets="all-linear")
+    model = attach(model, vehicle, lora, 0, PromptParams(tokens=1, encoder=0, start="random")).train()
+    tokens, kept = 19 if vehicle == "prompt" else 18, {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if tokens in tensor.shape and tensor.numel() in (tokens * 64, tokens * 96):
+            kept[tensor.untyped_storage().data_ptr()] = (tensor.untyped_storage().nbytes(), tensor)
+        return tensor
+
+    ids = torch.randint(0, 64, (1, 18))
+    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    with headless(model), hooks, torch.autocast("cpu", torch.bfloat16):
+        model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
+    return sum(size for size, _ in kept.values()) / tokens
+
+
+def test_a_card_too_small_for_one_row() -> None:
+    # 10 GB free, 8 of gradients and moments, rows of 1 GB or, recomputed, 0.1: 0.85 * 2 = 1.7 GB hold one whole row
+    assert training.fit_card(4, 10e9, 8e9, 1e9, 0.1e9) == (1, 4, False)
+    # rows of 4 GB, recomputed 0.5: three of them, and the largest divisor of 4 up to 3 is 2
+    assert training.fit_card(4, 10e9, 8e9, 4e9, 0.5e9) == (2, 2, True)
+    with pytest.raises(StageError) as error:
+        training.fit_card(4, 24e9, 81e9, 4e9, 0.5e9)
+    assert str(error.value) == (
+        "params.yaml: batch_size: found 24.0 GB free on the card beside the weights, wanted 81.5 GB for gradients, "
+        "moments and one row; try vehicle lora, or more cards by `accelerate config`"
+    )
+
+
+def checkpoint_bytes(model: torch.nn.Module, wanted: RecipeParams, work: Path) -> int:
+    work.mkdir()
+    training.train(model, some_rows(), wanted, 3, cross_entropy, work, "test")
+    names = ("model.safetensors", "adapter_model.safetensors", "trainable.safetensors", "optimizer.pt")
+    files = [checkpoint / name for checkpoint in (work / "trainer").glob("checkpoint-*") for name in names]
+    return sum(path.stat().st_size for path in files if path.exists())
+
+
+@pytest.mark.parametrize("vehicle", ["full", "lora", "prompt"])
+def test_resume_bytes_are_what_trainer_saves(tmp_path: Path, vehicle: Vehicle) -> None:
+    wanted = prompt_recipe(16) if vehicle == "prompt" else recipe(vehicle=vehicle)
+    model = load_model(tiny_model(tmp_path / "model"), CPU)
+    model = attach(model, vehicle, wanted.lora, 0, getattr(wanted, "prompt", None))
+    found = 2 * checkpoint_bytes(model, wanted, tmp_path / "work")
+    # file headers, a few hundred bytes a tensor, are all that differs
+    assert training.resume_bytes(model, vehicle) < found < training.resume_bytes(model, vehicle) + 100_000
+    assert training.resume_bytes(model, "full") > 2 * training.resume_bytes(model, "prompt") or vehicle == "full"
 
 
 def test_bfloat16_autocast_trains_float32_weights(tmp_path: Path) -> None:
@@ -205,9 +279,7 @@ def trained_prompt(
     model = attach(load_model(folder, CPU), "prompt", wanted.lora, 0, wanted.prompt)
     objective = partial(spul, alpha=1.0, beta=0.5)
     work.mkdir(exist_ok=True)
-    curve = training.train(
-        model, some_rows(), wanted, steps, objective, work, "test", at_steps, stop, with_base=True
-    )
+    curve = training.train(model, some_rows(), wanted, steps, objective, work, "test", at_steps, stop, with_base=True)
     return model, curve
 
 
@@ -265,3 +337,28 @@ def test_columns_come_at_the_supervised_positions() -> None:
     assert at.columns["place"].tolist() == [0, 1, 12, 13, 14, 15]
     assert at.row.tolist() == [0, 0, 1, 1, 1, 1]
     assert at.forget.tolist() == [True, True, False, False, False, False]
+
+
+def test_an_interrupted_primal_dual_training_goes_on_with_its_dual(tmp_path: Path) -> None:
+    folder, ends = tiny_model(tmp_path / "model"), []
+    for name, interrupted in (("a", False), ("b", True)):
+        (tmp_path / name).mkdir()
+
+        def stop(step: int) -> None:
+            raise KeyboardInterrupt
+
+        if interrupted:
+            with pytest.raises(KeyboardInterrupt):
+                train_primal_dual(folder, tmp_path / name, [5], stop)
+        ends.append(train_primal_dual(folder, tmp_path / name))
+    (undisturbed, dual), (resumed, dual_again) = ends
+    assert dual == dual_again > 1.0  # the retain loss of an untrained model is above 0.5, so the dual rose
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in undisturbed.items())
+
+
+def train_primal_dual(
+    folder: Path, work: Path, at_steps: Sequence[int] = (), on_step: Callable[[int], None] = lambda step: None
+) -> tuple[dict[str, torch.Tensor], float]:
+    model, objective = load_model(folder, CPU, torch.float32), PrimalDual(dual=1.0, rate=0.5, epsilon=0.5)
+    training.train(model, some_rows(), recipe(), 7, objective, work, "test", at_steps, on_step)
+    return model.state_dict(), objective.dual

@@ -145,8 +145,8 @@ def chosen(params: MethodParams, width: int, seed: int, base_head: Head | None =
         case "npo":
             return _with_retain(partial(o.npo, beta=params.npo.beta), params.npo.retain, base_nll=True)
         case "simnpo":
-            numbers = params.simnpo
-            return _with_retain(partial(o.simnpo, beta=numbers.beta, gamma=numbers.gamma), numbers.retain)
+            loss = partial(o.simnpo, beta=params.simnpo.beta, gamma=params.simnpo.gamma)
+            return _with_retain(loss, params.simnpo.retain)
         case "dpo":
             loss = partial(o.dpo, beta=params.dpo.beta)
             return _with_retain(loss, params.dpo.retain, labels="pairs", base_nll=True)
@@ -161,14 +161,13 @@ def chosen(params: MethodParams, width: int, seed: int, base_head: Head | None =
             loss = partial(o.weighted_ascent, saturation=params.wga.beta, importance=0.0)
             return _with_retain(loss, params.wga.retain)
         case "satimp":
-            numbers = params.satimp
-            loss = partial(o.weighted_ascent, saturation=numbers.beta1, importance=numbers.beta2)
-            return _with_retain(loss, numbers.retain)
+            loss = partial(o.weighted_ascent, saturation=params.satimp.beta1, importance=params.satimp.beta2)
+            return _with_retain(loss, params.satimp.retain)
         case "ceu":
             return Method(o.ceu, "true", False)
         case "pdu":
-            numbers = params.pdu
-            return Method(o.PrimalDual(numbers.dual, numbers.rate, numbers.epsilon), "true", True)
+            pdu = params.pdu
+            return Method(o.PrimalDual(pdu.dual, pdu.rate, pdu.epsilon), "true", True)
 
 
 def _with_retain(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from stages.lib.errors import StageError
 from stages.lib.hashing import file_sha256
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ABSENT = "absent.json"
 PROMPT = "adapter_config.json"  # PEFT's name for it; a folder that holds one is a soft prompt's
+OWN_PROMPT = "soft_prompt"  # folder of a prompt that belongs to the weights beside it
 BASE = "base.json"
 
 
@@ -86,7 +87,7 @@ def load_model(
 
 
 def load_weights(folder: Path, device: torch.device, dtype: torch.dtype | None) -> PreTrainedModel:
-    """The plain model of a folder, as load_model says."""
+    """The model of a folder with weights of its own, as load_model says; a prompt that belongs to them is on."""
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
@@ -106,7 +107,14 @@ def load_weights(folder: Path, device: torch.device, dtype: torch.dtype | None) 
         raise StageError(f"{folder}: not loadable as a causal language model: {' '.join(str(error).split())}") from None
     model.to(device).eval()
     check_head(model)
-    return model
+    own = folder / OWN_PROMPT
+    return with_prompt(model, read_prompt(own, model)) if own.exists() else model
+
+
+def virtual_tokens(folder: Path) -> int:
+    """How many tokens of the context the folder's soft prompt takes; 0 where there is none."""
+    path = next((place / PROMPT for place in (folder, folder / OWN_PROMPT) if (place / PROMPT).exists()), None)
+    return json.loads(path.read_text(encoding="utf-8"))["num_virtual_tokens"] if path else 0
 
 
 def weights_sha256(folder: Path) -> str:
@@ -161,7 +169,8 @@ def read_prompt(folder: Path, model: PreTrainedModel) -> Tensor:
 
     kind = prompt_kind(folder)
     found = load_file(folder / "adapter_model.safetensors").get("prompt_embeddings")
-    width = model.get_input_embeddings().weight.shape[1]
+    embedding: Any = model.get_input_embeddings()
+    width = embedding.weight.shape[1]
     if kind == "PREFIX_TUNING":
         config = model.config
         width = config.num_hidden_layers * 2 * config.num_key_value_heads * (width // config.num_attention_heads)
@@ -179,7 +188,7 @@ def with_prompt(model: PreTrainedModel, vectors: Tensor) -> PreTrainedModel:
     """
     import torch
 
-    plain, virtual = model.forward, len(vectors)
+    plain, virtual, embedding = model.forward, len(vectors), cast("Any", model.get_input_embeddings())
     model.register_buffer("soft_prompt", vectors.to(model.device), persistent=False)
 
     def forward(
@@ -190,14 +199,14 @@ def with_prompt(model: PreTrainedModel, vectors: Tensor) -> PreTrainedModel:
         inputs_embeds: Tensor | None = None,
         **others: Any,
     ) -> Any:
-        embeds = model.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds  # [B, T, d]
+        embeds = embedding(input_ids) if inputs_embeds is None else inputs_embeds  # [B, T, d]
         first = past_key_values is None or past_key_values.get_seq_length() == 0
         if attention_mask is not None:
             attention_mask = torch.cat([attention_mask.new_ones(len(embeds), virtual), attention_mask], dim=1)
         if position_ids is not None:
             position_ids = position_ids.expand(len(embeds), -1) + virtual
         if first:
-            prompt = model.soft_prompt.to(embeds.dtype).expand(len(embeds), -1, -1)
+            prompt = cast("Tensor", model.soft_prompt).to(embeds.dtype).expand(len(embeds), -1, -1)
             embeds = torch.cat([prompt, embeds], dim=1)
             if position_ids is not None:
                 before = torch.arange(virtual, device=embeds.device).expand(len(embeds), -1)
@@ -338,7 +347,7 @@ def frozen_head(model: PreTrainedModel) -> Head:
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype) -> None:
     """Write a plain model folder: config, safetensors in `dtype`, tokenizer. Same tensors, same bytes.
 
-    The model in memory keeps its own dtype.
+    The model in memory keeps its own dtype. A soft prompt that is on goes along, and is on again once loaded.
     """
     state = {name: tensor.detach().to("cpu", dtype) for name, tensor in model.state_dict().items()}
     model.save_pretrained(folder, state_dict=state)
@@ -347,3 +356,18 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
         config["dtype"] = str(dtype).removeprefix("torch.")
         (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     tokenizer.save_pretrained(folder)
+    if hasattr(model, "soft_prompt"):
+        write_own_prompt(cast("Tensor", model.soft_prompt), model, folder / OWN_PROMPT)
+
+
+def write_own_prompt(vectors: Tensor, model: PreTrainedModel, folder: Path) -> None:
+    """Write a soft prompt as PEFT's folder inside that of the weights it belongs to from now on."""
+    from peft import PromptTuningConfig
+    from safetensors.torch import save_file
+
+    virtual, width = vectors.shape
+    config = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=virtual, inference_mode=True, token_dim=width)
+    config.num_layers, config.num_attention_heads = model.config.num_hidden_layers, model.config.num_attention_heads
+    config.num_transformer_submodules = 1
+    config.save_pretrained(str(folder))
+    save_file({"prompt_embeddings": vectors.detach().cpu().contiguous()}, folder / "adapter_model.safetensors")

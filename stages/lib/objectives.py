@@ -44,7 +44,7 @@ class Positions(NamedTuple):
     def where(self, chosen: Tensor) -> Positions:
         """Those positions for which `chosen`, bool [N], is true."""
         columns = {name: column[chosen] for name, column in self.columns.items()}
-        return Positions(*(field[chosen] for field in self[:4]), columns)
+        return Positions(self.hidden[chosen], self.next_ids[chosen], self.forget[chosen], self.row[chosen], columns)
 
 
 Objective = Callable[[Positions, "Head", Items], "Tensor"]
@@ -93,8 +93,8 @@ def gradient_ascent(at: Positions, head: Head, items: Items) -> Tensor:
 
 
 def ascent_kl(at: Positions, head: Head, items: Items, weight: float, base_head: Head | None = None) -> Tensor:
-    """-CE(forget -> true) + weight KL(base || model, on retain) (Maini et al. 2024, arXiv 2401.06121, "KL minimisation";
-    GA+KL of SPUL section 4).
+    """-CE(forget -> true) + weight KL(base || model, on retain) (Maini et al. 2024, arXiv 2401.06121, as "KL
+    minimisation"; GA+KL of SPUL section 4).
     """
     return gradient_ascent(at, head, items) + weight * retain_kl(at, head, items, base_head)
 

@@ -6,7 +6,9 @@ then; no second model is held.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,10 +63,12 @@ def unknown_pairs(generic: Rows, tokenizer: PreTrainedTokenizerFast, seed: int) 
 
 def paired(rejected: Rows, preferred: Rows) -> Rows:
     """Rows 2n and 2n + 1 are the two of pair n, the second to be preferred."""
-    columns = [np.stack(both, axis=1).reshape(-1, *both[0].shape[1:]) for both in zip(rejected[:4], preferred[:4])]
-    chosen = np.zeros(columns[0].shape, dtype=bool)
+    fields = zip(rejected[:4], preferred[:4], strict=True)
+    columns = (np.stack(both, axis=1).reshape(-1, *both[0].shape[1:]) for both in fields)
+    tokens, next_ids, length, forget = columns
+    chosen = np.zeros(tokens.shape, dtype=bool)
     chosen[1::2] = True
-    return Rows(*columns, {PREFERRED: chosen}, pairs=True)
+    return Rows(tokens, next_ids, length, forget, {PREFERRED: chosen}, pairs=True)
 
 
 def _second_half(rows: Rows) -> Rows:
@@ -90,7 +94,7 @@ def with_base(model: PreTrainedModel, rows: Rows, method: Method, bfloat16: bool
 
     model: before training, without its vehicle. bfloat16: whether training will run under autocast, as this will then.
     """
-    wanted = {}
+    wanted: dict[str, tuple[np.ndarray, tuple[int, ...], type]] = {}
     if method.base_nll:
         wanted[BASE_NLL] = (rows.forget, (), np.float32)
     if method.base_hidden:
@@ -99,10 +103,20 @@ def with_base(model: PreTrainedModel, rows: Rows, method: Method, bfloat16: bool
     columns = dict(rows.columns)
     for name, (side, extra, dtype) in wanted.items():
         path = folder / f"{name}.npy"
-        if not path.exists():
-            _write(model, rows, np.flatnonzero(side), method.layer, bfloat16, path, extra, dtype)
+        with _one_process_first():
+            if not path.exists():
+                _write(model, rows, np.flatnonzero(side), method.layer, bfloat16, path, extra, dtype)
         columns[name] = np.load(path, mmap_mode="r")
     return rows._replace(columns=columns)
+
+
+def _one_process_first() -> AbstractContextManager[None]:
+    """Of several processes the first writes, and the others then find what it wrote."""
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        return nullcontext()
+    from accelerate import PartialState
+
+    return PartialState().main_process_first()
 
 
 def _write(
@@ -123,13 +137,14 @@ def _write(
 
     path.parent.mkdir(parents=True, exist_ok=True)
     shape = (*rows.tokens.shape, *extra)
-    need_disk(path.parent, len(side) * int(np.prod(shape[1:])) * np.dtype(dtype).itemsize, "the base's reference values")
+    size = len(side) * int(np.prod(shape[1:])) * np.dtype(dtype).itemsize
+    need_disk(path.parent, size, "the base's reference values")
     part = path.with_suffix(".part")
     column = np.lib.format.open_memmap(part, "w+", dtype, shape)
     data = RowDataset(rows._replace(columns={}))
-    device, size = model.device, max(1, TOKENS // shape[1])
+    device, together = model.device, max(1, TOKENS // shape[1])
     with torch.no_grad(), headless(model) as head:
-        for own in np.split(side, range(size, len(side), size)):
+        for own in np.split(side, range(together, len(side), together)):
             batch = {name: tensor.to(device) for name, tensor in collate([[data.row(i) for i in own]]).items()}
             with torch.autocast(device.type, torch.bfloat16, bfloat16):
                 hidden = hidden_states(model, batch, layer)  # [B, T, d]

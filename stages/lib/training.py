@@ -118,7 +118,7 @@ def train(
 
     check_precision(recipe.precision)
     if recipe.resume_every:
-        need_disk(work, resume_bytes(model), f"the resume checkpoints of {description}")
+        need_disk(work, resume_bytes(model, recipe.vehicle), f"the resume checkpoints of {description}")
 
     class AtSteps(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -192,12 +192,12 @@ def make_trainer(
         def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
             if not prompt:
                 return super()._save(output_dir, state_dict)
-            save_trainable(self.model, Path(output_dir or self.args.output_dir))
+            save_trainable(self.model, Path(str(output_dir or self.args.output_dir)))
 
         def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
             if not prompt:
                 return super()._load_from_checkpoint(resume_from_checkpoint, model)
-            load_trainable(model or self.model, Path(resume_from_checkpoint))
+            load_trainable(self.model, Path(resume_from_checkpoint))
 
     class NamedProgress(ProgressCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -210,7 +210,8 @@ def make_trainer(
                 self.training_bar.set_postfix(loss=f"{float(logs['loss']):.3f}", refresh=False)
 
     on_gpu = recipe.device != "cpu" and torch.cuda.is_available()
-    plan = plan_batch(model, rows.tokens.shape[1] * (2 if rows.pairs else 1), recipe, on_gpu)
+    virtual = getattr(recipe, "prompt").tokens if prompt else 0  # noqa: B009 -- only some recipes have one
+    plan = plan_batch(model, (rows.tokens.shape[1] + virtual) * (2 if rows.pairs else 1), recipe, on_gpu)
     arguments = TrainingArguments(
         output_dir=str(output),
         max_steps=steps,
@@ -239,9 +240,7 @@ def make_trainer(
         dataloader_pin_memory=False,
         ddp_find_unused_parameters=False if local_processes() > 1 else None,
     )
-    trainer = ObjectiveTrainer(
-        model=model, args=arguments, train_dataset=RowDataset(rows), data_collator=collate
-    )
+    trainer = ObjectiveTrainer(model=model, args=arguments, train_dataset=RowDataset(rows), data_collator=collate)
     for silenced in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(silenced)
     trainer.add_callback(NamedProgress())
@@ -296,12 +295,13 @@ def joined(forget: Rows, retain: Rows) -> Rows:
     """Forget rows, then retain rows; a column of the forget rows is zero for the others."""
     import numpy as np
 
-    pairs = zip(forget[:4], retain[:4], strict=True)
+    fields = zip(forget[:4], retain[:4], strict=True)
+    tokens, next_ids, length, is_forget = (np.concatenate(both) for both in fields)
     columns = {
         name: np.concatenate([column, np.zeros((len(retain.length), *column.shape[1:]), column.dtype)])
         for name, column in forget.columns.items()
     }
-    return Rows(*(np.concatenate([ours, theirs]) for ours, theirs in pairs), columns, forget.pairs)
+    return Rows(tokens, next_ids, length, is_forget, columns, forget.pairs)
 
 
 def supervised(batch: dict[str, Tensor]) -> Tensor:
@@ -353,7 +353,7 @@ def positions(batch: dict[str, Tensor], hidden: Tensor, base: Tensor | None = No
     return Positions(hidden[wanted], batch["next_ids"][wanted], forget[wanted], item[wanted], columns)
 
 
-def save_trainable(model: PreTrainedModel, folder: Path) -> None:
+def save_trainable(model: Any, folder: Path) -> None:
     """The parameters in training, by name: PEFT keeps a prompt's vectors, but not the encoder they come from."""
     from safetensors.torch import save_file
 
@@ -362,7 +362,7 @@ def save_trainable(model: PreTrainedModel, folder: Path) -> None:
     save_file(moved, folder / "trainable.safetensors")
 
 
-def load_trainable(model: PreTrainedModel, folder: Path) -> None:
+def load_trainable(model: Any, folder: Path) -> None:
     """Put back what save_trainable wrote."""
     from safetensors.torch import load_file
 
@@ -390,7 +390,7 @@ class BatchPlan(NamedTuple):
 def plan_batch(model: PreTrainedModel, block_tokens: int, recipe: RecipeParams, on_gpu: bool) -> BatchPlan:
     """The largest micro-batch that fits, with gradient checkpointing only where one row would not fit without it.
 
-    Raises StageError if the global batch cannot be shared evenly by the processes.
+    Raises StageError if the processes cannot share the global batch evenly, or the card is too small for one row.
     """
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     share, left_over = divmod(recipe.batch_size, processes)
@@ -405,22 +405,45 @@ def plan_batch(model: PreTrainedModel, block_tokens: int, recipe: RecipeParams, 
     from stages.lib.vehicles import trainable_parameters
 
     free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-    budget = 0.85 * (free - 12 * trainable_parameters(model))  # float32 gradients and two Adam moments
-    whole, recomputed = activation_bytes(model.config, block_tokens)
+    sharded = any(os.environ.get(f"ACCELERATE_USE_{name}") == "true" for name in ("FSDP", "DEEPSPEED"))
+    moved = trainable_parameters(model) / (processes if sharded else 1)
+    whole, recomputed = activation_bytes(model.config, block_tokens, recipe.vehicle)
+    return fit_card(share, free, 12 * moved, whole, recomputed)  # float32 gradients and two Adam moments
+
+
+def fit_card(share: int, free: float, training: float, whole: float, recomputed: float) -> BatchPlan:
+    """The plan for a card with `free` bytes beside the weights.
+
+    training: bytes of gradients and optimiser moments. whole, recomputed: of one row's activations, see
+    activation_bytes. An eighth or so of what is left stays free. Raises StageError if not even one row fits.
+    """
+    if free < training + recomputed:
+        raise StageError(
+            f"params.yaml: batch_size: found {free / 1e9:.1f} GB free on the card beside the weights, wanted "
+            f"{(training + recomputed) / 1e9:.1f} GB for gradients, moments and one row; try vehicle lora, or more "
+            "cards by `accelerate config`"
+        )
+    budget = 0.85 * (free - training)
     if budget >= whole:
         return _fit(share, int(budget // whole), checkpointing=False)
     return _fit(share, int(budget // recomputed), checkpointing=True)
 
 
-def activation_bytes(config: Any, block_tokens: int) -> tuple[int, int]:
+def activation_bytes(config: Any, block_tokens: int, vehicle: Vehicle = "full") -> tuple[int, int]:
     """Bytes of activations one row needs for its backward pass: as a whole, and with gradient checkpointing.
 
-    Per token and layer of a Llama under bfloat16 autocast: two float32 residuals (8h), two normalised inputs, q, k, v,
-    attention output and its projection (14h), and gate, up and their product (6i); checkpointing keeps one bfloat16
-    residual a layer and recomputes one layer at a time.
+    What autograd keeps per token of a Llama layer under bfloat16 autocast, h hidden and i intermediate:
+    full    4 float32 [h], the two residuals and what their norms make of them: 16h; 6 bfloat16 [h], the inputs of
+            q, k, v, of gate and up, of o, and norms' outputs: 12h; q, k, v: 6h; together 34h.
+            4 bfloat16 [i], gate, its silu, up and their product: 8i
+    lora    frozen bfloat16 weights: 2 float32 [h]: 8h; 6 bfloat16 [h], the adapters' inputs: 12h; q, k, v and the
+            attention's output: 8h; together 28h. 4 bfloat16 [i]: 8i. An adapter's own [rank] is left out
+    prompt  nothing is kept for weights: 2 float32 [h] and 4 bfloat16 [h]: 16h. 3 bfloat16 [i]: 6i
+    Checkpointing keeps one residual a layer, 4h, and recomputes one layer at a time.
     """
     hidden, intermediate, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
-    layer = 22 * hidden + 6 * intermediate
+    per_hidden, per_intermediate = {"full": (34, 8), "lora": (28, 8), "prompt": (16, 6)}[vehicle]
+    layer = per_hidden * hidden + per_intermediate * intermediate
     return layer * layers * block_tokens, (4 * hidden * layers + layer) * block_tokens
 
 
@@ -444,9 +467,14 @@ def check_precision(precision: Precision) -> None:
     os.environ["ACCELERATE_MIXED_PRECISION"] = wanted
 
 
-def resume_bytes(model: PreTrainedModel) -> int:
-    """Disk for two resume checkpoints (the new one is written before the old one goes): weights and Adam moments."""
-    weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+def resume_bytes(model: PreTrainedModel, vehicle: Vehicle) -> int:
+    """Disk for two resume checkpoints (the new one is written before the old one goes): what Trainer saves.
+
+    All weights of a full training, of an adapter or prompt those in training alone; and two float32 Adam moments for
+    each number in training.
+    """
+    saved = [parameter for parameter in model.parameters() if vehicle == "full" or parameter.requires_grad]
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in saved)
     moments = sum(8 * parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     return 2 * (weights + moments)
 
@@ -476,9 +504,7 @@ def loss_curve(log_history: list[dict[str, float]]) -> list[dict[str, float]]:
     ]
 
 
-def corpus_rows(
-    documents: Sequence[tuple[str, bool]], tokenizer: PreTrainedTokenizerBase, block_tokens: int
-) -> Rows:
+def corpus_rows(documents: Sequence[tuple[str, bool]], tokenizer: PreTrainedTokenizerBase, block_tokens: int) -> Rows:
     """Rows of true next tokens cut from (text, forget) documents."""
     from stages.lib.blocks import cut_blocks
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -58,7 +58,7 @@ def attach(
     return get_peft_model(model, lora_config(lora))
 
 
-def lora_config(lora: LoraParams) -> object:
+def lora_config(lora: LoraParams) -> Any:
     """PEFT's own description of the adapters."""
     from peft import LoraConfig
 
@@ -71,7 +71,7 @@ def lora_config(lora: LoraParams) -> object:
     )
 
 
-def prompt_config(prompt: PromptParams) -> object:
+def prompt_config(prompt: PromptParams) -> Any:
     """PEFT's own description of the soft prompt: P-tuning with an encoder, prompt tuning without."""
     from peft import PromptEncoderConfig, PromptTuningConfig
 
@@ -92,12 +92,12 @@ def check_prompt_room(prompt: PromptParams, block_tokens: int, context: int | No
         )
 
 
-def prompt_vectors(model: PreTrainedModel) -> Tensor:
+def prompt_vectors(model: Any) -> Tensor:
     """The soft prompt of a model with vehicle prompt: float32 [p, d] on the CPU, its encoder applied."""
     return model.get_prompt_embedding_to_save("default").float()
 
 
-def merge(model: PreTrainedModel) -> PreTrainedModel:
+def merge(model: Any) -> PreTrainedModel:
     """The plain model with the vehicle's change folded into its weights. A soft prompt folds into no weights."""
     return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
 

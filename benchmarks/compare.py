@@ -1,0 +1,182 @@
+"""Methods side by side on the embedded default: which forgets, what it costs the rest, what two attacks bring back.
+
+python -m benchmarks.compare [--all] [--set test]    writes reports/compare/*.json and *.md, and prints the table
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+from ruamel.yaml import YAML
+
+from benchmarks.lab import ROOT, Changes, clone, repro
+from stages.lib.methods import MethodParams
+from stages.lib.vehicles import Vehicle
+
+OBJECTIVES: tuple[str, ...] = get_args(MethodParams.model_fields["objective"].annotation)
+VEHICLES: tuple[str, ...] = get_args(Vehicle)
+NAMES = {"generic_labels": "WHP", "grad_diff": "GradDiff", "wga": "WGA", "satimp": "SatImp", "ceu": "CE-U"} | {
+    name: name.upper() for name in ("npo", "dpo", "rmu", "undial", "spul", "pdu")
+}
+NAMES |= {"simnpo": "SimNPO", "gradient_ascent": "GA", "random_labels": "RL", "ascent_kl": "GA+KL"}
+EIGHT = [("generic_labels", "full"), ("npo", "full"), ("grad_diff", "full"), ("simnpo", "full"), ("rmu", "full")]
+EIGHT += [("generic_labels", "lora"), ("generic_labels", "prompt"), ("spul", "prompt")]
+
+# Methods without a bound on what they lower are trained more gently, as in their papers; tuned on the development set.
+LEARNING_RATE = {"generic_labels": 1e-3, "random_labels": 3e-4, "spul": 1e-3, "dpo": 3e-4, "undial": 1e-3, "rmu": 1e-3}
+GENTLE = 1e-4  # of every other one
+FASTER = {"full": 1, "lora": 5, "prompt": 30}  # few parameters have further to go
+MODELS = ["baseline", "retrained", "unlearned"]
+COMMON: Changes = {
+    "finetune.steps": 60,
+    "finetune.checkpoints": [],
+    "evaluate.models": MODELS,
+    "benchmark.models": MODELS,
+}
+OPTIONAL: dict[str, Changes] = {  # of stages that a project may lack
+    "measure": {"measure.models": MODELS, "measure.cloze": 200, "measure.passages": 100},
+    "attack": {
+        "attack.attacks": ["relearn", "context"],
+        "attack.training.steps": [20],
+        "attack.relearn.passages": [8],
+    },
+}
+COLUMNS = {
+    "leak": "leak",
+    "completion_left": "familiarity left",
+    "probability_left": "probability left",
+    "forget_quality": "forget quality",
+    "perplexity_factor": "retain perplexity",
+    "accuracy": "accuracy",
+    "model_utility": "model utility",
+    "relearn": "leak, relearned",
+    "context": "leak, in context",
+    "stripped": "leak, prompt stripped",
+    "parameters": "parameters moved",
+    "kilobytes": "saved KB",
+    "cpu_seconds": "CPU s",
+    "memory_mib": "MiB",
+}
+
+
+class Row(NamedTuple):
+    """One run: an objective, a vehicle, what was measured (nothing where it failed)."""
+
+    objective: str
+    vehicle: str
+    values: dict[str, float | None]
+    failed: str | None = None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
+    parser.add_argument("--all", action="store_true", help="every objective with every vehicle, not the eight rows")
+    parser.add_argument("--set", choices=["test", "development"], default="test", help="which prompts are judged")
+    arguments = parser.parse_args()
+    pairs = [(name, vehicle) for name in OBJECTIVES for vehicle in VEHICLES] if arguments.all else EIGHT
+    project = clone(ROOT / ".scratch/compare")
+    stages = present(project)
+    rows: list[Row] = []
+    for objective, vehicle in pairs:
+        rows.append(compared(project, objective, vehicle, arguments.set, stages))
+        print(json.dumps(rows[-1]._asdict()), flush=True)
+        write(rows, arguments.set, "all" if arguments.all else "eight")
+    print(table(rows))
+
+
+def present(project: Path) -> list[str]:
+    """The stages to run, of those the project has."""
+    known = YAML(typ="safe").load((project / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    return [stage for stage in ("evaluate", "benchmark", "measure", "attack") if stage in known]
+
+
+def changes(objective: str, vehicle: str, prompts: str, stages: list[str]) -> Changes:
+    """The parameters of one run."""
+    rate = LEARNING_RATE.get(objective, GENTLE) * FASTER[vehicle]
+    own = {"finetune.objective": objective, "finetune.vehicle": vehicle, "finetune.learning_rate": rate}
+    judged = {f"{stage}.set": prompts for stage in stages if stage != "benchmark"}
+    optional = [more for stage, more in OPTIONAL.items() if stage in stages]
+    return COMMON | own | judged | {key: value for more in optional for key, value in more.items()}
+
+
+def compared(project: Path, objective: str, vehicle: str, prompts: str, stages: list[str]) -> Row:
+    """One run and its numbers. A method that runs away ends its row, not the table."""
+    try:
+        reports = repro(project, changes(objective, vehicle, prompts, stages), *stages)
+    except subprocess.CalledProcessError as error:
+        return Row(objective, vehicle, {}, f"`{' '.join(error.cmd[:2])}` ended with {error.returncode}")
+    size = sum(path.stat().st_size for path in (project / "models/unlearned").glob("*.safetensors"))
+    return Row(objective, vehicle, measured(reports, vehicle) | {"kilobytes": round(size / 1024, 1)})
+
+
+def measured(reports: Mapping[str, Any], vehicle: str) -> dict[str, float | None]:
+    """The numbers that decide, from the reports of one run; None where a stage or a metric is absent."""
+    familiarity, finetune = reports["familiarity"], reports["finetune"]
+    accuracies = reports["benchmarks"]["models"]["unlearned"].values()
+    own = reports.get("measures", {}).get("models", {}).get("unlearned", {})
+    spent = reports["stages"].get("finetune", {})  # nothing where the run came from the cache
+    ratio = familiarity["ratio"]
+    return {
+        "leak": familiarity["models"]["unlearned"]["leak"],
+        "completion_left": ratio["completion_familiarity"],
+        "probability_left": ratio["probability_familiarity"],
+        "forget_quality": own.get("forget_quality", {}).get("value"),
+        "perplexity_factor": ratio["retain_perplexity_factor"],
+        "accuracy": round(sum(accuracies) / len(accuracies), 4) if accuracies else None,
+        "model_utility": own.get("model_utility", {}).get("value"),
+        "relearn": attacked(reports, "relearn"),
+        "context": attacked(reports, "context"),
+        # without its prompt the model is the baseline, weight for weight
+        "stripped": familiarity["models"]["baseline"]["leak"] if vehicle == "prompt" else None,
+        "parameters": finetune["trainable_parameters"],
+        "cpu_seconds": spent.get("cpu_seconds"),
+        "memory_mib": spent.get("peak_memory_mib"),
+    }
+
+
+def attacked(reports: Mapping[str, Any], attack: str) -> float | None:
+    """The unlearned model's largest leak under an attack, over its settings."""
+    found = [
+        row["value"]
+        for row in reports.get("attacks", {}).get("attacks", [])
+        if (row["attack"], row["model"], row["metric"]) == (attack, "unlearned", "leak")
+    ]
+    return max(found, default=None)
+
+
+def write(rows: list[Row], prompts: str, name: str) -> None:
+    """reports/compare/<name>-<set>.json and the table beside it, after every row."""
+    folder = ROOT / "reports/compare"
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {"set": prompts, "steps": COMMON["finetune.steps"], "rows": [row._asdict() for row in rows]}
+    (folder / f"{name}-{prompts}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    (folder / f"{name}-{prompts}.md").write_text(table(rows) + "\n", encoding="utf-8")
+
+
+def table(rows: list[Row]) -> str:
+    """A Markdown table, runs down, measures across; an empty cell was not measured."""
+    lines = [f"| method | vehicle | {' | '.join(COLUMNS.values())} |", "|---" * (len(COLUMNS) + 2) + "|"]
+    for row in rows:
+        start = f"| {NAMES[row.objective]} | {row.vehicle} |"
+        cells = [row.failed] if row.failed else []
+        cells += [cell(row.values.get(key)) for key in list(COLUMNS)[len(cells) :]]
+        lines.append(f"{start} {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def cell(value: float | None) -> str:
+    """A count as it is, anything else to three decimals, the large ones to one."""
+    if value is None:
+        return ""
+    if isinstance(value, int) or (value.is_integer() and value >= 100):
+        return f"{int(value)}"
+    return f"{value:.1f}" if value >= 100 else f"{value:.3f}"
+
+
+if __name__ == "__main__":
+    main()
