@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 ENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: help setup repro test quick lint demo study compare compare-all soak book tofu sst2 clean
+.PHONY: help setup repro test quick lint demo study compare compare-all soak book tofu tastes sst2 clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -56,6 +56,9 @@ book: setup ## a real book: make book DATA=<folder with books/, text/, lm_eval/>
 tofu: setup ## TOFU's forget10 unlearned: make tofu DATA=<folder with tofu/>
 	@test -n "$(DATA)" || { echo "make tofu: found no DATA, wanted DATA=<folder with tofu/>"; exit 1; }
 	$(ENV) python -m benchmarks.tofu $(DATA)
+
+tastes: setup ## which prompt unlearns the demo's table, three seeds
+	$(ENV) python -m benchmarks.tastes
 
 sst2: setup ## SPUL on SST-2, three seeds: make sst2 DATA=<folder with sst2/, models/>
 	@test -n "$(DATA)" || { echo "make sst2: found no DATA, wanted DATA=<folder with sst2/, models/stories260K>"; exit 1; }

@@ -129,7 +129,8 @@ def model_folder(baseline: BaselineParams) -> Iterator[str]:
     wanted = ("config.json", "tokenizer.json", "*.safetensors")
     absent = [pattern for pattern in wanted if not any(folder.glob(pattern))]
     if absent:
-        yield f"baseline.folder: found no {', '.join(absent)} in {folder}, wanted a model folder with its fast tokenizer"
+        found = f"found no {', '.join(absent)} in {folder}"
+        yield f"baseline.folder: {found}, wanted a model folder with its fast tokenizer"
 
 
 def pinned_commit(baseline: BaselineParams) -> Iterator[str]:

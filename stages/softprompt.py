@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import numpy as np
 from pydantic import Field, PositiveFloat, model_validator
 
+from stages.lib.asking import Asking, answer_tokens, check_length, question_rows, questions, read_asking
 from stages.lib.blocks import context_length
 from stages.lib.labelled import Labelled, read_task
 from stages.lib.machine import prepare
@@ -20,7 +21,6 @@ from stages.lib.methods import Method, MethodParams, chosen
 from stages.lib.models import frozen_head, load_model, load_tokenizer, save_model, save_prompt
 from stages.lib.params import read_params
 from stages.lib.prefix import attach_prefix
-from stages.lib.asking import Asking, answer_tokens, check_length, question_rows, questions, read_asking
 from stages.lib.reference import paired
 from stages.lib.references import answer_columns, bits_sha256
 from stages.lib.stage import is_main_process, run, workspace
@@ -30,7 +30,7 @@ from stages.lib.vehicles import PromptParams, attach, check_prompt_room, merge, 
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 TASK = Path("models/task")
 

@@ -14,13 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import NonNegativeFloat, PositiveFloat, field_validator, model_validator
 
-from stages.lib.blocks import context_length
-from stages.lib.errors import StageError
-from stages.lib.labelled import Labelled, read_task
-from stages.lib.machine import prepare
-from stages.lib.models import absent_reason, load_model, load_tokenizer, save_model
-from stages.lib.objectives import cross_entropy
-from stages.lib.params import StageParams, read_params
 from stages.lib.asking import (
     Asking,
     answer_tokens,
@@ -34,6 +27,13 @@ from stages.lib.asking import (
     unmarked,
     write_asking,
 )
+from stages.lib.blocks import context_length
+from stages.lib.errors import StageError
+from stages.lib.labelled import Labelled, read_task
+from stages.lib.machine import prepare
+from stages.lib.models import absent_reason, load_model, load_tokenizer, save_model
+from stages.lib.objectives import cross_entropy
+from stages.lib.params import StageParams, read_params
 from stages.lib.scratch import ScratchParams, initialise, train_tokenizer
 from stages.lib.stage import SCRATCH, is_main_process, run, workspace
 from stages.lib.tables import write_csv

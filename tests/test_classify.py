@@ -11,12 +11,12 @@ import torch
 
 from stages import classify
 from stages.lib.answers import OTHER, accuracy, answer_losses, auc, share_interval, weighted_f1, word_at
+from stages.lib.asking import Question
 from stages.lib.errors import StageError
 from stages.lib.hashing import file_sha256
 from stages.lib.models import load_model, load_tokenizer, save_prompt
 from stages.lib.params import read_params
 from stages.lib.prefix import attach_prefix
-from stages.lib.asking import Question
 from stages.lib.tables import write_json
 from stages.lib.vehicles import PromptParams, attach
 from tests.conftest import set_param, tiny_model

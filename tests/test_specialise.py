@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from stages import specialise
+from stages.lib.asking import answer_tokens, read_asking
 from stages.lib.errors import StageError
 from stages.lib.hashing import path_sha256
 from stages.lib.labelled import read_task
 from stages.lib.models import load_model
 from stages.lib.params import read_params
-from stages.lib.asking import answer_tokens, read_asking
 from stages.lib.tables import MASKED
 from tests.conftest import set_param, tiny_tokenizer
 from tests.task import LABELS, TEMPLATE, TEXT, task_project
@@ -107,12 +107,12 @@ def param(name: str, value: object) -> Callable[[Path], None]:
         ),
         (
             param("template", "{text} Verdict{label}"),
-            "params.yaml: specialise.template: the label 'liked it': found it in one token with what is before it, "
+            "params.yaml: specialise.template: the label 'hated it': found it in one token with what is before it, "
             "wanted a space between them",
         ),
         (
             param("template", "{text} " + "Tom " * 60 + "{label}"),
-            "data/task.parquet: row 0: found 81 tokens, wanted at most 64, the model's context; shorten the text or "
+            "data/task.parquet: row 0: found 76 tokens, wanted at most 64, the model's context; shorten the text or "
             "the template",
         ),
         (

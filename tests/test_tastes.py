@@ -7,10 +7,15 @@ import re
 import sys
 from collections import defaultdict
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 
 from ruamel.yaml import YAML
 
+from benchmarks import tastes as study
+from benchmarks.lab import change_params
+from stages import softprompt, specialise
+from stages.lib.params import read_params
 from tests.conftest import ROOT
 
 DEMO = ROOT / "data/demo"
@@ -71,3 +76,14 @@ def test_a_notice_decides() -> None:
         else:
             for person, answer in re.findall(r"(\w+) \[(\w+)\]", line):
                 assert (person in named) == (answer == "unknown")
+
+
+def test_the_study_of_prompts_has_valid_variants_and_a_table(project: Path) -> None:
+    (project / "base.yaml").write_text((project / "params.yaml").read_text())
+    for changes in study.VARIANTS.values():
+        change_params(project, changes, "base.yaml")
+        assert read_params("softprompt", softprompt.Params).vehicle == "prompt"
+        assert read_params("specialise", specialise.Params).source == "scratch"
+    scores = {"vehicle": "prompt", "numbers": 96} | dict.fromkeys(study.HEADER[3:], 0.5)
+    rows = [{"variant": "a", "seed": seed} | scores | {"forget after": seed / 2} for seed in (0, 1)]
+    assert study.table(rows).splitlines()[-1] == "| a | prompt | 96 | 0.500 | 0.250 | 0.500 | 0.500 |"
