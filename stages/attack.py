@@ -22,7 +22,7 @@ from stages.lib.familiarity import yardstick
 from stages.lib.leaks import check_room
 from stages.lib.machine import prepare
 from stages.lib.measured import dtype_named, measured
-from stages.lib.models import load_model, load_tokenizer
+from stages.lib.models import load_model, load_tokenizer, virtual_tokens
 from stages.lib.params import read_params
 from stages.lib.prompts import prepared, read_names, read_prompts
 from stages.lib.stage import run, workspace
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 SIDES = ("retain", "forget")
+WINDOW = 2048  # tokens of context for a model without a limit of its own
 
 
 class Params(AttackParams):
@@ -55,7 +56,8 @@ def main() -> None:
             )
         texts = {side: [text for text, _ in training_documents(Path("data/corpus.parquet"), [side])] for side in SIDES}
         rows = read_prompts(Path("data/prompts.jsonl"), params.set)
-        room = (context_length(baseline) or 1 << 20) - params.new_tokens
+        room = (context_length(baseline) or WINDOW) - params.new_tokens
+        room -= max(map(virtual_tokens, models.present.values()), default=0)  # the same text for every model
         found = material(rows, names, texts, tokenizer, room, work / "training", params)
         check_room(found.prompts, room, "no attack")
         reasons = {name: reason for name in params.attacks if (reason := inapplicable(name, found))}

@@ -30,7 +30,7 @@ from stages.lib.harness import (
 )
 from stages.lib.machine import prepare
 from stages.lib.measured import Device, Models, Names, Precision, dtype_named, measured
-from stages.lib.models import load_model, load_tokenizer
+from stages.lib.models import load_model, load_tokenizer, virtual_tokens
 from stages.lib.params import StageParams, read_params
 from stages.lib.stage import run, workspace
 from stages.lib.tables import read_jsonl, write_json
@@ -111,8 +111,10 @@ def score(
     """Model -> task -> accuracy. Each model is loaded once."""
     from tqdm import tqdm
 
-    tokenizer = load_tokenizer(baseline)
-    lengths = {name: longest(tokenizer, found.texts, context_length(baseline)) for name, found in known.items()}
+    tokenizer, context = load_tokenizer(baseline), context_length(baseline)
+    if context:
+        context -= max(map(virtual_tokens, models.values()), default=0)  # the same text for every model
+    lengths = {name: longest(tokenizer, found.texts, context) for name, found in known.items()}
     scores: dict[str, dict[str, float]] = {}
     with tqdm(total=len(models) * len(tasks), desc="benchmark", unit="task") as bar:
         for model_name, folder in models.items():

@@ -36,7 +36,7 @@ from stages.lib.measures import (
     trivia_values,
     utility,
 )
-from stages.lib.models import load_model, load_tokenizer
+from stages.lib.models import load_model, load_tokenizer, virtual_tokens
 from stages.lib.neighbours import Frame, Names, frames, know_names, retain_kinds
 from stages.lib.params import StageParams, read_params
 from stages.lib.questions import (
@@ -114,6 +114,7 @@ def main() -> None:
         questions = all_questions(rows, names, texts["retain"], params)
         trivia = all_trivia(rows, names, texts["forget"], params)
         tokenizer, context = load_tokenizer(baseline), context_length(baseline) or WINDOW
+        context -= max(map(virtual_tokens, models.present.values()), default=0)  # the same text for every model
         passages = {MEMBER: texts["forget"], OTHER: held_out_texts(corpus, "forget")}
         neighbours = frames(((f"prompt {row['id']}", row["prompt"]) for row in rows), names, params.seed)
         material = gather(questions, trivia, passages, neighbours, tokenizer, context, params)

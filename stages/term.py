@@ -39,7 +39,7 @@ from stages.lib.fate import VERDICTS, Limits, Rise, rise, verdict
 from stages.lib.generation import expectations, prompt_ids
 from stages.lib.machine import prepare
 from stages.lib.measured import Device, Precision, dtype_named, measured
-from stages.lib.models import load_model, load_tokenizer
+from stages.lib.models import load_model, load_tokenizer, virtual_tokens
 from stages.lib.params import StageParams, read_params
 from stages.lib.stage import run, workspace
 from stages.lib.tables import COMPARED, DICTIONARY, TERMS, read_csv, write_csv, write_json
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 WORD_TOKENS = 6  # in which the model may finish a word that it begins
+WINDOW = 2048  # tokens of context for a model without a limit of its own
 
 Share = Annotated[float, Field(ge=0, le=1)]
 By = Mapping[str, Sequence[Judged]]  # model -> its numbers at every question
@@ -93,7 +94,8 @@ def main() -> None:
         held_out = held_out_texts(corpus, "forget")
         training = [text for text, _ in training_documents(corpus, ["forget"])]
         chosen = choose(held_out, training, finder, params)
-        tokenizer, context = load_tokenizer(baseline), context_length(baseline)
+        tokenizer, context = load_tokenizer(baseline), context_length(baseline) or WINDOW
+        context -= max(map(virtual_tokens, models.present.values()), default=0)  # the same text for every model
         pieces, asked = piece_bytes(tokenizer), questions(chosen, terms, tokenizer, context)
         found: dict[str, list[Judged]] = {}
         for name, folder in tqdm(models.present.items(), desc="term", unit="model"):
