@@ -59,6 +59,7 @@ def history(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for name, value in tiny.environment(project).items():
         if name.startswith(("PATH", "DVC", "GIT")):
             monkeypatch.setenv(name, value)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # a clone that is kept goes with the test
     monkeypatch.chdir(project)
     return project
 
