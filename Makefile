@@ -23,10 +23,10 @@ repro: setup ## check params.yaml, run the pipeline, show the result
 	@$(ENV) lethe result
 
 test: setup ## all tests, the slow ones too
-	$(ENV) python -m pytest -q
+	$(ENV) OMP_NUM_THREADS=1 python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 
 quick: setup ## the fast tests
-	$(ENV) python -m pytest -q -m 'not slow'
+	$(ENV) OMP_NUM_THREADS=1 python -m pytest -q -n auto --maxprocesses 4 -m 'not slow'
 
 lint: setup ## style and types
 	$(ENV) ruff check .
