@@ -9,12 +9,12 @@ ENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-setup: $(VENV)/installed ## the virtual environment, from pyproject.toml and constraints.txt
+setup: $(VENV)/installed ## the virtual environment, from pyproject.toml and the constraints
 
-$(VENV)/installed: pyproject.toml constraints.txt
+$(VENV)/installed: pyproject.toml constraints.txt constraints-test.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lethe needs Python 3.11 or newer, found " + sys.version.split()[0] + "; say which: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --constraint constraints-test.txt --editable '.[test]'
 	@touch $@
 
 repro: setup ## check params.yaml, run the pipeline, show the result
