@@ -31,6 +31,10 @@ OF_AN_AUTHOR = 20  # questions, one after the other
 TEMPLATE = "Question: {question}\nAnswer:"
 CHANGES: Changes = {
     "corpus.held_out": 0.0,
+    "baseline.scratch.layers": 4,
+    "baseline.scratch.hidden": 128,
+    "baseline.scratch.heads": 4,
+    "baseline.scratch.intermediate": 384,
     "baseline.scratch.context": 512,  # the longest question with its longest answer
     "baseline.epochs": 12,  # as often as it takes a small model to answer
     "extract.backend": "file",

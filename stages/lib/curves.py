@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from io import StringIO
+from textwrap import fill
 from typing import Any, NamedTuple
 
 from stages.lib.steps import METRICS, Row, tasks_of
@@ -22,6 +23,7 @@ OF_MODEL = {"baseline": BASELINE, "unlearned": UNLEARNED, "retrained": RETRAINED
 COLOURS = (UNLEARNED, "#d9772b", "#2f9e6e", "#a66bbe", "#c2504f", "#7d8794", "#b59a1f")  # readable on white and black
 INCHES = (3.5, 2.4)  # at their own size the letters are as large as the page's small ones
 WIDER = (4.6, 3.2)
+TITLE_CHARS = 40  # of a line over a chart
 
 
 class Line(NamedTuple):
@@ -122,7 +124,7 @@ def _draw_lines(axes: Any, title: str, across: str, lines: Sequence[Line]) -> No
         axes.plot(xs, ys, style, color=colour, marker=marker, markersize=3.5, linewidth=1.5, label=line.name)
     low, high = axes.get_ylim()
     axes.set_ylim(min(0, low) if low < high / 2 else low, high)  # zero is shown unless it would flatten the curve
-    axes.set_title(title, loc="left")
+    axes.set_title(fill(title, TITLE_CHARS), loc="left")
     axes.set_xlabel(across)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(axis="y", color=INK, alpha=0.12, linewidth=0.6)
