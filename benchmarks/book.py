@@ -87,7 +87,7 @@ def forget_book(project: Path, data: Path, smoke: bool) -> dict[str, Any]:
     if smoke:
         for source, target in MODEL.items():
             shutil.copytree(data / source, project / target, copy_function=shutil.copyfile)
-    reports = repro(project, SMOKE if smoke else {}, base=PRESET)
+    reports = repro(project, SMOKE if smoke else {}, "report", base=PRESET)
     run(["lethe", "result"], project)
     return measured(reports)
 
@@ -104,6 +104,7 @@ def measured(reports: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **{key: familiarity[key] for key in ("set", "prompts", "names", "models", "ratio")},
         "benchmarks": {key: benchmarks[key] for key in ("items", "chance", "models")},
+        **{key: reports[key] for key in ("gate", "terms", "attacks") if key in reports},
         "stages": reports["stages"],
     }
 

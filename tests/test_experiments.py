@@ -18,7 +18,7 @@ METRIC = "retain_perplexity"
 def test_three_experiments_and_the_best_becomes_a_branch(copy: Path) -> None:
     committed = tiny.hashes(copy)["models/unlearned"]
     for name, rate in RATES.items():
-        tiny.dvc(copy, "exp", "run", "--name", name, "--set-param", f"finetune.learning_rate={rate}", "evaluate")
+        tiny.dvc(copy, "exp", "run", "--name", name, "--set-param", f"finetune.learning_rate={rate}", "report")
     assert set(tiny.dvc(copy, "exp", "list", "--name-only").split()) == set(RATES)
 
     scores = {}
