@@ -119,6 +119,8 @@ def touch_deps(project: Path, stage: str) -> None:
     for dep in declared_paths(declaration(stage), "deps"):
         path = project / dep
         path.parent.mkdir(parents=True, exist_ok=True)
+        if dep.startswith("reports/"):
+            continue  # a test would write through the link
         if not path.exists() and (ROOT / dep).is_file():
             path.symlink_to(ROOT / dep)
         elif (ROOT / dep).is_dir() and dep.startswith("data/"):

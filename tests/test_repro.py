@@ -170,7 +170,9 @@ def test_new_file_in_a_folder_of_git_is_not_seen_by_an_experiment(copy: Path) ->
 
 def test_an_experiment_can_be_compared(copy: Path) -> None:
     output = tiny.dvc(copy, "exp", "run", "--set-param", "finetune.alpha=0.0")
-    assert ran(output) == ["finetune", "evaluate", "benchmark", "attack", "report"]
+    later = {"finetune", "evaluate", "benchmark", "measure", "term", "attack", "report"}
+    assert set(ran(output)) == later
+    assert ran(output)[0] == "finetune"
 
     params = tiny.dvc(copy, "params", "diff", "--md")
     assert cells(params, "finetune.alpha")[1:] == ["finetune.alpha", "5.0", "0.0"]
@@ -178,7 +180,7 @@ def test_an_experiment_can_be_compared(copy: Path) -> None:
     metrics = tiny.dvc(copy, "metrics", "diff", "--md", "--precision", "6")
     before, after, change = map(float, cells(metrics, "retain_perplexity")[2:])
     assert change == pytest.approx(after - before, abs=1e-5) != 0
-    assert {line.split("|")[1].strip() for line in metrics.splitlines()[2:] if line} == {"reports/gate.json"}
+    assert {line.split("|")[1].strip() for line in metrics.splitlines()[2:] if line} >= {"reports/gate.json"}
 
     tiny.dvc(copy, "plots", "diff")
     page = (copy / "dvc_plots/index.html").read_text(encoding="utf-8")
@@ -318,7 +320,7 @@ def test_text_that_cannot_be_used(unrun: Path, spoil: Callable[[Path], None], li
 def test_every_problem_in_params_is_told_before_the_first_stage(unrun: Path) -> None:
     params = unrun / "params.yaml"
     text = params.read_text(encoding="utf-8")
-    text = text.replace("  near_duplicate:", "  near_duplicates:").replace("  new_tokens: 6", "  new_tokens: six")
+    text = text.replace("  near_duplicate:", "  near_duplicates:").replace("  new_tokens: 6", "  new_tokens: six", 1)
     params.write_text(text, encoding="utf-8")
     check = tiny.run(unrun, "lethe", "check")
     assert check.returncode == 1

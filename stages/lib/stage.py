@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from filelock import FileLock, Timeout
 
@@ -41,14 +41,22 @@ def run(main: Callable[[], None]) -> None:
         if is_main_process():
             record_cost(stage, time.monotonic() - started)
     except StageError as error:
-        sys.exit(f"error: {error}")
+        leave(f"error: {error}")
     except KeyboardInterrupt:
-        sys.exit(f"{stage}: interrupted; `dvc repro` goes on from here")
+        leave(f"{stage}: interrupted; `dvc repro` goes on from here")
     except Exception as error:
         if not disk_is_full(error):
             raise
         where = getattr(error, "filename", None) or stage
-        sys.exit(f"error: {where}: no space left on the disk; free some and run `dvc repro` again")
+        leave(f"error: {where}: no space left on the disk; free some and run `dvc repro` again")
+
+
+def leave(line: str) -> NoReturn:
+    """Exit with code 1 and a line of its own: a progress bar that was under way ends where it is."""
+    tqdm = sys.modules.get("tqdm")
+    for bar in list(getattr(getattr(tqdm, "tqdm", None), "_instances", ())):
+        bar.close()
+    sys.exit(line)
 
 
 def disk_is_full(error: Exception) -> bool:
