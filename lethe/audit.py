@@ -85,7 +85,7 @@ def about(history: History, store: Store, subject: Subject, found: Found, verify
         "chain": [chain_row(link) for link in links],
         "spine": [link.path for link in lineage.spine(links)],
         "corpus": corpus_of(history, store, links),
-        "baseline": {name: params.get("baseline", {}).get(name) for name in ("source", "model", "revision")},
+        "baseline": origin(params.get("baseline", {})),
         "params": params,
         "code": {"commit": commit, "files": code, "not_in_the_commit_of_the_lock": differing},
         "recommitted": [{**commit_row(each), "stages": stages} for each, stages in lineage.recommitted(history, links)],
@@ -121,6 +121,13 @@ def commit_row(commit: Commit) -> dict[str, str]:
         "subject": commit.subject,
         "experiment": commit.experiment,
     }
+
+
+def origin(baseline: Mapping[str, Any]) -> dict[str, Any]:
+    """Where the baseline came from: a folder by its path, the Hub's model by name and commit."""
+    folder = baseline.get("source") == "folder" and "folder" in baseline  # older params named it under `model`
+    names = ("source", "folder") if folder else ("source", "model", "revision")
+    return {name: baseline.get(name) for name in names}
 
 
 def chain_row(link: Link) -> dict[str, Any]:

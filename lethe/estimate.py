@@ -110,7 +110,7 @@ def config_of(baseline: Any) -> PretrainedConfig | None:
             max_position_embeddings=shape.context,
             tie_word_embeddings=True,
         )
-    folder = Path("models/start") if baseline.source == "hub" else Path(str(baseline.model))
+    folder = Path("models/start") if baseline.source == "hub" else Path(baseline.folder)
     if not (folder / "config.json").exists():
         return None
     return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

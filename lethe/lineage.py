@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from hashlib import sha256
 from typing import Any, NamedTuple
 
 from lethe.fingerprint import Subject, md5_of, same_tensors, sha256s
@@ -424,8 +423,3 @@ def bytes_md5(content: bytes) -> str:
 def short(digest: str) -> str:
     """A hash short enough for a table."""
     return digest[:10]
-
-
-def bytes_sha256(content: bytes) -> str:
-    """Hex sha256 of bytes."""
-    return sha256(content).hexdigest()

@@ -1,7 +1,6 @@
 """The demo corpus: an invented saga that can be learned, told apart from village life, and forgotten."""
 
 import csv
-import importlib.util
 import re
 import shutil
 import subprocess
@@ -14,6 +13,8 @@ from types import ModuleType
 
 import pytest
 
+from tests.conftest import script
+
 DEMO = Path(__file__).parent.parent / "data" / "demo"
 COMMON = ["Rook", "Flint", "Wren", "Ember", "Sorrel"]  # names in the saga, words in the villages
 FOLDERS = ["forget", "retain"]
@@ -21,13 +22,7 @@ FOLDERS = ["forget", "retain"]
 
 @cache
 def generate() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("demo_generate", DEMO / "generate.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return script(DEMO / "generate.py")
 
 
 @cache

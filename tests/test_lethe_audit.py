@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from lethe import fingerprint, history, lineage
+from lethe import audit, fingerprint, history, lineage
 from stages.lib.errors import StageError
 from tests import recorded
 from tests.conftest import ROOT, TINY_TEXT
@@ -488,3 +488,24 @@ def test_the_shell_completes_commands_and_options() -> None:
         place = str(words.count(" "))
         shell = {"_LETHE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": place}
         assert wanted in CliRunner().invoke(app, [], prog_name="lethe", env=shell).output.split()
+
+
+@pytest.mark.parametrize(
+    ("params", "shown"),
+    [
+        (
+            {"source": "folder", "folder": "data/model", "model": None, "revision": None},
+            {"source": "folder", "folder": "data/model"},
+        ),
+        (
+            {"source": "hub", "folder": "data/model", "model": "owner/name", "revision": "0" * 40},
+            {"source": "hub", "model": "owner/name", "revision": "0" * 40},
+        ),
+        (
+            {"source": "folder", "model": "models/mine", "revision": None},  # as it was recorded once
+            {"source": "folder", "model": "models/mine", "revision": None},
+        ),
+    ],
+)
+def test_a_baseline_is_named_by_what_it_came_from(params: dict[str, object], shown: dict[str, object]) -> None:
+    assert audit.origin(params) == shown

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -12,7 +13,7 @@ import typer
 from lethe import doctor, estimate
 from stages.lib.errors import StageError
 from tests import tiny
-from tests.conftest import set_param
+from tests.conftest import set_param, tiny_model
 
 
 @pytest.fixture
@@ -55,7 +56,14 @@ def test_work_of_a_training_by_hand(patient: Path) -> None:
     assert estimate.training("finetune", lora, config, 32, 10_000).operations == 4 * weights * 10_000
 
 
-def baseline_params() -> object:
+def test_the_shape_of_a_model_folder_is_its_own(patient: Path) -> None:
+    tiny_model(patient / "data/model", context=48)
+    config = estimate.config_of(baseline_params().model_copy(update={"source": "folder", "folder": "data/model"}))
+    assert config is not None
+    assert (config.hidden_size, config.max_position_embeddings) == (32, 48)
+
+
+def baseline_params() -> Any:
     from stages.baseline import Params
     from stages.lib.params import read_params
 

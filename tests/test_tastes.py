@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from collections import defaultdict
 from functools import cache
 from pathlib import Path
@@ -16,20 +14,14 @@ from benchmarks import tastes as study
 from benchmarks.lab import change_params
 from stages import softprompt, specialise
 from stages.lib.params import read_params
-from tests.conftest import ROOT
+from tests.conftest import ROOT, script
 
 DEMO = ROOT / "data/demo"
 
 
 @cache
 def tastes() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("demo_tastes", DEMO / "tastes.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return script(DEMO / "tastes.py")
 
 
 def test_the_files_are_what_the_generator_writes() -> None:
