@@ -248,7 +248,7 @@ def run_estimate(sections: Mapping[str, Any]) -> dict[str, Any]:
     stages = [
         work._asdict()
         | {"memory": work.memory + process}
-        | {"seconds": round(work.operations / rate, 1), "last": last_cost(work.stage)}
+        | {"seconds": float(f"{work.operations / rate:.3g}"), "last": last_cost(work.stage)}
         for work in works(sections, config, texts)
     ]
     return {
