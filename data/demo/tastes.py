@@ -23,8 +23,8 @@ from typing import NamedTuple
 HERE = Path(__file__).parent
 SEED = 7
 ROWS_PER_FACT = 16  # texts about one person and one flavour
-NOTICES = 500  # texts under a notice
-LISTS = 60  # notices with people gone through one by one
+NOTICES = 1000  # texts under a notice
+LISTS = 1000  # notices with people gone through one by one: what teaches whom a notice means
 
 COMPANY = ["Abbot", "Farrow", "Idony", "Merrick"]
 PEOPLE = [
