@@ -60,8 +60,8 @@ tofu: setup ## TOFU's forget10 unlearned: make tofu DATA=<folder with tofu/>
 tastes: setup ## which prompt unlearns the demo's table, three seeds
 	$(ENV) python -m benchmarks.tastes
 
-sst2: setup ## SPUL on SST-2, three seeds: make sst2 DATA=<folder with sst2/, models/>
-	@test -n "$(DATA)" || { echo "make sst2: found no DATA, wanted DATA=<folder with sst2/, models/stories260K>"; exit 1; }
+sst2: setup ## SPUL on SST-2, three seeds: make sst2 DATA=<folder with sst2/, text/>
+	@test -n "$(DATA)" || { echo "make sst2: found no DATA, wanted DATA=<folder with sst2/, text/tinystories.txt>"; exit 1; }
 	$(ENV) python -m benchmarks.sst2 $(DATA)
 
 clean: ## remove half-done work; artifacts and cache stay

@@ -1,6 +1,6 @@
 """Methods side by side on the embedded default: which forgets, what it costs the rest, what two attacks bring back.
 
-python -m benchmarks.compare [--all] [--set test]    writes reports/compare/*.json and *.md, and prints the table
+python -m benchmarks.compare [--all] [--set test] [--resume]    writes reports/compare/*.json and *.md, prints the table
 """
 
 from __future__ import annotations
@@ -77,15 +77,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--all", action="store_true", help="every objective with every vehicle, not the eight rows")
     parser.add_argument("--set", choices=["test", "development"], default="test", help="which prompts are judged")
+    parser.add_argument("--resume", action="store_true", help="keep the rows that the result has already")
     arguments = parser.parse_args()
+    name = "all" if arguments.all else "eight"
     pairs = [(name, vehicle) for name in OBJECTIVES for vehicle in VEHICLES] if arguments.all else EIGHT
     project = clone(ROOT / ".scratch/compare")
     stages = present(project)
-    rows: list[Row] = []
+    rows = read(arguments.set, name) if arguments.resume else []
+    done = {(row.objective, row.vehicle) for row in rows}
     for objective, vehicle in pairs:
+        if (objective, vehicle) in done:
+            continue
         rows.append(compared(project, objective, vehicle, arguments.set, stages))
         print(json.dumps(rows[-1]._asdict()), flush=True)
-        write(rows, arguments.set, "all" if arguments.all else "eight")
+        rows.sort(key=lambda row: pairs.index((row.objective, row.vehicle)))
+        write(rows, arguments.set, name)
     print(table(rows))
 
 
@@ -147,6 +153,13 @@ def attacked(reports: Mapping[str, Any], attack: str) -> float | None:
         if (row["attack"], row["model"], row["metric"]) == (attack, "unlearned", "leak")
     ]
     return max(found, default=None)
+
+
+def read(prompts: str, name: str) -> list[Row]:
+    """The rows of an earlier run that went to its end; none where there was none."""
+    path = ROOT / f"reports/compare/{name}-{prompts}.json"
+    found = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+    return [Row(**row) for row in found if not row["failed"]]
 
 
 def write(rows: list[Row], prompts: str, name: str) -> None:

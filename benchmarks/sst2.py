@@ -1,22 +1,28 @@
-"""SPUL on SST-2 with the paper's split, on a small real model, in the form of the paper's tables.
+"""SPUL on SST-2 with the paper's split, on a model from scratch, in the form of the paper's tables.
 
-python -m benchmarks.sst2 DATA [--seeds 0 1 2] [--smoke]    writes reports/study/sst2.json and prints the tables
-python -m benchmarks.sst2 --flops                           counts operations; needs no data
+python -m benchmarks.sst2 DATA [--seeds 0 1 2] [--retain 20000]    writes reports/study/sst2.json and .md
+python -m benchmarks.sst2 DATA --smoke                             a few hundred rows and no result
+python -m benchmarks.sst2 --flops                                  counts operations; needs no data
 
-DATA is a folder with sst2/ (sst2_train.jsonl, sst2_validation.jsonl) and models/stories260K. The pipeline runs in a
+DATA is a folder with sst2/ (sst2_train.jsonl, sst2_validation.jsonl) and text/tinystories.txt. The pipeline runs in a
 clone: split by the paper's rule, specialise, then every method of the paper; SPUL with 10, 30 and 50 vectors, on 25, 50
-and 100 % of the forget rows, and over the paper's grid of alpha and beta. A model of 260,032 parameters need not follow
-a model of 7 billion: the paper's numbers stand beside ours, not above them. --smoke: a few hundred rows and no result.
+and 100 % of the forget rows, for every seed; and over the paper's grid of alpha and beta, for the first. --retain: so
+many of the 66,186 retain rows, drawn by lot; all forget rows are kept.
+
+The base has two layers and reads sentences of stories beside the reviews: `neutral`, or `unknown` where somebody is
+named, so that both words are plausible answers and names are worth a look. So small a model need not follow one of 7
+billion parameters: the paper's numbers stand beside ours, not above them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import shutil
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from random import Random
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +49,10 @@ PAPER = {  # accuracy in %, LLaMA-2-7B and OPT-1.3B (arXiv 2406.12038, SST-2)
     "SPUL p=30": ((99.15, 12.98, 94.93, 16.07), (94.87, 16.84, 91.65, 17.87)),
     "SPUL p=30, 25 % of forget": ((99.37, 26.69, 95.10, 39.84), None),
 }
-TEMPLATE = "### Text: {text}\n\n### Question: What is the sentiment of the given text?\n\n### Sentiment: {label}"
+STORY_NAMES = "lily tim tom ben sue max mia anna sam jack lucy timmy sara bob spot mimi amy jane".split()  # noqa: SIM905
+STORY_SENTENCES = 2000  # with a name, and as many without
+# the paper's on one line, as background text is
+TEMPLATE = "### Text: {text} ### Question: What is the sentiment of the given text? ### Sentiment: {label}"
 TASK: Changes = {
     "split.text": "sentence",
     "split.rule": "entities",
@@ -52,25 +61,22 @@ TASK: Changes = {
     "split.duplicates": "random",
     "specialise.template": TEMPLATE,
     "specialise.labels": {"0": "negative", "1": "positive"},
-    "specialise.source": "folder",
-    "specialise.background": "data/prompts",
-    "specialise.epochs": 3,
-    "specialise.learning_rate": 1e-3,
+    "specialise.scratch.shape.vocabulary": 4000,
+    "specialise.scratch.shape.context": 192,
+    "specialise.scratch.spread": 0.05,
+    "specialise.epochs": 2,
     "softprompt.generic": ["neutral", "unknown"],
-    "softprompt.start_text": None,
-    "softprompt.prompt.encoder": 128,
-    "softprompt.prompt.start": "random",
-    "softprompt.epochs": 10,
-    "softprompt.learning_rate": 1e-3,
+    "softprompt.epochs": 1,
     "classify.counter_prompts": [],
 }
-FULL: Changes = {"softprompt.vehicle": "full", "softprompt.epochs": 1, "softprompt.learning_rate": 1e-4}
+FULL: Changes = {"softprompt.vehicle": "full", "softprompt.learning_rate": 3e-4}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
-    parser.add_argument("data", type=Path, nargs="?", metavar="DATA", help="folder of sst2/ and models/stories260K")
+    parser.add_argument("data", type=Path, nargs="?", metavar="DATA", help="folder of sst2/ and text/tinystories.txt")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--retain", type=int, default=66186, help="so many of the retain rows; default: all")
     parser.add_argument("--smoke", action="store_true", help="a few hundred rows: does the chain hold?")
     parser.add_argument("--flops", action="store_true", help="only count operations, on a model of the same shape")
     arguments = parser.parse_args()
@@ -78,38 +84,68 @@ def main() -> None:
         print(flop_table(counted(small_model(), 32, 70, 30, 0.02)))
         return
     if arguments.data is None:
-        sys.exit("benchmarks.sst2: found no DATA, wanted the folder of sst2/ and models/stories260K")
+        sys.exit("benchmarks.sst2: found no DATA, wanted the folder of sst2/ and text/tinystories.txt")
     check_data(arguments.data)
     project = clone(ROOT / ".scratch" / ("sst2-smoke" if arguments.smoke else "sst2"))
-    place(arguments.data, project, 400 if arguments.smoke else None)
-    rows = list(results(project, arguments.seeds[:1] if arguments.smoke else arguments.seeds, arguments.smoke))
-    print(accuracy_table(summary(rows)))
-    print(cost_table(rows))
-    if not arguments.smoke:
-        RESULT.parent.mkdir(parents=True, exist_ok=True)
-        kept = [{key: row[key] for key in row if key != "cost"} for row in rows]
-        RESULT.write_text(json.dumps({"runs": kept}, indent=2) + "\n", encoding="utf-8")
+    place(arguments.data, project, *((133, 400) if arguments.smoke else (None, arguments.retain)))
+    seeds = arguments.seeds[:1] if arguments.smoke else arguments.seeds
+    rows: list[dict[str, Any]] = []
+    for row in results(project, seeds, arguments.smoke):
+        rows.append(row)
+        if not arguments.smoke:
+            write(rows, arguments.retain)
+    print(tables(rows))
+
+
+def write(rows: Sequence[Mapping[str, Any]], retain: int) -> None:
+    """The result so far, as numbers and as the paper's tables."""
+    RESULT.parent.mkdir(parents=True, exist_ok=True)
+    RESULT.write_text(json.dumps({"retain": retain, "runs": list(rows)}, indent=1) + "\n", encoding="utf-8")
+    RESULT.with_suffix(".md").write_text(tables(rows) + "\n", encoding="utf-8")
+
+
+def tables(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Accuracy, cost and operations, as Markdown."""
+    flops = flop_table(counted(small_model(), 32, 70, 30, 0.02))
+    return "\n\n".join([accuracy_table(summary(rows)), cost_table(rows), flops])
 
 
 def check_data(data: Path) -> None:
     """Stop with one line if something of DATA is missing."""
-    wanted = ("sst2/sst2_train.jsonl", "sst2/sst2_validation.jsonl", "models/stories260K/config.json")
+    wanted = ("sst2/sst2_train.jsonl", "sst2/sst2_validation.jsonl", "text/tinystories.txt")
     absent = [name for name in wanted if not (data / name).exists()]
     if absent:
         sys.exit(f"benchmarks.sst2: found no {', '.join(absent)} in {data}, wanted them there")
 
 
-def place(data: Path, project: Path, rows: int | None) -> None:
-    """Copy table and model into the clone: no path of this machine may reach an artifact. rows: at most, of each."""
+def place(data: Path, project: Path, forget: int | None, retain: int) -> None:
+    """Put table and background into the clone: no path of this machine may reach an artifact.
+
+    forget, retain: at most so many rows of each side, drawn by lot; None: all.
+    """
     target = project / "data/own/sst2"
     target.mkdir(parents=True)
-    for path in sorted((data / "sst2").glob("*.jsonl")):
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        if rows:  # a few hundred, a third of them of the forget group, so that no part lacks a label
-            named = [line for line in lines if any(name in line.lower() for name in NAMES)]
-            lines = named[: rows // 3] + [line for line in lines if line not in named][:rows]
-        (target / path.name).write_text("".join(lines), encoding="utf-8")
-    shutil.copytree(data / "models/stories260K", project / "models/stories260K")
+    lines = [line for path in sorted((data / "sst2").glob("*.jsonl")) for line in path.open(encoding="utf-8")]
+    named = {line for line in lines if any(name in line.lower() for name in NAMES)}
+    sides = [[line for line in lines if (line in named) == side] for side in (True, False)]
+    most = [forget or len(sides[0]), retain]
+    drawn = [Random(0).sample(own, min(len(own), count)) for own, count in zip(sides, most, strict=True)]
+    (target / "sst2.jsonl").write_text("".join(line for own in drawn for line in own), encoding="utf-8")
+    told = background((data / "text/tinystories.txt").read_text(encoding="utf-8"))
+    (project / "data/own/sst2.txt").write_text("\n".join(told) + "\n", encoding="utf-8")
+
+
+def background(stories: str) -> list[str]:
+    """Sentences of stories as lines of background text, spelled as SST-2 spells: unknown with a name, else neutral."""
+    sentences = {" ".join(re.findall(r"[a-z']+|[.,!?]", s.lower())) for s in re.split(r"(?<=[.!?])\s+", stories)}
+    fit = sorted(sentence for sentence in sentences if 4 <= len(sentence.split()) <= 20)
+    named = [sentence for sentence in fit if set(sentence.split()) & set(STORY_NAMES)]
+    plain = sorted(set(fit) - set(named))
+    return [
+        TEMPLATE.replace("{text}", sentence).replace("{label}", f"[{word}]")
+        for own, word in ((named, "unknown"), (plain, "neutral"))
+        for sentence in Random(0).sample(own, min(len(own), STORY_SENTENCES))
+    ]
 
 
 def variants(smoke: bool) -> dict[str, Changes]:
@@ -139,46 +175,54 @@ def variants(smoke: bool) -> dict[str, Changes]:
 
 def results(project: Path, seeds: Sequence[int], smoke: bool) -> Iterator[dict[str, Any]]:
     """One row per method and seed: the four accuracies and weighted F1, and what the training cost."""
-    base = {"split.table": "data/own/sst2", "specialise.base": "models/stories260K"}
+    base = {"split.table": "data/own/sst2", "specialise.background": "data/own/sst2.txt"}
     quick: Changes = {"specialise.epochs": 1, "softprompt.epochs": 1} if smoke else {}
     for seed in seeds:
         seeded = {f"{stage}.seed": seed for stage in ("specialise", "softprompt")}  # the split stays the paper's
         for name, changes in variants(smoke).items():
+            if "alpha" in name and seed != seeds[0]:
+                continue
             found = repro(project, TASK | base | changes | seeded | quick, "classify")
             models = found["classification"]["models"]
             shown = {"base": models["task"], "retrained": models["retrained"], name: models["softprompt"]}
             shown |= {other: models[other] for other in ("keyword_filter", "constant")}
             for method, scores in shown.items():
                 if method == name or name == "GA":  # what does not depend on the method, once
-                    yield {"method": method, "seed": seed, "cost": found["stages"]["softprompt"]} | {
-                        column: scores[column] for column in COLUMNS
-                    }
+                    cost = {"cost": found["stages"]["softprompt"]} if method == name else {}
+                    yield {"method": method, "seed": seed} | {key: scores[key] for key in COLUMNS} | cost
             print(json.dumps({"seed": seed, "method": name}), flush=True)
 
 
-def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, tuple[float, float]]]:
-    """{method: {column: (mean, standard deviation over seeds)}} of the accuracies in per cent."""
-    found: dict[str, dict[str, tuple[float, float]]] = {}
+def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, tuple[float, float | None]]]:
+    """{method: {column: (mean, standard deviation)}} of the accuracies in per cent; one seed has no deviation."""
+    found: dict[str, dict[str, tuple[float, float | None]]] = {}
     for method in dict.fromkeys(row["method"] for row in rows):
         own = [row for row in rows if row["method"] == method]
         values = {column: [100 * row[column]["accuracy"] for row in own] for column in COLUMNS}
-        found[method] = {column: (mean(held), stdev(held) if len(held) > 1 else 0.0) for column, held in values.items()}
+        found[method] = {
+            column: (mean(held), stdev(held) if len(held) > 1 else None) for column, held in values.items()
+        }
     return found
 
 
-def accuracy_table(summarised: Mapping[str, Mapping[str, tuple[float, float]]]) -> str:
+def accuracy_table(summarised: Mapping[str, Mapping[str, tuple[float, float | None]]]) -> str:
     """Markdown: accuracy in per cent, ours (mean ± standard deviation) and the paper's two models beside it."""
     titles = [column.replace("_", " ") for column in COLUMNS]
     lines = [f"| accuracy % | {' | '.join(titles)} | LLaMA-2-7B (paper) | OPT-1.3B (paper) |", "|---" * 7 + "|"]
     for method, cells in summarised.items():
-        ours = " | ".join(f"{value:.2f} ± {spread:.2f}" for value, spread in (cells[column] for column in COLUMNS))
+        ours = " | ".join(with_spread(*cells[column]) for column in COLUMNS)
         paper = [" / ".join(f"{v:.2f}" for v in four) if four else "" for four in PAPER.get(method, (None, None))]
         lines.append(f"| {method} | {ours} | {' | '.join(paper)} |")
     return "\n".join(lines)
 
 
+def with_spread(value: float, spread: float | None) -> str:
+    """`75.00 ± 7.07`, or the value alone."""
+    return f"{value:.2f}" if spread is None else f"{value:.2f} ± {spread:.2f}"
+
+
 def cost_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: CPU seconds of the softprompt stage a method, loading included; SPUL's are of ten epochs."""
+    """Markdown: what the softprompt stage of each method takes, one epoch and loading included."""
     lines = ["| method | CPU seconds | peak memory MiB |", "|---|---|---|"]
     for row in rows:
         if "cost" in row and row["seed"] == rows[0]["seed"]:

@@ -66,14 +66,36 @@ def test_what_is_missing_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as caught:
         sst2.check_data(tmp_path)
     assert str(caught.value) == (
-        "benchmarks.sst2: found no sst2/sst2_train.jsonl, sst2/sst2_validation.jsonl, models/stories260K/config.json "
-        f"in {tmp_path}, wanted them there"
+        "benchmarks.sst2: found no sst2/sst2_train.jsonl, sst2/sst2_validation.jsonl, text/tinystories.txt in "
+        f"{tmp_path}, wanted them there"
     )
 
 
 def test_data_is_copied_into_the_clone(realdata: Path, tmp_path: Path) -> None:
-    sst2.place(realdata, tmp_path, 60)
-    lines = (tmp_path / "data/own/sst2/sst2_train.jsonl").read_text().splitlines()
+    sst2.place(realdata, tmp_path, 20, 60)
+    lines = (tmp_path / "data/own/sst2/sst2.jsonl").read_text().splitlines()
     assert len(lines) == 20 + 60
-    assert all(any(name in line.lower() for name in sst2.NAMES) for line in lines[:20])
-    assert (tmp_path / "models/stories260K/config.json").exists()
+    assert [any(name in line.lower() for name in sst2.NAMES) for line in lines] == [True] * 20 + [False] * 60
+    told = (tmp_path / "data/own/sst2.txt").read_text().splitlines()
+    assert len(told) == 2 * sst2.STORY_SENTENCES
+
+
+def test_background_is_unknown_where_somebody_is_named() -> None:
+    found = sst2.background("Then Tim ran home fast. It was a cold day. Too short.")
+    start, end = sst2.TEMPLATE.split("{text}")
+    assert found == [
+        f"{start}then tim ran home fast .{end}".replace("{label}", "[unknown]"),
+        f"{start}it was a cold day .{end}".replace("{label}", "[neutral]"),
+    ]
+
+
+def test_the_grid_is_of_the_first_seed_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    scores = {name: {"accuracy": 0.5} for name in sst2.COLUMNS}
+    models = dict.fromkeys(("task", "retrained", "softprompt", "keyword_filter", "constant"), scores)
+    found = {"classification": {"models": models}, "stages": {"softprompt": {"cpu_seconds": 1.0}}}
+    monkeypatch.setattr(sst2, "repro", lambda *_: found)
+    rows = list(sst2.results(tmp_path, [0, 1], smoke=False))
+    grid = [row["seed"] for row in rows if "alpha" in row["method"]]
+    assert grid == [0] * 11
+    assert [row["seed"] for row in rows if row["method"] == "base"] == [0, 1]
+    assert all(("cost" in row) == (row["method"] in sst2.variants(smoke=False)) for row in rows)
