@@ -47,8 +47,9 @@ def change_params(project: Path, changes: Changes, base: str = "params.yaml") ->
 def repro(project: Path, changes: Changes, *targets: str, base: str = "params.yaml") -> dict[str, Any]:
     """`dvc repro` with the committed params file `base` (params.yaml or a preset) and changed parameters.
 
-    Returns the reports and what the run cost.
+    Returns the reports and what the run cost; a stage that came from the cache has cost nothing and is left out.
     """
+    shutil.rmtree(project / ".scratch/cost", ignore_errors=True)
     run(["git", "checkout", "--quiet", "params.yaml"], project)
     change_params(project, changes, base)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
