@@ -16,6 +16,7 @@ import typer
 
 from lethe.answers import Json, console, end, print_json
 from stages.lib.errors import StageError
+from stages.lib.metrics import size
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -307,11 +308,6 @@ def run_table(run: Mapping[str, Any]) -> Table:
         row = (work["stage"], f"{work['tokens']:,}", steps, size(work["memory"]), duration(work["seconds"]), shown)
         table.add_row(*row)
     return table
-
-
-def size(count: float) -> str:
-    """`1.5 GB`, `20 MB`."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def duration(seconds: float) -> str:

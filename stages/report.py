@@ -22,7 +22,8 @@ from stages.lib.comparison import attacks_of, groups, relearning
 from stages.lib.corpora import fixed_width
 from stages.lib.curves import loss_charts, relearning_charts, step_charts, trade_chart
 from stages.lib.fate import VERDICTS
-from stages.lib.models import check_tokenizer
+from stages.lib.metrics import size
+from stages.lib.models import PROMPT, check_tokenizer, virtual_tokens
 from stages.lib.page import TEMPLATE, flattened, render
 from stages.lib.params import StageParams, read_params, read_yaml
 from stages.lib.remains import counts, terms_of
@@ -67,6 +68,7 @@ def main() -> None:
             verdict=gate.sentence(demands),
             status=gate.status(demands),
             measured=measured(familiarity, benchmarks),
+            prompt=removable(Path("models/unlearned"), Path("models/baseline"), familiarity),
             demands=demands,
             steps=turned(rows),
             groups=groups(measures, familiarity, benchmarks, completions),
@@ -115,6 +117,20 @@ def measured(familiarity: Mapping[str, Any], benchmarks: Mapping[str, Any]) -> s
     tasks = ", ".join(f"{count} items of {task}" for task, count in benchmarks["items"].items())
     prompts = f"Measured on {familiarity['prompts']} prompts of the {familiarity['set']} set"
     return f"{prompts} and {tasks}." if tasks else f"{prompts}."
+
+
+def removable(unlearned: Path, baseline: Path, familiarity: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A soft prompt's size beside the frozen weights', and the leak once it is taken off: that of the baseline.
+
+    None where weights were trained.
+    """
+    if not (unlearned / PROMPT).exists():
+        return None
+    saved, frozen = (
+        sum(path.stat().st_size for path in folder.glob("*.safetensors")) for folder in (unlearned, baseline)
+    )
+    sizes = {"vectors": virtual_tokens(unlearned), "saved": size(saved), "frozen": size(frozen)}
+    return sizes | {"leak": familiarity["models"]["baseline"]["leak"]}
 
 
 def read_curves(*paths: Path) -> dict[str, list[tuple[float, float]]]:

@@ -43,3 +43,8 @@ def test_number(value: float | None, text: str) -> None:
 def test_an_accuracy_says_what_guessing_scores() -> None:
     assert metrics.benchmark("x", 0.25).label == "x, accuracy (guessing: 0.25)"
     assert metrics.benchmark("x", None).label == "x, accuracy"
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 KB"), (15_480, "15 KB"), (2e7, "20 MB"), (1.5e9, "1.5 GB")])
+def test_size(count: float, text: str) -> None:
+    assert metrics.size(count) == text

@@ -15,7 +15,7 @@ from stages import report
 from stages.lib.blocks import cut_blocks, padding_id
 from stages.lib.errors import StageError
 from stages.lib.hashing import folder_sha256
-from stages.lib.models import tokenizer_sha256
+from stages.lib.models import PROMPT, tokenizer_sha256
 from stages.lib.tables import CORPUS, DICTIONARY, write_csv, write_json, write_jsonl, write_parquet
 from tests.conftest import ROOT, TINY_TEXT, set_param, tiny_model
 from tests.evaluated import write_evaluated
@@ -342,6 +342,18 @@ def test_a_run_without_attacks_or_terms_or_demands(project: Path, capsys: pytest
     assert "Not measured: relearn (no forget passages)." in page
     assert "No anchored term was measured." in page
     assert "The parameters make no demand" in page
+
+
+def test_a_soft_prompt_is_told_from_an_erasure(project: Path) -> None:
+    write_inputs(project)
+    report.main()
+    assert "soft prompt of" not in (project / "reports/index.html").read_text(encoding="utf-8")
+    write_json({"num_virtual_tokens": 30}, project / "models/unlearned" / PROMPT)
+    (project / "models/unlearned/adapter_model.safetensors").write_bytes(bytes(15_480))
+    report.main()
+    page = (project / "reports/index.html").read_text(encoding="utf-8")
+    assert "soft prompt of 30 vectors, 15 KB before" in page
+    assert "without it the model is the baseline, with its leak of 0.600" in page
 
 
 def test_more_terms_than_are_shown(project: Path) -> None:

@@ -108,3 +108,10 @@ def number(value: float | None) -> str:
     if value and abs(value) < 0.0005:
         return f"{value:.0e}".replace("e-0", "e-")
     return f"{value:.3f}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def size(count: float) -> str:
+    """Bytes as text: `1.5 GB`, `20 MB`, `15 KB`."""
+    if count >= 1e9:
+        return f"{count / 1e9:.1f} GB"
+    return f"{count / 1e6:.0f} MB" if count >= 1e6 else f"{count / 1e3:.0f} KB"
