@@ -21,19 +21,32 @@ from stages.lib.metrics import size
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from lethe.memory import Cards
+
 PARAMS = Path("params.yaml")
 PYTHON = (3, 11)
+NEEDED = ("corpus", "baseline", "block", "reinforce", "label", "finetune", "prompt", "evaluate")  # for an estimate
 
 
 def command(
     params: Annotated[Path, typer.Argument(help="The params file; a preset can be asked about.")] = PARAMS,
+    cards: Annotated[
+        int | None, typer.Option(min=1, help="Plan memory for so many GPUs, not for this machine.")
+    ] = None,
+    card: Annotated[float, typer.Option(min=1, metavar="GB", help="Memory of each of --cards, in GB.")] = 80.0,
+    model: Annotated[
+        Path | None, typer.Option(help="Plan for the model of this folder; its config.json is enough.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Say what is here, what a run with the current params will take, and what is wrong. Nothing is changed.
 
-    Exit code 3 if something is wrong; what is only worth knowing is a note.
+    Several GPUs are taken to share the weights (FSDP, DeepSpeed). Exit code 3 if something is wrong; what is only
+    worth knowing is a note.
     """
-    found = examined(params)
+    from lethe.memory import Cards
+
+    found = examined(params, Cards(cards, card * 1e9, cards > 1) if cards else None, model)
     if json:
         print_json(found)
     else:
@@ -41,8 +54,8 @@ def command(
     end(not found["problems"])
 
 
-def examined(params: Path) -> dict[str, Any]:
-    """Everything the doctor knows."""
+def examined(params: Path, cards: Cards | None = None, model: Path | None = None) -> dict[str, Any]:
+    """Everything the doctor knows. cards, model: what memory is planned for; None: this machine, the params' model."""
     from lethe.check import contradictions, missing_inputs, validated
     from stages.lib.params import read_yaml
 
@@ -53,18 +66,11 @@ def examined(params: Path) -> dict[str, Any]:
     dvc = settings()
     problems += [*wrong_packages(Path("constraints.txt")), *wrong_storage(dvc), *wrong_launcher(sections)]
     machine = this_machine()
-    run = None if problems_of_text(sections) else run_estimate(sections)
-    problems += too_large(run, machine)
+    planned = cards or cards_of(machine)
+    run = run_estimate(sections, planned, model) if all(name in sections for name in NEEDED) else None
+    problems += too_large(run, planned)
     found = {"environment": environment(), "machine": machine, "run": run}
     return found | {"notes": [*notes(machine, dvc)], "problems": problems}
-
-
-def problems_of_text(sections: Mapping[str, Any]) -> bool:
-    """Whether a section that the estimate needs, or the text, is missing; the problem has its line already."""
-    needed = ("corpus", "baseline", "block", "reinforce", "label", "finetune", "prompt", "evaluate")
-    if not all(name in sections for name in needed):
-        return True
-    return not all(Path(folder).is_dir() for folder in (sections["corpus"].forget, sections["corpus"].retain))
 
 
 # What is here
@@ -213,47 +219,55 @@ def wrong_launcher(sections: Mapping[str, Any]) -> Iterator[str]:
             )
 
 
-def too_large(run: Mapping[str, Any] | None, machine: Mapping[str, Any]) -> Iterator[str]:
-    """A line for each stage whose smallest batch does not fit the memory of the device it will run on."""
-    room = free_memory(machine)
-    kind = "GPU memory" if machine["gpus"] else "memory"
+def too_large(run: Mapping[str, Any] | None, cards: Cards) -> Iterator[str]:
+    """A line for each stage that does not fit the memory of the device it will run on, not even row by row."""
+    kind = f"{'each GPU' if cards.count > 1 else 'the GPU'}" if cards.count else "memory"
     for work in run["stages"] if run else ():
-        if work["memory"] > room:
+        if work["memory"] > cards.memory:
             yield (
-                f"{work['stage']}: found {size(room)} of {kind} free, wanted about {size(work['memory'])} for one row; "
-                "vehicle lora with weights bfloat16 takes a fifth, a shorter block less"
+                f"{work['stage']}: found {size(cards.memory)} free in {kind}, wanted about {size(work['memory'])}; "
+                "vehicle lora with weights bfloat16 takes a fifth, a shorter block less; see presets/README.md for "
+                "several GPUs"
             )
 
 
-def free_memory(machine: Mapping[str, Any]) -> int:
-    """Bytes free on the device that `device: auto` takes."""
-    return machine["gpus"][0]["free"] if machine["gpus"] else machine["free_memory"]
+def cards_of(machine: Mapping[str, Any]) -> Cards:
+    """What `device: auto` takes here: the GPUs, or the free memory of the machine."""
+    from lethe.memory import Cards
+
+    gpus = machine["gpus"]
+    return Cards(len(gpus), gpus[0]["free"], len(gpus) > 1) if gpus else Cards(0, machine["free_memory"])
 
 
 # What a run will take
 
 
-def run_estimate(sections: Mapping[str, Any]) -> dict[str, Any]:
-    """The stages with their work and seconds, or why nobody can know yet."""
-    from lethe.estimate import PROCESS, config_of, speed, texts_of, weight_count, works
+def run_estimate(sections: Mapping[str, Any], cards: Cards, model: Path | None) -> dict[str, Any]:
+    """The stages with their work and seconds, or why nobody can know yet. Without text there are no seconds."""
+    from lethe.estimate import PROCESS, config_of, speed, texts_of, works
+    from lethe.memory import weight_count
     from stages.lib.machine import prepare
     from stages.lib.measured import dtype_named
 
-    config = config_of(sections["baseline"])
+    config = config_of(sections["baseline"], model)
     if config is None:
-        return {"unknown": "the model is not here yet; `dvc repro baseline` fetches it", "stages": []}
+        return {
+            "unknown": "the model is not here yet; `dvc repro baseline` fetches it, or name one: --model",
+            "stages": [],
+        }
     device = prepare("auto")
     rate = speed(config, device, dtype_named(sections["finetune"].precision))
     texts = texts_of(sections["corpus"])
-    process = PROCESS if device.type == "cpu" else 0
+    process = 0 if cards.count else PROCESS
     stages = [
         work._asdict()
-        | {"memory": work.memory + process}
+        | {"memory": work.memory + process, "pieces": work.pieces and work.pieces._asdict()}
         | {"seconds": float(f"{work.operations / rate:.3g}"), "last": last_cost(work.stage)}
-        for work in works(sections, config, texts)
+        for work in works(sections, config, texts, cards)
     ]
     return {
         "device": str(device),
+        "cards": cards._asdict(),
         "operations_per_second": round(rate),
         "weights": weight_count(config),
         "forget_tokens": texts.forget,
@@ -281,7 +295,10 @@ def show(found: Mapping[str, Any]) -> None:
     room = f"{size(machine['free_memory'])} memory and {size(machine['free_disk'])} disk free"
     out.print(f"{machine['cores']} cores, {gpus}, {room}")
     if found["run"]:
-        out.print(found["run"].get("unknown") or run_table(found["run"]))
+        if found["run"].get("unknown") or found["run"]["forget_tokens"]:
+            out.print(found["run"].get("unknown") or run_table(found["run"]))
+        if found["run"]["stages"]:
+            out.print(memory_table(found["run"]))
     for note in found["notes"]:
         out.print(f"note: {note}", markup=False)
     for problem in found["problems"]:
@@ -299,7 +316,7 @@ def run_table(run: Mapping[str, Any]) -> Table:
         f"{run['weights'] / 1e6:.1f} million weights"
     )
     table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
-    for name in ("stage", "tokens", "steps", "memory at least", "time", "last time here"):
+    for name in ("stage", "tokens", "steps", "memory", "time", "last time here"):
         table.add_column(name, justify="left" if name == "stage" else "right")
     for work in run["stages"]:
         last = work["last"]
@@ -307,6 +324,28 @@ def run_table(run: Mapping[str, Any]) -> Table:
         steps = "" if work["steps"] is None else str(work["steps"])
         row = (work["stage"], f"{work['tokens']:,}", steps, size(work["memory"]), duration(work["seconds"]), shown)
         table.add_row(*row)
+    return table
+
+
+def memory_table(run: Mapping[str, Any]) -> Table:
+    """The pieces of each training's memory, on each device."""
+    from rich import box
+    from rich.table import Table
+
+    cards = run["cards"]
+    sharing = ", the weights shared by all of them" if cards["sharded"] else ""
+    several = f"each of {cards['count']} GPUs" if cards["count"] > 1 else "a GPU"
+    where = f"on {several} of {size(cards['memory'])}{sharing}" if cards["count"] else "on the CPU"
+    table = Table(
+        title=f"memory of a training step, {where}", box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left"
+    )
+    names = ("weights", "gradients", "moments", "copies", "activations", "logits")
+    for name in ("stage", *names, "rows at a time", "together"):
+        table.add_column(name, justify="left" if name == "stage" else "right")
+    for work in run["stages"]:
+        if pieces := work["pieces"]:
+            rows = f"{pieces['rows']}{', recomputed' if pieces['recomputed'] else ''}"
+            table.add_row(work["stage"], *(size(pieces[name]) for name in names), rows, size(work["memory"]))
     return table
 
 

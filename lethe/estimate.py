@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lethe.memory import BYTES, Cards, Memory, training_memory, weight_count
 from stages.lib.errors import StageError
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 CHARACTERS = 4.0  # of English text a token, before there is a tokenizer to ask
-GRADIENTS_AND_MOMENTS = 12  # bytes a trained weight: float32 gradient and two Adam moments, as plan_batch has it
-BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 PROCESS = 600_000_000  # bytes of Python, torch and transformers before there is a model
 PROBE_SECONDS, PROBE_TOKENS = 1.0, 512
 FORWARD, FULL, ADAPTER = 2, 6, 4  # operations per weight and token; frozen weights need no gradient of their own
@@ -33,7 +32,8 @@ class Work(NamedTuple):
     tokens: int
     operations: float
     steps: int | None  # of the optimiser
-    memory: int  # bytes on the device: at least one row of a batch at a time
+    memory: int  # bytes on the device at the worst moment
+    pieces: Memory | None = None  # of a training: what that memory is
 
 
 class Texts(NamedTuple):
@@ -43,23 +43,27 @@ class Texts(NamedTuple):
     retain: int
 
 
-def works(sections: Mapping[str, Any], config: PretrainedConfig, texts: Texts) -> list[Work]:
+def works(sections: Mapping[str, Any], config: PretrainedConfig, texts: Texts, cards: Cards) -> list[Work]:
     """The stages that take a model's time, in the pipeline's order. sections: the validated sections of params.yaml."""
+
+    def training(stage: str, recipe: Any, width: int, tokens: int) -> Work:
+        return trained(stage, recipe, config, width, tokens, cards)
+
     weights = weight_count(config)
     baseline, label, evaluate = sections["baseline"], sections["label"], sections["evaluate"]
     both = texts.forget + texts.retain
     found = []
     if baseline.epochs:
-        found.append(training("baseline", baseline, config, baseline.block_tokens, round(both * baseline.epochs)))
+        found.append(training("baseline", baseline, baseline.block_tokens, round(both * baseline.epochs)))
         alone = round(texts.retain * baseline.epochs)
-        found.append(training("retrain", baseline, config, baseline.block_tokens, alone))
+        found.append(training("retrain", baseline, baseline.block_tokens, alone))
     reinforce, finetune, width = sections["reinforce"], sections["finetune"], sections["block"].tokens
-    found.append(training("reinforce", reinforce, config, width, round(texts.forget * reinforce.epochs)))
-    held = 2 * weights * BYTES[label.precision]  # baseline and reinforced model, one after the other in the worst case
+    found.append(training("reinforce", reinforce, width, round(texts.forget * reinforce.epochs)))
+    held = weights * BYTES[label.precision]  # where both models do not fit, one comes after the other
     passes = 2 * texts.forget
     found.append(Work("label", passes, FORWARD * weights * passes, None, held))
     rows = finetune.steps * finetune.batch_size * width
-    found.append(training("finetune", finetune, config, width, rows))
+    found.append(training("finetune", finetune, width, rows))
     prompts = sections["prompt"].cloze * (2 * sections["prompt"].words + evaluate.new_tokens)
     models = 3 + len(finetune.checkpoints)
     read = models * (prompts + both // 10)
@@ -67,38 +71,25 @@ def works(sections: Mapping[str, Any], config: PretrainedConfig, texts: Texts) -
     return found
 
 
-def training(stage: str, recipe: Any, config: PretrainedConfig, block_tokens: int, tokens: int) -> Work:
-    """A training of `tokens` tokens in rows of `block_tokens`; its memory is that of one row, checkpointed."""
-    from stages.lib.training import activation_bytes
-
+def trained(stage: str, recipe: Any, config: PretrainedConfig, block_tokens: int, tokens: int, cards: Cards) -> Work:
+    """A training of `tokens` tokens in rows of `block_tokens`."""
     weights = weight_count(config)
-    moved = weights if recipe.vehicle == "full" else round(0.01 * weights)
     each = FULL if recipe.vehicle == "full" else ADAPTER
-    smallest = min(activation_bytes(config, block_tokens))
-    memory = weights * BYTES[recipe.weights] + GRADIENTS_AND_MOMENTS * moved + smallest
+    memory = training_memory(recipe, config, block_tokens, cards)
     steps = -(-tokens // (recipe.batch_size * block_tokens))
-    return Work(stage, tokens, each * weights * tokens, steps, memory)
+    return Work(stage, tokens, each * weights * tokens, steps, round(memory.total), memory)
 
 
-def weight_count(config: PretrainedConfig) -> int:
-    """How many weights a causal language model of this config has; nothing is allocated."""
-    return sum(parameter.numel() for parameter in empty_model(config).parameters())
+def config_of(baseline: Any, model: Path | None = None) -> PretrainedConfig | None:
+    """The config in the folder `model`, or of the model that params.yaml asks for; None for the Hub's, not yet fetched.
 
-
-def empty_model(config: PretrainedConfig) -> Any:
-    """A model of this config without memory for its weights."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config)
-
-
-def config_of(baseline: Any) -> PretrainedConfig | None:
-    """The config of the model that params.yaml asks for; None for the Hub's before it was fetched."""
+    Raises StageError if the folder has none.
+    """
     from transformers import AutoConfig, LlamaConfig
 
-    if baseline.source == "scratch":
+    if model and not (model / "config.json").exists():
+        raise StageError(f"{model}: found no config.json, wanted a model folder")
+    if baseline.source == "scratch" and not model:
         shape = baseline.scratch
         return LlamaConfig(
             vocab_size=shape.vocabulary,
@@ -110,22 +101,21 @@ def config_of(baseline: Any) -> PretrainedConfig | None:
             max_position_embeddings=shape.context,
             tie_word_embeddings=True,
         )
-    folder = Path("models/start") if baseline.source == "hub" else Path(baseline.folder)
+    folder = model or (Path("models/start") if baseline.source == "hub" else Path(baseline.folder))
     if not (folder / "config.json").exists():
         return None
     return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def texts_of(corpus: Any) -> Texts:
-    """Tokens of each side, from the size of its files; text held out is left out."""
+    """Tokens of each side, from the size of its files; text held out is left out, and a folder that is not there."""
     from stages.corpus import SUFFIXES
     from stages.lib.hashing import folder_files
 
     counts = []
     for folder in (Path(corpus.forget), Path(corpus.retain)):
-        if not folder.is_dir():
-            raise StageError(f"{folder}: no such folder, wanted the text whose size says how long a run takes")
-        size = sum(path.stat().st_size for path in folder_files(folder) if path.suffix.lower() in SUFFIXES)
+        files = folder_files(folder) if folder.is_dir() else []
+        size = sum(path.stat().st_size for path in files if path.suffix.lower() in SUFFIXES)
         counts.append(round(size * (1 - corpus.held_out) / CHARACTERS))
     return Texts(*counts)
 

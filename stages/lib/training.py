@@ -399,7 +399,7 @@ def plan_batch(model: PreTrainedModel, block_tokens: int, recipe: RecipeParams, 
             f"params.yaml: batch_size: found {recipe.batch_size} for {processes} processes, wanted a multiple of them"
         )
     if not on_gpu:
-        return _fit(share, CPU_TOKENS // block_tokens, checkpointing=False)
+        return fit_rows(share, CPU_TOKENS // block_tokens, checkpointing=False)
     import torch
 
     from stages.lib.vehicles import trainable_parameters
@@ -407,8 +407,10 @@ def plan_batch(model: PreTrainedModel, block_tokens: int, recipe: RecipeParams, 
     free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
     sharded = any(os.environ.get(f"ACCELERATE_USE_{name}") == "true" for name in ("FSDP", "DEEPSPEED"))
     moved = trainable_parameters(model) / (processes if sharded else 1)
-    whole, recomputed = activation_bytes(model.config, block_tokens, recipe.vehicle)
-    return fit_card(share, free, 12 * moved, whole, recomputed)  # float32 gradients and two Adam moments
+    whole, recomputed = activation_bytes(model.config, block_tokens, recipe.vehicle, recipe.precision)
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    copies = 0 if sharded else autocast_bytes(weights, recipe.weights, recipe.precision)
+    return fit_card(share, free - copies, 12 * moved, whole, recomputed)  # float32 gradients and two Adam moments
 
 
 def fit_card(share: int, free: float, training: float, whole: float, recomputed: float) -> BatchPlan:
@@ -425,29 +427,42 @@ def fit_card(share: int, free: float, training: float, whole: float, recomputed:
         )
     budget = 0.85 * (free - training)
     if budget >= whole:
-        return _fit(share, int(budget // whole), checkpointing=False)
-    return _fit(share, int(budget // recomputed), checkpointing=True)
+        return fit_rows(share, int(budget // whole), checkpointing=False)
+    return fit_rows(share, int(budget // recomputed), checkpointing=True)
 
 
-def activation_bytes(config: Any, block_tokens: int, vehicle: Vehicle = "full") -> tuple[int, int]:
+def activation_bytes(
+    config: Any, block_tokens: int, vehicle: Vehicle = "full", precision: Precision = "bfloat16"
+) -> tuple[int, int]:
     """Bytes of activations one row needs for its backward pass: as a whole, and with gradient checkpointing.
 
-    What autograd keeps per token of a Llama layer under bfloat16 autocast, h hidden and i intermediate:
+    What autograd keeps per token of a Llama layer, h hidden and i intermediate, under bfloat16 autocast:
     full    4 float32 [h], the two residuals and what their norms make of them: 16h; 6 bfloat16 [h], the inputs of
             q, k, v, of gate and up, of o, and norms' outputs: 12h; q, k, v: 6h; together 34h.
             4 bfloat16 [i], gate, its silu, up and their product: 8i
     lora    frozen bfloat16 weights: 2 float32 [h]: 8h; 6 bfloat16 [h], the adapters' inputs: 12h; q, k, v and the
             attention's output: 8h; together 28h. 4 bfloat16 [i]: 8i. An adapter's own [rank] is left out
     prompt  nothing is kept for weights: 2 float32 [h] and 4 bfloat16 [h]: 16h. 3 bfloat16 [i]: 6i
-    Checkpointing keeps one residual a layer, 4h, and recomputes one layer at a time.
+    In float32 the same tensors in four bytes each, but for the copies that autocast makes: 40h + 16i, 32h + 16i and
+    24h + 12i. Checkpointing keeps one residual a layer, 4h, and recomputes one layer at a time.
     """
     hidden, intermediate, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
-    per_hidden, per_intermediate = {"full": (34, 8), "lora": (28, 8), "prompt": (16, 6)}[vehicle]
+    kept = {
+        "bfloat16": {"full": (34, 8), "lora": (28, 8), "prompt": (16, 6)},
+        "float32": {"full": (40, 16), "lora": (32, 16), "prompt": (24, 12)},
+    }
+    per_hidden, per_intermediate = kept[precision][vehicle]
     layer = per_hidden * hidden + per_intermediate * intermediate
     return layer * layers * block_tokens, (4 * hidden * layers + layer) * block_tokens
 
 
-def _fit(share: int, most: int, checkpointing: bool) -> BatchPlan:
+def autocast_bytes(weights: float, stored: Precision, precision: Precision) -> float:
+    """Bytes of the bfloat16 copies that autocast makes of float32 weights and keeps for the backward pass."""
+    return 2 * weights if (stored, precision) == ("float32", "bfloat16") else 0
+
+
+def fit_rows(share: int, most: int, checkpointing: bool) -> BatchPlan:
+    """A process's `share` of the batch in equal micro-batches of at most `most` rows, one at least."""
     micro = max(size for size in range(1, share + 1) if share % size == 0 and size <= max(1, most))
     return BatchPlan(micro, share // micro, checkpointing)
 

@@ -1,0 +1,112 @@
+"""What a training needs on each device, piece by piece, and whether it fits. Arithmetic; nothing is allocated.
+
+Weights, gradients and Adam's moments are counted from the config; activations are what autograd keeps of a row
+(`stages.lib.training.activation_bytes`). Checked against measured peaks by `python -m benchmarks.memory`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from stages.lib.errors import StageError
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+GRADIENT, MOMENTS = 4, 8  # bytes for each number in training: float32 both, two moments of Adam
+LOGIT_CHUNK = 100_000_000  # float32 logits of a chunk of positions, their softmax and its gradient
+
+
+class Cards(NamedTuple):
+    """What the training is to run on. count 0: the CPU. sharded: FSDP or DeepSpeed spread weights over the cards."""
+
+    count: int
+    memory: float  # bytes of each, free before the model comes
+    sharded: bool = False
+
+
+class Memory(NamedTuple):
+    """Bytes on one device at the worst moment of a step."""
+
+    weights: float
+    gradients: float
+    moments: float
+    copies: float  # of weights: in bfloat16 for autocast; of layers that a sharded model gathers
+    activations: float  # of `rows` rows
+    logits: float
+    rows: int  # of a batch at a time
+    recomputed: bool  # gradient checkpointing
+
+    @property
+    def total(self) -> float:
+        return sum(self[:6])
+
+
+def training_memory(recipe: Any, config: PretrainedConfig, block_tokens: int, cards: Cards) -> Memory:
+    """What the training of `recipe` takes on rows of `block_tokens` tokens, cut as `plan_batch` cuts it.
+
+    Where not even one row fits, that of one row: compare `total` with the memory there is.
+    """
+    from stages.lib.training import CPU_TOKENS, BatchPlan, activation_bytes, autocast_bytes, fit_card, fit_rows
+
+    weights, moved = weight_count(config), moved_numbers(recipe, config)
+    shards = cards.count if cards.sharded else 1
+    copies = autocast_bytes(weights, recipe.weights, recipe.precision)
+    if shards > 1:  # two layers are whole at a time, the one that computes and the one that comes next
+        copies = 2 * (copies + BYTES[recipe.weights] * weights) / config.num_hidden_layers
+    tokens = block_tokens + (recipe.prompt.tokens if recipe.vehicle == "prompt" else 0)
+    whole, recomputed = activation_bytes(config, tokens, recipe.vehicle, recipe.precision)
+    held = BYTES[recipe.weights] * weights / shards
+    trained = (GRADIENT + MOMENTS) * moved / shards
+    share = recipe.batch_size // max(1, cards.count)
+    if not cards.count:
+        plan = fit_rows(share, CPU_TOKENS // tokens, checkpointing=False)
+    else:
+        try:
+            plan = fit_card(max(1, share), cards.memory - held - copies, trained, whole, recomputed)
+        except StageError:
+            plan = BatchPlan(1, share, True)
+    return Memory(
+        held,
+        GRADIENT * moved / shards,
+        MOMENTS * moved / shards,
+        copies,
+        plan.micro_batch * (recomputed if plan.checkpointing else whole),
+        min(LOGIT_CHUNK, 3 * 4 * plan.micro_batch * block_tokens * config.vocab_size),
+        plan.micro_batch,
+        plan.checkpointing,
+    )
+
+
+def moved_numbers(recipe: Any, config: PretrainedConfig) -> int:
+    """How many numbers the recipe's vehicle trains: all weights, those of adapters, or those of a prompt."""
+    if recipe.vehicle == "full":
+        return weight_count(config)
+    width = config.hidden_size
+    if recipe.vehicle == "prompt":
+        inner = recipe.prompt.encoder
+        return recipe.prompt.tokens * width + (2 * width * inner + inner**2 + 2 * inner + width if inner else 0)
+    targets = recipe.lora.targets
+    linear = [
+        (name, module.in_features + module.out_features)
+        for name, module in empty_model(config).named_modules()
+        if hasattr(module, "in_features") and not name.endswith("lm_head")
+    ]
+    return sum(
+        recipe.lora.rank * sides for name, sides in linear if targets == "all-linear" or name.split(".")[-1] in targets
+    )
+
+
+def weight_count(config: PretrainedConfig) -> int:
+    """How many weights a causal language model of this config has; nothing is allocated."""
+    return sum(parameter.numel() for parameter in empty_model(config).parameters())
+
+
+def empty_model(config: PretrainedConfig) -> Any:
+    """A model of this config without memory for its weights."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
