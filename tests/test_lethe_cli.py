@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lethe import check, cli
+from lethe import check, commands
 from stages.lib.errors import StageError
 from stages.lib.tables import write_json
 from tests.conftest import ROOT, set_param
@@ -305,7 +305,7 @@ def test_result_shows_the_table_and_the_demands(
 ) -> None:
     write_reports(project)
     monkeypatch.setenv("NO_COLOR", "1")
-    cli.result(json=False)
+    commands.result(json=False)
     assert shown_lines(capsys.readouterr().out) == [
         "step 0 step 5 step 30 retrained",
         "Familiarity (completion) 3.000 1.000 0.200 0.000",
@@ -320,7 +320,7 @@ def test_result_shows_the_table_and_the_demands(
 
 def test_result_as_json(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_reports(project)
-    cli.result(json=True)
+    commands.result(json=True)
     shown = json.loads(capsys.readouterr().out)
     assert [row["step"] for row in shown["steps"]] == [0, 5, 30, None]
     assert [demand["met"] for demand in shown["demands"]][:4] == [True, False, None, True]
@@ -364,7 +364,7 @@ def test_the_gate_cannot_tell_without_reports_or_thresholds(project: Path) -> No
 
 def test_result_before_any_run(project: Path) -> None:
     with pytest.raises(StageError) as error:
-        cli.result(json=False)
+        commands.result(json=False)
     assert str(error.value) == (
         "reports/familiarity.json: no such file, wanted the JSON that an earlier stage writes; run `dvc repro`"
     )
