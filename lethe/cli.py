@@ -1,4 +1,4 @@
-"""Where `lethe` begins. `lethe verify` needs a certificate, a key and a model: it loads nothing of the other commands."""
+"""Where `lethe` begins. `lethe verify` needs a certificate, a key and a model, and loads no other command."""
 
 from __future__ import annotations
 

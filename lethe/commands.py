@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lethe import audit, certify, cli, compare, doctor, gc, purge, replay, requests, trace
+from lethe import audit, certify, cli, compare, doctor, gc, purge, replay, repro, requests, trace
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -140,6 +140,7 @@ def step_table(rows: list[Row]) -> Table:
 
 
 # A command lives in the module of its name, as a function `command`; a line here is all it needs.
+app.command("repro", context_settings=repro.SETTINGS)(repro.command)
 app.command("audit")(audit.command)
 app.command("trace")(trace.command)
 app.command("certify")(certify.command)

@@ -258,12 +258,12 @@ def folders(history: History, state: State, names: Mapping[str, set[str]]) -> It
     for path in {path for paths in names.values() for path in paths}:
         if (root / path).exists() and not path.startswith(state.folder) and path_md5(root / path) in names:
             yield path
-    for path in sorted((root / ".scratch").glob("*/*")):
-        if path.parent.name != "cost" and path.name != "lock":
-            yield path.relative_to(root).as_posix()
-    for path in sorted((root / ".dvc/tmp/exps").glob("*/*")):  # folders that experiments ran in
-        if path.parent.name not in ("cache", "celery"):  # DVC's own queue, without any text
-            yield path.relative_to(root).as_posix()
+    for work in sorted((root / ".scratch").glob("*/*")):
+        if work.parent.name != "cost" and work.name != "lock":
+            yield work.relative_to(root).as_posix()
+    for work in sorted((root / ".dvc/tmp/exps").glob("*/*")):  # folders that experiments ran in
+        if work.parent.name not in ("cache", "celery"):  # DVC's own queue, without any text
+            yield work.relative_to(root).as_posix()
 
 
 def in_git(history: History, state: State) -> Iterator[str]:
