@@ -240,9 +240,18 @@ def near(history: History, out: str, md5: str, made: Path, tolerant: bool) -> di
         return {"distance": None, "why": "the recorded one is not at hand to measure the distance"}
     if made.is_dir():
         distance = tensor_distance(old, made)
-        return {"distance": distance, "same": tolerant and distance is not None and distance <= TOLERANCE}
+        same = tolerant and distance is not None and distance <= TOLERANCE
+        return {"distance": distance, "same": same, "files": differing_files(old, made)}
     distance = number_distance(old.read_text(errors="replace"), made.read_text(errors="replace"))
     return {"distance": distance, "same": tolerant and distance is not None and distance <= NUMBERS}
+
+
+def differing_files(old: Path, new: Path) -> list[str]:
+    """The files of two folders that are not in both with the same bytes."""
+    from lethe.fingerprint import md5_of, own_files
+
+    theirs, ours = ({name: md5_of(path) for name, path in own_files(folder).items()} for folder in (old, new))
+    return sorted(name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name))
 
 
 def tensor_distance(old: Path, new: Path) -> float | None:
@@ -323,13 +332,16 @@ def show(answer: Mapping[str, Any]) -> None:
     for row in answer["outs"]:
         word = "equal bytes" if row["recorded"] == row["rebuilt"] else "within tolerance" if row["same"] else "DIFFERS"
         apart = f", distance {row['distance']:.2g}" if row.get("distance") is not None else ""
-        out.print(f"{row['out']}: {word}{apart} ({row['recorded'][:12]}, rebuilt {row['rebuilt'][:12]})")
-    for name, pair in answer["versions"].items():
-        out.print(f"note: {name} was {pair['recorded']}, is {pair['here']} here")
+        files = f" in {', '.join(row['files'])}" if row.get("files") else ""
+        text = f"{row['out']}: {word}{files}{apart} ({row['recorded'][:12]}, rebuilt {row['rebuilt'][:12]})"
+        out.print(text, markup=False, soft_wrap=True)
     if "clone" in answer:
-        out.print(f"the clone: {answer['clone']}")
+        out.print(f"the clone: {answer['clone']}", markup=False, soft_wrap=True)
     verdict = "the same" if answer["same"] else "not the same"
+    others = [f"{name} {pair['recorded']}, here {pair['here']}" for name, pair in answer["versions"].items()]
     out.print(
         f"replay: {answer['stage']} of commit {answer['commit'][:12]}, rebuilt on the {answer['device']}: {verdict} "
-        f"(wanted: {answer['demand']})"
+        f"(wanted: {answer['demand']}){'; made with ' if others else ''}{'; '.join(others)}",
+        markup=False,
+        soft_wrap=True,
     )
