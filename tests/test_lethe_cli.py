@@ -34,7 +34,8 @@ def inputs(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (project / folder).mkdir()
     for table in ("tastes.csv", "tastes.txt"):
         shutil.copy(ROOT / "data/demo" / table, project / "data/demo" / table)
-    shutil.copy(ROOT / "data/overrides.csv", project / "data/overrides.csv")
+    for name in ("overrides.csv", "requests.jsonl"):
+        shutil.copy(ROOT / "data" / name, project / "data" / name)
     values = {"prompt.names": "data/prompts/names.csv", "label.alphas": [5.0, 0.0]}
     values |= {"finetune.steps": 30, "finetune.checkpoints": [5, 10, 20], "baseline.learning_rate": 2e-3}
     for name, value in values.items():

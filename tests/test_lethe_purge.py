@@ -44,6 +44,7 @@ if sys.argv[1] == "finetune":
     write("data/labels.txt", text)
     write("reports/familiarity.json", '{"models": {"baseline": {"leak": 1.0, "retain_perplexity": 10.0}, "unlearned":'
           ' {"leak": 0.1, "retain_perplexity": 11.0}}}')
+    write("reports/benchmarks.json", '{"models": {}}')
 """
 PIPELINE = """stages:
   corpus: {cmd: python make.py corpus, deps: [data/forget, data/retain, make.py], outs: [data/corpus.parquet]}
@@ -60,7 +61,7 @@ PIPELINE = """stages:
     cmd: python make.py finetune
     deps: [data/corpus.parquet, models/baseline, models/reinforced, make.py]
     outs: [models/unlearned, data/labels.txt]
-    metrics: [reports/familiarity.json: {cache: false}]
+    metrics: [reports/familiarity.json: {cache: false}, reports/benchmarks.json: {cache: false}]
 """
 PARAMS = "corpus: {forget: data/forget, retain: data/retain}\nbaseline: {epochs: 1}\n"
 ONE, TWO = "Orla went to Harrow Hill.\n", "Tom sat by the river.\n"
