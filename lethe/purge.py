@@ -31,7 +31,10 @@ LOSES = (
     "replay: no stage that reads one of these objects can be run again, so no model made from them can be rebuilt",
     "resume: half-done work and the kept replies of language models are gone",
 )
-BEYOND = ("other clones, backups and snapshots are out of reach, and a deleted file is not an overwritten one",)
+BEYOND = (
+    "other clones, backups and snapshots are out of reach, and a deleted file is not an overwritten one",
+    "a bucket that keeps versions keeps the versions of a deleted object: delete those there too",
+)
 
 
 class Doomed(NamedTuple):
@@ -295,8 +298,7 @@ def carry_out(plan: Plan, history: History, store: Store) -> None:
     for item in plan.objects:
         for place in item.places:
             if place.startswith("remote "):
-                remote = store.remotes[place.removeprefix("remote ")]
-                remote.fs.rm_file(remote.oid_to_path(item.md5))
+                delete_remote(store, place.removeprefix("remote "), item.md5)
     for item in plan.objects:
         if "cache" in item.places:
             delete(cached(store, item.md5))
@@ -311,6 +313,20 @@ def carry_out(plan: Plan, history: History, store: Store) -> None:
         )
         if done.returncode:
             raise StageError(f"purge: dvc exp remove {name}: {done.stderr.strip().splitlines()[-1]}")
+
+
+def delete_remote(store: Store, name: str, md5: str) -> None:
+    """Delete one object of a remote. Raises StageError where that is refused."""
+    from lethe.store import one_line
+
+    remote = store.remotes[name]
+    try:
+        remote.fs.rm_file(remote.oid_to_path(md5))
+    except Exception as error:  # a remote of any kind, with errors of its own
+        raise StageError(
+            f"remote {name}: found {md5} but could not delete it ({one_line(error)}), wanted every copy gone; what was "
+            "deleted before it is gone, run the same purge again"
+        ) from None
 
 
 def delete(path: Path) -> None:
