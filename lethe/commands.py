@@ -34,6 +34,7 @@ def check(
     params: Annotated[
         Path, typer.Argument(help="The params file; a preset can be checked before it is copied.")
     ] = Path("params.yaml"),
+    json: Annotated[bool, typer.Option("--json", help="The same as JSON, for a program.")] = False,
 ) -> None:
     """Validate all of params.yaml before the first stage runs.
 
@@ -41,7 +42,12 @@ def check(
     space: every problem is named at once, one line each, and the exit code is 1.
     """
     from lethe.check import check as check_params
+    from lethe.check import problems_of
 
+    if json:
+        problems = problems_of(params)
+        print(as_json({"params": str(params), "problems": problems}))
+        raise typer.Exit(1 if problems else 0)
     print(check_params(params))
 
 

@@ -8,11 +8,15 @@ import shutil
 import subprocess
 import sys
 from collections import namedtuple
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+from typer.main import get_command
 
 from lethe import check, commands
+from lethe.answers import line
 from stages.lib.errors import StageError
 from stages.lib.tables import write_json
 from tests.conftest import ROOT, set_param
@@ -236,6 +240,41 @@ def test_check_as_a_program(inputs: Path) -> None:
     assert bad.stderr == ("error: params.yaml: finetune.alpha: found 2.5, wanted one of label.alphas: [5.0, 0.0]\n")
     shutil.copy(inputs / "params.yaml", inputs / "mine.yaml")
     assert run("check", "mine.yaml", cwd=inputs).stderr.startswith("error: mine.yaml: finetune.alpha: found 2.5")
+
+
+def test_check_as_json(inputs: Path) -> None:
+    good = run("check", "--json", cwd=inputs)
+    assert (good.returncode, json.loads(good.stdout)) == (0, {"params": "params.yaml", "problems": []})
+    set_param(inputs, "evaluate.new_tokens", "six")
+    bad = run("check", "--json", cwd=inputs)
+    assert (bad.returncode, bad.stderr) == (1, "")
+    assert json.loads(bad.stdout)["problems"] == ["evaluate.new_tokens: found 'six', wanted an integer"]
+
+
+def test_every_command_takes_json_and_has_its_words_of_help() -> None:
+    root = get_command(commands.app)
+    groups = {name: getattr(command, "commands", {name: command}) for name, command in root.commands.items()}
+    every = [command for found in groups.values() for command in found.values()]
+    assert len(every) > 15
+    for command in every:
+        assert command.help, command.name
+        assert [option for option in command.params if "--json" in option.opts], command.name
+        assert all(option.help for option in command.params if option.name != "help"), command.name
+
+
+def test_a_long_line_goes_on_below_its_text_on_a_screen() -> None:
+    written = StringIO()
+    words = f"commit {'a' * 40} and {'b' * 60} [x]"
+    line(Console(file=written, force_terminal=True, width=60, no_color=True), "model", words)
+    assert written.getvalue().splitlines() == [
+        f"model     commit {'a' * 40}",  # 10 + 47, and no room for ` and`
+        "          and",
+        f"          {'b' * 60}",  # a hash is never cut
+        "          [x]",
+    ]
+    piped = StringIO()
+    line(Console(file=piped, width=60), "model", words)
+    assert piped.getvalue() == f"model     {words}\n"
 
 
 def test_check_outside_a_project(tmp_path: Path) -> None:

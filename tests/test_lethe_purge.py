@@ -13,6 +13,7 @@ import pytest
 import typer
 
 from lethe import gc, purge, requests
+from lethe.store import Store, cached
 from stages.lib.errors import StageError
 from tests import tiny
 
@@ -301,6 +302,24 @@ def test_gc_names_what_a_certificate_speaks_of(project: Path) -> None:
     assert told.returncode == 3
     assert "2 artifacts of certificates among them" in told.stdout
     assert not (project / ".dvc/cache/files/md5" / model[:2] / model[2:]).exists()
+
+
+def test_a_folder_of_git_is_no_loss(tmp_path: Path) -> None:
+    listing, file = "a" * 32 + ".dir", "b" * 32
+    predicate = {
+        "model": {"path": "models/unlearned", "md5": "c" * 32},
+        "buildDefinition": {"resolvedDependencies": [{"name": "data/model", "digest": {"md5": listing}}]},
+    }
+    payload = base64.b64encode(json.dumps({"predicate": predicate}).encode()).decode()
+    (tmp_path / "certificate.json").write_text(json.dumps({"payload": payload}))
+    store = Store(tmp_path, {}, {})
+    cached(store, listing).parent.mkdir()
+    cached(store, listing).write_text(json.dumps([{"md5": file, "relpath": "README.md"}]))
+    assert gc.losses(tmp_path / "certificate.json", store, {listing}) == []
+    cached(store, file).parent.mkdir()
+    cached(store, file).touch()  # the cache has all of it
+    (row,) = gc.losses(tmp_path / "certificate.json", store, {listing})
+    assert row["artifact"] == "data/model"
 
 
 def test_gc_refuses_what_it_cannot_read(project: Path) -> None:
