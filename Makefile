@@ -19,7 +19,7 @@ $(VENV)/installed: pyproject.toml constraints.txt constraints-test.txt
 
 repro: setup ## check params.yaml, run the pipeline, show the result
 	@$(ENV) lethe check
-	@$(ENV) dvc repro
+	@$(ENV) lethe repro
 	@$(ENV) lethe result
 
 test: setup ## all tests, the slow ones too

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +12,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+LABEL = 10  # characters
 NO = 3  # exit code: the question was answered, and the answer is no
 Json = Annotated[bool, typer.Option("--json", help="The same as JSON, for a program.")]
 
@@ -23,10 +25,15 @@ def console() -> Console:
 
 
 def line(out: Console, label: str, text: str, colour: str = "") -> None:
-    """One line with a label in front, never wrapped; brackets in the text are no markup."""
+    """One line with a label in front; brackets in the text are no markup.
+
+    On a screen a long one goes on below its text, between words, so that no hash or path is cut.
+    """
     from rich.text import Text
 
-    out.print(Text(f"{label:<10}") + Text(text, style=colour), soft_wrap=True)
+    rows = wrap(text, max(out.width - LABEL, 40), break_long_words=False, break_on_hyphens=False)
+    for number, row in enumerate(rows if out.is_terminal and rows else [text]):
+        out.print(Text(f"{'' if number else label:<{LABEL}}") + Text(row, style=colour), soft_wrap=True)
 
 
 def print_json(content: Any) -> None:

@@ -63,7 +63,7 @@ def show_code(answer: Mapping[str, Any], out: Console) -> None:
     if code["not_in_the_commit_of_the_lock"]:
         line(out, "", f"the commit of the lock has other {', '.join(code['not_in_the_commit_of_the_lock'])}", "yellow")
     for row in answer["recommitted"]:
-        changed = "; ".join(f"{stage}: {', '.join(paths)}" for stage, paths in row["stages"].items())
+        changed = "; ".join(f"{path} of {', '.join(stages)}" for path, stages in by_file(row["stages"]).items())
         line(out, "", f"other code, same outputs in {row['commit'][:10]}, {row['date']} by {row['author']}:", "yellow")
         line(out, "", f"  {row['subject']} ({changed}); a `dvc commit`, or a run that gave the same bytes")
     versions = answer["versions"]
@@ -72,9 +72,20 @@ def show_code(answer: Mapping[str, Any], out: Console) -> None:
         line(out, "params", f"{stage}: {flat(section)}")
 
 
+def by_file(stages: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
+    """{stage: files} the other way round, {file: stages}."""
+    found: dict[str, list[str]] = {}
+    for stage, paths in stages.items():
+        for path in paths:
+            found.setdefault(path, []).append(stage)
+    return found
+
+
 def flat(section: Mapping[str, Any]) -> str:
-    """A section of params.yaml in one line."""
-    return ", ".join(f"{name} {value}" for name, value in section.items())
+    """A section of params.yaml in one line, sections in it by dotted names."""
+    from stages.lib.page import flattened
+
+    return ", ".join(f"{name} {value or 'none'}" for name, value in flattened(dict(section)))
 
 
 def show_metrics(answer: Mapping[str, Any], out: Console) -> None:

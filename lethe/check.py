@@ -35,13 +35,18 @@ def check(params: Path) -> str:
 
     Raises StageError naming every problem found.
     """
-    pipeline, values = read_yaml(Path("dvc.yaml"))["stages"], read_yaml(params)
-    sections, problems = validated(pipeline, values)
-    problems += missing_inputs(pipeline, values)
-    problems += contradictions(sections)
+    problems = problems_of(params)
     if problems:
         raise StageError(join_problems(params, problems))
-    return f"check: {len(sections)} stages with {leaves(values)} values in {params}, every one valid"
+    pipeline, values = read_yaml(Path("dvc.yaml"))["stages"], read_yaml(params)
+    return f"check: {len(pipeline)} stages with {leaves(values)} values in {params}, every one valid"
+
+
+def problems_of(params: Path) -> list[str]:
+    """A line for everything that is wrong with a params file, none if it is valid."""
+    pipeline, values = read_yaml(Path("dvc.yaml"))["stages"], read_yaml(params)
+    sections, problems = validated(pipeline, values)
+    return [*problems, *missing_inputs(pipeline, values), *contradictions(sections)]
 
 
 def validated(pipeline: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -112,7 +112,7 @@ def this_machine() -> dict[str, Any]:
 def notes(machine: Mapping[str, Any], dvc: Mapping[str, Any]) -> Iterator[str]:
     """What is not wrong but worth knowing."""
     yield from uncommitted()
-    yield from running_stages()
+    yield from (f"{stage}: a process is running this stage" for stage in stages_at_work())
     if not machine["gpus"] and Path("/proc/driver/nvidia").exists():
         yield "GPU: there is one, but this torch was built without CUDA or cannot reach it"
     if not dvc["remote"]:
@@ -130,7 +130,7 @@ def uncommitted() -> Iterator[str]:
         yield f"git: {len(done.stdout.splitlines())} files differ from the last commit; audit knows commits only"
 
 
-def running_stages() -> Iterator[str]:
+def stages_at_work() -> Iterator[str]:
     """The stages that a process is running now."""
     from filelock import FileLock, Timeout
 
@@ -139,7 +139,7 @@ def running_stages() -> Iterator[str]:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            yield f"{path.parent.name}: a process is running this stage"
+            yield path.parent.name
         else:
             lock.release()
 

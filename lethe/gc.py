@@ -87,13 +87,16 @@ def run_gc(options: list[str]) -> str:
 
 
 def losses(path: Path, store: Store, going: set[str]) -> list[dict[str, Any]]:
-    """The artifacts that a certificate speaks of and that would go, in part or as a whole."""
-    from lethe.store import manifest
+    """The artifacts that a certificate speaks of and that would go, in part or as a whole.
+
+    What is not there as a whole is no loss: of a folder that git holds, DVC keeps the list of files alone.
+    """
+    from lethe.store import manifest, place_of
 
     rows = []
     for artifact, md5 in sorted(set(spoken_of(path))):
         parts = {md5, *((manifest(store, md5) or {}).values() if md5.endswith(".dir") else ())}
-        if parts & going:
+        if parts & going and all(place_of(store, part) for part in parts):
             rows.append({"certificate": str(path), "artifact": artifact, "md5": md5})
     return rows
 

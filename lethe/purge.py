@@ -31,7 +31,10 @@ LOSES = (
     "replay: no stage that reads one of these objects can be run again, so no model made from them can be rebuilt",
     "resume: half-done work and the kept replies of language models are gone",
 )
-BEYOND = ("other clones, backups and snapshots are out of reach, and a deleted file is not an overwritten one",)
+BEYOND = (
+    "other clones, backups and snapshots are out of reach, and a deleted file is not an overwritten one",
+    "a bucket that keeps versions keeps the versions of a deleted object: delete those there too",
+)
 
 
 class Doomed(NamedTuple):
@@ -258,12 +261,12 @@ def folders(history: History, state: State, names: Mapping[str, set[str]]) -> It
     for path in {path for paths in names.values() for path in paths}:
         if (root / path).exists() and not path.startswith(state.folder) and path_md5(root / path) in names:
             yield path
-    for path in sorted((root / ".scratch").glob("*/*")):
-        if path.parent.name != "cost" and path.name != "lock":
-            yield path.relative_to(root).as_posix()
-    for path in sorted((root / ".dvc/tmp/exps").glob("*/*")):  # folders that experiments ran in
-        if path.parent.name not in ("cache", "celery"):  # DVC's own queue, without any text
-            yield path.relative_to(root).as_posix()
+    for work in sorted((root / ".scratch").glob("*/*")):
+        if work.parent.name != "cost" and work.name != "lock":
+            yield work.relative_to(root).as_posix()
+    for work in sorted((root / ".dvc/tmp/exps").glob("*/*")):  # folders that experiments ran in
+        if work.parent.name not in ("cache", "celery"):  # DVC's own queue, without any text
+            yield work.relative_to(root).as_posix()
 
 
 def in_git(history: History, state: State) -> Iterator[str]:
@@ -295,8 +298,7 @@ def carry_out(plan: Plan, history: History, store: Store) -> None:
     for item in plan.objects:
         for place in item.places:
             if place.startswith("remote "):
-                remote = store.remotes[place.removeprefix("remote ")]
-                remote.fs.rm_file(remote.oid_to_path(item.md5))
+                delete_remote(store, place.removeprefix("remote "), item.md5)
     for item in plan.objects:
         if "cache" in item.places:
             delete(cached(store, item.md5))
@@ -311,6 +313,20 @@ def carry_out(plan: Plan, history: History, store: Store) -> None:
         )
         if done.returncode:
             raise StageError(f"purge: dvc exp remove {name}: {done.stderr.strip().splitlines()[-1]}")
+
+
+def delete_remote(store: Store, name: str, md5: str) -> None:
+    """Delete one object of a remote. Raises StageError where that is refused."""
+    from lethe.store import one_line
+
+    remote = store.remotes[name]
+    try:
+        remote.fs.rm_file(remote.oid_to_path(md5))
+    except Exception as error:  # a remote of any kind, with errors of its own
+        raise StageError(
+            f"remote {name}: found {md5} but could not delete it ({one_line(error)}), wanted every copy gone; what was "
+            "deleted before it is gone, run the same purge again"
+        ) from None
 
 
 def delete(path: Path) -> None:

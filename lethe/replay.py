@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # the training moved them; a run on other data or with other parameters differs by as much as it moved them.
 TOLERANCE = 1e-3  # of the tensors: norm of the difference over norm of the recorded tensor, over all of a model
 NUMBERS = 0.02  # of each number in a report: relative, or absolute below one
+PROVENANCE = "provenance.json"  # of a model that finetune made
 
 
 class Recorded(NamedTuple):
@@ -215,7 +216,7 @@ def judged(history: History, recorded: Recorded, clone: Path) -> dict[str, Any]:
         "demand": f"weights within {TOLERANCE}, numbers within {NUMBERS}" if tolerant else "equal bytes",
         "same": all(row["same"] for row in outs),
         "outs": outs,
-        "versions": other_versions(clone),
+        "versions": other_versions(history, recorded, clone),
     }
 
 
@@ -239,9 +240,18 @@ def near(history: History, out: str, md5: str, made: Path, tolerant: bool) -> di
         return {"distance": None, "why": "the recorded one is not at hand to measure the distance"}
     if made.is_dir():
         distance = tensor_distance(old, made)
-        return {"distance": distance, "same": tolerant and distance is not None and distance <= TOLERANCE}
+        same = tolerant and distance is not None and distance <= TOLERANCE
+        return {"distance": distance, "same": same, "files": differing_files(old, made)}
     distance = number_distance(old.read_text(errors="replace"), made.read_text(errors="replace"))
     return {"distance": distance, "same": tolerant and distance is not None and distance <= NUMBERS}
+
+
+def differing_files(old: Path, new: Path) -> list[str]:
+    """The files of two folders that are not in both with the same bytes."""
+    from lethe.fingerprint import md5_of, own_files
+
+    theirs, ours = ({name: md5_of(path) for name, path in own_files(folder).items()} for folder in (old, new))
+    return sorted(name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name))
 
 
 def tensor_distance(old: Path, new: Path) -> float | None:
@@ -282,18 +292,38 @@ def number_distance(old: str, new: str) -> float | None:
     return max((abs(mine - theirs) / max(1.0, abs(theirs)) for theirs, mine in pairs), default=0.0)
 
 
-def other_versions(clone: Path) -> dict[str, dict[str, str]]:
-    """{package: recorded version and this one}, of those that differ, as the commit's constraints.txt pinned them."""
-    from lethe.doctor import pins, version
+def other_versions(history: History, recorded: Recorded, clone: Path) -> dict[str, dict[str, str]]:
+    """{package: recorded version and this one}, Python among them, of those that differ.
+
+    Recorded are the versions that the run's unlearned model names, else the commit's constraints.txt; see `versions`.
+    """
+    from platform import python_version
+
+    from lethe.doctor import version
+
+    found = {}
+    for name, wanted in recorded_versions(history, recorded, clone).items():
+        here = python_version() if name == "python" else (version(name) or "none").split("+")[0]
+        if here not in (wanted.split("+")[0], "none"):  # none: a pin of something nobody needs
+            found[name] = {"recorded": wanted, "here": here}
+    return found
+
+
+def recorded_versions(history: History, recorded: Recorded, clone: Path) -> dict[str, str]:
+    """The versions of the run: pinned by its commit's constraints.txt, and as its unlearned model wrote them down."""
+    from lethe.doctor import pins
+    from lethe.history import recorded as stages_of
+    from lethe.lineage import json_object
+    from lethe.store import open_store, read_file
 
     path = clone / "constraints.txt"
     pinned = pins(path.read_text(encoding="utf-8")) if path.exists() else {}
-    here = {name: (version(name) or "none").split("+")[0] for name in pinned}
-    return {
-        name: {"recorded": pinned[name], "here": here[name]}
-        for name in pinned
-        if here[name] not in (pinned[name], "none")  # not installed: a pin of something nobody needs
-    }
+    outs = {out: md5 for entry in stages_of(recorded.lock.text).values() for out, md5 in entry.outs.items()}
+    models = [recorded.outs[out] for out in recorded.outs if out.startswith("models/")]
+    models += [md5 for out, md5 in outs.items() if out == "models/unlearned"]  # of the same run, if not of this stage
+    store = open_store(history.project)
+    written = [json_object(read_file(store, md5, PROVENANCE) or b"").get("versions") for md5 in models]
+    return pinned | next((found for found in written if found), {})
 
 
 def show(answer: Mapping[str, Any]) -> None:
@@ -302,13 +332,16 @@ def show(answer: Mapping[str, Any]) -> None:
     for row in answer["outs"]:
         word = "equal bytes" if row["recorded"] == row["rebuilt"] else "within tolerance" if row["same"] else "DIFFERS"
         apart = f", distance {row['distance']:.2g}" if row.get("distance") is not None else ""
-        out.print(f"{row['out']}: {word}{apart} ({row['recorded'][:12]}, rebuilt {row['rebuilt'][:12]})")
-    for name, pair in answer["versions"].items():
-        out.print(f"note: {name} was {pair['recorded']}, is {pair['here']} here")
+        files = f" in {', '.join(row['files'])}" if row.get("files") else ""
+        text = f"{row['out']}: {word}{files}{apart} ({row['recorded'][:12]}, rebuilt {row['rebuilt'][:12]})"
+        out.print(text, markup=False, soft_wrap=True)
     if "clone" in answer:
-        out.print(f"the clone: {answer['clone']}")
+        out.print(f"the clone: {answer['clone']}", markup=False, soft_wrap=True)
     verdict = "the same" if answer["same"] else "not the same"
+    others = [f"{name} {pair['recorded']}, here {pair['here']}" for name, pair in answer["versions"].items()]
     out.print(
         f"replay: {answer['stage']} of commit {answer['commit'][:12]}, rebuilt on the {answer['device']}: {verdict} "
-        f"(wanted: {answer['demand']})"
+        f"(wanted: {answer['demand']}){'; made with ' if others else ''}{'; '.join(others)}",
+        markup=False,
+        soft_wrap=True,
     )

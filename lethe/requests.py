@@ -19,17 +19,12 @@ import typer
 
 from lethe.answers import Json, console, end, print_json
 from stages.lib.errors import StageError
+from stages.lib.ledger import LEDGER, MEASURED, cost, head, read_ledger, row_sha256
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-LEDGER = Path("data/requests.jsonl")
-FIRST = "0" * 64  # what the first line is chained to
-EVENTS = ("added", "satisfied", "purged")
-FIELDS: dict[str, type] = {"number": int, "event": str, "request": str, "date": str, "previous": str, "sha256": str}
 NAME = re.compile(r"[\w.-]+")
-HARM = ("retain_perplexity",)  # of reports/familiarity.json
-GOOD = ("leak", "completion_familiarity")
 
 app = typer.Typer(no_args_is_help=True, help="The ledger of erasure requests: add, list, satisfy, check.")
 Request = Annotated[str, typer.Argument(help="The request's id: letters, digits, . _ -")]
@@ -56,6 +51,7 @@ def add(
     folder: Annotated[Path, typer.Argument(help="Its text: a folder of its own inside the one corpus.forget names.")],
     supersedes: Annotated[str | None, typer.Option(help="A request that this one replaces.")] = None,
     date: Date = None,
+    json: Json = False,
 ) -> None:
     """Record a request: the hashes of its text, never the text."""
     rows = read_ledger(LEDGER)
@@ -66,7 +62,10 @@ def add(
         raise StageError(f"{folder}: found no file, wanted the text of request {request} in it")
     event = {"folder": folder.as_posix(), "corpus": listed_sha256(files), "files": files, "supersedes": supersedes}
     row = append(LEDGER, rows, "added", request, day(date), event)
-    print(f"requests: {request} added as line {row['number']}, {len(files)} files; head {row['sha256']}")
+    if json:
+        print_json(row)
+    else:
+        print(f"requests: {request} added as line {row['number']}, {len(files)} files; head {row['sha256']}")
 
 
 @app.command("list")
@@ -87,6 +86,7 @@ def satisfy(
         "models/unlearned"
     ),
     date: Date = None,
+    json: Json = False,
 ) -> None:
     """Record the model that satisfies requests, once dvc.lock proves that it was made from their text."""
     rows = read_ledger(LEDGER)
@@ -96,7 +96,10 @@ def satisfy(
     events = [{"model": {"path": model.as_posix(), **proof(model, Path(state.folder))}} for state in states]
     for state, event in zip(states, events, strict=True):
         rows.append(append(LEDGER, rows, "satisfied", state.request, day(date), event | {"measures": measures()}))
-    print(f"requests: {', '.join(requests)} satisfied by {model} {events[-1]['model']['md5']}; head {head(rows)}")
+    if json:
+        print_json({"head": head(rows), "added": rows[-len(states) :]})
+    else:
+        print(f"requests: {', '.join(requests)} satisfied by {model} {events[-1]['model']['md5']}; head {head(rows)}")
 
 
 @app.command()
@@ -120,39 +123,6 @@ def check(json: Json = False) -> None:
 # The chain
 
 
-def read_ledger(path: Path) -> list[dict[str, Any]]:
-    """The lines of the ledger, none if there is no file. Raises StageError at the first line that breaks the chain."""
-    from stages.lib.tables import numbered_jsonl
-
-    if not path.exists():
-        return []
-    rows: list[dict[str, Any]] = []
-    previous = FIRST
-    for line, row in numbered_jsonl(path, FIELDS):
-        problem = broken(row, len(rows) + 1, previous)
-        if problem:
-            raise StageError(f"{path}:{line}: {problem}; `git log -p {path}` shows what it was")
-        rows.append(row)
-        previous = row["sha256"]
-    return rows
-
-
-def broken(row: Mapping[str, Any], number: int, previous: str) -> str | None:
-    """What is wrong with a line of the ledger, None if it continues the chain."""
-    found = (("number", row["number"], number), ("previous", row["previous"], previous))
-    for name, value, wanted in (*found, ("sha256", row["sha256"], row_sha256(row))):
-        if value != wanted:
-            return f"found {name} {value}, wanted {wanted}: this line or one before it was changed, removed or added"
-    return None if row["event"] in EVENTS else f"found event {row['event']}, wanted {', '.join(EVENTS)}"
-
-
-def row_sha256(row: Mapping[str, Any]) -> str:
-    """The hash of a line: of its JSON with sorted keys and no spaces, its own hash left out."""
-    content = {name: value for name, value in row.items() if name != "sha256"}
-    text = json_lib.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def append(
     path: Path, rows: Sequence[Mapping[str, Any]], event: str, request: str, date: str, content: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -168,11 +138,6 @@ def append(
         stream.flush()
         os.fsync(stream.fileno())
     return row
-
-
-def head(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The hash of the last line: whoever knows it knows the whole ledger."""
-    return rows[-1]["sha256"] if rows else FIRST
 
 
 def fold(rows: Sequence[Mapping[str, Any]]) -> dict[str, State]:
@@ -299,35 +264,22 @@ def commit() -> str | None:
 
 
 def measures() -> dict[str, dict[str, float | None]]:
-    """{model: its forgetting and its damage} of the reports at hand, for baseline and unlearned."""
+    """{model: what it still knows and what it lost} of the reports at hand, for baseline and unlearned."""
     from stages.lib.tables import read_json
 
     models = read_json(Path("reports/familiarity.json"))["models"]
-    return {
-        name: {metric: models[name].get(metric) for metric in (*GOOD, *HARM)}
+    scores = read_json(Path("reports/benchmarks.json"))["models"]
+    found = {
+        name: {metric: models[name].get(metric) for metric in MEASURED if metric != "benchmark"}
         for name in ("baseline", "unlearned")
         if name in models
     }
+    return {name: numbers | {"benchmark": mean(scores.get(name, {}))} for name, numbers in found.items()}
 
 
-def cost(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What each model that satisfied requests had lost by then, in the ledger's order; one line a model.
-
-    retain_damage: by which factor the perplexity of retain text is above the baseline's of the first such model, so
-    that it adds up over requests.
-    """
-    found: dict[str, dict[str, Any]] = {}
-    first: float | None = None
-    for row in rows:
-        if row["event"] != "satisfied":
-            continue
-        before, after = (row["measures"].get(name, {}) for name in ("baseline", "unlearned"))
-        first = first or before.get("retain_perplexity")
-        now = after.get("retain_perplexity")
-        line = found.setdefault(row["model"]["md5"], {"model": row["model"]["md5"], "requests": []})
-        line["requests"].append(row["request"])
-        line |= {"date": row["date"], **after, "retain_damage": round(now / first, 4) if now and first else None}
-    return list(found.values())
+def mean(scores: Mapping[str, float]) -> float | None:
+    """The mean accuracy over all benchmarks, None if there was none."""
+    return round(sum(scores.values()) / len(scores), 4) if scores else None
 
 
 # What `check` looks at beside the chain
@@ -400,7 +352,7 @@ def cost_table(lines: Sequence[Mapping[str, Any]]) -> Table:
     from rich import box
     from rich.table import Table
 
-    names = (*GOOD, *HARM, "retain_damage")
+    names = (*MEASURED, "retain_damage")
     table = Table("model", "requests", *(name.replace("_", " ") for name in names), box=box.SIMPLE_HEAD)
     for line in lines:
         cells = ["" if line.get(name) is None else f"{line[name]:.3f}" for name in names]

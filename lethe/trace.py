@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lethe.lineage import Index
     from lethe.store import Store
 
+SHOWN = 20  # passages of a corpus on the screen
 NAMED = re.compile(r"(.+):(\d+)-(\d+)")
 BLOCKS = "data/blocks.parquet"
 RELATIONS = {  # of a model to training text of each side
@@ -269,15 +270,24 @@ def show(answer: Mapping[str, Any], out: Console) -> None:
         line(out, "", f"{answer['given']}: no recorded corpus has it, so no recorded model was made from it", "red")
     for corpus in answer["corpora"]:
         line(out, "corpus", f"{corpus['md5']}: {corpus['how']}", "bold")
-        for hit in corpus["hits"]:
+        shown = longest(corpus["hits"])
+        for hit in shown:
             blocks = f", blocks {ranges(hit['blocks'])}" if hit["blocks"] else ""
             line(out, "", f"{hit['side']} {hit['part']} {hit['file']}:{hit['start']}-{hit['end']}{blocks}")
+        if len(corpus["hits"]) > len(shown):
+            line(out, "", f"and {len(corpus['hits']) - len(shown)} shorter ones; --json lists all")
         for model in corpus["models"]:
             by = f"{model['date'][:10]} by {model['author']} in {model['commit'][:10]}"
             named = f", experiment {model['experiment']}" if model["experiment"] else ""
             line(out, "model", f"{model['path']} {model['md5']} {model['relation']}; {by}{named}")
     for note in answer["notes"]:
         line(out, "note", note, "yellow")
+
+
+def longest(hits: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The longest passages, as they follow in the corpus: a whole file shares short phrases with many others."""
+    least = sorted((hit["end"] - hit["start"] for hit in hits), reverse=True)[:SHOWN][-1] if hits else 0
+    return [hit for hit in hits if hit["end"] - hit["start"] >= least][:SHOWN]
 
 
 def ranges(numbers: Sequence[int]) -> str:

@@ -208,7 +208,7 @@ def model_findings(statement: dict[str, Any], model: Path) -> list[Finding]:
     if weights and all(not finding.holds for finding in (*weights, *marks)) and any(marks):
         wanted = statement["predicate"]["model"]
         said = f"found another model, wanted {wanted['path']} {wanted['md5']}, of which the certificate speaks"
-        return [Finding(str(model), False, said), *findings]
+        return [Finding(str(model), False, said)]  # that every file differs says no more
     return findings
 
 
@@ -227,6 +227,14 @@ def file_finding(name: str, subject: dict[str, Any] | None, path: Path | None) -
     """Whether one file is there, is meant, and has the bytes it had."""
     if path is None:
         return Finding(name, False, "missing: the certificate names it, the model has no such file")
+    try:
+        return content_finding(name, subject, path)
+    except OSError as error:
+        return Finding(name, False, f"cannot be read: {error.strerror}")
+
+
+def content_finding(name: str, subject: dict[str, Any] | None, path: Path) -> Finding:
+    """What there is to say of a file that is there."""
     if is_pickle(path):
         return Finding(name, False, "a pickle, which can run code when it is loaded: refused, wanted safetensors")
     if subject is None:
@@ -276,15 +284,6 @@ def safetensors_size(path: Path) -> int | None:
     return 8 + length + max(ends, default=0)
 
 
-def command(certificate: Path, model: Path, key: Path = Path("lethe.pub"), json: bool = False) -> None:
-    """Check a CERTIFICATE against a MODEL, with the public --key of who signed it.
-
-    Needs nothing but these three: no project, no network. MODEL is a folder, or one file of it.
-    Exit code 0: it holds. 1: there is nothing to check. 3: something does not hold, and where.
-    """
-    sys.exit(answer(certificate, model, key, as_json=json))
-
-
 def answer(certificate: Path, model: Path, key: Path, as_json: bool) -> int:
     """Print what was found; returns the exit code."""
     try:
@@ -298,9 +297,20 @@ def answer(certificate: Path, model: Path, key: Path, as_json: bool) -> int:
         return HOLDS if good else BROKEN
     for finding in findings:
         if good or not finding.holds:
-            print(f"{'ok' if finding.holds else 'FAIL'}  {finding.place}: {finding.said}")
-    print("The certificate holds for this model." if good else "The certificate does not hold for this model.")
+            write("ok" if finding.holds else "FAIL", f"  {finding.place}: {finding.said}", finding.holds)
+    write(f"The certificate {'holds' if good else 'does not hold'} for this model.", "", good)
     return HOLDS if good else BROKEN
+
+
+def write(word: str, text: str, good: bool) -> None:
+    """Print a line, its word in colour where rich is installed."""
+    try:
+        from rich.console import Console
+        from rich.text import Text
+    except ImportError:
+        print(f"{word}{text}")
+    else:
+        Console(highlight=False).print(Text(word, style="green" if good else "bold red") + Text(text), soft_wrap=True)
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ reads   data/corpus.parquet  data/dictionary.csv  data/labels.parquet  data/prom
         data/terms.csv  models/baseline  models/unlearned  reports/labels.json  reports/finetune.json
         reports/familiarity.json  reports/benchmarks.json  reports/measures.json  reports/attacks.json
         reports/terms.json  reports/loss/baseline.csv  reports/loss/retrain.csv  reports/loss/reinforce.csv
-        reports/loss/finetune.csv  params.yaml
+        reports/loss/finetune.csv  data/requests.jsonl  params.yaml
 writes  reports/index.html  reports/gate.json  reports/steps.csv
 """
 
@@ -20,8 +20,9 @@ from stages.lib import gate
 from stages.lib.blocks import backend_tokenizer
 from stages.lib.comparison import attacks_of, groups, relearning
 from stages.lib.corpora import fixed_width
-from stages.lib.curves import loss_charts, relearning_charts, step_charts, trade_chart
+from stages.lib.curves import loss_charts, relearning_charts, request_charts, step_charts, trade_chart
 from stages.lib.fate import VERDICTS
+from stages.lib.ledger import course, read_ledger
 from stages.lib.metrics import size
 from stages.lib.models import PROMPT, check_tokenizer, virtual_tokens
 from stages.lib.page import TEMPLATE, flattened, render
@@ -55,6 +56,7 @@ def main() -> None:
         completions = read_jsonl(Path("data/completions.jsonl"), {"model": str, "id": int, "completion": str})
         terms = terms_of(read_csv(Path("data/terms.csv"), TERMS), params.words)
         forget, sizes = read_corpus(Path("data/corpus.parquet"))
+        requests = course(read_ledger(Path("data/requests.jsonl")))
         rows = step_rows(familiarity, benchmarks, finetune["steps"])
         demands = gate.demands(params.gate, familiarity, benchmarks, measures, attacks)
         curves = read_curves(
@@ -71,6 +73,7 @@ def main() -> None:
             prompt=removable(Path("models/unlearned"), Path("models/baseline"), familiarity),
             demands=demands,
             steps=turned(rows),
+            requests=requests,
             groups=groups(measures, familiarity, benchmarks, completions),
             attacks=attacks_of(attacks),
             terms=terms[: params.terms],
@@ -87,6 +90,7 @@ def main() -> None:
             charts={
                 "trade": trade_chart(rows, "probability_familiarity", "retain_perplexity"),
                 "steps": step_charts(rows),
+                "requests": request_charts(requests),
                 "relearning": relearning_charts(relearning(attacks)),
                 "loss": loss_charts(curves),
             },

@@ -6,10 +6,11 @@ import importlib.util
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -184,3 +185,27 @@ def unrun(reproduced: Path, tmp_path: Path) -> Path:
     (project / "dvc.lock").unlink()
     shutil.rmtree(project / "reports")
     return project
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """An empty bucket of a server on this machine that speaks S3."""
+    pytest.importorskip("dvc_s3")
+    server_module = pytest.importorskip("moto.server")
+    import boto3
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    client = boto3.client("s3", endpoint_url=url)
+    client.create_bucket(Bucket="artifacts")
+    found = boto3.resource("s3", endpoint_url=url).Bucket("artifacts")
+    yield found
+    found.objects.all().delete()
+    server.stop()

@@ -198,7 +198,7 @@ def lethe(folder: Path, *arguments: str, given: str | None = None) -> Any:
     """Typer's result of a lethe command in the folder; `.output`, `.exit_code`, `.exception`."""
     from typer.testing import CliRunner
 
-    from lethe.cli import app
+    from lethe.commands import app
 
     before = Path.cwd()
     os.chdir(folder)

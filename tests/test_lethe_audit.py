@@ -482,7 +482,7 @@ def test_a_project_in_a_folder_of_a_repository(tmp_path: Path) -> None:
 def test_the_shell_completes_commands_and_options() -> None:
     from typer.testing import CliRunner
 
-    from lethe.cli import app
+    from lethe.commands import app
 
     for words, wanted in (("lethe a", "audit"), ("lethe audit --v", "--verify")):
         place = str(words.count(" "))

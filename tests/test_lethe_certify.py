@@ -299,7 +299,44 @@ def test_verify_imports_the_signature_library_and_nothing_else() -> None:
     names = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     names |= {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
     foreign = {name.split(".")[0] for name in names} - sys.stdlib_module_names
-    assert foreign == {"cryptography", "securesystemslib"}
+    assert foreign == {"cryptography", "securesystemslib", "rich"}  # rich where it is: without it, no colours
+
+
+COMMAND = """import sys
+from lethe.cli import main
+try: main()
+finally: print(sorted({name.split('.')[0] for name in sys.modules} & set(sys.argv[0].split())), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("words", [["certificate.json", "model"], ["certificate.json", "model", "--json"], ["--help"]])
+def test_the_command_verify_loads_nothing_of_the_pipeline(held: Path, words: list[str]) -> None:
+    unwanted = "stages dvc torch numpy ruamel filelock"
+    program = f"import sys; sys.argv = [{unwanted!r}, 'verify', *{words!r}]\n{COMMAND}"
+    environment = {"PYTHONPATH": str(ROOT), "HOME": str(held)}
+    done = subprocess.run([sys.executable, "-c", program], cwd=held, capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stderr) == (0, "[]\n"), done.stdout
+    wanted = {"model": "The certificate holds for this model.", "--json": '"holds": true', "--help": "lethe verify"}
+    assert wanted[words[-1]] in done.stdout
+
+
+def test_without_rich_the_lines_are_the_same(
+    held: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (held / "model/config.json").write_text("{}")
+    paths = (held / "certificate.json", held / "model", held / "lethe.pub")
+    assert verify.answer(*paths, as_json=False) == 3
+    shown = capsys.readouterr().out
+    monkeypatch.setitem(sys.modules, "rich.console", None)  # as if it were not installed
+    assert verify.answer(*paths, as_json=False) == 3
+    assert capsys.readouterr().out == shown
+    assert shown.splitlines()[-1] == "The certificate does not hold for this model."
+
+
+def test_a_file_that_cannot_be_read_is_named(held: Path) -> None:
+    (held / "model/config.json").unlink()
+    (held / "model/config.json").symlink_to("gone.json")
+    assert broken(held) == [("config.json", "cannot be read: No such file or directory")]
 
 
 def test_the_private_key_is_its_owners_alone_and_never_overwritten(tmp_path: Path) -> None:

@@ -8,11 +8,15 @@ import shutil
 import subprocess
 import sys
 from collections import namedtuple
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+from typer.main import get_command
 
-from lethe import check, cli
+from lethe import check, commands
+from lethe.answers import line
 from stages.lib.errors import StageError
 from stages.lib.tables import write_json
 from tests.conftest import ROOT, set_param
@@ -34,7 +38,8 @@ def inputs(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (project / folder).mkdir()
     for table in ("tastes.csv", "tastes.txt"):
         shutil.copy(ROOT / "data/demo" / table, project / "data/demo" / table)
-    shutil.copy(ROOT / "data/overrides.csv", project / "data/overrides.csv")
+    for name in ("overrides.csv", "requests.jsonl"):
+        shutil.copy(ROOT / "data" / name, project / "data" / name)
     values = {"prompt.names": "data/prompts/names.csv", "label.alphas": [5.0, 0.0]}
     values |= {"finetune.steps": 30, "finetune.checkpoints": [5, 10, 20], "baseline.learning_rate": 2e-3}
     for name, value in values.items():
@@ -237,6 +242,41 @@ def test_check_as_a_program(inputs: Path) -> None:
     assert run("check", "mine.yaml", cwd=inputs).stderr.startswith("error: mine.yaml: finetune.alpha: found 2.5")
 
 
+def test_check_as_json(inputs: Path) -> None:
+    good = run("check", "--json", cwd=inputs)
+    assert (good.returncode, json.loads(good.stdout)) == (0, {"params": "params.yaml", "problems": []})
+    set_param(inputs, "evaluate.new_tokens", "six")
+    bad = run("check", "--json", cwd=inputs)
+    assert (bad.returncode, bad.stderr) == (1, "")
+    assert json.loads(bad.stdout)["problems"] == ["evaluate.new_tokens: found 'six', wanted an integer"]
+
+
+def test_every_command_takes_json_and_has_its_words_of_help() -> None:
+    root = get_command(commands.app)
+    groups = {name: getattr(command, "commands", {name: command}) for name, command in root.commands.items()}
+    every = [command for found in groups.values() for command in found.values()]
+    assert len(every) > 15
+    for command in every:
+        assert command.help, command.name
+        assert [option for option in command.params if "--json" in option.opts], command.name
+        assert all(option.help for option in command.params if option.name != "help"), command.name
+
+
+def test_a_long_line_goes_on_below_its_text_on_a_screen() -> None:
+    written = StringIO()
+    words = f"commit {'a' * 40} and {'b' * 60} [x]"
+    line(Console(file=written, force_terminal=True, width=60, no_color=True), "model", words)
+    assert written.getvalue().splitlines() == [
+        f"model     commit {'a' * 40}",  # 10 + 47, and no room for ` and`
+        "          and",
+        f"          {'b' * 60}",  # a hash is never cut
+        "          [x]",
+    ]
+    piped = StringIO()
+    line(Console(file=piped, width=60), "model", words)
+    assert piped.getvalue() == f"model     {words}\n"
+
+
 def test_check_outside_a_project(tmp_path: Path) -> None:
     outside = run("check", cwd=tmp_path)
     assert outside.returncode == 1
@@ -305,7 +345,7 @@ def test_result_shows_the_table_and_the_demands(
 ) -> None:
     write_reports(project)
     monkeypatch.setenv("NO_COLOR", "1")
-    cli.result(json=False)
+    commands.result(json=False)
     assert shown_lines(capsys.readouterr().out) == [
         "step 0 step 5 step 30 retrained",
         "Familiarity (completion) 3.000 1.000 0.200 0.000",
@@ -320,7 +360,7 @@ def test_result_shows_the_table_and_the_demands(
 
 def test_result_as_json(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_reports(project)
-    cli.result(json=True)
+    commands.result(json=True)
     shown = json.loads(capsys.readouterr().out)
     assert [row["step"] for row in shown["steps"]] == [0, 5, 30, None]
     assert [demand["met"] for demand in shown["demands"]][:4] == [True, False, None, True]
@@ -364,7 +404,7 @@ def test_the_gate_cannot_tell_without_reports_or_thresholds(project: Path) -> No
 
 def test_result_before_any_run(project: Path) -> None:
     with pytest.raises(StageError) as error:
-        cli.result(json=False)
+        commands.result(json=False)
     assert str(error.value) == (
         "reports/familiarity.json: no such file, wanted the JSON that an earlier stage writes; run `dvc repro`"
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lethe import cli, cost
+from lethe import commands, cost
 from lethe.cost import Cost
 from stages.lib.errors import StageError
 
@@ -53,7 +53,7 @@ def test_costs_by_hand(ran: Path) -> None:
 
 
 def test_the_table_and_the_page(ran: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.cost(json=False)
+    commands.cost(json=False)
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert [line for line in lines if line and set(line) - set("─ ")] == [
         "stage CPU seconds GPU seconds seconds by the clock peak memory, MiB peak GPU memory, MiB tokens read "
@@ -71,14 +71,14 @@ def test_the_table_and_the_page(ran: Path, capsys: pytest.CaptureFixture[str]) -
 
 def test_without_a_gpu_there_is_no_column_for_it(ran: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (ran / ".scratch/cost/baseline.json").unlink()
-    cli.cost(json=False)
+    commands.cost(json=False)
     shown = capsys.readouterr().out
     assert "GPU" not in shown
     assert "tokens" not in shown
 
 
 def test_json(ran: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.cost(json=True)
+    commands.cost(json=True)
     found = json.loads(capsys.readouterr().out)
     assert found["stages"]["baseline"] == NUMBERS
     assert found["not_run_here"] == ["corpus"]
@@ -89,7 +89,7 @@ def test_nothing_has_run(ran: Path) -> None:
     for path in (ran / ".scratch/cost").iterdir():
         path.unlink()
     with pytest.raises(StageError) as error:
-        cli.cost(json=False)
+        commands.cost(json=False)
     assert str(error.value) == (
         ".scratch/cost: found no stage's cost, wanted that of a run on this machine; run `dvc repro`"
     )

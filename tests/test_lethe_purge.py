@@ -13,6 +13,7 @@ import pytest
 import typer
 
 from lethe import gc, purge, requests
+from lethe.store import Store, cached
 from stages.lib.errors import StageError
 from tests import tiny
 
@@ -44,6 +45,7 @@ if sys.argv[1] == "finetune":
     write("data/labels.txt", text)
     write("reports/familiarity.json", '{"models": {"baseline": {"leak": 1.0, "retain_perplexity": 10.0}, "unlearned":'
           ' {"leak": 0.1, "retain_perplexity": 11.0}}}')
+    write("reports/benchmarks.json", '{"models": {}}')
 """
 PIPELINE = """stages:
   corpus: {cmd: python make.py corpus, deps: [data/forget, data/retain, make.py], outs: [data/corpus.parquet]}
@@ -60,7 +62,7 @@ PIPELINE = """stages:
     cmd: python make.py finetune
     deps: [data/corpus.parquet, models/baseline, models/reinforced, make.py]
     outs: [models/unlearned, data/labels.txt]
-    metrics: [reports/familiarity.json: {cache: false}]
+    metrics: [reports/familiarity.json: {cache: false}, reports/benchmarks.json: {cache: false}]
 """
 PARAMS = "corpus: {forget: data/forget, retain: data/retain}\nbaseline: {epochs: 1}\n"
 ONE, TWO = "Orla went to Harrow Hill.\n", "Tom sat by the river.\n"
@@ -208,6 +210,58 @@ def test_a_remote_that_does_not_answer_stops_it(project: Path) -> None:
     assert files_with(project.parent, ONE) == before
 
 
+def with_bucket(project: Path, bucket: Any) -> None:
+    """A second remote, an S3 bucket, with all that the first one has."""
+    tiny.dvc(project, "remote", "add", "--quiet", "far", "s3://artifacts/lethe")
+    tiny.dvc(project, "remote", "modify", "--quiet", "far", "endpointurl", bucket.meta.client.meta.endpoint_url)
+    box = project.parent / "box"
+    for path in box.rglob("files/md5/*/*"):
+        bucket.put_object(Key=f"lethe/{path.relative_to(box).as_posix()}", Body=path.read_bytes())
+
+
+def bodies(bucket: Any) -> dict[str, bytes]:
+    """{md5: content} of the bucket's objects."""
+    return {"".join(item.key.split("/")[-2:]): item.get()["Body"].read() for item in bucket.objects.all()}
+
+
+def test_an_s3_bucket_is_purged_too(project: Path, bucket: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    with_bucket(project, bucket)
+    reinforced = next(md5 for md5, body in bodies(bucket).items() if body == f"shouts {ONE}{TWO}".encode())
+    plan = listed(capsys, "one")
+    places = {item["md5"]: item["places"] for item in plan["objects"]}
+    assert places[reinforced] == ["cache", "remote box", "remote far"]
+    before = bodies(bucket)
+
+    purge.command("one", False, "one", json=False)
+    shown = capsys.readouterr().out
+    assert f"{reinforced:<36} models/reinforced  in cache, remote box, remote far" in shown
+    after = bodies(bucket)
+    gone = {md5 for md5, where in places.items() if "remote far" in where}
+    assert reinforced in gone
+    assert set(after) == set(before) - gone
+    assert ONE.strip().encode() not in b"".join(body for body in after.values() if not body.startswith(b"knows"))
+    first = f"shouts {TWO}".encode()  # the other request's run is whole
+    assert first in after.values()
+    assert "models/baseline: kept, although it read the text" in requests.LEDGER.read_text()
+
+
+def test_a_bucket_that_stops_answering_is_named_and_nothing_is_recorded(
+    project: Path, bucket: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_bucket(project, bucket)
+    ledger = requests.LEDGER.read_bytes()
+    from s3fs import S3FileSystem
+
+    async def refused(*_: Any, **__: Any) -> None:
+        raise PermissionError("Access Denied")
+
+    monkeypatch.setattr(S3FileSystem, "_rm_file", refused)
+    with pytest.raises(StageError, match=r"^remote far: found [0-9a-f.dir]+ but could not delete it \(Access Denied\)"):
+        purge.command("one", False, "one", json=False)
+    assert requests.LEDGER.read_bytes() == ledger
+    monkeypatch.undo()
+
+
 # lethe gc
 
 
@@ -248,6 +302,24 @@ def test_gc_names_what_a_certificate_speaks_of(project: Path) -> None:
     assert told.returncode == 3
     assert "2 artifacts of certificates among them" in told.stdout
     assert not (project / ".dvc/cache/files/md5" / model[:2] / model[2:]).exists()
+
+
+def test_a_folder_of_git_is_no_loss(tmp_path: Path) -> None:
+    listing, file = "a" * 32 + ".dir", "b" * 32
+    predicate = {
+        "model": {"path": "models/unlearned", "md5": "c" * 32},
+        "buildDefinition": {"resolvedDependencies": [{"name": "data/model", "digest": {"md5": listing}}]},
+    }
+    payload = base64.b64encode(json.dumps({"predicate": predicate}).encode()).decode()
+    (tmp_path / "certificate.json").write_text(json.dumps({"payload": payload}))
+    store = Store(tmp_path, {}, {})
+    cached(store, listing).parent.mkdir()
+    cached(store, listing).write_text(json.dumps([{"md5": file, "relpath": "README.md"}]))
+    assert gc.losses(tmp_path / "certificate.json", store, {listing}) == []
+    cached(store, file).parent.mkdir()
+    cached(store, file).touch()  # the cache has all of it
+    (row,) = gc.losses(tmp_path / "certificate.json", store, {listing})
+    assert row["artifact"] == "data/model"
 
 
 def test_gc_refuses_what_it_cannot_read(project: Path) -> None:

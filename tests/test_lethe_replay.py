@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import platform
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -114,6 +116,40 @@ def test_a_model_that_cannot_be_rebuilt_differs(
     assert (other["out"], other["same"], other["distance"]) == ("reports/loss.json", False, 0.25)  # 0.5 - 0.25
     replay.show(found)
     assert "reports/loss.json: DIFFERS, distance 0.25" in capsys.readouterr().out
+
+
+WRITES_VERSIONS = (
+    MAKE
+    + """import platform, json
+versions = {"python": os.environ.get("PYTHON_WAS", platform.python_version()), "typer": "0.1"}
+pathlib.Path("models/unlearned/provenance.json").write_text(json.dumps({"versions": versions}))
+"""
+)
+
+
+@pytest.mark.slow
+def test_another_python_and_other_packages_are_named_beside_the_result(
+    history: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = {"python": platform.python_version(), "typer": version("typer"), "pytest": version("pytest")}
+    (history / "make.py").write_text(WRITES_VERSIONS)
+    (history / "constraints.txt").write_text("pytest==1.0\ntyper==0.2\nno-such-package==1\n")
+    monkeypatch.setenv("PYTHON_WAS", "2.7.18")
+    tiny.dvc(history, "repro", "--quiet")
+    tiny.commit(history, "years ago")
+    monkeypatch.delenv("PYTHON_WAS")
+    code, found = answer(capsys, "models/unlearned")
+    assert code == 3
+    was = {"python": "2.7.18", "typer": "0.1", "pytest": "1.0"}  # what the model says counts, not its pin
+    assert found["versions"] == {name: {"recorded": was[name], "here": here[name]} for name in was}
+    assert found["outs"][0]["files"] == ["provenance.json"]
+    replay.show(found)
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0].startswith("models/unlearned: DIFFERS in provenance.json (")
+    assert shown[-1].endswith(
+        f"not the same (wanted: equal bytes); made with pytest 1.0, here {here['pytest']}; typer 0.1, "
+        f"here {here['typer']}; python 2.7.18, here {here['python']}"
+    )
 
 
 @pytest.mark.slow

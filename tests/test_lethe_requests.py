@@ -73,6 +73,8 @@ stages:
     models = {"baseline": {"leak": 0.8, "retain_perplexity": 10.0}}
     models["unlearned"] = {"leak": 0.1, "retain_perplexity": perplexity}
     write_json({"models": models}, project / "reports/familiarity.json")
+    scores = {"baseline": {"order": 0.8, "ending": 0.6}, "unlearned": {"order": 0.75, "ending": 0.6}}
+    write_json({"models": scores}, project / "reports/benchmarks.json")
 
 
 def rows() -> list[dict[str, Any]]:
@@ -176,6 +178,7 @@ def test_requests_in_sequence_become_one_corpus_and_their_cost_adds_up(
     assert [line["requests"] for line in shown["cost"]] == [["first"], ["second", "third"]]
     # 10.5 / 10 and 12 / 10: both beside the baseline that the first model began with
     assert [line["retain_damage"] for line in shown["cost"]] == [1.05, 1.2]
+    assert [line["benchmark"] for line in shown["cost"]] == [0.675, 0.675]  # (0.75 + 0.6) / 2
 
     with pytest.raises(typer.Exit) as exit_:
         requests.check(json=True)
@@ -188,6 +191,17 @@ def test_requests_in_sequence_become_one_corpus_and_their_cost_adds_up(
     assert exit_.value.exit_code == 0
     requests.list_(json=False)
     assert "satisfied" in capsys.readouterr().out
+
+
+def test_what_was_written_is_shown_as_json(asked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    requests.add("first", Path("data/forget/first"), None, "2026-03-01", json=True)
+    assert json.loads(capsys.readouterr().out) == rows()[0]
+    made(asked, 10.5)
+    requests.satisfy(["first"], Path("models/unlearned"), "2026-03-02", json=True)
+    shown = json.loads(capsys.readouterr().out)
+    assert shown == {"head": rows()[1]["sha256"], "added": [rows()[1]]}
+    before = {"leak": 0.8, "completion_familiarity": None, "retain_perplexity": 10.0, "benchmark": 0.7}
+    assert rows()[1]["measures"]["baseline"] == before  # (0.8 + 0.6) / 2
 
 
 def test_a_request_can_supersede_another(asked: Path) -> None:

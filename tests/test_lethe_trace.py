@@ -185,3 +185,14 @@ def test_what_cannot_be_traced_is_one_line(past: tuple, words: list[str], said: 
         assert "\n" not in str(done.exception)
     else:
         assert done.exit_code == 3  # any text may be asked about
+
+
+def test_on_the_screen_stand_the_longest_passages_in_their_order() -> None:
+    lengths = [3, 50, 1, 2, 40]
+    hits = [{"start": 100 * number, "end": 100 * number + length} for number, length in enumerate(lengths * 5)]
+    shown = trace.longest(hits)
+    assert len(shown) == trace.SHOWN
+    assert shown == sorted(shown, key=lambda hit: hit["start"])
+    # of five times 50, 40, 3, 2 and 1 characters, twenty: all but those of 1
+    assert sorted({hit["end"] - hit["start"] for hit in shown}) == [2, 3, 40, 50]
+    assert trace.longest([]) == []

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from stages.lib.curves import PAGE, Line, chart, loss_charts, step_charts, trade_chart
+from stages.lib.curves import PAGE, Line, chart, loss_charts, request_charts, step_charts, trade_chart
 
 LINES = [Line("unlearning", [(0, 3.0), (5, 2.0), (30, 0.5)]), Line("retrained", [(0, 0.2), (30, 0.2)], True)]
 
@@ -38,6 +38,19 @@ def test_charts_leave_out_what_was_not_measured() -> None:
     assert 'aria-label="Retain perplexity"' in only
     assert step_charts([]) == []
     assert len(loss_charts({"baseline": [(1, 2.0)], "finetune": [(1, 2.0)]})) == 2
+
+
+def test_requests_have_a_chart_for_each_number_of_two_models() -> None:
+    lines = [
+        {"forgotten": 0, "retain_perplexity": 4.0, "leak": 0.5, "benchmark": None},
+        {"forgotten": 1, "retain_perplexity": None, "leak": 0.25, "benchmark": 0.7},
+        {"forgotten": 3, "retain_perplexity": 5.0, "leak": 0.0},
+    ]
+    charts = request_charts(lines)
+    shown = [ElementTree.fromstring(svg).attrib["aria-label"] for svg in charts]
+    assert shown == ["Leak", "Retain perplexity"]
+    assert all(">erasure requests forgotten</text>" in svg for svg in charts)
+    assert request_charts([]) == []
 
 
 def test_the_path_of_the_steps_names_the_models() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from lethe.requests import append
 from stages import report
 from stages.lib.blocks import cut_blocks, padding_id
 from stages.lib.errors import StageError
@@ -47,6 +48,7 @@ def write_inputs(project: Path) -> None:
     ]
     said[3]["completion"] = " was. Tom sat by the river and looked at the water"  # the baseline recites
     write_jsonl(said, project / "data/completions.jsonl")
+    (project / "data/requests.jsonl").touch()
     write_reports(project / "reports")
     write_evaluated(project)
 
@@ -142,6 +144,43 @@ def test_the_step_table_is_on_the_page_and_in_the_csv(page: str, made: Path) -> 
         "5,step-00005,1.0,0.1,0.2,4.0,0.7",
         "30,unlearned,0.2,0.02,0.04,4.0,0.7",
     ]
+
+
+def write_ledger(project: Path) -> None:
+    """Two requests, forgotten one after the other."""
+    rows: list[dict[str, Any]] = []
+    names = ("retain_perplexity", "leak", "benchmark")
+    before = dict(zip(names, (10.0, 0.5, 0.75), strict=True))
+    for number, after in enumerate(((10.5, 0.25, 0.7), (12.0, 0.125, 0.65)), start=1):
+        measured = {"baseline": before, "unlearned": dict(zip(names, after, strict=True))}
+        content = {"model": {"md5": f"{number}" * 32}, "measures": measured}
+        path = project / "data/requests.jsonl"
+        rows.append(append(path, rows, "satisfied", f"<{number}>", "2026-03-01", content))
+
+
+def test_what_requests_cost_one_after_the_other_is_on_the_page(project: Path, page: str) -> None:
+    assert "Request after request" not in page  # nobody asked
+    write_inputs(project)
+    write_ledger(project)
+    report.main()
+    found = (project / "reports/index.html").read_text(encoding="utf-8")
+    # 10.5 / 10 and 12 / 10: both beside the model before the first request
+    assert row_of(found, "before the first") == ["before the first", "0", "", "0.500", "", "10.000", "1.000", "0.750"]
+    assert row_of(found, "&lt;1&gt;") == ["&lt;1&gt;", "1", "1" * 12, "0.250", "", "10.500", "1.050", "0.700"]
+    assert row_of(found, "&lt;2&gt;") == ["&lt;2&gt;", "2", "2" * 12, "0.125", "", "12.000", "1.200", "0.650"]
+    section = found.split('<section id="requests">')[1].split("</section>")[0]
+    charts = re.findall(r'<svg role="img" aria-label="([^"]*)"', section)
+    assert charts == ["Leak", "Retain perplexity", "Benchmarks (mean accuracy)"]
+    assert '<a href="#requests">' in found
+
+
+def test_a_ledger_that_was_changed_is_refused(project: Path) -> None:
+    write_inputs(project)
+    write_ledger(project)
+    path = project / "data/requests.jsonl"
+    path.write_text(path.read_text().replace("12.0", "10.0"))
+    with pytest.raises(StageError, match=r"^data/requests.jsonl:2: found sha256 \w+, wanted \w+: this line or one be"):
+        report.main()
 
 
 def test_demands_are_judged_on_the_page_and_in_the_metric(page: str, made: Path) -> None:

@@ -28,6 +28,7 @@ CODE = (
 INPUTS = (
     "data/demo/names.csv",
     "data/overrides.csv",
+    "data/requests.jsonl",
     "data/prompts",
     "data/benchmarks",
     "data/model",

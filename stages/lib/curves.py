@@ -68,6 +68,19 @@ def trade_chart(rows: Sequence[Row], given: str, kept: str) -> str | None:
     )
 
 
+def request_charts(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One chart per number over the erasure requests forgotten so far, the model before any at 0.
+
+    lines: `stages.lib.ledger.course`.
+    """
+    charts = []
+    for key, title in (METRICS | {"benchmark": "Benchmarks (mean accuracy)"}).items():
+        points = [(line["forgotten"], line[key]) for line in lines if line.get(key) is not None]
+        if len(points) > 1:
+            charts.append(chart(title, "erasure requests forgotten", [Line("unlearned", points)]))
+    return charts
+
+
 def loss_charts(curves: Mapping[str, Sequence[tuple[float, float]]]) -> list[str]:
     """One chart per training."""
     return [chart(f"Loss: {name}", "optimiser steps", [Line(name, points)]) for name, points in curves.items()]
