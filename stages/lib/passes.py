@@ -13,6 +13,7 @@ import numpy as np
 
 from stages.lib.alignment import NEVER, Spliced, forbidden_at
 from stages.lib.models import headless
+from stages.lib.shortlist import settle
 from stages.lib.tables import MASKED
 
 if TYPE_CHECKING:
@@ -162,6 +163,8 @@ def label_rows(
     """
     import torch
 
+    if settings.bfloat16:
+        return label_likely_rows(translated, reinforced, heads, forbidden, settings)
     step = max(1, settings.chunk_logits // heads[0].weight.shape[0])
     edges = torch.arange(0, len(translated) + step, step, device=translated.device)
     pairs = torch.searchsorted(forbidden.rows, edges).tolist()
@@ -184,6 +187,27 @@ def label_rows(
         torch.stack([part.avoided for part in done]).sum(0),
         torch.stack([part.taught for part in done]).sum(0),
     )
+
+
+def label_likely_rows(
+    translated: Tensor, reinforced: Tensor, heads: tuple[Head, Head], forbidden: Forbidden, settings: Settings
+) -> RowLabels:
+    """`label_rows` from a few likely ids a row; rows that those do not settle get the float32 logits of all ids."""
+    rows, ids, columns = forbidden
+    found = settle(translated, reinforced, heads, (rows, ids), columns, settings.alphas)
+    left = ~found.rows
+    if not left.any():
+        return RowLabels(found.ids, found.avoided.sum(dim=1), found.avoided.new_zeros(len(found.ids)).long())
+    own, number = left[rows], left.cumsum(dim=0) - 1
+    rest = label_rows(
+        translated[left],
+        reinforced[left],
+        heads,
+        Forbidden(number[rows[own]], ids[own], columns),
+        settings._replace(bfloat16=False),
+    )
+    found.ids[:, left] = rest.ids
+    return RowLabels(found.ids, found.avoided[:, ~left].sum(dim=1) + rest.avoided, rest.taught)
 
 
 def label_chunk(translated: Tensor, reinforced: Tensor, forbidden: Forbidden, alphas: Sequence[float]) -> RowLabels:
