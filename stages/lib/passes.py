@@ -13,7 +13,7 @@ import numpy as np
 
 from stages.lib.alignment import NEVER, Spliced, forbidden_at
 from stages.lib.models import headless
-from stages.lib.shortlist import settle
+from stages.lib.shortlist import TILE, Forbidden, settle
 from stages.lib.tables import MASKED
 
 if TYPE_CHECKING:
@@ -48,14 +48,6 @@ class Rows(NamedTuple):
     translated: np.ndarray  # int64 [R], position in the translated block that answers for it
     forbidden_row: np.ndarray  # int64 [P], ascending
     forbidden_id: np.ndarray  # int64 [P]
-
-
-class Forbidden(NamedTuple):
-    """What no label of some rows may be."""
-
-    rows: Tensor  # int64 [P], ascending
-    ids: Tensor  # int64 [P]
-    everywhere: Tensor  # int64 [E], different
 
 
 class RowLabels(NamedTuple):
@@ -150,21 +142,31 @@ def hidden_states(model: PreTrainedModel, ids: np.ndarray, bfloat16: bool) -> Te
 
 
 def label_rows(
-    translated: Tensor,
-    reinforced: Tensor,
-    heads: tuple[Head, Head],
-    forbidden: Forbidden,
-    settings: Settings,
+    translated: Tensor, reinforced: Tensor, heads: tuple[Head, Head], forbidden: Forbidden, settings: Settings
 ) -> RowLabels:
-    """Labels of rows from their hidden states [R, d] in both models, a chunk of rows at a time.
+    """Labels of rows from their hidden states [R, d] in both models: from a few likely ids where those settle it."""
+    import torch
+
+    at_once = max(1, 2 * settings.chunk_logits // TILE)  # a bfloat16 logit takes half the room
+    found = settle(translated, reinforced, heads, forbidden, settings.alphas, at_once, exact=not settings.bfloat16)
+    left, avoided = ~found.rows, found.avoided[:, found.rows].sum(dim=1)
+    if not left.any():
+        return RowLabels(found.ids, avoided, torch.zeros_like(avoided))  # a likely id is no forbidden one
+    rest = label_unsettled_rows(translated[left], reinforced[left], heads, forbidden.of(left), settings)
+    found.ids[:, left] = rest.ids
+    return RowLabels(found.ids, avoided + rest.avoided, rest.taught)
+
+
+def label_unsettled_rows(
+    translated: Tensor, reinforced: Tensor, heads: tuple[Head, Head], forbidden: Forbidden, settings: Settings
+) -> RowLabels:
+    """`label_rows` from the logits of the whole vocabulary, a chunk of rows at a time.
 
     The logits are float32 whatever the states are: the row mean and alpha magnify the noise of bfloat16, and argmax
     its ties.
     """
     import torch
 
-    if settings.bfloat16:
-        return label_likely_rows(translated, reinforced, heads, forbidden, settings)
     step = max(1, settings.chunk_logits // heads[0].weight.shape[0])
     edges = torch.arange(0, len(translated) + step, step, device=translated.device)
     pairs = torch.searchsorted(forbidden.rows, edges).tolist()
@@ -187,27 +189,6 @@ def label_rows(
         torch.stack([part.avoided for part in done]).sum(0),
         torch.stack([part.taught for part in done]).sum(0),
     )
-
-
-def label_likely_rows(
-    translated: Tensor, reinforced: Tensor, heads: tuple[Head, Head], forbidden: Forbidden, settings: Settings
-) -> RowLabels:
-    """`label_rows` from a few likely ids a row; rows that those do not settle get the float32 logits of all ids."""
-    rows, ids, columns = forbidden
-    found = settle(translated, reinforced, heads, (rows, ids), columns, settings.alphas)
-    left = ~found.rows
-    if not left.any():
-        return RowLabels(found.ids, found.avoided.sum(dim=1), found.avoided.new_zeros(len(found.ids)).long())
-    own, number = left[rows], left.cumsum(dim=0) - 1
-    rest = label_rows(
-        translated[left],
-        reinforced[left],
-        heads,
-        Forbidden(number[rows[own]], ids[own], columns),
-        settings._replace(bfloat16=False),
-    )
-    found.ids[:, left] = rest.ids
-    return RowLabels(found.ids, found.avoided[:, ~left].sum(dim=1) + rest.avoided, rest.taught)
 
 
 def label_chunk(translated: Tensor, reinforced: Tensor, forbidden: Forbidden, alphas: Sequence[float]) -> RowLabels:

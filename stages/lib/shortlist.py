@@ -1,8 +1,11 @@
-"""Generic labels from a few likely ids a row: exact among them, and a proof that no other id can be the label.
+"""Generic labels from a few likely ids a row: exact among them, with a proof that no other id can be the label.
 
-A label maximises g - alpha relu(r - g), which is at most g. So once some id's value reaches the largest g of all ids not
-looked at, none of those can win: the reinforced model's head is needed at a few ids a row, not at the whole vocabulary.
-The list comes from bfloat16 logits, the values on it are float32. Axes as in `passes`; K ids on the list of a row.
+A label maximises g - alpha relu(r - g), which is at most g. So once some id's value exceeds the largest g of all ids
+not looked at, none of those can win: the reinforced model's head is needed at a few ids a row, not at the whole
+vocabulary. The list comes from bfloat16 logits, the values on it are float32.
+
+Axes as in `passes`; K ids on a row's list. The vocabulary is read in tiles; a tile's ids lie in groups, one in every
+so many, and only the groups with the largest members are looked into.
 """
 
 from __future__ import annotations
@@ -11,25 +14,39 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from stages.lib.models import Head
 
-LOOKED_AT = (4, 16)  # so many ids of a row first, then so many of the rows where those did not do
+SIZES = (3, 15)  # ids on the list of a row, and on that of a row which the first does not settle
 TILE = 8192  # columns of the vocabulary at once: what is held does not grow with it
-GROUPS = 256  # columns of a tile are compared in so many groups first: the largest ids lie in the largest groups
-GATHERED = 1 << 22  # float32 numbers of the head's weight copied out at once
-NOISE = 1 / 64  # of a bfloat16 logit: which forbidden ids are worth a float32 one
+GROUPS_PER_ID = 64  # so many groups a tile for each group looked into: topk is quickest then
+GATHERED = 1 << 20  # float32 numbers of a head's weight copied out at once
+ROUNDING = 2.0**-8  # bfloat16 keeps 8 bits: of a product of two rounded numbers, of a sum that is rounded
+
+
+class Forbidden(NamedTuple):
+    """What no label of some rows may be."""
+
+    rows: Tensor  # int64 [P], ascending
+    ids: Tensor  # int64 [P]
+    everywhere: Tensor  # int64 [E], different
+
+    def of(self, chosen: Tensor) -> Forbidden:
+        """The same of the chosen rows alone, bool [R], numbered anew."""
+        own = chosen[self.rows]
+        return Forbidden((chosen.cumsum(dim=0) - 1)[self.rows[own]], self.ids[own], self.everywhere)
 
 
 class Shortlist(NamedTuple):
     """The ids of the largest logits of each row, forbidden ones left out."""
 
-    logits: Tensor  # bfloat16 [R, K + 1], descending; the last bounds all ids that are not on the list
-    ids: Tensor  # int64 [R, K + 1]
+    ids: Tensor  # int64 [R, K]
+    beyond: Tensor  # float32 [R]: no id off the list has a larger logit, as bfloat16 sees it; a forbidden id has the mean
+    longest: Tensor  # float32 []: the largest norm of a row of the head's weight
     of_pairs: Tensor  # bfloat16 [P], the logits of the forbidden (row, id) pairs
-    of_columns: Tensor  # bfloat16 [R, E], of the ids forbidden everywhere
-    mean: Tensor  # float32 [R], of the whole row's logits, forbidden ones and all
+    of_everywhere: Tensor  # bfloat16 [R, E], of the ids forbidden in every row
 
 
 class Settled(NamedTuple):
@@ -37,64 +54,124 @@ class Settled(NamedTuple):
 
     rows: Tensor  # bool [R]
     ids: Tensor  # int32 [A, R]
-    avoided: Tensor  # bool [A, R]: a forbidden id would have won
+    avoided: Tensor  # bool [A, R]: a forbidden id, had it been free, would have won
 
 
 def settle(
     translated: Tensor,
     reinforced: Tensor,
     heads: tuple[Head, Head],
-    pairs: tuple[Tensor, Tensor],
-    columns: Tensor,
+    forbidden: Forbidden,
     alphas: Sequence[float],
+    rows_at_once: int,
+    exact: bool,
 ) -> Settled:
-    """Labels from hidden states [R, d] of both models. pairs: forbidden rows and ids, int64 [P]; columns: int64 [E]."""
+    """Labels of rows from their hidden states [R, d] in both models.
+
+    exact: only what float32 logits would give as well; else a logit's bfloat16 rounding may decide between two ids.
+    """
     import torch
 
-    found = shortlist(translated, heads[0], pairs, columns, LOOKED_AT[-1])
-    hidden, count = (translated.float(), reinforced.float()), len(translated)
-    best = torch.full((len(alphas), count), -torch.inf, device=translated.device)  # float32 [A, R]
-    ids = torch.zeros((len(alphas), count), dtype=torch.int32, device=translated.device)
-    settled = torch.zeros(count, dtype=torch.bool, device=translated.device)
-    for looked_at in LOOKED_AT:
-        rows = (~settled).nonzero()[:, 0]
-        listed = found.ids[rows, :looked_at]  # int64 [left, K]
-        values = adjusted([part[rows] for part in hidden], heads, listed, alphas)  # float32 [A, left, K]
-        best[:, rows], place = values.max(dim=-1)
-        ids[:, rows] = listed.expand(len(alphas), -1, -1).gather(2, place[..., None])[..., 0].int()
-        beyond = torch.maximum(found.logits[rows, looked_at].float(), found.mean[rows])  # a forbidden id has the mean
-        settled[rows] = (best[:, rows] > beyond).all(dim=0)
-    return Settled(settled, ids, avoided(hidden, heads, found, best, pairs, columns, alphas))
+    shape, device = (len(alphas), len(translated)), translated.device
+    settled = torch.zeros(shape[1], dtype=torch.bool, device=device)
+    labels = torch.zeros(shape, dtype=torch.int32, device=device)
+    free = torch.zeros(shape, dtype=torch.bool, device=device)
+    for size in SIZES:
+        left = ~settled
+        rows, banned = left.nonzero()[:, 0], forbidden.of(left)
+        if not len(rows) or len(heads[0].weight) < GROUPS_PER_ID * (size + 1):
+            break  # of so few ids none needs to be left out
+        hidden = translated[rows].float(), reinforced[rows].float()
+        found = shortlist(hidden[0], heads[0], banned, size, rows_at_once)
+        values = adjusted(hidden, heads, found.ids, alphas)  # float32 [A, rows, K]
+        best, place = values.max(dim=-1)
+        slack = ROUNDING * (hidden[0].norm(dim=1) * found.longest + found.beyond.abs())  # |h . w| <= |h| |w|
+        labels[:, rows] = found.ids.expand(len(alphas), -1, -1).gather(2, place[..., None])[..., 0].int()
+        free[:, rows] = avoided(hidden, heads, found, banned, best, alphas, slack)
+        settled[rows] = (best > found.beyond + slack * exact).all(dim=0)
+    return Settled(settled, labels, free)
 
 
-def shortlist(hidden: Tensor, head: Head, pairs: tuple[Tensor, Tensor], columns: Tensor, size: int) -> Shortlist:
-    """The `size` ids of largest bfloat16 logit and the next one, of hidden states [R, d], a tile of ids at a time."""
+def shortlist(hidden: Tensor, head: Head, forbidden: Forbidden, size: int, rows_at_once: int) -> Shortlist:
+    """The `size` ids of largest bfloat16 logit after hidden states float32 [R, d]."""
     import torch
     from torch.nn.functional import linear
 
-    rough, (rows, ids) = hidden.bfloat16(), pairs
-    order = ids.argsort()
-    sides = [torch.searchsorted(ids[order], edge).tolist() for edge in _edges(head, ids)]
-    best = rough.new_full((len(hidden), size + 1), -torch.inf), ids.new_zeros((len(hidden), size + 1))
-    of_pairs, of_columns = rough.new_zeros(len(ids)), rough.new_zeros((len(hidden), len(columns)))
-    weight_sum, bias_sum = hidden.new_zeros(hidden.shape[1], dtype=torch.float32), 0.0
-    for tile, (first_pair, end_pair) in enumerate(zip(sides, sides[1:], strict=False)):
-        first = tile * TILE
-        weight = head.weight[first : first + TILE]
-        bias = None if head.bias is None else head.bias[first : first + TILE]
-        logits = linear(rough, weight.bfloat16(), None if bias is None else bias.bfloat16())  # bfloat16 [R, tile]
-        weight_sum += weight.sum(dim=0, dtype=torch.float32)
-        bias_sum += 0.0 if bias is None else bias.sum(dtype=torch.float32)
-        own = order[first_pair:end_pair]
-        at = rows[own], ids[own] - first
-        of_pairs[own] = logits[at]
-        here = ((columns >= first) & (columns < first + TILE)).nonzero()[:, 0]
-        of_columns[:, here] = logits[:, columns[here] - first]
-        logits[at] = -torch.inf
-        logits[:, columns[here] - first] = -torch.inf
-        best = _merged(best, _largest(logits, size + 1), first)
-    mean = (hidden.float() @ weight_sum + bias_sum) / len(head.weight)
-    return Shortlist(*best, of_pairs, of_columns, mean)
+    dtype = rough_dtype(hidden.device)
+    rough, count, groups = hidden.to(dtype), len(head.weight), GROUPS_PER_ID * (size + 1)
+    width = min(TILE, -(-count // groups) * groups)
+    edges = torch.arange(0, len(hidden) + rows_at_once, rows_at_once, device=hidden.device)
+    pairs = torch.searchsorted(forbidden.rows, edges).tolist()
+    of_pairs = rough.new_zeros(len(forbidden.ids))
+    of_everywhere = rough.new_zeros((len(hidden), len(forbidden.everywhere)))
+    parts: list[list[tuple[Tensor, ...]]] = [[] for _ in pairs[1:]]
+    weight_sum, longest = hidden.new_zeros(hidden.shape[1]), hidden.new_zeros(())
+    for first in range(0, count, width):
+        weight = head.weight[first : first + width]
+        bias = None if head.bias is None else head.bias[first : first + width].to(dtype)
+        weight_sum += (weight.new_ones(len(weight)) @ weight).float()
+        tile = weight.to(dtype)
+        longest = torch.maximum(longest, torch.linalg.vector_norm(weight, dim=1).max().float())
+        here = ((forbidden.everywhere >= first) & (forbidden.everywhere < first + width)).nonzero()[:, 0]
+        columns = forbidden.everywhere[here] - first
+        for number, (start, end) in enumerate(zip(pairs, pairs[1:], strict=False)):
+            rows = slice(number * rows_at_once, (number + 1) * rows_at_once)
+            logits = linear(rough[rows], tile, bias)  # bfloat16 [rows, width]
+            ids = forbidden.ids[start:end] - first
+            own = ((ids >= 0) & (ids < width)).nonzero()[:, 0]
+            at = forbidden.rows[start:end][own] - rows.start, ids[own]
+            of_pairs[start + own] = logits[at]
+            logits[at] = -torch.inf
+            if len(here):
+                of_everywhere[rows, here] = logits[:, columns]
+                logits[:, columns] = -torch.inf
+            parts[number].append(largest_groups(logits, width, groups, size))
+    ids, beyond = (torch.cat(column) for column in zip(*(members(part, width, groups, size) for part in parts), strict=True))
+    ids.clamp_(max=count - 1)
+    mean = hidden @ weight_sum / count
+    if head.bias is not None:
+        mean += head.bias.float().mean()
+    return Shortlist(ids, torch.maximum(beyond, mean), longest, of_pairs, of_everywhere)
+
+
+def rough_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the machine multiplies it as such, else float32: the list is another, the labels are the same."""
+    import torch
+
+    fast = device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.bfloat16 if fast else torch.float32
+
+
+def largest_groups(logits: Tensor, width: int, groups: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Of a tile [R, C], C at most `width`: its `size` groups with the largest members and the largest logit elsewhere.
+
+    A column's group is column % groups. Returns members [R, places, size], groups int64 [R, size], the rest's [R].
+    """
+    import torch
+    from torch.nn.functional import pad
+
+    if logits.shape[1] < width:
+        logits = pad(logits, (0, width - logits.shape[1]), value=-torch.inf)
+    grouped = logits.view(len(logits), -1, groups)
+    largest, group = grouped.amax(dim=1).topk(size + 1, dim=1)
+    chosen = group[:, :size]
+    inside = grouped.gather(2, chosen[:, None].expand(-1, grouped.shape[1], -1))
+    return inside, chosen, largest[:, size]
+
+
+def members(tiles: Sequence[tuple[Tensor, ...]], width: int, groups: int, size: int) -> tuple[Tensor, Tensor]:
+    """The `size` largest ids of some rows, int64 [R, size], and the largest logit of all others, float32 [R]."""
+    import torch
+    from torch.nn.functional import pad
+
+    inside, group, rest = (torch.stack(column, dim=1) for column in zip(*tiles, strict=True))
+    padded = pad(inside.flatten(1), (0, 1), value=-torch.inf)  # [R, tiles * places * size + 1]
+    values, flat = padded.topk(size + 1, dim=1)
+    flat = flat[:, :size].clamp(max=padded.shape[1] - 2)
+    tile, place, slot = flat // (inside.shape[2] * size), flat // size % inside.shape[2], flat % size
+    ids = tile * width + place * groups + group.flatten(1).gather(1, tile * size + slot)
+    beyond = torch.maximum(values[:, size], rest.amax(dim=1)).float()
+    return ids, torch.where(beyond.isinf(), torch.inf, beyond)  # nearly all is forbidden: such a list proves nothing
 
 
 def adjusted(hidden: Sequence[Tensor], heads: Sequence[Head], ids: Tensor, alphas: Sequence[float]) -> Tensor:
@@ -109,10 +186,11 @@ def adjusted(hidden: Sequence[Tensor], heads: Sequence[Head], ids: Tensor, alpha
 def logits_at(head: Head, hidden: Tensor, ids: Tensor) -> Tensor:
     """float32 [R, K]: the logits of ids int64 [R, K] after hidden states float32 [R, d], some rows at a time."""
     import torch
+    from torch.nn.functional import embedding
 
     step = max(1, GATHERED // (hidden.shape[1] * ids.shape[1]))
     parts = zip(hidden.split(step), ids.split(step), strict=True)
-    found = torch.cat([(head.weight[own].float() @ states[:, :, None])[..., 0] for states, own in parts])
+    found = torch.cat([(embedding(own, head.weight).float() * states[:, None]).sum(dim=-1) for states, own in parts])
     return found if head.bias is None else found + head.bias[ids].float()
 
 
@@ -120,51 +198,21 @@ def avoided(
     hidden: Sequence[Tensor],
     heads: Sequence[Head],
     found: Shortlist,
+    forbidden: Forbidden,
     best: Tensor,
-    pairs: tuple[Tensor, Tensor],
-    columns: Tensor,
     alphas: Sequence[float],
+    slack: Tensor,
 ) -> Tensor:
-    """bool [A, R]: rows where a forbidden id, had it been free, would have more than the label's value in `best`."""
+    """bool [A, R]: rows where a forbidden id, had it been free, would have had more than `best`, float32 [A, R]."""
     import torch
 
-    least = best.amin(dim=0)  # [R]
-    rows, ids = pairs
-    near = found.of_pairs.float() + found.of_pairs.float().abs() * NOISE > least[rows]
-    wide = found.of_columns.float()
-    row, column = (wide + wide.abs() * NOISE > least[:, None]).nonzero(as_tuple=True)
-    row, ids = torch.cat([rows[near], row]), torch.cat([ids[near], columns[column]])
+    least = best.amin(dim=0) - slack  # no float32 logit is needed of what lies below
+    near = found.of_pairs > least[forbidden.rows]
+    row, column = (found.of_everywhere > least[:, None]).nonzero(as_tuple=True)
+    row = torch.cat([forbidden.rows[near], row])
+    ids = torch.cat([forbidden.ids[near], forbidden.everywhere[column]])
     better = torch.zeros_like(best, dtype=torch.bool)
-    if len(row):
-        free = adjusted([part[row] for part in hidden], heads, ids[:, None], alphas)[..., 0]  # [A, pairs]
-        for number, values in enumerate(free):
-            better[number, row[values > best[number, row]]] = True
+    free = adjusted([states[row] for states in hidden], heads, ids[:, None], alphas)[..., 0]  # float32 [A, ids]
+    for number, values in enumerate(free):
+        better[number, row[values > best[number, row]]] = True
     return better
-
-
-def _edges(head: Head, ids: Tensor) -> list[Tensor]:
-    vocabulary = head.weight.shape[0]
-    return [ids.new_tensor(min(edge, vocabulary)) for edge in range(0, vocabulary + TILE, TILE)]
-
-
-def _largest(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The `count` largest of each row of [R, C] and their columns, by way of groups of columns."""
-    import torch
-    from torch.nn.functional import pad
-
-    groups = max(GROUPS, count)
-    if logits.shape[1] % groups:
-        logits = pad(logits, (0, -logits.shape[1] % groups), value=-torch.inf)
-    grouped = logits.view(len(logits), -1, groups)  # column = place * groups + group
-    group = grouped.amax(dim=1).topk(count, dim=1, sorted=False).indices  # int64 [R, count]
-    columns = (torch.arange(grouped.shape[1], device=logits.device)[:, None] * groups + group[:, None]).flatten(1)
-    values, place = logits.gather(1, columns).topk(count, dim=1)
-    return values, columns.gather(1, place)
-
-
-def _merged(best: tuple[Tensor, Tensor], more: tuple[Tensor, Tensor], first: int) -> tuple[Tensor, Tensor]:
-    import torch
-
-    values, ids = torch.cat([best[0], more[0]], dim=1), torch.cat([best[1], more[1] + first], dim=1)
-    values, place = values.topk(best[0].shape[1], dim=1)
-    return values, ids.gather(1, place)
