@@ -205,7 +205,8 @@ def differences(
 
     Wrong: the plain way's adjusted logit of its own id is more than `tolerance` above that of the id found.
     """
-    gaps = [gap for tokens, ids in zip(blocks.tokens.tolist(), found, strict=True) for gap in gaps_of(tokens, ids, blocks, pair)]
+    both = zip(blocks.tokens.tolist(), found, strict=True)
+    gaps = [gap for tokens, ids in both for gap in gaps_of(tokens, ids, blocks, pair)]
     other = [gap for gap in gaps if gap > 0]
     return {
         "labels": len(gaps),

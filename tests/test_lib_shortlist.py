@@ -29,10 +29,12 @@ def test_the_list_and_what_lies_beyond_it() -> None:
     for token, logit in {0: 9.0, 5: 8.0, 7: 4.0, 300: 3.0, 301: 2.5, 400: 2.0}.items():
         weight[token] = logit
     found = shortlist.shortlist(torch.ones(1, 1), head(weight), banned([(0, 0)], 5), 3, 4)
+    mean = 28.5 / 512  # 0.0557; bfloat16 has 8 bits: near 2 it knows steps of 1/64
     assert found.ids.tolist() == [[7, 300, 301]]
-    assert found.beyond.tolist() == [2.0]  # id 400; the mean is 28.5 / 512
-    assert (found.of_pairs.tolist(), found.of_everywhere.tolist()) == ([9.0], [[8.0]])
-    assert float(found.longest) == 9.0
+    assert found.mean.tolist() == pytest.approx([mean])
+    assert found.beyond.tolist() == pytest.approx([2 - mean], abs=1 / 64)  # id 400
+    assert (found.of_pairs.tolist(), found.of_everywhere.tolist()) == ([8.9375], [[7.9375]])
+    assert found.likely.all()
 
 
 def test_a_row_is_settled_once_no_id_off_the_list_can_win() -> None:
@@ -45,9 +47,11 @@ def test_a_row_is_settled_once_no_id_off_the_list_can_win() -> None:
     heads = head(g), head(r)
     found = shortlist.settle(one, one, heads, banned([]), [1.0], 8, exact=False)
     assert (found.rows.tolist(), found.ids.tolist()) == ([True], [[0]])  # 4 - 1 = 3 > 2.75
-    # at alpha 1.25: 4 - 1.25 = 2.75, no more than what lies beyond; the list of 15 holds that too: 2.75 > -1
-    r[0] += 0.1
-    assert shortlist.settle(one, one, (head(g), head(r)), banned([]), [1.25], 8, exact=False).ids.tolist() == [[3]]
+    # at alpha 1.5: 4 - 1.5 = 2.5 < 2.75, which is not on the list; with all logits at hand, or a list of 15, it is
+    more = torch.cat([g, torch.full((800, 1), -1.0)]), torch.cat([r, torch.full((800, 1), -1.0)])
+    assert shortlist.settle(one, one, (head(g), head(r)), banned([]), [1.5], 8, exact=False).rows.tolist() == [False]
+    wider = shortlist.settle(one, one, (head(more[0]), head(more[1])), banned([]), [1.5], 8, exact=False)
+    assert (wider.rows.tolist(), wider.ids.tolist()) == ([True], [[3]])
     # raise all of them: whoever stands on a list falls below what is off it, and only all logits tell
     lifted = head(g + 5)
     assert shortlist.settle(one, one, (head(g), lifted), banned([]), [5.0], 8, exact=False).rows.tolist() == [False]
@@ -64,7 +68,7 @@ def test_the_labels_are_those_of_all_logits(vocabulary: int, with_bias: bool) ->
     bias = torch.randn(vocabulary, generator=drawn) if with_bias else None
     heads = head(weights[0], bias), head(weights[1], bias)
     likeliest = (hidden[0] @ weights[0].T).argmax(dim=1).tolist()
-    pairs = {(row, likeliest[row]) for row in range(0, rows, 2)} | {(row, (3 * row) % vocabulary) for row in range(rows)}
+    pairs = {(row, likeliest[row]) for row in range(0, rows, 2)} | {(row, 3 * row % vocabulary) for row in range(rows)}
     forbidden = banned(sorted(pairs), 1, vocabulary - 1)
     settings = passes.Settings(ALPHAS, False, 1, 64 * shortlist.TILE)
     found = passes.label_rows(*hidden, heads, forbidden, settings)

@@ -147,7 +147,7 @@ def label_rows(
     """Labels of rows from their hidden states [R, d] in both models: from a few likely ids where those settle it."""
     import torch
 
-    at_once = max(1, 2 * settings.chunk_logits // TILE)  # a bfloat16 logit takes half the room
+    at_once = max(1, 4 * settings.chunk_logits // TILE)  # rows: one bfloat16 logit each, nothing beside it
     found = settle(translated, reinforced, heads, forbidden, settings.alphas, at_once, exact=not settings.bfloat16)
     left, avoided = ~found.rows, found.avoided[:, found.rows].sum(dim=1)
     if not left.any():

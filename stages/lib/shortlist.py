@@ -11,6 +11,7 @@ so many, and only the groups with the largest members are looked into.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ SIZES = (3, 15)  # ids on the list of a row, and on that of a row which the firs
 TILE = 8192  # columns of the vocabulary at once: what is held does not grow with it
 GROUPS_PER_ID = 64  # so many groups a tile for each group looked into: topk is quickest then
 GATHERED = 1 << 20  # float32 numbers of a head's weight copied out at once
-ROUNDING = 2.0**-8  # bfloat16 keeps 8 bits: of a product of two rounded numbers, of a sum that is rounded
+ROUNDING = 2.0**-9  # of each bfloat16 number: hidden state, weight, mean weight, their difference, and logit
 
 
 class Forbidden(NamedTuple):
@@ -40,11 +41,16 @@ class Forbidden(NamedTuple):
 
 
 class Shortlist(NamedTuple):
-    """The ids of the largest logits of each row, forbidden ones left out."""
+    """The ids of the largest logits of each row, forbidden ones left out; a forbidden id has the row's mean instead.
+
+    All logits here have the mean of their row taken off: what is not above it need not be told apart.
+    """
 
     ids: Tensor  # int64 [R, K]
-    beyond: Tensor  # float32 [R]: no id off the list has a larger logit, as bfloat16 sees it; a forbidden id has the mean
-    longest: Tensor  # float32 []: the largest norm of a row of the head's weight
+    likely: Tensor  # bool [R, K]: the id is there, allowed and above the mean
+    beyond: Tensor  # float32 [R]: no other id has a larger bfloat16 logit
+    mean: Tensor  # float32 [R], taken off
+    slack: Tensor  # float32 [R]: how far a bfloat16 logit may lie from the float32 one
     of_pairs: Tensor  # bfloat16 [P], the logits of the forbidden (row, id) pairs
     of_everywhere: Tensor  # bfloat16 [R, E], of the ids forbidden in every row
 
@@ -83,12 +89,11 @@ def settle(
             break  # of so few ids none needs to be left out
         hidden = translated[rows].float(), reinforced[rows].float()
         found = shortlist(hidden[0], heads[0], banned, size, rows_at_once)
-        values = adjusted(hidden, heads, found.ids, alphas)  # float32 [A, rows, K]
-        best, place = values.max(dim=-1)
-        slack = ROUNDING * (hidden[0].norm(dim=1) * found.longest + found.beyond.abs())  # |h . w| <= |h| |w|
+        values = adjusted(hidden, heads, found.ids, alphas).masked_fill_(~found.likely, -torch.inf)
+        best, place = values.max(dim=-1)  # [A, rows]
         labels[:, rows] = found.ids.expand(len(alphas), -1, -1).gather(2, place[..., None])[..., 0].int()
-        free[:, rows] = avoided(hidden, heads, found, banned, best, alphas, slack)
-        settled[rows] = (best > found.beyond + slack * exact).all(dim=0)
+        free[:, rows] = avoided(hidden, heads, found, banned, best, alphas)
+        settled[rows] = (best > found.mean + found.beyond + found.slack * exact).all(dim=0)
     return Settled(settled, labels, free)
 
 
@@ -97,26 +102,25 @@ def shortlist(hidden: Tensor, head: Head, forbidden: Forbidden, size: int, rows_
     import torch
     from torch.nn.functional import linear
 
-    dtype = rough_dtype(hidden.device)
-    rough, count, groups = hidden.to(dtype), len(head.weight), GROUPS_PER_ID * (size + 1)
-    width = min(TILE, -(-count // groups) * groups)
+    dtype, count, groups = rough_dtype(hidden.device), len(head.weight), GROUPS_PER_ID * (size + 1)
+    rough, width = hidden.to(dtype), min(TILE, -(-count // groups) * groups)
     edges = torch.arange(0, len(hidden) + rows_at_once, rows_at_once, device=hidden.device)
     pairs = torch.searchsorted(forbidden.rows, edges).tolist()
     of_pairs = rough.new_zeros(len(forbidden.ids))
     of_everywhere = rough.new_zeros((len(hidden), len(forbidden.everywhere)))
     parts: list[list[tuple[Tensor, ...]]] = [[] for _ in pairs[1:]]
-    weight_sum, longest = hidden.new_zeros(hidden.shape[1]), hidden.new_zeros(())
+    centre, offset = mean_row(head)
+    longest = centre.norm()
     for first in range(0, count, width):
         weight = head.weight[first : first + width]
-        bias = None if head.bias is None else head.bias[first : first + width].to(dtype)
-        weight_sum += (weight.new_ones(len(weight)) @ weight).float()
-        tile = weight.to(dtype)
+        tile = weight.to(dtype).sub_(centre.to(dtype))
+        bias = None if head.bias is None else (head.bias[first : first + width] - offset).to(dtype)
         longest = torch.maximum(longest, torch.linalg.vector_norm(weight, dim=1).max().float())
         here = ((forbidden.everywhere >= first) & (forbidden.everywhere < first + width)).nonzero()[:, 0]
         columns = forbidden.everywhere[here] - first
-        for number, (start, end) in enumerate(zip(pairs, pairs[1:], strict=False)):
+        for number, (start, end) in enumerate(pairwise(pairs)):
             rows = slice(number * rows_at_once, (number + 1) * rows_at_once)
-            logits = linear(rough[rows], tile, bias)  # bfloat16 [rows, width]
+            logits = linear(rough[rows], tile, bias)  # [rows, width]
             ids = forbidden.ids[start:end] - first
             own = ((ids >= 0) & (ids < width)).nonzero()[:, 0]
             at = forbidden.rows[start:end][own] - rows.start, ids[own]
@@ -126,12 +130,26 @@ def shortlist(hidden: Tensor, head: Head, forbidden: Forbidden, size: int, rows_
                 of_everywhere[rows, here] = logits[:, columns]
                 logits[:, columns] = -torch.inf
             parts[number].append(largest_groups(logits, width, groups, size))
-    ids, beyond = (torch.cat(column) for column in zip(*(members(part, width, groups, size) for part in parts), strict=True))
-    ids.clamp_(max=count - 1)
-    mean = hidden @ weight_sum / count
-    if head.bias is not None:
-        mean += head.bias.float().mean()
-    return Shortlist(ids, torch.maximum(beyond, mean), longest, of_pairs, of_everywhere)
+    found = (members(part, width, groups, size) for part in parts)
+    ids, values = (torch.cat(column) for column in zip(*found, strict=True))
+    beyond = values[:, size].float()
+    slack = ROUNDING * (6 * hidden.norm(dim=1) * longest + beyond)  # |h . w| <= |h| |w|, |w - c| <= |w| + |c|
+    return Shortlist(
+        ids.clamp_(max=count - 1),
+        values[:, :size] > 0,
+        beyond,
+        hidden @ centre + offset,
+        slack,
+        of_pairs,
+        of_everywhere,
+    )
+
+
+def mean_row(head: Head) -> tuple[Tensor, Tensor]:
+    """The mean over the vocabulary of the head's weight, float32 [d], and of its bias, float32 []."""
+    weight = head.weight
+    mean = (weight.new_ones(len(weight)) @ weight).float() / len(weight)
+    return mean, mean.new_zeros(()) if head.bias is None else head.bias.float().mean()
 
 
 def rough_dtype(device: torch.device) -> torch.dtype:
@@ -146,32 +164,37 @@ def largest_groups(logits: Tensor, width: int, groups: int, size: int) -> tuple[
     """Of a tile [R, C], C at most `width`: its `size` groups with the largest members and the largest logit elsewhere.
 
     A column's group is column % groups. Returns members [R, places, size], groups int64 [R, size], the rest's [R].
+    Logits are compared as the integers their bits spell, several times faster: of positive ones that is their order,
+    and all others are below those.
     """
     import torch
     from torch.nn.functional import pad
 
     if logits.shape[1] < width:
         logits = pad(logits, (0, width - logits.shape[1]), value=-torch.inf)
-    grouped = logits.view(len(logits), -1, groups)
+    bits = logits.view(torch.int16 if logits.dtype == torch.bfloat16 else torch.int32)
+    grouped = bits.view(len(bits), -1, groups)
     largest, group = grouped.amax(dim=1).topk(size + 1, dim=1)
     chosen = group[:, :size]
     inside = grouped.gather(2, chosen[:, None].expand(-1, grouped.shape[1], -1))
-    return inside, chosen, largest[:, size]
+    return inside.clamp_(min=0).view(logits.dtype), chosen, largest[:, size].clamp(min=0).view(logits.dtype)
 
 
 def members(tiles: Sequence[tuple[Tensor, ...]], width: int, groups: int, size: int) -> tuple[Tensor, Tensor]:
-    """The `size` largest ids of some rows, int64 [R, size], and the largest logit of all others, float32 [R]."""
+    """The `size` largest ids of some rows, int64 [R, size], their logits and the largest of all others [R, size + 1].
+
+    What is not positive counts as 0.
+    """
     import torch
     from torch.nn.functional import pad
 
     inside, group, rest = (torch.stack(column, dim=1) for column in zip(*tiles, strict=True))
-    padded = pad(inside.flatten(1), (0, 1), value=-torch.inf)  # [R, tiles * places * size + 1]
+    padded = pad(inside.flatten(1), (0, 1))  # [R, tiles * places * size + 1]
     values, flat = padded.topk(size + 1, dim=1)
     flat = flat[:, :size].clamp(max=padded.shape[1] - 2)
     tile, place, slot = flat // (inside.shape[2] * size), flat // size % inside.shape[2], flat % size
-    ids = tile * width + place * groups + group.flatten(1).gather(1, tile * size + slot)
-    beyond = torch.maximum(values[:, size], rest.amax(dim=1)).float()
-    return ids, torch.where(beyond.isinf(), torch.inf, beyond)  # nearly all is forbidden: such a list proves nothing
+    values[:, size] = torch.maximum(values[:, size], rest.amax(dim=1))
+    return tile * width + place * groups + group.flatten(1).gather(1, tile * size + slot), values
 
 
 def adjusted(hidden: Sequence[Tensor], heads: Sequence[Head], ids: Tensor, alphas: Sequence[float]) -> Tensor:
@@ -201,12 +224,11 @@ def avoided(
     forbidden: Forbidden,
     best: Tensor,
     alphas: Sequence[float],
-    slack: Tensor,
 ) -> Tensor:
     """bool [A, R]: rows where a forbidden id, had it been free, would have had more than `best`, float32 [A, R]."""
     import torch
 
-    least = best.amin(dim=0) - slack  # no float32 logit is needed of what lies below
+    least = best.amin(dim=0) - found.mean - found.slack  # no float32 logit is needed of what lies below
     near = found.of_pairs > least[forbidden.rows]
     row, column = (found.of_everywhere > least[:, None]).nonzero(as_tuple=True)
     row = torch.cat([forbidden.rows[near], row])
