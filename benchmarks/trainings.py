@@ -50,6 +50,11 @@ deep copy run in every step and whole logits. Bars: {BAR_OBJECTIVE} times plain 
 NPO with a KL term: for orientation."""
 
 
+LOOP = ("ours_tokens_per_s", "Trainer_tokens_per_s", "ours_to_Trainer", "products_to_ours")
+KIND = ("ours_tokens_per_s", "plain_tokens_per_s", "ours_to_plain", "peer", "preparation_to_step")
+KIND += ("ours_above_weights_mib",)
+
+
 class Case(NamedTuple):
     """A model, rows, and what is trained on them."""
 
@@ -361,15 +366,13 @@ def page(cases: dict[str, Any]) -> str:
     from benchmarks.bench import table
 
     loop = [
-        [name, f"{found['parameters'] / 1e6:.1f}M", found["ours_tokens_per_s"], found["Trainer_tokens_per_s"]]
-        + [found["ours_to_Trainer"], found["products_to_ours"]]
+        [name, f"{found['parameters'] / 1e6:.1f}M", *(found[key] for key in LOOP)]
         for name, found in cases.items()
         if "ours_to_Trainer" in found
     ]
     held = [[name, found["above_weights_mib"]] for name, found in cases.items() if "above_weights_mib" in found]
     kinds = [
-        [name, found["ours_tokens_per_s"], found.get("plain_tokens_per_s"), found.get("ours_to_plain")]
-        + [PEER.get(name), found["preparation_to_step"], found["ours_above_weights_mib"]]
+        [name, *(PEER.get(name) if key == "peer" else found.get(key) for key in KIND)]
         for name, found in cases.items()
         if "preparation_to_step" in found
     ]
