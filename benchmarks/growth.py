@@ -17,8 +17,8 @@ from benchmarks.fresh import cpu_seconds, one_case, peak_above
 
 NOTE = """
 CPU seconds and peak memory above the start (the text itself already read) of what the stages do with text: *corpus*
-cuts it into passages and compares them, *block* tokenises it into rows and writes them, *extract* finds the terms that the
-text alone suggests. No model runs. Memory that grows with the corpus is not bounded: see the last column."""
+cuts it into passages and compares them, *block* tokenises it into rows and writes them, *extract* finds the terms that
+the text alone suggests. No model runs. Memory that grows with the corpus is not bounded: see the last column."""
 DOCUMENT = 200_000  # characters
 MODEL_VOCABULARY = 1000
 
