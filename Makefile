@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 ENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: help setup repro test quick lint demo study compare compare-all soak book tofu tastes sst2 clean
+.PHONY: help setup repro test quick lint demo bench study compare compare-all soak book tofu tastes sst2 clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -36,6 +36,9 @@ lint: setup ## style and types
 demo: setup ## write the embedded demo corpus anew from its generator
 	$(ENV) python data/demo/generate.py
 	$(ENV) python data/demo/tastes.py
+
+bench: setup ## speed and memory beside plain ways and floors (about 30 CPU-minutes)
+	$(ENV) python -m benchmarks.bench
 
 study: setup ## three seeds and the ablations on the embedded default (about 50 CPU-minutes)
 	$(ENV) python -m benchmarks.study

@@ -331,7 +331,7 @@ def test_no_more_logits_at_once_than_asked_for() -> None:
     hidden = torch.randn(23, 5, dtype=torch.bfloat16)
     nothing = torch.empty(0, dtype=torch.long)
     banned = passes.Forbidden(nothing, nothing, nothing)
-    found = passes.label_rows(hidden, hidden, (Head(), Head()), banned, Settings([0.0], False, 1, 20))
+    found = passes.label_unsettled_rows(hidden, hidden, (Head(), Head()), banned, Settings([0.0], False, 1, 20))
     assert max(seen) == 20
     assert sum(seen) == 2 * 23 * 5
     assert found.ids.tolist() == [hidden.float().argmax(dim=-1).tolist()]

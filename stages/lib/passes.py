@@ -13,6 +13,7 @@ import numpy as np
 
 from stages.lib.alignment import NEVER, Spliced, forbidden_at
 from stages.lib.models import headless
+from stages.lib.shortlist import TILE, Forbidden, settle
 from stages.lib.tables import MASKED
 
 if TYPE_CHECKING:
@@ -47,14 +48,6 @@ class Rows(NamedTuple):
     translated: np.ndarray  # int64 [R], position in the translated block that answers for it
     forbidden_row: np.ndarray  # int64 [P], ascending
     forbidden_id: np.ndarray  # int64 [P]
-
-
-class Forbidden(NamedTuple):
-    """What no label of some rows may be."""
-
-    rows: Tensor  # int64 [P], ascending
-    ids: Tensor  # int64 [P]
-    everywhere: Tensor  # int64 [E], different
 
 
 class RowLabels(NamedTuple):
@@ -149,13 +142,25 @@ def hidden_states(model: PreTrainedModel, ids: np.ndarray, bfloat16: bool) -> Te
 
 
 def label_rows(
-    translated: Tensor,
-    reinforced: Tensor,
-    heads: tuple[Head, Head],
-    forbidden: Forbidden,
-    settings: Settings,
+    translated: Tensor, reinforced: Tensor, heads: tuple[Head, Head], forbidden: Forbidden, settings: Settings
 ) -> RowLabels:
-    """Labels of rows from their hidden states [R, d] in both models, a chunk of rows at a time.
+    """Labels of rows from their hidden states [R, d] in both models: from a few likely ids where those settle it."""
+    import torch
+
+    at_once = max(1, 4 * settings.chunk_logits // TILE)  # rows: one bfloat16 logit each, nothing beside it
+    found = settle(translated, reinforced, heads, forbidden, settings.alphas, at_once, exact=not settings.bfloat16)
+    left, avoided = ~found.rows, found.avoided[:, found.rows].sum(dim=1)
+    if not left.any():
+        return RowLabels(found.ids, avoided, torch.zeros_like(avoided))  # a likely id is no forbidden one
+    rest = label_unsettled_rows(translated[left], reinforced[left], heads, forbidden.of(left), settings)
+    found.ids[:, left] = rest.ids
+    return RowLabels(found.ids, avoided + rest.avoided, rest.taught)
+
+
+def label_unsettled_rows(
+    translated: Tensor, reinforced: Tensor, heads: tuple[Head, Head], forbidden: Forbidden, settings: Settings
+) -> RowLabels:
+    """`label_rows` from the logits of the whole vocabulary, a chunk of rows at a time.
 
     The logits are float32 whatever the states are: the row mean and alpha magnify the noise of bfloat16, and argmax
     its ties.

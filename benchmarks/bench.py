@@ -1,0 +1,90 @@
+"""Speed and memory side by side, every case in a process of its own.
+
+python -m benchmarks.bench [--only label training ...] [--quick]    writes reports/bench/<name>.json and .md
+
+A benchmark is a module with CASES, QUICK (tiny ones, printed and not kept), a note and a table of what it measured; it
+measures one case when started by itself. Figures are CPU seconds: other work on the machine stretches them less than
+the clock's, and what is compared is compared within one process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.fresh import machine
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "reports/bench"
+BENCHES = {
+    "label": "labelling",
+    "training": "trainings",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
+    parser.add_argument("--only", nargs="+", choices=BENCHES, default=list(BENCHES))
+    parser.add_argument("--cases", nargs="+", help="only cases whose names hold one of these; earlier figures stay")
+    parser.add_argument("--quick", action="store_true")
+    arguments = parser.parse_args()
+    for name in arguments.only:
+        module = importlib.import_module(f"benchmarks.{BENCHES[name]}")
+        wanted = [case for case in (module.QUICK if arguments.quick else module.CASES) if chosen(case, arguments.cases)]
+        found = earlier(name) if arguments.cases and not arguments.quick else {}
+        for case in wanted:
+            found[case] = measured(module.__name__, case)
+            if not arguments.quick:
+                write(name, module, found)
+        if arguments.quick:
+            print(json.dumps(found, indent=2))
+            continue
+        print(f"bench: reports/bench/{name}.md")
+
+
+def chosen(case: str, parts: list[str] | None) -> bool:
+    return parts is None or any(part in case for part in parts)
+
+
+def measured(module: str, case: str) -> dict[str, Any]:
+    """What one case printed last, in a process of its own."""
+    print(f"bench: {module.removeprefix('benchmarks.')}: {case}", file=sys.stderr)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-m", module, case]
+    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def earlier(name: str) -> dict[str, Any]:
+    """The cases of an earlier run."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8"))["cases"] if path.exists() else {}
+
+
+def write(name: str, module: Any, cases: Mapping[str, Any]) -> None:
+    """The figures as JSON and as a page with tables."""
+    ordered = {case: cases[case] for case in module.CASES if case in cases}
+    command = f"python -m benchmarks.bench --only {name}"
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    content = {"command": command, "machine": machine(), "cases": ordered}
+    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    facts = ", ".join(f"{key} {value}" for key, value in content["machine"].items())
+    page = f"# {name}\n\n`{command}` on: {facts}.\n\n{module.NOTE}\n\n{module.page(ordered)}\n"
+    (RESULTS / f"{name}.md").write_text(page, encoding="utf-8")
+
+
+def table(header: list[str], rows: list[list[Any]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join('' if cell is None else str(cell) for cell in line)} |" for line in lines)
+
+
+if __name__ == "__main__":
+    main()

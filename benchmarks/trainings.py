@@ -1,0 +1,392 @@
+"""The training loop beside Hugging Face's Trainer and its own matrix products, every objective beside a plain loop.
+
+python -m benchmarks.trainings CASE    prints one line of JSON; `make bench` runs all cases
+
+Trainer with its default settings and the bare products train the same rows as ours in the same process. An objective is
+compared with a loop written as its paper reads: a deep copy of the model as the reference, run again in every step, and
+whole [B, T, V] logits.
+"""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from benchmarks.fresh import one_case, one_thread, peak_above
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+    from stages.lib.methods import Method
+    from stages.lib.training import RecipeParams, Rows
+
+ROOT = Path(__file__).resolve().parents[1]
+OBJECTIVES = (
+    *("cross_entropy", "gradient_ascent", "random_labels", "generic_labels", "ascent_kl", "grad_diff", "spul", "npo"),
+    *("simnpo", "dpo", "rmu", "undial", "wga", "satimp", "ceu", "pdu"),
+)
+PLAIN = ("cross_entropy", "gradient_ascent", "ascent_kl", "grad_diff", "npo", "simnpo", "dpo", "rmu")
+PEER = {  # another library's trainers on such a model, forget tokens per CPU-second on its author's machine
+    **{"cross_entropy": 1335, "gradient_ascent": 1323, "rmu": 771, "grad_diff": 688, "simnpo": 623, "npo": 398},
+    **{"ascent_kl": 485, "dpo": 326},
+}
+BAR_TRAINER, BAR_MEMORY, BAR_OBJECTIVE, BAR_BARE = 1.3, 0.6, 1.3, 0.95
+NOTE = f"""
+One thread; tokens per CPU-second from the median step after the first. *Trainer*: Hugging Face's with default
+settings, batches of 8 rows of 256 tokens in float32; *products*: the matrix products of the step's linear layers alone,
+forward and backward. Bars at 32k: {BAR_TRAINER} times Trainer's speed, {BAR_MEMORY} of its memory above the weights.
+
+Objectives: an 8.9M-parameter Llama of 4,096 tokens, steps of 2 forget rows of 512 tokens and 2 retain rows where the
+objective has a retain term; *preparation* is what the reference columns cost, once. *plain*: the same arithmetic with a
+deep copy run in every step and whole logits. Bars: {BAR_OBJECTIVE} times plain with a reference or retain term,
+{BAR_BARE} without (1.3 in bfloat16, against plain in float32). *peer*: another library's figure on another machine, its
+NPO with a KL term: for orientation."""
+
+
+LOOP = ("ours_tokens_per_s", "Trainer_tokens_per_s", "ours_to_Trainer", "products_to_ours")
+KIND = ("ours_tokens_per_s", "plain_tokens_per_s", "ours_to_plain", "peer", "preparation_to_step")
+KIND += ("ours_above_weights_mib",)
+
+
+class Case(NamedTuple):
+    """A model, rows, and what is trained on them."""
+
+    vocabulary: int
+    hidden: int
+    layers: int
+    intermediate: int
+    what: str  # trainer | memory of ours | memory of Trainer | an objective
+    rows: int = 8  # of a step, or forget rows of a step
+    tokens: int = 256
+    steps: int = 5
+    tied: bool = True
+    bfloat16: bool = False
+
+
+SHAPES = {"1M, 4k": (4096, 128, 3, 352), "10M, 4k": (4096, 320, 7, 864), "1M, 32k": (32768, 32, 2, 96)}
+SHAPES |= {"10M, 32k": (32768, 256, 2, 672)}
+CASES = {name: Case(*shape, "trainer") for name, shape in SHAPES.items()}
+CASES |= {
+    f"memory of {way}, {name}": Case(*SHAPES[name], f"memory of {way}", steps=2)
+    for name in ("1M, 32k", "10M, 32k")
+    for way in ("ours", "Trainer")
+}
+CASES |= {name: Case(4096, 256, 8, 768, name, 2, 512, 4, tied=False) for name in OBJECTIVES}
+CASES |= {
+    f"{name}, bfloat16": Case(4096, 256, 8, 768, name, 2, 512, 4, tied=False, bfloat16=True) for name in OBJECTIVES[:2]
+}
+TINY = Case(300, 32, 1, 64, "cross_entropy", 2, 16, 1)
+QUICK = {
+    "tiny": Case(300, 32, 1, 64, "trainer", 2, 16, 2),
+    "memory of ours": Case(300, 32, 1, 64, "memory of ours", 2, 16, 2),
+    "npo": Case(300, 32, 2, 64, "npo", 2, 16, 2, tied=False),
+}
+
+
+def measure(case: Case) -> dict[str, Any]:
+    """Tokens per CPU-second of each way, or MiB above the weights."""
+    one_thread()
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    ours(TINY, model_of(TINY))  # what is imported on the way is no step's memory
+    if case.what == "trainer":
+        return beside_trainer(case)
+    if case.what.startswith("memory of "):
+        work = ours if case.what.endswith("ours") else plain_trainer
+        trained = model_of(case)
+        return {"parameters": size(trained), "above_weights_mib": round(peak_above(lambda: work(case, trained)), 1)}
+    return objective(case)
+
+
+def beside_trainer(case: Case) -> dict[str, Any]:
+    """Ours, Trainer and the products, one after the other."""
+    model = model_of(case)
+    tokens = case.rows * case.tokens
+    seconds = {name: step_seconds(work(case, copy.deepcopy(model))) for name, work in
+               {"ours": ours, "Trainer": plain_trainer, "products": products}.items()}  # fmt: skip
+    return {
+        "parameters": size(model),
+        **{f"{name}_tokens_per_s": round(tokens / spent, 1) for name, spent in seconds.items()},
+        "ours_to_Trainer": round(seconds["Trainer"] / seconds["ours"], 3),
+        "products_to_ours": round(seconds["products"] / seconds["ours"], 3),
+    }
+
+
+def objective(case: Case) -> dict[str, Any]:
+    """One objective by ours and, where there is one, by the plain loop."""
+    model = model_of(case)
+    forget_tokens = case.rows * case.tokens
+    found: dict[str, Any] = {"parameters": size(model), "weights_mib": round(4 * size(model) / 2**20, 1)}
+    prepared: list[float] = []
+    times: list[float] = []
+    peak = peak_above(lambda: times.extend(ours(case, copy.deepcopy(model), prepared)))
+    ours_s = step_seconds(times)
+    found |= {"ours_tokens_per_s": round(forget_tokens / ours_s, 1), "ours_above_weights_mib": round(peak, 1)}
+    found["preparation_to_step"] = round(prepared[0] / ours_s, 3)
+    if case.what in PLAIN:
+        plain_s: list[float] = []
+        peak = peak_above(lambda: plain_s.append(step_seconds(plain_loop(case, copy.deepcopy(model)))))
+        found["plain_tokens_per_s"] = round(forget_tokens / plain_s[0], 1)
+        found["ours_to_plain"] = round(plain_s[0] / ours_s, 3)
+    return found
+
+
+def step_seconds(times: list[float]) -> float:
+    """The median step from the CPU clock at the end of each, the first two left out where there are more."""
+    steps = [end - start for start, end in pairwise(times)]
+    return median(steps[1:] or steps)
+
+
+def size(model: PreTrainedModel) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def model_of(case: Case) -> PreTrainedModel:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=case.vocabulary,
+        hidden_size=case.hidden,
+        intermediate_size=case.intermediate,
+        num_hidden_layers=case.layers,
+        num_attention_heads=case.hidden // 32,
+        num_key_value_heads=case.hidden // 32,
+        max_position_embeddings=case.tokens,
+        tie_word_embeddings=case.tied,
+    )
+    return LlamaForCausalLM(config)
+
+
+def rows_of(case: Case, count: int, forget: bool, seed: int) -> Rows:
+    import numpy as np
+
+    from stages.lib.training import Rows, true_next_ids
+
+    tokens = np.random.default_rng(seed).integers(3, case.vocabulary, (count, case.tokens), dtype=np.int32)
+    length = np.full(count, case.tokens, np.int32)
+    return Rows(tokens, true_next_ids(tokens, length), length, np.full(count, forget))
+
+
+def recipe_of(case: Case, batch: int) -> RecipeParams:
+    from stages.lib.training import RecipeParams
+
+    values = finetune_section() | {"batch_size": batch, "device": "cpu", "resume_every": 0, "learning_rate": 1e-4}
+    values["precision"] = "bfloat16" if case.bfloat16 else "float32"
+    return RecipeParams.model_validate({name: values[name] for name in RecipeParams.model_fields})
+
+
+def finetune_section() -> dict[str, Any]:
+    from stages.lib.params import read_yaml
+
+    return dict(read_yaml(ROOT / "params.yaml")["finetune"])
+
+
+def method_of(case: Case, model: PreTrainedModel) -> Method:
+    """The method of finetune's parameters; cross_entropy is the training of the other stages."""
+    from stages.lib import objectives
+    from stages.lib.methods import Method, MethodParams, chosen
+
+    if case.what not in OBJECTIVES[1:]:
+        return Method(objectives.cross_entropy, "true", False)
+    values = finetune_section() | {"objective": case.what}
+    params = MethodParams.model_validate({name: values[name] for name in MethodParams.model_fields})
+    method = chosen(params, case.hidden, 0)
+    if method.base_hidden and not method.layer:
+        from stages.lib.vehicles import frozen_head
+
+        method = chosen(params, case.hidden, 0, frozen_head(model))
+    return method
+
+
+def ours(case: Case, model: PreTrainedModel, prepared: list[float] | None = None) -> list[float]:
+    """The CPU clock after each step of the library's loop; `prepared` gets what came before the first."""
+    from stages.lib.reference import forget_rows, with_base
+    from stages.lib.training import joined, train
+    from stages.lib.vehicles import train_only
+
+    started, method = time.process_time(), method_of(case, model)
+    rows = forget_rows(rows_of(case, case.rows * 2, True, 0), method.labels, case.vocabulary, 0)
+    if method.retain:
+        rows = joined(rows, rows_of(case, case.rows * 2, False, 1))
+    times: list[float] = []
+    with tempfile.TemporaryDirectory() as work:
+        rows = with_base(model, rows, method, case.bfloat16, Path(work) / "reference")
+        if prepared is not None:
+            prepared.append(time.process_time() - started)
+        if method.layer:
+            model = train_only(model, range(method.layer - 2, method.layer + 1))
+        batch = case.rows * (2 if method.retain else 1)
+        train(
+            model,
+            rows,
+            recipe_of(case, batch),
+            case.steps + 1,
+            method.objective,
+            Path(work),
+            case.what,
+            range(1, case.steps + 2),
+            lambda step: times.append(time.process_time()),
+            layer=method.layer,
+        )
+    return times
+
+
+def plain_trainer(case: Case, model: PreTrainedModel) -> list[float]:
+    """The same of Hugging Face's Trainer with its default settings."""
+    from transformers import Trainer, TrainerCallback, TrainingArguments
+
+    times: list[float] = []
+
+    class Clock(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            times.append(time.process_time())
+
+    tokens = rows_of(case, case.rows * 2, True, 0).tokens
+    data = [{"input_ids": row.tolist(), "labels": row.tolist()} for row in tokens]
+    with tempfile.TemporaryDirectory() as work:
+        arguments = TrainingArguments(
+            output_dir=work,
+            max_steps=case.steps + 1,
+            per_device_train_batch_size=case.rows,
+            use_cpu=True,
+            report_to=[],
+            save_strategy="no",
+            disable_tqdm=True,
+        )
+        Trainer(model=model, args=arguments, train_dataset=data, callbacks=[Clock()]).train()  # type: ignore[arg-type]
+    return times
+
+
+def products(case: Case, model: PreTrainedModel) -> list[float]:
+    """The same of the matrix products of all linear layers: y = x w', dx = dy w, dw = dy' x."""
+    import torch
+
+    weights = [layer.weight.detach() for layer in model.modules() if isinstance(layer, torch.nn.Linear)]
+    count, times = case.rows * case.tokens, []
+    inputs = {shape: torch.randn(count, shape) for weight in weights for shape in weight.shape}
+    for _ in range(case.steps + 1):
+        for weight in weights:
+            x, dy = inputs[weight.shape[1]], inputs[weight.shape[0]]
+            x @ weight.T
+            dy @ weight
+            dy.T @ x
+        times.append(time.process_time())
+    return times
+
+
+def plain_loop(case: Case, model: PreTrainedModel) -> list[float]:
+    """The CPU clock after each step of a loop as the papers read."""
+    import torch
+
+    from stages.lib.training import RowDataset, collate
+
+    reference = copy.deepcopy(model).requires_grad_(False)
+    loss_of = plain_losses()[case.what]
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    data = [RowDataset(rows_of(case, case.rows * 2, forget, seed)) for forget, seed in ((True, 0), (False, 1))]
+    times = []
+    for step in range(case.steps + 1):
+        own = range(step % 2 * case.rows, step % 2 * case.rows + case.rows)
+        forget, retain = (collate([side[i] for i in own]) for side in data)
+        loss_of(model, reference, forget, retain).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad()
+        times.append(time.process_time())
+    return times
+
+
+def plain_losses() -> dict[str, Callable[..., Tensor]]:
+    """objective -> loss(model, reference, forget, retain), whole logits everywhere."""
+    import torch
+    from torch.nn.functional import cross_entropy, kl_div, logsigmoid
+
+    def logits(model: Any, batch: dict[str, Tensor]) -> Tensor:
+        return model(input_ids=batch["tokens"], attention_mask=batch["attention_mask"]).logits.float()
+
+    def nll(model: Any, batch: dict[str, Tensor]) -> Tensor:
+        return cross_entropy(logits(model, batch).flatten(0, 1), batch["next_ids"].flatten())
+
+    def sequence(model: Any, batch: dict[str, Tensor]) -> Tensor:
+        loss = cross_entropy(logits(model, batch).transpose(1, 2), batch["next_ids"], reduction="none")
+        return loss.sum(dim=1)
+
+    def frozen(of: Callable[..., Any], *arguments: Any) -> Any:
+        with torch.no_grad():
+            return of(*arguments)
+
+    def kl(model: Any, reference: Any, batch: dict[str, Tensor]) -> Tensor:
+        base = frozen(logits, reference, batch).log_softmax(-1)
+        own = logits(model, batch).log_softmax(-1)
+        return kl_div(own.flatten(0, 1), base.flatten(0, 1), reduction="batchmean", log_target=True)
+
+    def npo(m: Any, ref: Any, f: dict[str, Tensor], r: dict[str, Tensor]) -> Tensor:
+        ratio = frozen(sequence, ref, f) - sequence(m, f)
+        return -20 * logsigmoid(-0.1 * ratio).mean() + nll(m, r)
+
+    def simnpo(m: Any, ref: Any, f: dict[str, Tensor], r: dict[str, Tensor]) -> Tensor:
+        return -2 / 4.5 * logsigmoid(4.5 * sequence(m, f) / f["tokens"].shape[1] - 0.125).mean() + nll(m, r)
+
+    def dpo(m: Any, ref: Any, f: dict[str, Tensor], r: dict[str, Tensor]) -> Tensor:
+        other = f | {"next_ids": f["next_ids"].roll(1, 0)}
+        win = frozen(sequence, ref, other) - sequence(m, other)
+        lose = frozen(sequence, ref, f) - sequence(m, f)
+        return -20 * logsigmoid(0.1 * (win - lose)).mean() + nll(m, r)
+
+    def rmu(m: Any, ref: Any, f: dict[str, Tensor], r: dict[str, Tensor]) -> Tensor:
+        def layer(model: Any, batch: dict[str, Tensor]) -> Tensor:
+            return model(input_ids=batch["tokens"], output_hidden_states=True).hidden_states[2]
+
+        return layer(m, f).square().mean() + 10 * (layer(m, r) - frozen(layer, ref, r)).square().mean()
+
+    return {
+        "cross_entropy": lambda m, ref, f, r: nll(m, f),
+        "gradient_ascent": lambda m, ref, f, r: -nll(m, f),
+        "grad_diff": lambda m, ref, f, r: -nll(m, f) + nll(m, r),
+        "ascent_kl": lambda m, ref, f, r: -nll(m, f) + kl(m, ref, r),
+        "npo": npo,
+        "simnpo": simnpo,
+        "dpo": dpo,
+        "rmu": rmu,
+    }
+
+
+def page(cases: dict[str, Any]) -> str:
+    """Tables of the loop, of its memory and of the objectives."""
+    from benchmarks.bench import table
+
+    loop = [
+        [name, f"{found['parameters'] / 1e6:.1f}M", *(found[key] for key in LOOP)]
+        for name, found in cases.items()
+        if "ours_to_Trainer" in found
+    ]
+    held = [[name, found["above_weights_mib"]] for name, found in cases.items() if "above_weights_mib" in found]
+    kinds = [
+        [name, *(PEER.get(name) if key == "peer" else found.get(key) for key in KIND)]
+        for name, found in cases.items()
+        if "preparation_to_step" in found
+    ]
+    header = ["objective", "ours tokens/s", "plain tokens/s", "ours / plain", "peer", "preparation, steps"]
+    return "\n\n".join(
+        [
+            table(
+                ["case", "parameters", "ours tokens/s", "Trainer tokens/s", "ours / Trainer", "products / ours"], loop
+            ),
+            table(["case", "MiB above the weights"], held),
+            table([*header, "MiB above the weights"], kinds),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    one_case(CASES | QUICK, measure)
