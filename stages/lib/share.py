@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 from stages.lib.errors import StageError
@@ -20,6 +21,15 @@ Result = TypeVar("Result")
 def processes() -> int:
     """How many there are, on all machines together."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def one_first() -> AbstractContextManager[None]:
+    """A block that the main process goes through before the others: what it wrote there they find."""
+    if processes() == 1:
+        return nullcontext()
+    from accelerate import PartialState
+
+    return PartialState().main_process_first()
 
 
 def shared(

@@ -89,6 +89,13 @@ def is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def wait_for_others() -> None:
+    """Until every process that `accelerate launch` started has come here."""
+    torch = sys.modules.get("torch")  # a stage that has not imported it is alone
+    if torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+
+
 def count_tokens(tokens: int) -> None:
     """Add to the tokens that went through a model in this process; a model of `load_model` calls it by itself."""
     SPENT["tokens"] += tokens
@@ -164,6 +171,7 @@ def workspace(stage: str, resumable: bool = False) -> Iterator[Path]:
         for out in outs:
             (work / out).parent.mkdir(parents=True, exist_ok=True)
         yield work
+        wait_for_others()
         if is_main_process():
             _publish(work, outs)
         if is_main_process() or not resumable:
