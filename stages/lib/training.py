@@ -124,7 +124,9 @@ def train(
     check_precision(recipe.precision)
     if recipe.vehicle == "prompt" or save is None or with_base:
         keep_whole(description)
-    if recipe.resume_every:
+    if sharding() and recipe.resume_every and is_main_process():
+        print(f"{description}: {sharding()[0]} keeps nothing to resume from, a stopped training starts again")
+    if recipe.resume_every and not sharding():
         need_disk(work, resume_bytes(model, recipe.vehicle), f"the resume checkpoints of {description}")
 
     class AtSteps(TrainerCallback):
@@ -135,7 +137,7 @@ def train(
             if state.global_step in at_steps:
                 on_step(state.global_step)
                 if save is not None:
-                    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # every process has its part
+                    weights = whole_weights(trainer)  # every process has its part in it
                     if is_main_process():
                         save(state.global_step, weights)
 
@@ -203,6 +205,12 @@ def make_trainer(
                 loss = reaching_all(loss, plain)
             return loss * self.accelerator.num_processes  # gradients are averaged over processes, items are not
 
+        def create_accelerator_and_postprocess(self) -> None:
+            super().create_accelerator_and_postprocess()
+            if "FSDP" in sharding() and not self.is_fsdp_enabled:
+                shard_on_cpus(self.accelerator)
+                self.is_fsdp_enabled = True
+
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:
             if self.args.world_size == 1:
                 return super()._get_train_sampler(train_dataset)
@@ -255,7 +263,7 @@ def make_trainer(
         data_seed=recipe.seed,
         logging_steps=1,
         logging_nan_inf_filter=False,
-        save_strategy="steps" if recipe.resume_every else "no",
+        save_strategy="steps" if recipe.resume_every and not sharding() else "no",
         save_steps=recipe.resume_every or steps,
         save_total_limit=1,
         report_to=[],
@@ -558,6 +566,30 @@ def keep_whole(description: str) -> None:
 def sharding() -> list[str]:
     """What `accelerate config` shards the weights with, if with anything."""
     return [name for name in ("FSDP", "DEEPSPEED") if os.environ.get(f"ACCELERATE_USE_{name}") == "true"]
+
+
+def whole_weights(trainer: Any) -> dict[str, Tensor]:
+    """All weights by their names in the main process, wherever they lie. Every process must take part.
+
+    FSDP's second version leaves shards that know how to become whole; from the others accelerate gathers them.
+    """
+    if not any(hasattr(parameter, "full_tensor") for parameter in trainer.model.parameters()):
+        return trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    found = {}
+    for name, shard in trainer.model.state_dict().items():
+        tensor = shard.full_tensor() if hasattr(shard, "full_tensor") else shard
+        if is_main_process():
+            found[name] = tensor.detach().cpu()
+    return found
+
+
+def shard_on_cpus(accelerator: Any) -> None:
+    """Let FSDP shard over processes without a card, as the environment says: accelerate passes over it there."""
+    from accelerate import DistributedType
+    from accelerate.utils import FullyShardedDataParallelPlugin
+
+    accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin()
+    accelerator.state.distributed_type = DistributedType.FSDP
 
 
 def resume_bytes(model: PreTrainedModel, vehicle: Vehicle) -> int:

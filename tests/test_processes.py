@@ -1,0 +1,131 @@
+"""Two processes on CPUs (gloo), as `accelerate config` would have them: what is shared, and what comes out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests import tiny
+from tests.conftest import tiny_model
+
+pytestmark = pytest.mark.slow
+
+TWO = {
+    "compute_environment": "LOCAL_MACHINE",
+    "distributed_type": "MULTI_CPU",
+    "num_machines": 1,
+    "num_processes": 2,
+    "use_cpu": True,
+    "mixed_precision": "no",
+    "main_process_port": 0,
+}
+SHARDED = TWO | {
+    "distributed_type": "FSDP",
+    "fsdp_config": {
+        "fsdp_version": 2,
+        "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+        "fsdp_reshard_after_forward": True,
+        "fsdp_cpu_ram_efficient_loading": False,
+        "fsdp_sync_module_states": False,  # accelerate's own device for it is a card
+    },
+}
+TOLERANCE = {"rtol": 1e-3, "atol": 1e-5}  # of weights after five steps of Adam: sums in another order
+
+
+def launched(folder: Path, config: dict[str, Any] | None, *arguments: str) -> dict[str, Any]:
+    """Run tests/many.py in `folder`, in one process without a config. Returns what it wrote."""
+    tiny_model(folder / "model")
+    command = ["python", "-m", "stages.lib.launch", "tests.many", ".", *arguments]
+    if config:
+        with (folder / "processes.yaml").open("w") as stream:
+            YAML().dump(config, stream)
+        command = ["env", "ACCELERATE_CONFIG_FILE=processes.yaml", *command]
+    tiny.run(folder, *command, check=True)
+    return json.loads((folder / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("alone")
+    launched(folder, None)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("both")
+    launched(folder, TWO)
+    return folder
+
+
+def results(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "results.json").read_text())
+
+
+@pytest.mark.parametrize(
+    "read", ["greedy", "expected", "by lot", "loss", "tokenwise", "states", "labels"]
+)
+def test_what_is_read_is_the_same_to_the_bit(alone: Path, both: Path, read: str) -> None:
+    assert results(both)[read] == results(alone)[read]
+
+
+@pytest.mark.parametrize("kind", ["full", "ascent", "dual", "adapters", "prompt"])
+def test_a_training_takes_the_same_course(alone: Path, both: Path, kind: str) -> None:
+    assert_same_course(alone, both, kind)
+
+
+def test_sharded_weights_take_the_same_course_and_are_saved_whole(alone: Path, tmp_path: Path) -> None:
+    launched(tmp_path, SHARDED, "sharded")
+    assert_same_course(alone, tmp_path, "full")
+
+
+def assert_same_course(one: Path, other: Path, kind: str) -> None:
+    from safetensors.torch import load_file
+    from torch.testing import assert_close
+
+    wanted, found = results(one)["curves"][kind], results(other)["curves"][kind]
+    assert found == pytest.approx(wanted, rel=1e-4, abs=2e-5)  # losses are written with five decimals
+    assert len(set(wanted)) > 1
+    first, second = (load_file(folder / f"{kind}.safetensors") for folder in (one, other))
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        assert_close(second[name], tensor, **TOLERANCE)
+
+
+def test_label_and_finetune_in_two_processes(copy: Path) -> None:
+    before = tiny.hashes(copy)
+    with (copy / "processes.yaml").open("w") as stream:
+        YAML().dump(TWO, stream)
+    curve = (copy / "reports/loss/finetune.csv").read_text()
+    for stage, outs in {"label": ("data/labels.parquet", "data/labels.txt", "reports/labels.json"), "finetune": ()}.items():
+        for out in outs:
+            (copy / out).unlink()
+        command = ["env", "ACCELERATE_CONFIG_FILE=processes.yaml", "python", "-m", "stages.lib.launch", f"stages.{stage}"]
+        done = tiny.run(copy, *command, check=True)
+        assert len([line for line in done.stdout.splitlines() if line.startswith(f"{stage}: ")]) == 1  # said once
+        tiny.dvc(copy, "commit", "--force", stage)
+        found = tiny.hashes(copy)
+        assert {out: found[out] for out in outs} == {out: before[out] for out in outs}
+    assert len((copy / "reports/loss/finetune.csv").read_text().splitlines()) == len(curve.splitlines())
+    losses = [[float(row.split(",")[1]) for row in text.splitlines()[1:]] for text in
+              ((copy / "reports/loss/finetune.csv").read_text(), curve)]  # fmt: skip
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert (copy / "models/unlearned/model.safetensors").exists()
+    assert not list((copy / ".scratch/beside").glob("*/work"))  # nothing is left of the second process
+
+
+def test_what_fails_in_both_is_said_once(copy: Path) -> None:
+    with (copy / "processes.yaml").open("w") as stream:
+        YAML().dump(TWO, stream)
+    from benchmarks.lab import change_params
+
+    change_params(copy, {"label.device": "cuda"})
+    command = ["env", "ACCELERATE_CONFIG_FILE=processes.yaml", "python", "-m", "stages.lib.launch", "stages.label"]
+    done = tiny.run(copy, *command)
+    assert done.returncode == 1
+    wanted = "error: params.yaml: device: found cuda, but torch sees no GPU here, wanted cpu or auto"
+    assert [line for line in done.stderr.splitlines() if "error" in line.lower()] == [wanted]
