@@ -378,8 +378,8 @@ def test_one_model_at_a_time_gives_the_same_labels(tmp_path: Path, monkeypatch: 
     assert len(list(tmp_path.glob("baseline-*.safetensors"))) == len(batches) > 1
 
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10))
+    alive.clear()
     with pytest.raises(StageError, match=r": found 0.0 MB free, wanted .* for what label keeps of the baseline"):
-        alive.clear()
         passes.label_one_model_at_a_time(*shown, folders, load, settings, list, [5], tmp_path)
 
 
@@ -389,7 +389,8 @@ def test_whether_both_models_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert passes.model_bytes(folder, 2) == 2 * weights
     assert passes.model_bytes(folder, None) == pytest.approx(4 * weights, rel=0.05)  # as on disk, headers included
     # 10 tokens a batch: 4 bytes x 10 x (6 x 32 + 3 x 64), and 4 bytes x 6 x 100 logits
-    assert passes.batch_bytes({"hidden_size": 32, "intermediate_size": 64}, Settings([], False, 10, 100)) == 15360 + 2400
+    sizes = {"hidden_size": 32, "intermediate_size": 64}
+    assert passes.batch_bytes(sizes, Settings([], False, 10, 100)) == 15360 + 2400
     wanted = passes.ROOM * 2 * 4 * weights + 15360 + 2400
     for free, fits in ((wanted, True), (wanted - 1, False)):
         monkeypatch.setattr(passes, "free_bytes", lambda _, free=free: free)

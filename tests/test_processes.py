@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.lab import change_params
 from tests import tiny
 from tests.conftest import tiny_model
 
@@ -32,17 +33,17 @@ SHARDED = TWO | {
         "fsdp_sync_module_states": False,  # accelerate's own device for it is a card
     },
 }
+LAUNCHER = ("env", "ACCELERATE_CONFIG_FILE=processes.yaml", "python", "-m", "stages.lib.launch")
+LABELS = ("data/labels.parquet", "data/labels.txt", "reports/labels.json")
 TOLERANCE = {"rtol": 1e-3, "atol": 1e-5}  # of weights after five steps of Adam: sums in another order
 
 
 def launched(folder: Path, config: dict[str, Any] | None, *arguments: str) -> dict[str, Any]:
     """Run tests/many.py in `folder`, in one process without a config. Returns what it wrote."""
     tiny_model(folder / "model")
-    command = ["python", "-m", "stages.lib.launch", "tests.many", ".", *arguments]
     if config:
         (folder / "processes.yaml").write_text(json.dumps(config))  # JSON is YAML
-        command = ["env", "ACCELERATE_CONFIG_FILE=processes.yaml", *command]
-    tiny.run(folder, *command, check=True)
+    tiny.run(folder, *(LAUNCHER if config else LAUNCHER[2:]), "tests.many", ".", *arguments, check=True)
     return json.loads((folder / "results.json").read_text())
 
 
@@ -64,9 +65,7 @@ def results(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "results.json").read_text())
 
 
-@pytest.mark.parametrize(
-    "read", ["greedy", "expected", "by lot", "loss", "tokenwise", "states", "labels"]
-)
+@pytest.mark.parametrize("read", ["greedy", "expected", "by lot", "loss", "tokenwise", "states", "labels"])
 def test_what_is_read_is_the_same_to_the_bit(alone: Path, both: Path, read: str) -> None:
     assert results(both)[read] == results(alone)[read]
 
@@ -95,33 +94,30 @@ def assert_same_course(one: Path, other: Path, kind: str) -> None:
 
 
 def test_label_and_finetune_in_two_processes(copy: Path) -> None:
-    before = tiny.hashes(copy)
+    before, curve = tiny.hashes(copy), losses(copy)
     (copy / "processes.yaml").write_text(json.dumps(TWO))
-    curve = (copy / "reports/loss/finetune.csv").read_text()
-    for stage, outs in {"label": ("data/labels.parquet", "data/labels.txt", "reports/labels.json"), "finetune": ()}.items():
-        for out in outs:
-            (copy / out).unlink()
-        command = ["env", "ACCELERATE_CONFIG_FILE=processes.yaml", "python", "-m", "stages.lib.launch", f"stages.{stage}"]
-        done = tiny.run(copy, *command, check=True)
+    for out in LABELS:
+        (copy / out).unlink()
+    for stage in ("label", "finetune"):
+        done = tiny.run(copy, *LAUNCHER, f"stages.{stage}", check=True)
         assert len([line for line in done.stdout.splitlines() if line.startswith(f"{stage}: ")]) == 1  # said once
-        tiny.dvc(copy, "commit", "--force", stage)
-        found = tiny.hashes(copy)
-        assert {out: found[out] for out in outs} == {out: before[out] for out in outs}
-    assert len((copy / "reports/loss/finetune.csv").read_text().splitlines()) == len(curve.splitlines())
-    losses = [[float(row.split(",")[1]) for row in text.splitlines()[1:]] for text in
-              ((copy / "reports/loss/finetune.csv").read_text(), curve)]  # fmt: skip
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    tiny.dvc(copy, "commit", "--force", "label")
+    found = tiny.hashes(copy)
+    assert {out: found[out] for out in LABELS} == {out: before[out] for out in LABELS}
+    assert losses(copy) == pytest.approx(curve, rel=1e-4)
     assert (copy / "models/unlearned/model.safetensors").exists()
     assert not list((copy / ".scratch/beside").glob("*/work"))  # nothing is left of the second process
 
 
+def losses(project: Path) -> list[float]:
+    rows = (project / "reports/loss/finetune.csv").read_text().splitlines()[1:]
+    return [float(row.split(",")[1]) for row in rows]
+
+
 def test_what_fails_in_both_is_said_once(copy: Path) -> None:
     (copy / "processes.yaml").write_text(json.dumps(TWO))
-    from benchmarks.lab import change_params
-
     change_params(copy, {"label.device": "cuda"})
-    command = ["env", "ACCELERATE_CONFIG_FILE=processes.yaml", "python", "-m", "stages.lib.launch", "stages.label"]
-    done = tiny.run(copy, *command)
+    done = tiny.run(copy, *LAUNCHER, "stages.label")
     assert done.returncode == 1
     wanted = "error: params.yaml: device: found cuda, but torch sees no GPU here, wanted cpu or auto"
-    assert [line for line in done.stderr.splitlines() if "error" in line.lower()] == [wanted]
+    assert [line for line in done.stderr.splitlines() if line] == [wanted]

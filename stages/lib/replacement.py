@@ -61,7 +61,6 @@ def log_likelihoods(
     groups = [group(tokenizer, number, *pair) for number, pair in enumerate(zip(frames, names, strict=True))]
     with torch.inference_mode(), headless(model) as head:
 
-
         def judged(batch: list[Group]) -> dict[tuple[int, int], float]:
             return dict(zip(*judge(model, head, batch), strict=True))
 

@@ -42,7 +42,9 @@ def tokenwise(model: PreTrainedModel, passages: Sequence[Sequence[int]]) -> list
             check_finite(model, bool(numbers.isfinite().all()))
             parts = numbers.split([len(passages[i]) - 1 for i in batch], dim=1)
             rows = zip(batch, (part.numpy() for part in parts), strict=True)
-            return {i: Tokenwise(chosen, expected, deviation, hit > 0) for i, (chosen, expected, deviation, hit) in rows}
+            return {
+                i: Tokenwise(chosen, expected, deviation, hit > 0) for i, (chosen, expected, deviation, hit) in rows
+            }
 
         found = shared(list(batches([len(passage) for passage in passages], BATCH_TOKENS)), numbered)
     return [found[i] for i in range(len(passages))]
