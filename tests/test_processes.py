@@ -106,7 +106,8 @@ def test_label_and_finetune_in_two_processes(copy: Path) -> None:
     assert {out: found[out] for out in LABELS} == {out: before[out] for out in LABELS}
     assert losses(copy) == pytest.approx(curve, rel=1e-4)
     assert (copy / "models/unlearned/model.safetensors").exists()
-    assert not list((copy / ".scratch/beside").glob("*/work"))  # nothing is left of the second process
+    assert not list((copy / ".scratch/beside").iterdir())  # nothing is left of the second process
+    assert not list((copy / ".scratch").glob("*/lock-*"))
 
 
 def losses(project: Path) -> list[float]:

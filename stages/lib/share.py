@@ -41,7 +41,9 @@ def shared(
 
     A StageError of one process is raised by all: none waits for another that has ended.
     """
-    mine, found, problem = list(batches)[int(os.environ.get("RANK", "0")) :: processes()], {}, None
+    mine = list(batches)[int(os.environ.get("RANK", "0")) :: processes()]
+    found: dict[Key, Result] = {}
+    problem = None
     try:
         for batch in watch(mine):
             found |= compute(batch)

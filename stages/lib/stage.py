@@ -174,10 +174,14 @@ def workspace(stage: str, resumable: bool = False) -> Iterator[Path]:
         wait_for_others()
         if is_main_process():
             _publish(work, outs)
-        if is_main_process() or not resumable:
+        if is_main_process():
             shutil.rmtree(work)
+        elif not resumable:
+            shutil.rmtree(folder)
     finally:
         lock.release()
+        if not is_main_process():
+            Path(lock.lock_file).unlink(missing_ok=True)
 
 
 def work_key(stage: str, entry: dict[str, Any]) -> str:
