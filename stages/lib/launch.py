@@ -8,6 +8,7 @@ there is at most one GPU, `accelerate launch` would start one process: then the 
 
 from __future__ import annotations
 
+import logging
 import os
 import runpy
 import signal
@@ -43,7 +44,7 @@ def directly(command: list[str]) -> None:
 def by_accelerate(command: list[str]) -> None:
     """Start the module's processes and wait for them."""
     os.environ.setdefault("ACCELERATE_LOG_LEVEL", "ERROR")  # its warnings about what nobody configured
-    os.environ.setdefault("LOGLEVEL", "CRITICAL")  # torchrun's account of a process that has said its line
+    logging.disable(logging.CRITICAL)  # torchrun's account of a process that has said its line; in this process only
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # until the stage sets its own; unset, torchrun warns
     sys.argv = ["accelerate launch", "--quiet", *options(config_file()), "-m", *command]
     try:
