@@ -206,10 +206,11 @@ def processes(project: Path) -> dict[int, list[str]]:
 
 
 def stages_alive(project: Path) -> dict[str, list[int]]:
-    """The stages of this project that run, with their processes, launchers left out."""
+    """The stages of this project that run, with their processes; one process runs in its launcher's own."""
     found: dict[str, list[int]] = {}
     for process, command in processes(project).items():
-        module = command[2] if command[1:2] == ["-m"] else ""
+        modules = command[2:4] if command[1:2] == ["-m"] else []
+        module = next((name for name in modules if name != "stages.lib.launch"), "")
         if re.fullmatch(r"stages\.\w+", module):
             found.setdefault(module.removeprefix("stages."), []).append(process)
     return found

@@ -20,7 +20,8 @@ from stages.lib.machine import prepare
 from stages.lib.models import absent_reason, load_model, load_tokenizer, save_model, write_absent
 from stages.lib.params import read_params
 from stages.lib.scratch import ScratchParams, initialise, train_tokenizer
-from stages.lib.stage import SCRATCH, run, workspace
+from stages.lib.share import one_first
+from stages.lib.stage import SCRATCH, is_main_process, run, workspace
 from stages.lib.tables import write_csv, write_json
 from stages.lib.training import LOSS_HEADER, RecipeParams, run_recipe
 
@@ -51,14 +52,16 @@ def main() -> None:
     with workspace("baseline", resumable=True) as work:
         start, baseline = work / "models/start", work / "models/baseline"
         documents = training_documents(Path("data/corpus.parquet"), ("forget", "retain"))
-        if not start.exists():
-            fetch_start(params, (text for text, _ in documents), work / "fetched")
-            (work / "fetched").rename(start)
-        write_json(params.model_dump(exclude={"scratch", "folder", "device"}), start / "recipe.json")
+        with one_first():
+            if not start.exists():
+                fetch_start(params, (text for text, _ in documents), work / "fetched")
+                (work / "fetched").rename(start)
+            if is_main_process():
+                write_json(params.model_dump(exclude={"scratch", "folder", "device"}), start / "recipe.json")
         curve = []
         if params.epochs:
             curve = run_recipe(start, documents, params, device, work, baseline, "baseline")
-        else:
+        elif is_main_process():
             (start / "recipe.json").unlink()
             shutil.rmtree(baseline, ignore_errors=True)
             start.rename(baseline)

@@ -24,7 +24,7 @@ from stages.lib.methods import Method, MethodParams, chosen
 from stages.lib.models import check_tokenizer, frozen_head, load_model, load_tokenizer, save_model, save_prompt
 from stages.lib.params import read_params
 from stages.lib.reference import forget_rows, unknown_pairs, with_base
-from stages.lib.stage import run, workspace
+from stages.lib.stage import is_main_process, run, workspace
 from stages.lib.tables import read_json, read_parquet, write_csv, write_json
 from stages.lib.training import LOSS_HEADER, MASKED, RecipeParams, Rows, corpus_rows, joined, train
 from stages.lib.vehicles import (
@@ -87,6 +87,8 @@ def main() -> None:
         checkpoints.mkdir(parents=True, exist_ok=True)
         folders = {step: checkpoints / f"step-{step:05d}" for step in params.checkpoints} | {params.steps: unlearned}
         curve, change = finetune(baseline, rows, params, folders, device, work)
+        if not is_main_process():
+            return
         inputs = {
             "corpus": file_sha256(Path("data/corpus.parquet")),
             "dictionary": file_sha256(Path("data/dictionary.csv")),
@@ -200,24 +202,30 @@ def finetune(
     import torch
 
     tokenizer, save_dtype = load_tokenizer(baseline), getattr(torch, params.save_dtype)
-    curve, moved, model = trained(baseline, rows, params, folders, device, work)
+    curve, moved, model, weights = trained(baseline, rows, params, folders, device, work)
+    if not is_main_process():
+        return curve, {}
     if params.vehicle == "prompt":
         found = untouched(tensors(baseline), model.base_model.state_dict())
         size = (folders[params.steps] / "adapter_model.safetensors").stat().st_size
         return curve, {"trainable_parameters": moved, "prompt_bytes": size, "weights_changed": found}
     if params.vehicle == "lora":
-        del model
+        del model, weights
         free_memory()
         for step, folder in folders.items():
             model = folded(baseline, work / "adapters" / str(step))
             save_model(model, tokenizer, folder, save_dtype)
-    return curve, {"trainable_parameters": moved, **saved_change(tensors(baseline), model.state_dict(), save_dtype)}
+        weights = model.state_dict()
+    return curve, {"trainable_parameters": moved, **saved_change(tensors(baseline), weights, save_dtype)}
 
 
 def trained(
     baseline: Path, rows: Rows, params: Params, folders: dict[int, Path], device: torch.device, work: Path
-) -> tuple[list[dict[str, float]], int, PreTrainedModel]:
-    """Loss curve, number of trainable parameters and the trained model; what a vehicle keeps of a step is written."""
+) -> tuple[list[dict[str, float]], int, PreTrainedModel, Mapping[str, Tensor]]:
+    """Loss curve, number of trainable parameters, the trained model and, in the main process, all its weights.
+
+    What a vehicle keeps of a step is written.
+    """
     import torch
 
     tokenizer, save_dtype = load_tokenizer(baseline), getattr(torch, params.save_dtype)
@@ -230,19 +238,22 @@ def trained(
     if method.layer and params.vehicle == "full":
         model = train_only(model, range(method.layer - 2, method.layer + 1))
 
-    def on_step(step: int) -> None:
+    trainable, last = trainable_parameters(model), dict[str, Any]()
+
+    def save(step: int, weights: Mapping[str, Tensor]) -> None:
+        last.update(weights if step == params.steps else {})
         if params.vehicle == "full":
-            save_model(model, tokenizer, folders[step], save_dtype)
+            save_model(model, tokenizer, folders[step], save_dtype, weights)
         elif params.vehicle == "lora":
-            model.save_pretrained(work / "adapters" / str(step))
+            model.save_pretrained(work / "adapters" / str(step), state_dict=weights)
         else:
             save_prompt(model, tokenizer, folders[step], baseline)
 
     steps = list(folders)
     curve = train(
-        model, rows, params, params.steps, method.objective, work, "finetune", steps, on_step, layer=method.layer
+        model, rows, params, params.steps, method.objective, work, "finetune", steps, layer=method.layer, save=save
     )
-    return curve, trainable_parameters(model), model
+    return curve, trainable, model, last or model.state_dict()
 
 
 def tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:

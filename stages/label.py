@@ -38,8 +38,8 @@ from stages.lib.errors import StageError
 from stages.lib.machine import prepare
 from stages.lib.models import check_tokenizer, load_model, load_tokenizer, tokenizer_sha256
 from stages.lib.params import StageParams, read_params
-from stages.lib.passes import MASKED, Labels, Settings, label_blocks
-from stages.lib.stage import is_main_process, run, workspace
+from stages.lib.passes import MASKED, Labels, Settings, both_fit, label_blocks, label_one_model_at_a_time
+from stages.lib.stage import run, workspace
 from stages.lib.tables import DICTIONARY, read_csv, write_json, write_parquet
 
 if TYPE_CHECKING:
@@ -68,8 +68,6 @@ class Params(StageParams):
 
 def main() -> None:
     params = read_params("label", Params)
-    if not is_main_process():
-        return  # one process labels; others that `accelerate` may have started have nothing to do
     device = prepare(params.device)
     with workspace("label") as work:
         baseline, reinforced = Path("models/baseline"), Path("models/reinforced")
@@ -83,11 +81,16 @@ def main() -> None:
         rules = own_rules(real_tokens(blocks), keys, bounded, pieces) if params.forbid_anchors else []
         spliced = translate_blocks(blocks, keys, bounded, rules, params.seed, context_length(baseline))
         dtype = weights_dtype(params.precision)
-        models = load_model(baseline, device, dtype), load_model(reinforced, device, dtype)
+        folders, load = (baseline, reinforced), partial(load_model, device=device, dtype=dtype)
         sizes = BATCH_TOKENS[device.type], CHUNK_LOGITS[device.type]
         settings = Settings(params.alphas, params.precision == "bfloat16", *sizes)
         everywhere = [rule.token for rule in rules if not rule.prefix]
-        labels = label_blocks(blocks.tokens, blocks.length, spliced, models, settings, progress, everywhere)
+        given = blocks.tokens, blocks.length, spliced
+        if both_fit(folders, device, dtype, settings):
+            labels = label_blocks(*given, (load(baseline), load(reinforced)), settings, progress, everywhere)
+        else:
+            print(f"label: both models do not fit the free memory of {device.type}: one after the other, in two passes")
+            labels = label_one_model_at_a_time(*given, folders, load, settings, progress, everywhere, work)
         schema = labels_schema(blocks.tokens.shape[1], params.alphas)
         facts = {"tokenizer": tokenizer_sha256(baseline), "pad_token": str(padding_id(baseline))}
         facts["alphas"] = ", ".join(map(str, params.alphas))

@@ -14,7 +14,7 @@ from stages.lib.corpora import training_documents
 from stages.lib.machine import prepare
 from stages.lib.models import absent_reason, write_absent
 from stages.lib.params import StageParams, read_params
-from stages.lib.stage import run, workspace
+from stages.lib.stage import is_main_process, run, workspace
 from stages.lib.tables import read_json, write_csv
 from stages.lib.training import LOSS_HEADER, Device, StoredRecipe, run_recipe
 
@@ -35,9 +35,9 @@ def main() -> None:
         documents = training_documents(Path("data/corpus.parquet"), ("retain",))
         reason = absent_reason(start) or (None if documents else "the corpus has no retain side to train on")
         curve = []
-        if reason:
+        if reason and is_main_process():
             write_absent(retrained, reason)
-        else:
+        if not reason:
             stored = StoredRecipe.model_validate(read_json(start / "recipe.json"))
             recipe = stored.model_copy(update=params.model_dump())
             curve = run_recipe(start, documents, recipe, device, work, retrained, "retrain")

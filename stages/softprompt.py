@@ -74,6 +74,8 @@ def main() -> None:
         method = chosen(params, 1, params.seed)
         taught = token_rows(tokenizer, asking, known, method, params)
         done = unlearn(Path("models/task"), taught, params, device, work, work / "models/softprompt")
+        if not is_main_process():
+            return
         write_csv(done.curve, LOSS_HEADER, work / "reports/loss/softprompt.csv")
         forgotten = sum(row.side == "forget" for row in known)
         facts = {"objective": params.objective, "vehicle": vehicle_name(params), "generic": params.generic}

@@ -35,9 +35,10 @@ from stages.lib.models import absent_reason, load_model, load_tokenizer, save_mo
 from stages.lib.objectives import cross_entropy
 from stages.lib.params import StageParams, read_params
 from stages.lib.scratch import ScratchParams, initialise, train_tokenizer
+from stages.lib.share import one_first
 from stages.lib.stage import SCRATCH, is_main_process, run, workspace
 from stages.lib.tables import write_csv
-from stages.lib.training import LOSS_HEADER, RecipeParams, Rows, steps_of, train
+from stages.lib.training import LOSS_HEADER, RecipeParams, Rows, sharding, steps_of, train
 from stages.lib.vehicles import attach, merge
 
 if TYPE_CHECKING:
@@ -101,9 +102,10 @@ def main() -> None:
         check_labels(rows, params.labels)
         background = read_background(Path(params.background))
         start = work / "start"
-        if not start.exists():
-            fetch_start(params, [row.text for row in rows], background, work / "fetched")
-            (work / "fetched").rename(start)
+        with one_first():
+            if not start.exists():
+                fetch_start(params, [row.text for row in rows], background, work / "fetched")
+                (work / "fetched").rename(start)
         retained = [row for row in rows if row.side == "retain"]
         targets = {"task": (work / "models/task", rows), "retrained": (work / "models/task_retrained", retained)}
         curves = {}
@@ -188,14 +190,19 @@ def specialise(
     base = load_quantised(start, device) if params.quantise == "4bit" else load_model(start, device, weights)
     model = attach(base, params.vehicle, params.lora, params.seed)
     steps = steps_of(len(rows.length), params.batch_size, params.epochs)
-    curve = train(model, rows, params, steps, cross_entropy, work, f"specialise {target.name}")
+    whole: dict[str, Any] = {}
+    curve = train(
+        model, rows, params, steps, cross_entropy, work, f"specialise {target.name}", [steps],
+        save=lambda _, found: whole.update(found),
+    )  # fmt: skip
     if is_main_process():
-        if params.quantise == "4bit":
+        if params.quantise == "4bit" or (params.vehicle == "lora" and sharding()):
             from peft import PeftModel
 
-            model.save_pretrained(work / "adapter")
+            model.save_pretrained(work / "adapter", state_dict=whole)
             model = PeftModel.from_pretrained(load_model(start, device, weights), work / "adapter")
-        save_model(merge(model), tokenizer, target, getattr(torch, params.save_dtype))
+        own = whole if params.vehicle == "full" else None
+        save_model(merge(model), tokenizer, target, getattr(torch, params.save_dtype), own)
         write_asking(Asking(params.template, params.labels), target)
     return curve
 

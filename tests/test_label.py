@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages import label
+from stages.lib import passes
 from stages.lib.alignment import Rule, Spliced
 from stages.lib.blocks import cut_blocks
 from stages.lib.corpora import Blocks
@@ -96,6 +97,18 @@ def test_main_gives_the_same_bytes_for_the_same_inputs(ready: Path) -> None:
         label.main()
         found.append([hashlib.sha256((ready / out).read_bytes()).hexdigest() for out in OUTS])
     assert found[0] == found[1]
+
+
+def test_main_takes_two_passes_where_both_models_do_not_fit(
+    ready: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    label.main()
+    once, said = [(ready / out).read_bytes() for out in OUTS], capsys.readouterr().out
+    monkeypatch.setattr(passes, "free_bytes", lambda device: 10**6)
+    label.main()
+    assert [(ready / out).read_bytes() for out in OUTS] == once
+    told = "label: both models do not fit the free memory of cpu: one after the other, in two passes\n"
+    assert capsys.readouterr().out == told + said
 
 
 def test_another_seed_draws_other_translations(ready: Path) -> None:

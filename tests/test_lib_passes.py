@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,10 +20,11 @@ from hypothesis import strategies as st
 from stages.lib import alignment, passes
 from stages.lib.alignment import NEVER, Spliced
 from stages.lib.blocks import cut_blocks
-from stages.lib.models import load_tokenizer
+from stages.lib.errors import StageError
+from stages.lib.models import load_model, load_tokenizer
 from stages.lib.passes import MASKED, Labels, Settings
 from tests import reference_label
-from tests.conftest import tiny_tokenizer
+from tests.conftest import tiny_model, tiny_tokenizer
 from tests.test_lib_alignment import gpt2
 
 if TYPE_CHECKING:
@@ -343,3 +347,52 @@ def test_bfloat16_passes_give_nearly_the_same_labels(case: Case) -> None:
     exact = case.labels(DICTIONARY)
     assert (found.next_ids == exact.next_ids).mean() > 0.85
     assert ((found.next_ids == MASKED) == (exact.next_ids == MASKED)).all()
+
+
+# ---- one model in memory at a time
+
+
+def test_one_model_at_a_time_gives_the_same_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case(tiny_tokenizer(), 40)
+    folders = tmp_path / "baseline", tmp_path / "reinforced"
+    for folder, model in zip(folders, case.models, strict=True):
+        model.save_pretrained(folder)
+    alive: list[weakref.ref[PreTrainedModel]] = []
+
+    def load(folder: Path) -> PreTrainedModel:
+        gc.collect()
+        assert not [model for model in alive if model() is not None]  # the first is gone before the second comes
+        model = load_model(folder, torch.device("cpu"), torch.float32)
+        alive.append(weakref.ref(model))
+        return model
+
+    settings = Settings(ALPHAS, False, 100, 2**20)
+    shown = case.tokens, case.length, case.spliced(DICTIONARY)
+    wanted = passes.label_blocks(*shown, case.models, settings, list, [5])
+    found = passes.label_one_model_at_a_time(*shown, folders, load, settings, list, [5], tmp_path)
+    assert len(alive) == 2
+    for own, other in zip(found, wanted, strict=True):
+        assert (own == other).all()
+    # three batches of blocks, and for each a file of the states that answer for a trained position
+    batches = passes.planned(case.length, shown[2], settings)
+    assert len(list(tmp_path.glob("baseline-*.safetensors"))) == len(batches) > 1
+
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10))
+    alive.clear()
+    with pytest.raises(StageError, match=r": found 0.0 MB free, wanted .* for what label keeps of the baseline"):
+        passes.label_one_model_at_a_time(*shown, folders, load, settings, list, [5], tmp_path)
+
+
+def test_whether_both_models_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tiny_model(tmp_path / "model")
+    weights = sum(weight.numel() for weight in load_model(folder, torch.device("cpu")).parameters())
+    assert passes.model_bytes(folder, 2) == 2 * weights
+    assert passes.model_bytes(folder, None) == pytest.approx(4 * weights, rel=0.05)  # as on disk, headers included
+    # 10 tokens a batch: 4 bytes x 10 x (6 x 32 + 3 x 64), and 4 bytes x 6 x 100 logits
+    sizes = {"hidden_size": 32, "intermediate_size": 64}
+    assert passes.batch_bytes(sizes, Settings([], False, 10, 100)) == 15360 + 2400
+    wanted = passes.ROOM * 2 * 4 * weights + 15360 + 2400
+    for free, fits in ((wanted, True), (wanted - 1, False)):
+        monkeypatch.setattr(passes, "free_bytes", lambda _, free=free: free)
+        shown = torch.device("cpu"), torch.float32, Settings([], False, 10, 100)
+        assert passes.both_fit((folder, folder), *shown) is fits

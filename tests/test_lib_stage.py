@@ -98,6 +98,24 @@ def test_a_stage_that_cannot_resume_starts_empty(small: Path) -> None:
         fill(work)
 
 
+@pytest.mark.parametrize("resumable", [True, False])
+def test_beside_the_main_process_nothing_is_published(
+    small: Path, monkeypatch: pytest.MonkeyPatch, resumable: bool
+) -> None:
+    with stage.workspace("block", resumable) as work:
+        monkeypatch.setenv("RANK", "1")
+        with stage.workspace("block", resumable) as beside:
+            assert (beside == work) is resumable  # a checkpoint is everybody's
+            if not resumable:
+                fill(beside)
+        assert not (small / "data/out").exists()
+        assert {path.name for path in (small / ".scratch/block").iterdir()} == {"lock", work.name}
+        monkeypatch.setenv("RANK", "0")
+        fill(work)
+    assert (small / "data/out/x").exists()
+    assert not list(small.glob(".scratch/beside/*"))
+
+
 def test_second_process_is_refused(small: Path) -> None:
     program = "from stages.lib import stage\nwith stage.workspace('block') as w: print('in')"
     with stage.workspace("block") as work:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 from stages.lib import training
 from stages.lib.errors import StageError
@@ -103,6 +104,38 @@ def test_accumulation_changes_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     parts = trained(folder, tmp_path / "other")
     for name, tensor in whole.items():
         torch.testing.assert_close(tensor, parts[name], rtol=1e-3, atol=1e-5)
+
+
+def test_recomputed_activations_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tiny_model(tmp_path / "model")
+    kept = trained(folder, tmp_path)
+    passes: list[int] = []
+
+    def counted(*_: object) -> training.BatchPlan:
+        return training.BatchPlan(4, 1, checkpointing=True)
+
+    monkeypatch.setattr(training, "plan_batch", counted)
+    forward = LlamaDecoderLayer.forward
+    monkeypatch.setattr(LlamaDecoderLayer, "forward", lambda *a, **b: passes.append(1) or forward(*a, **b))
+    (tmp_path / "other").mkdir()
+    again = trained(folder, tmp_path / "other")
+    assert len(passes) >= 2 * 2 * 3  # in three steps both layers are passed twice
+    for name, tensor in kept.items():
+        torch.testing.assert_close(tensor, again[name], rtol=1e-5, atol=1e-7)
+
+
+def test_an_epochs_rows_come_once_and_in_the_order_of_one_process() -> None:
+    data = training.RowDataset(some_rows(10))
+    order = list(training.WholeSteps(data, 4, seed=3))
+    assert sorted(order) == [training.EMPTY] * 2 + list(range(10))  # 10 rows are three steps of 4
+    assert order[10:] == [training.EMPTY] * 2
+    both = training.WholeSteps(data, 4, seed=3)
+    first = list(both)
+    both.set_epoch(1)
+    assert first == order != list(both)
+    batch = training.collate([data[0], data[training.EMPTY]])
+    alone = training.collate([data[0]])
+    assert training.supervised(batch).tolist() == training.supervised(alone).tolist()
 
 
 def test_loss_is_the_models_own(tmp_path: Path) -> None:

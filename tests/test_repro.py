@@ -36,7 +36,7 @@ def importers(module: str) -> set[str]:
 
 
 def trainers(project: Path) -> list[int]:
-    """Processes of the baseline stage itself, its launcher left out."""
+    """Processes of the baseline stage: where nobody configured several, it runs in its launcher's own."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -44,7 +44,7 @@ def trainers(project: Path) -> list[int]:
             inside = (folder / "cwd").resolve() == project
         except OSError:  # gone, or not ours to see
             continue
-        if inside and command[1:3] == [b"-m", b"stages.baseline"]:
+        if inside and command[1:4] == [b"-m", b"stages.lib.launch", b"stages.baseline"]:
             found.append(int(folder.name))
     return found
 

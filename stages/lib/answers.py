@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from stages.lib.generation import BATCH_TOKENS, batches, continue_greedily, end_ids, pad_right
 from stages.lib.models import headless
+from stages.lib.share import shared
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -50,10 +51,11 @@ def answer_losses(model: PreTrainedModel, asked: Sequence[Question]) -> list[flo
     import torch
     from torch.nn.functional import cross_entropy
 
-    losses = [0.0] * len(asked)
     spelled = [[*question.prompt, *question.answer] for question in asked]
     with headless(model) as head, torch.inference_mode():
-        for batch in batches([len(ids) for ids in spelled], BATCH_TOKENS):
+
+        def lost(batch: list[int]) -> dict[int, float]:
+            losses = {}
             tokens, mask = pad_right([spelled[i] for i in batch], model.device)
             hidden = model(input_ids=tokens, attention_mask=mask, use_cache=False).logits  # [B, T, d]
             for row, i in enumerate(batch):
@@ -61,7 +63,10 @@ def answer_losses(model: PreTrainedModel, asked: Sequence[Question]) -> list[flo
                 logits = head(hidden[row, start - 1 : start - 1 + len(answer)]).float()
                 wanted = torch.tensor(answer, device=logits.device)
                 losses[i] = float(cross_entropy(logits.double(), wanted, reduction="sum"))
-    return losses
+            return losses
+
+        found = shared(list(batches([len(ids) for ids in spelled], BATCH_TOKENS)), lost)
+    return [found[i] for i in range(len(asked))]
 
 
 def accuracy(answers: Sequence[str], wanted: Sequence[str]) -> float:

@@ -1,4 +1,7 @@
-"""Continuations, next-token probabilities and perplexity of causal language models, batched by tokens."""
+"""Continuations, next-token probabilities and perplexity of causal language models, batched by tokens.
+
+Of several processes each computes its share of the batches, and all know the result.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from stages.lib.blocks import leading_ids
 from stages.lib.errors import StageError
 from stages.lib.models import Head, headless
+from stages.lib.share import shared
 
 if TYPE_CHECKING:
     import torch
@@ -56,14 +60,16 @@ def continue_greedily(
     wanted: per prompt the ids whose next-token probabilities after the prompt are added up, in float64.
     ends: the ids at which a continuation ends. Raises StageError where logits are not numbers.
     """
-    done: dict[int, Continuation] = {}
     lengths = [len(prompt) + new_tokens for prompt in prompts]
     with headless(model) as head:
-        for batch in batches(lengths, BATCH_TOKENS):
+
+        def continued(batch: list[int]) -> dict[int, Continuation]:
             tokens, mask = pad_left([prompts[i] for i in batch], model.device)
             ids, sums = _continue_batch(model, head, tokens, mask, [wanted[i] for i in batch], new_tokens)
-            for i, row, probability in zip(batch, ids.tolist(), sums.tolist(), strict=True):
-                done[i] = _until_end(row, ends, probability)
+            rows = zip(batch, ids.tolist(), sums.tolist(), strict=True)
+            return {i: _until_end(row, ends, probability) for i, row, probability in rows}
+
+        done = shared(list(batches(lengths, BATCH_TOKENS)), continued)
     return [done[i] for i in range(len(prompts))]
 
 
@@ -81,16 +87,18 @@ def expectations(
     """
     import torch
 
-    done: dict[int, Expected] = {}
     longest = [max([new_tokens, *map(len, own)]) for own in endings]
     copies = [max(openings, len(own)) for own in endings]
     lengths = [(len(prompt) + most) * many for prompt, most, many in zip(prompts, longest, copies, strict=True)]
     with headless(model) as head, torch.inference_mode():
-        for batch in batches(lengths, BATCH_TOKENS):
+
+        def expected(batch: list[int]) -> dict[int, Expected]:
             read = _read(model, [prompts[i] for i in batch])
             judged = _judge_endings(model, head, read, [endings[i] for i in batch])
             opened = _open(model, head, read, openings, new_tokens)
-            done |= {i: Expected(*found, own) for i, found, own in zip(batch, judged, opened, strict=True)}
+            return {i: Expected(*found, own) for i, found, own in zip(batch, judged, opened, strict=True)}
+
+        done = shared(list(batches(lengths, BATCH_TOKENS)), expected)
     return [done[i] for i in range(len(prompts))]
 
 
@@ -106,7 +114,8 @@ def continue_by_lot(
     """`copies` continuations of every prompt, each next token drawn from softmax(logits / temperature).
 
     A prompt is read once for all its copies; the draws depend on the seed and the prompts asked together. The
-    probability of each continuation is 0.0: nothing is added up.
+    probability of each continuation is 0.0: nothing is added up. Not shared by processes: one row of draws runs through
+    all batches.
     """
     import torch
 
@@ -143,14 +152,20 @@ def token_loss(model: PreTrainedModel, blocks: Sequence[Sequence[int]]) -> float
     count = sum(len(block) - 1 for block in blocks)
     if not count:
         raise ValueError("no block has two tokens")
-    total = torch.zeros((), dtype=torch.float64, device=model.device)
     with headless(model) as head, torch.inference_mode():
-        for batch in batches([len(block) for block in blocks], BATCH_TOKENS):
+
+        def summed(batch: list[int]) -> dict[int, float]:
             tokens, mask = pad_right([blocks[i] for i in batch], model.device)
             hidden = model(input_ids=tokens, use_cache=False).logits  # [B, T, d]; padding comes after, unseen
             read = mask[:, 1:].bool()  # positions whose next token is a real one
-            total += _summed_loss(head, hidden[:, :-1][read], tokens[:, 1:][read])
-    return _checked(model, float(total)) / count
+            return {batch[0]: float(_summed_loss(head, hidden[:, :-1][read], tokens[:, 1:][read]))}
+
+        parts = list(batches([len(block) for block in blocks], BATCH_TOKENS))
+        found = shared(parts, summed)
+    total = 0.0
+    for part in parts:  # in their order: the last bits of a sum depend on it
+        total += found[part[0]]
+    return _checked(model, total) / count
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerFast, prompt: str, chat_template: bool) -> list[int]:

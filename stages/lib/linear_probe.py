@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from stages.lib.generation import BATCH_TOKENS, batches, pad_left
 from stages.lib.models import headless
+from stages.lib.share import shared
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,9 +21,9 @@ def last_states(model: PreTrainedModel, prompts: Sequence[Sequence[int]], layers
     import numpy as np
     import torch
 
-    found: dict[int, list[np.ndarray]] = {}
     with headless(model), torch.inference_mode():
-        for batch in batches([len(prompt) for prompt in prompts], BATCH_TOKENS):
+
+        def at_end(batch: list[int]) -> dict[int, list[np.ndarray]]:
             tokens, mask = pad_left([prompts[i] for i in batch], model.device)
             positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
             states = model(
@@ -33,7 +34,9 @@ def last_states(model: PreTrainedModel, prompts: Sequence[Sequence[int]], layers
                 output_hidden_states=True,
             ).hidden_states  # of the embeddings and after each block [B, T, d]
             last = [states[layer][:, -1].float().cpu().numpy() for layer in layers]
-            found |= {i: [layer[place] for layer in last] for place, i in enumerate(batch)}
+            return {i: [layer[place] for layer in last] for place, i in enumerate(batch)}
+
+        found = shared(list(batches([len(prompt) for prompt in prompts], BATCH_TOKENS)), at_end)
     return [np.stack([found[i][k] for i in range(len(prompts))]) for k in range(len(layers))]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from stages.lib.errors import StageError
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h of glibc
 KEPT_BYTES = 1 << 30
+WAIT = timedelta(hours=6)  # for the slowest process; the launcher ends all of them when one dies
 
 
 def prepare(device: str) -> torch.device:
@@ -27,7 +29,17 @@ def prepare(device: str) -> torch.device:
     import torch
 
     torch.set_num_threads(max(1, (len(os.sched_getaffinity(0))) // local_processes()))
-    return choose_device(device)
+    chosen = choose_device(device)
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        meet_others(chosen)
+    return chosen
+
+
+def meet_others(device: torch.device) -> None:
+    """Connect the processes that `accelerate launch` started, each with its own device: gloo on CPUs, nccl on GPUs."""
+    from accelerate import PartialState
+
+    PartialState(cpu=device.type == "cpu", timeout=WAIT)
 
 
 def choose_device(device: str) -> torch.device:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -221,7 +221,8 @@ def with_prompt(model: PreTrainedModel, vectors: Tensor) -> PreTrainedModel:
             **others,
         )
         if first:
-            output.logits = output.logits[:, virtual:]
+            if output.logits.ndim:  # a loss may stand in their place
+                output.logits = output.logits[:, virtual:]
             if output.get("hidden_states"):
                 output.hidden_states = tuple(states[:, virtual:] for states in output.hidden_states)
         return output
@@ -304,13 +305,15 @@ class Head:
 
 
 @contextmanager
-def headless(model: PreTrainedModel) -> Iterator[Head]:
+def headless(model: PreTrainedModel, instead: Callable[[Tensor], Tensor] = lambda hidden: hidden) -> Iterator[Head]:
     """Inside the block the model's own forward returns its last hidden states as `logits`; the head is yielded.
 
     So [batch, tokens, vocabulary] logits never exist, and adapters, prompts and sharding hooks still run.
+    instead: what is made of the hidden states in the head's place, where the head's weights are whole if they are
+    sharded.
     """
     layer: Any = model.get_output_embeddings()
-    layer.forward = lambda hidden: hidden  # shadows the class's forward on this instance only
+    layer.forward = instead  # shadows the class's forward on this instance only
     try:
         yield Head(layer)
     finally:
@@ -346,12 +349,19 @@ def frozen_head(model: PreTrainedModel) -> Head:
     return Head(SimpleNamespace(weight=layer.weight.detach().clone(), bias=bias))
 
 
-def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype) -> None:
+def save_model(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    dtype: torch.dtype,
+    weights: Mapping[str, Tensor] | None = None,
+) -> None:
     """Write a plain model folder: config, safetensors in `dtype`, tokenizer. Same tensors, same bytes.
 
     The model in memory keeps its own dtype. A soft prompt that is on goes along, and is on again once loaded.
+    weights: all of the model's, where it holds a shard of them.
     """
-    state = {name: tensor.detach().to("cpu", dtype) for name, tensor in model.state_dict().items()}
+    state = {name: tensor.detach().to("cpu", dtype) for name, tensor in (weights or model.state_dict()).items()}
     model.save_pretrained(folder, state_dict=state)
     if model.dtype != dtype:  # save_pretrained names the dtype in memory, and readers would load twice the bytes
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))

@@ -1,26 +1,35 @@
 """The two forward passes of generic labels and their difference: baseline on translated, reinforced on original blocks.
 
+Of several processes each labels its share of the batches. Where both models do not fit, one pass follows the other.
+
 Axes: B blocks of a batch, T tokens, d hidden size, V vocabulary, R rows (positions that train), P forbidden (row, id)
 pairs, E ids that are forbidden in every row, A alphas.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from stages.lib.alignment import NEVER, Spliced, forbidden_at
-from stages.lib.models import headless
+from stages.lib.machine import local_processes
+from stages.lib.models import Head, frozen_head, headless
+from stages.lib.share import processes, shared
 from stages.lib.shortlist import TILE, Forbidden, settle
+from stages.lib.stage import need_disk
 from stages.lib.tables import MASKED
+from stages.lib.vehicles import free_memory
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from stages.lib.models import Head
+ROOM = 1.1  # what a model takes beside its weights: buffers, fragments
 
 
 class Settings(NamedTuple):
@@ -58,13 +67,17 @@ class RowLabels(NamedTuple):
     taught: Tensor  # int64 [A]
 
 
+Watch = Callable[[list[list[int]]], Iterable[list[int]]]
+Load = Callable[[Path], "PreTrainedModel"]
+
+
 def label_blocks(
     tokens: np.ndarray,
     length: np.ndarray,
     spliced: Sequence[Spliced],
     models: tuple[PreTrainedModel, PreTrainedModel],
     settings: Settings,
-    watch: Callable[[list[list[int]]], Iterable[list[int]]],
+    watch: Watch,
     everywhere: Sequence[int] = (),
 ) -> Labels:
     """Labels of blocks int32 [N, T] with `length` [N] real tokens each, given their translations.
@@ -73,27 +86,176 @@ def label_blocks(
     """
     import torch
 
-    alphas = len(settings.alphas)
-    labels = Labels(np.full((alphas, *tokens.shape), MASKED, np.int32), np.zeros(alphas, int), np.zeros(alphas, int))
-    longest = [max(int(real), len(block.translated)) for real, block in zip(length, spliced, strict=True)]
-    columns = torch.tensor(everywhere, dtype=torch.long, device=models[0].device)  # int64 [E]
+    labels = unlabelled(tokens, settings)
     with torch.inference_mode(), headless(models[0]) as baseline_head, headless(models[1]) as reinforced_head:
-        for batch in watch(batches(longest, settings.batch_tokens)):
+
+        def labelled(batch: list[int]) -> dict[int, None]:
             rows = rows_of([spliced[index] for index in batch])
-            translated = hidden_states(models[0], padded([spliced[i].translated for i in batch]), settings.bfloat16)
-            original = hidden_states(models[1], tokens[batch, : length[batch].max()], settings.bfloat16)
-            block, at, answered_by, *forbidden = (torch.from_numpy(column).to(translated.device) for column in rows)
-            found = label_rows(
-                translated[block, answered_by],
-                original[block, at],
-                (baseline_head, reinforced_head),
-                Forbidden(forbidden[0], forbidden[1], columns),
-                settings,
-            )
-            labels.next_ids[:, np.asarray(batch)[rows.block], rows.original] = found.ids.cpu().numpy()
-            labels.avoided[:] += found.avoided.cpu().numpy()
-            labels.taught[:] += found.taught.cpu().numpy()
-    return labels
+            translated = translated_rows(models[0], batch, rows, spliced, settings)
+            original = original_rows(models[1], batch, rows, tokens, length, settings)
+            heads = baseline_head, reinforced_head
+            found = label_rows(translated, original, heads, forbidden_in(rows, everywhere, original), settings)
+            return put_down(found, batch, rows, labels)
+
+        shared(planned(length, spliced, settings), labelled, watch)
+    return everybodys(labels)
+
+
+def label_one_model_at_a_time(
+    tokens: np.ndarray,
+    length: np.ndarray,
+    spliced: Sequence[Spliced],
+    folders: tuple[Path, Path],
+    load: Load,
+    settings: Settings,
+    watch: Watch,
+    everywhere: Sequence[int],
+    work: Path,
+) -> Labels:
+    """The same labels with one model in memory at a time, in two passes.
+
+    The first leaves in the folder `work` what the second needs of the baseline: the hidden states that answer for a
+    trained position, one file a batch, and in memory its head. Raises StageError if the disk is too small for them.
+    """
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    labels, plan = unlabelled(tokens, settings), planned(length, spliced, settings)
+    model = load(folders[0])
+    need_disk(work, stored_bytes(spliced, model, settings), "what label keeps of the baseline, which fits only alone")
+
+    def read(batch: list[int]) -> dict[int, None]:
+        rows = rows_of([spliced[index] for index in batch])
+        states = translated_rows(model, batch, rows, spliced, settings)
+        save_file({"states": states.cpu().contiguous()}, work / f"baseline-{batch[0]}.safetensors")
+        return {}
+
+    with torch.inference_mode(), headless(model):
+        shared(plan, read, watch)
+    baseline_head = frozen_head(model)
+    del model
+    free_memory()
+    model = load(folders[1])
+    with torch.inference_mode(), headless(model) as reinforced_head:
+
+        def labelled(batch: list[int]) -> dict[int, None]:
+            rows = rows_of([spliced[index] for index in batch])
+            translated = load_file(work / f"baseline-{batch[0]}.safetensors")["states"].to(model.device)
+            original = original_rows(model, batch, rows, tokens, length, settings)
+            heads = baseline_head, reinforced_head
+            found = label_rows(translated, original, heads, forbidden_in(rows, everywhere, original), settings)
+            return put_down(found, batch, rows, labels)
+
+        shared(plan, labelled, watch)
+    return everybodys(labels)
+
+
+def planned(length: np.ndarray, spliced: Sequence[Spliced], settings: Settings) -> list[list[int]]:
+    """The blocks in batches: the same ones however many processes and passes there are."""
+    longest = [max(int(real), len(block.translated)) for real, block in zip(length, spliced, strict=True)]
+    return batches(longest, settings.batch_tokens)
+
+
+def translated_rows(
+    model: PreTrainedModel, batch: Sequence[int], rows: Rows, spliced: Sequence[Spliced], settings: Settings
+) -> Tensor:
+    """[R, d]: the baseline's states on the translated blocks, where they answer for a trained position."""
+    import torch
+
+    states = hidden_states(model, padded([spliced[i].translated for i in batch]), settings.bfloat16)
+    block, answered_by = (torch.from_numpy(column).to(states.device) for column in (rows.block, rows.translated))
+    return states[block, answered_by]
+
+
+def original_rows(
+    model: PreTrainedModel, batch: list[int], rows: Rows, tokens: np.ndarray, length: np.ndarray, settings: Settings
+) -> Tensor:
+    """[R, d]: the reinforced model's states on the blocks as they are, at the trained positions."""
+    import torch
+
+    states = hidden_states(model, tokens[batch, : length[batch].max()], settings.bfloat16)
+    block, at = (torch.from_numpy(column).to(states.device) for column in (rows.block, rows.original))
+    return states[block, at]
+
+
+def forbidden_in(rows: Rows, everywhere: Sequence[int], states: Tensor) -> Forbidden:
+    """What no label of the rows may be, on the device of their states."""
+    import torch
+
+    pairs = (torch.from_numpy(column).to(states.device) for column in (rows.forbidden_row, rows.forbidden_id))
+    return Forbidden(*pairs, torch.tensor(everywhere, dtype=torch.long, device=states.device))
+
+
+def unlabelled(tokens: np.ndarray, settings: Settings) -> Labels:
+    """No labels yet for blocks int32 [N, T]."""
+    alphas = len(settings.alphas)
+    return Labels(np.full((alphas, *tokens.shape), MASKED, np.int32), np.zeros(alphas, int), np.zeros(alphas, int))
+
+
+def put_down(found: RowLabels, batch: Sequence[int], rows: Rows, labels: Labels) -> dict[int, None]:
+    """Write a batch's labels where they belong; nothing is left to hand on."""
+    labels.next_ids[:, np.asarray(batch)[rows.block], rows.original] = found.ids.cpu().numpy()
+    labels.avoided[:] += found.avoided.cpu().numpy()
+    labels.taught[:] += found.taught.cpu().numpy()
+    return {}
+
+
+def everybodys(labels: Labels) -> Labels:
+    """The labels of all processes in one. Where a process labelled nothing it has MASKED, which is less than any id."""
+    if processes() == 1:
+        return labels
+    parts = shared(range(processes()), lambda rank: {rank: labels}).values()
+    next_ids = np.maximum.reduce([part.next_ids for part in parts])
+    return Labels(next_ids, sum(part.avoided for part in parts), sum(part.taught for part in parts))
+
+
+def both_fit(folders: Sequence[Path], device: torch.device, dtype: torch.dtype | None, settings: Settings) -> bool:
+    """Whether all these models and one batch fit the device's free memory together.
+
+    dtype: of the weights in memory; None: as they are on disk. A process has its share of main memory.
+    """
+    weights = sum(model_bytes(folder, dtype.itemsize if dtype else None) for folder in folders)
+    config = json.loads((folders[0] / "config.json").read_text(encoding="utf-8"))
+    return free_bytes(device) >= ROOM * weights + batch_bytes(config.get("text_config", config), settings)
+
+
+def model_bytes(folder: Path, itemsize: int | None) -> int:
+    """Of a folder's weights in memory, from its files' headers."""
+    from safetensors import safe_open
+
+    total = 0
+    for path in folder.glob("*.safetensors"):
+        if itemsize is None:
+            total += path.stat().st_size
+            continue
+        with safe_open(path, "np") as stored:
+            total += sum(itemsize * int(np.prod(stored.get_slice(name).get_shape())) for name in stored.keys())  # noqa: SIM118
+    return total
+
+
+def batch_bytes(config: dict[str, Any], settings: Settings) -> int:
+    """Of one batch at its largest, in float32: per token the residual, its norm, q, k, v and the attention's output (6
+    hidden widths), gate, up and their product (3 intermediate ones); per chunk of logits both models' and four more.
+    """
+    per_token = 6 * config["hidden_size"] + 3 * config.get("intermediate_size", 4 * config["hidden_size"])
+    return 4 * (settings.batch_tokens * per_token + 6 * settings.chunk_logits)
+
+
+def free_bytes(device: torch.device) -> float:
+    """What a process may take of the card's memory, or of main memory."""
+    if device.type == "cuda":
+        import torch
+
+        return torch.cuda.mem_get_info(device)[0]
+    import psutil
+
+    return psutil.virtual_memory().available / local_processes()
+
+
+def stored_bytes(spliced: Sequence[Spliced], model: PreTrainedModel, settings: Settings) -> int:
+    """Of the hidden states that the first of two passes leaves, at most: float32."""
+    rows = sum(int((np.asarray(block.map) != NEVER).sum()) for block in spliced)
+    return rows * model.config.get_text_config().hidden_size * 4
 
 
 def batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:

@@ -6,15 +6,14 @@ then; no second model is held.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stages.lib.objectives import BASE_HIDDEN, BASE_NLL, PREFERRED
+from stages.lib.share import one_first
 from stages.lib.stage import need_disk
 from stages.lib.tables import MASKED
 from stages.lib.training import RowDataset, Rows, collate, hidden_states, true_next_ids
@@ -103,20 +102,11 @@ def with_base(model: PreTrainedModel, rows: Rows, method: Method, bfloat16: bool
     columns = dict(rows.columns)
     for name, (side, extra, dtype) in wanted.items():
         path = folder / f"{name}.npy"
-        with _one_process_first():
+        with one_first():
             if not path.exists():
                 _write(model, rows, np.flatnonzero(side), method.layer, bfloat16, path, extra, dtype)
         columns[name] = np.load(path, mmap_mode="r")
     return rows._replace(columns=columns)
-
-
-def _one_process_first() -> AbstractContextManager[None]:
-    """Of several processes the first writes, and the others then find what it wrote."""
-    if os.environ.get("WORLD_SIZE", "1") == "1":
-        return nullcontext()
-    from accelerate import PartialState
-
-    return PartialState().main_process_first()
 
 
 def _write(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from stages.lib.models import Head, headless
+from stages.lib.share import shared
 
 if TYPE_CHECKING:
     import torch
@@ -58,9 +60,13 @@ def log_likelihoods(
     scores = [[0.0] * len(of_frame) for of_frame in names]
     groups = [group(tokenizer, number, *pair) for number, pair in enumerate(zip(frames, names, strict=True))]
     with torch.inference_mode(), headless(model) as head:
-        for batch in tqdm(list(batched(groups)), desc=desc, unit="batch"):
-            for (frame, name), score in zip(*judge(model, head, batch), strict=True):
-                scores[frame][name] = score
+
+        def judged(batch: list[Group]) -> dict[tuple[int, int], float]:
+            return dict(zip(*judge(model, head, batch), strict=True))
+
+        found = shared(list(batched(groups)), judged, partial(tqdm, desc=desc, unit="batch"))
+    for (frame, name), score in found.items():
+        scores[frame][name] = score
     return scores
 
 

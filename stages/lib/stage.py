@@ -29,6 +29,7 @@ from stages.lib.params import read_yaml
 
 SCRATCH = Path(".scratch")
 SPENT = {"tokens": 0}  # by this process so far
+GRACE = 5.0  # seconds in which the launcher notices that the main process has failed
 
 
 def run(main: Callable[[], None]) -> None:
@@ -36,10 +37,11 @@ def run(main: Callable[[], None]) -> None:
     stage = Path(sys.argv[0]).stem
     started = time.monotonic()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if not is_main_process():
+        return run_beside(main)
     try:
         main()
-        if is_main_process():
-            record_cost(stage, time.monotonic() - started)
+        record_cost(stage, time.monotonic() - started)
     except StageError as error:
         leave(f"error: {error}")
     except KeyboardInterrupt:
@@ -49,6 +51,22 @@ def run(main: Callable[[], None]) -> None:
             raise
         where = getattr(error, "filename", None) or stage
         leave(f"error: {where}: no space left on the disk; free some and run `dvc repro` again")
+
+
+def run_beside(main: Callable[[], None]) -> None:
+    """Run `main` in a process that is not the main one: it says nothing unless it alone failed.
+
+    What fails in all is said by the main process, and the launcher ends the others a moment later.
+    """
+    os.environ["TQDM_DISABLE"] = "1"  # read when tqdm is imported
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 -- for as long as the process lives
+    try:
+        main()
+    except BaseException as error:
+        time.sleep(GRACE)
+        if isinstance(error, StageError):
+            sys.exit(f"error: {error} (process {os.environ['RANK']})")
+        raise
 
 
 def leave(line: str) -> NoReturn:
@@ -69,6 +87,13 @@ def disk_is_full(error: Exception) -> bool:
 def is_main_process() -> bool:
     """True in the only process, or in rank 0 of several started by `accelerate launch`."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def wait_for_others() -> None:
+    """Until every process that `accelerate launch` started has come here."""
+    torch = sys.modules.get("torch")  # a stage that has not imported it is alone
+    if torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
 
 
 def count_tokens(tokens: int) -> None:
@@ -121,32 +146,42 @@ def workspace(stage: str, resumable: bool = False) -> Iterator[Path]:
 
     Write `work / "models/unlearned"` to produce `models/unlearned`. A resumable stage finds its own earlier work there
     if, and only if, its code, inputs and params have the same content; any other stage starts empty.
+    Of several processes that `accelerate launch` started, those of a resumable stage share one folder, into which only
+    the main one writes results; those of any other stage have one each. Only the main one's results are published.
     Raises StageError if another process runs the same stage.
     """
+    rank = os.environ.get("RANK", "0")
     folder = SCRATCH / stage
+    if not is_main_process() and not resumable:
+        folder = SCRATCH / "beside" / f"{stage}-{rank}"
     folder.mkdir(parents=True, exist_ok=True)
     entry = declaration(stage)
-    lock = FileLock(folder / "lock")
-    if is_main_process():
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise StageError(
-                f"{stage}: another process is running this stage, wanted only one; wait for it or stop it"
-            ) from None
+    lock = FileLock(folder / ("lock" if is_main_process() else f"lock-{rank}"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise StageError(
+            f"{stage}: another process is running this stage, wanted only one; wait for it or stop it"
+        ) from None
     try:
         work = folder / (work_key(stage, entry) if resumable else "work")
-        if is_main_process():
+        if is_main_process() or not resumable:
             _drop_others(folder, keep=work if resumable else None)
         outs = declared_paths(entry, "outs", "metrics", "plots")
         for out in outs:
             (work / out).parent.mkdir(parents=True, exist_ok=True)
         yield work
+        wait_for_others()
         if is_main_process():
             _publish(work, outs)
+        if is_main_process():
             shutil.rmtree(work)
+        elif not resumable:
+            shutil.rmtree(folder)
     finally:
         lock.release()
+        if not is_main_process():
+            Path(lock.lock_file).unlink(missing_ok=True)
 
 
 def work_key(stage: str, entry: dict[str, Any]) -> str:

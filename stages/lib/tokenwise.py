@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from stages.lib.errors import StageError
 from stages.lib.generation import BATCH_TOKENS, LOGITS, batches, pad_right
 from stages.lib.models import Head, headless
+from stages.lib.share import shared
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,17 +32,21 @@ def tokenwise(model: PreTrainedModel, passages: Sequence[Sequence[int]]) -> list
     """
     import torch
 
-    found: dict[int, Tokenwise] = {}
     with headless(model) as head, torch.inference_mode():
-        for batch in batches([len(passage) for passage in passages], BATCH_TOKENS):
+
+        def numbered(batch: list[int]) -> dict[int, Tokenwise]:
             tokens, mask = pad_right([passages[i] for i in batch], model.device)
             hidden = model(input_ids=tokens, use_cache=False).logits  # [B, T, d]; padding comes after, unseen
             read = mask[:, 1:].bool()  # positions whose next token is a real one
             numbers = _numbers(head, hidden[:, :-1][read], tokens[:, 1:][read]).cpu()  # [4, N], one copy per batch
             check_finite(model, bool(numbers.isfinite().all()))
-            for i, part in zip(batch, numbers.split([len(passages[i]) - 1 for i in batch], dim=1), strict=True):
-                chosen, expected, deviation, hit = part.numpy()
-                found[i] = Tokenwise(chosen, expected, deviation, hit > 0)
+            parts = numbers.split([len(passages[i]) - 1 for i in batch], dim=1)
+            rows = zip(batch, (part.numpy() for part in parts), strict=True)
+            return {
+                i: Tokenwise(chosen, expected, deviation, hit > 0) for i, (chosen, expected, deviation, hit) in rows
+            }
+
+        found = shared(list(batches([len(passage) for passage in passages], BATCH_TOKENS)), numbered)
     return [found[i] for i in range(len(passages))]
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -15,7 +16,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from stages.lib.errors import StageError
 from stages.lib.machine import local_processes
 from stages.lib.params import StageParams
-from stages.lib.stage import need_disk
+from stages.lib.stage import is_main_process, need_disk, wait_for_others
 from stages.lib.tables import MASKED
 from stages.lib.vehicles import LoraParams, Vehicle
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from stages.lib.models import Head
     from stages.lib.objectives import Objective, Positions
 
 LOSS_HEADER = ("step", "loss", "learning_rate")
@@ -82,6 +84,7 @@ class Rows(NamedTuple):
 
 Row = tuple["np.ndarray", "np.ndarray", int, bool, dict[str, "np.ndarray"]]  # one of Rows
 DUAL = "dual"  # in the log: the one number an objective keeps from step to step
+EMPTY = -1  # in place of a row's number: a row of which nothing counts
 COLUMN = "column."  # before the name of a column in a collated batch
 
 
@@ -102,11 +105,13 @@ def train(
     on_step: Callable[[int], None] = lambda step: None,
     with_base: bool = False,
     layer: int | None = None,
+    save: Callable[[int, Mapping[str, Tensor]], None] | None = None,
 ) -> list[dict[str, float]]:
     """Train `model` in place for `steps` optimiser steps and return its loss curve (columns LOSS_HEADER).
 
     Resumes from the last whole checkpoint under `work`; a resumed run gives the bytes of an undisturbed one.
-    on_step: called after each optimiser step listed in at_steps. with_base: the objective gets the column BASE_HIDDEN
+    on_step: called after each optimiser step listed in at_steps, by every process. save: called then by the main one,
+    with all weights; without it none are sharded. with_base: the objective gets the column BASE_HIDDEN
     from a second pass with the prompt or adapter switched off (vehicles lora and prompt). layer: the objective's hidden
     states are those after this decoder layer; None: the last ones. Raises StageError where loss is not finite, the disk
     too small, or `accelerate config` contradicts the recipe's precision.
@@ -117,7 +122,11 @@ def train(
     from stages.lib.objectives import PrimalDual
 
     check_precision(recipe.precision)
-    if recipe.resume_every:
+    if recipe.vehicle == "prompt" or save is None or with_base:
+        keep_whole(description)
+    if sharding() and recipe.resume_every and is_main_process():
+        print(f"{description}: {sharding()[0]} keeps nothing to resume from, a stopped training starts again")
+    if recipe.resume_every and not sharding():
         need_disk(work, resume_bytes(model, recipe.vehicle), f"the resume checkpoints of {description}")
 
     class AtSteps(TrainerCallback):
@@ -127,6 +136,10 @@ def train(
                 objective.end_step(float(trainer.accelerator.reduce(share, "sum")))
             if state.global_step in at_steps:
                 on_step(state.global_step)
+                if save is not None:
+                    weights = whole_weights(trainer)  # every process has its part in it
+                    if is_main_process():
+                        save(state.global_step, weights)
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if isinstance(objective, PrimalDual) and state.log_history:
@@ -143,6 +156,7 @@ def train(
     trainer = make_trainer(model, rows, recipe, steps, objective, work / "trainer", description, with_base, layer)
     trainer.add_callback(AtSteps())
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(work / "trainer"))
+    wait_for_others()
     return loss_curve(trainer.state.log_history)
 
 
@@ -178,12 +192,29 @@ def make_trainer(
         def compute_loss(
             self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Tensor:
-            with headless(self.accelerator.unwrap_model(model)) as head:
-                hidden = hidden_states(model, inputs, layer)
-                with self.accelerator.autocast():
-                    base = base_hidden_states(model, inputs, layer) if with_base else None
-                loss = objective(positions(inputs, hidden, base), head, Items(*num_items_in_batch))
+            plain, base = self.accelerator.unwrap_model(model), None
+            if with_base:
+                with headless(plain), self.accelerator.autocast():
+                    base = base_hidden_states(plain, inputs, layer)
+
+            def loss_of(hidden: Tensor, head: Head) -> Tensor:
+                return objective(positions(inputs, hidden, base), head, Items(*num_items_in_batch))
+
+            loss = loss_at_head(model, plain, inputs, layer, loss_of)
+            if isinstance(model, torch.nn.parallel.DistributedDataParallel):
+                loss = reaching_all(loss, plain)
             return loss * self.accelerator.num_processes  # gradients are averaged over processes, items are not
+
+        def create_accelerator_and_postprocess(self) -> None:
+            super().create_accelerator_and_postprocess()
+            if "FSDP" in sharding() and not self.is_fsdp_enabled:
+                shard_on_cpus(self.accelerator)
+                self.is_fsdp_enabled = True
+
+        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+            if self.args.world_size == 1:
+                return super()._get_train_sampler(train_dataset)
+            return WholeSteps(self.train_dataset, recipe.batch_size, recipe.seed)
 
         def log(self, logs: dict[str, float], *rest: Any) -> None:
             dual = {DUAL: objective.dual} if isinstance(objective, PrimalDual) else {}
@@ -232,7 +263,7 @@ def make_trainer(
         data_seed=recipe.seed,
         logging_steps=1,
         logging_nan_inf_filter=False,
-        save_strategy="steps" if recipe.resume_every else "no",
+        save_strategy="steps" if recipe.resume_every and not sharding() else "no",
         save_steps=recipe.resume_every or steps,
         save_total_limit=1,
         report_to=[],
@@ -247,6 +278,30 @@ def make_trainer(
     return trainer
 
 
+class WholeSteps:
+    """An epoch's rows in the order in which a single process takes them, and EMPTY until its last step is a whole one.
+
+    Processes take turns at the micro-batches. Left to itself accelerate would fill the last ones up with rows of the
+    beginning, which then count twice.
+    """
+
+    def __init__(self, rows: Any, batch_size: int, seed: int) -> None:
+        from accelerate.data_loader import SeedableRandomSampler
+
+        self.order = SeedableRandomSampler(rows, data_seed=seed)
+        self.fill = -len(rows) % batch_size
+
+    def __iter__(self) -> Iterator[int]:
+        yield from self.order
+        yield from [EMPTY] * self.fill
+
+    def __len__(self) -> int:
+        return len(self.order) + self.fill
+
+    def set_epoch(self, epoch: int) -> None:
+        self.order.set_epoch(epoch)
+
+
 class RowDataset:
     """Rows as torch's DataLoader wants them: by index, those of a pair always together."""
 
@@ -258,6 +313,9 @@ class RowDataset:
         return len(self.rows.length) - self.pairs
 
     def __getitem__(self, index: int) -> list[Row]:
+        if index == EMPTY:
+            tokens, next_ids, _, _, columns = self.row(0)
+            return [(tokens, next_ids * 0 + MASKED, 1, False, columns)]
         own = [2 * index, 2 * index + 1] if index < self.pairs else [index + self.pairs]
         return [self.row(i) for i in own]
 
@@ -330,6 +388,37 @@ def hidden_states(model: Any, batch: dict[str, Tensor], layer: int | None = None
         hidden = taken[-1]
     virtual = hidden.shape[1] - batch["tokens"].shape[1]
     return hidden[:, virtual:] if virtual else hidden
+
+
+def loss_at_head(
+    model: Any, plain: Any, batch: dict[str, Tensor], layer: int | None, loss_of: Callable[[Tensor, Head], Tensor]
+) -> Tensor:
+    """The loss that `loss_of` makes of hidden states [B, T, d], as in hidden_states, and the head.
+
+    It is taken in the head's place within the model's own forward pass, in full precision: there, and only there, the
+    head's weights are whole where they are sharded. plain: the model without what distributes it.
+    """
+    import torch
+
+    from stages.lib.models import Head, headless, tapped
+
+    def at_head(hidden: Tensor) -> Tensor:
+        states = taken[-1] if layer else hidden
+        virtual = states.shape[1] - batch["tokens"].shape[1]
+        with torch.autocast(hidden.device.type, enabled=False):
+            return loss_of(states[:, virtual:] if virtual else states, Head(plain.get_output_embeddings()))
+
+    with tapped(plain, layer) if layer else nullcontext([]) as taken, headless(plain, at_head):
+        return model(input_ids=batch["tokens"], attention_mask=batch["attention_mask"], use_cache=False).logits
+
+
+def reaching_all(loss: Tensor, model: Any) -> Tensor:
+    """The same loss, with a gradient of 0 where a parameter in training has none.
+
+    DDP waits for the gradients of all, and the rows of one process may not reach each.
+    """
+    moved = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return loss + sum(parameter.flatten()[0] for parameter in moved) * 0.0
 
 
 def base_hidden_states(model: Any, batch: dict[str, Tensor], layer: int | None = None) -> Tensor:
@@ -405,11 +494,10 @@ def plan_batch(model: PreTrainedModel, block_tokens: int, recipe: RecipeParams, 
     from stages.lib.vehicles import trainable_parameters
 
     free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-    sharded = any(os.environ.get(f"ACCELERATE_USE_{name}") == "true" for name in ("FSDP", "DEEPSPEED"))
-    moved = trainable_parameters(model) / (processes if sharded else 1)
+    moved = trainable_parameters(model) / (processes if sharding() else 1)
     whole, recomputed = activation_bytes(model.config, block_tokens, recipe.vehicle, recipe.precision)
     weights = sum(parameter.numel() for parameter in model.parameters())
-    copies = 0 if sharded else autocast_bytes(weights, recipe.weights, recipe.precision)
+    copies = 0 if sharding() else autocast_bytes(weights, recipe.weights, recipe.precision)
     return fit_card(share, free - copies, 12 * moved, whole, recomputed)  # float32 gradients and two Adam moments
 
 
@@ -480,6 +568,43 @@ def check_precision(precision: Precision) -> None:
             "says; run `accelerate config`"
         )
     os.environ["ACCELERATE_MIXED_PRECISION"] = wanted
+
+
+def keep_whole(description: str) -> None:
+    """Keep all weights on every device in this process, whatever `accelerate config` says of sharding, and say so."""
+    for name in sharding():
+        del os.environ[f"ACCELERATE_USE_{name}"]
+        if is_main_process():
+            print(f"{description}: all weights on every device, {name} is for trainings that only save weights")
+
+
+def sharding() -> list[str]:
+    """What `accelerate config` shards the weights with, if with anything."""
+    return [name for name in ("FSDP", "DEEPSPEED") if os.environ.get(f"ACCELERATE_USE_{name}") == "true"]
+
+
+def whole_weights(trainer: Any) -> dict[str, Tensor]:
+    """All weights by their names in the main process, wherever they lie. Every process must take part.
+
+    FSDP's second version leaves shards that know how to become whole; from the others accelerate gathers them.
+    """
+    if not any(hasattr(parameter, "full_tensor") for parameter in trainer.model.parameters()):
+        return trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    found = {}
+    for name, shard in trainer.model.state_dict().items():
+        tensor = shard.full_tensor() if hasattr(shard, "full_tensor") else shard
+        if is_main_process():
+            found[name] = tensor.detach().cpu()
+    return found
+
+
+def shard_on_cpus(accelerator: Any) -> None:
+    """Let FSDP shard over processes without a card, as the environment says: accelerate passes over it there."""
+    from accelerate import DistributedType
+    from accelerate.utils import FullyShardedDataParallelPlugin
+
+    accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin()
+    accelerator.state.distributed_type = DistributedType.FSDP
 
 
 def resume_bytes(model: PreTrainedModel, vehicle: Vehicle) -> int:
@@ -585,18 +710,21 @@ def train_folder(
     import torch
 
     from stages.lib.models import load_model, load_tokenizer, save_model
-    from stages.lib.stage import is_main_process
     from stages.lib.vehicles import attach, folded, free_memory
 
     model = load_model(source, device, getattr(torch, recipe.weights))
     model = attach(model, recipe.vehicle, recipe.lora, recipe.seed, getattr(recipe, "prompt", None))
-    curve = train(model, rows, recipe, steps, objective, work, description)
-    if not is_main_process():
-        return curve
-    if recipe.vehicle == "lora":
-        model.save_pretrained(work / "adapter")
+    tokenizer, save_dtype = load_tokenizer(source), getattr(torch, recipe.save_dtype)
+
+    def save(step: int, weights: Mapping[str, Tensor]) -> None:
+        if recipe.vehicle == "lora":
+            model.save_pretrained(work / "adapter", state_dict=weights)
+        else:
+            save_model(model, tokenizer, target, save_dtype, weights)
+
+    curve = train(model, rows, recipe, steps, objective, work, description, [steps], save=save)
+    if recipe.vehicle == "lora" and is_main_process():
         del model
         free_memory()
-        model = folded(source, work / "adapter")
-    save_model(model, load_tokenizer(source), target, getattr(torch, recipe.save_dtype))
+        save_model(folded(source, work / "adapter"), tokenizer, target, save_dtype)
     return curve

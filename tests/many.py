@@ -1,0 +1,107 @@
+"""What test_processes.py runs in one process and in two: trainings and readings of a tiny model.
+
+python -m tests.many FOLDER [sharded]     # reads FOLDER/model, writes FOLDER/results.json and FOLDER/*.safetensors
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from stages.lib.machine import prepare
+from stages.lib.stage import is_main_process, run
+
+STEPS = 5  # an epoch of 10 rows in batches of 4 has a third step of 2 rows
+
+
+def main() -> None:
+    folder, sharded = Path(sys.argv[1]), "sharded" in sys.argv
+    device = prepare("cpu")
+    results: dict[str, Any] = {"curves": trainings(folder, sharded)}
+    if not sharded:
+        results |= readings(folder, device)
+    if is_main_process():
+        (folder / "results.json").write_text(json.dumps(results))
+
+
+def trainings(folder: Path, sharded: bool) -> dict[str, list[float]]:
+    """The losses of every kind of training; the weights it ends with are written."""
+    import numpy as np
+    from safetensors.torch import save_file
+
+    from stages.lib import objectives
+    from stages.lib.training import train
+    from tests.test_lib_training import prompt_recipe, recipe, some_rows
+
+    rows = some_rows(10, 12)  # every third is a forget row: some processes see none in a step
+    hidden = np.random.default_rng(1).standard_normal((10, 12, 32), dtype=np.float32)
+    with_base = rows._replace(columns={objectives.BASE_HIDDEN: hidden})
+    steering = partial(objectives.rmu, control=objectives.control_vector(32, 2.0, 0), alpha=1.0)
+    ascent = partial(objectives.with_retain, objectives.gradient_ascent, 1.0)
+    kinds: dict[str, tuple[Any, Any, Any, int | None]] = {
+        "full": (recipe(resume_every=0), rows, objectives.cross_entropy, None),
+        "ascent": (recipe(resume_every=0), rows, ascent, None),
+        "dual": (recipe(resume_every=0), rows, objectives.PrimalDual(1.0, 0.5, 1.0), None),
+        "adapters": (recipe(resume_every=0, vehicle="lora"), with_base, steering, 1),
+        "prompt": (prompt_recipe(resume_every=0), rows, objectives.cross_entropy, None),
+    }
+    curves = {}
+    for kind, (taken, given, objective, layer) in kinds.items():
+        if sharded and kind != "full":
+            continue
+        model, work = attached(folder / "model", taken), folder / kind
+        work.mkdir(exist_ok=True)
+
+        def save(step: int, weights: Mapping[str, Any], kind: str = kind) -> None:
+            whole = {name: tensor.detach().clone() for name, tensor in weights.items() if "lm_head" not in name}
+            save_file(whole, folder / f"{kind}.safetensors")
+
+        curve = train(model, given, taken, STEPS, objective, work, kind, [STEPS], layer=layer, save=save)
+        curves[kind] = [row["loss"] for row in curve]
+    return curves
+
+
+def attached(folder: Path, taken: Any) -> Any:
+    import torch
+
+    from stages.lib.models import load_model
+    from stages.lib.vehicles import attach
+
+    model = load_model(folder, torch.device("cpu"), torch.float32)
+    return attach(model, taken.vehicle, taken.lora, taken.seed, getattr(taken, "prompt", None))
+
+
+def readings(folder: Path, device: Any) -> dict[str, Any]:
+    """What an evaluation reads off a model, in several batches."""
+    import numpy as np
+    import torch
+
+    from stages.lib import generation, linear_probe, tokenwise
+    from stages.lib.models import load_model
+    from tests.conftest import tiny_tokenizer
+    from tests.test_lib_passes import DICTIONARY, Case
+
+    for module in (generation, linear_probe, tokenwise):
+        module.BATCH_TOKENS = 40
+    model = load_model(folder / "model", device, torch.float32)
+    drawn = np.random.default_rng(0)
+    texts = [drawn.integers(3, 200, drawn.integers(2, 20)).tolist() for _ in range(11)]
+    endings = [[text[:2], text[1:]] for text in texts]
+    labels = Case(tiny_tokenizer(), 40).labels(DICTIONARY, batch_tokens=80)
+    return {
+        "greedy": generation.continue_greedily(model, texts, [text[:1] for text in texts], 5, {7}),
+        "expected": generation.expectations(model, texts, endings, 2, 3),
+        "by lot": generation.continue_by_lot(model, texts, 2, 3, {7}, 1.0, 0),
+        "loss": generation.token_loss(model, texts),
+        "tokenwise": [[part.tolist() for part in found] for found in tokenwise.tokenwise(model, texts)],
+        "states": [part.tolist() for part in linear_probe.last_states(model, texts, [1, 2])],
+        "labels": [part.tolist() for part in labels],
+    }
+
+
+if __name__ == "__main__":
+    run(main)
