@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from transformers.models.llama.modeling_llama import LlamaDecoderLayer
+from transformers.models.llama.modeling_llama import LlamaMLP
 
 from stages.lib import training
 from stages.lib.errors import StageError
@@ -109,17 +109,17 @@ def test_accumulation_changes_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_recomputed_activations_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tiny_model(tmp_path / "model")
     kept = trained(folder, tmp_path)
-    passes: list[int] = []
+    passes: list[bool] = []
 
     def counted(*_: object) -> training.BatchPlan:
         return training.BatchPlan(4, 1, checkpointing=True)
 
     monkeypatch.setattr(training, "plan_batch", counted)
-    forward = LlamaDecoderLayer.forward
-    monkeypatch.setattr(LlamaDecoderLayer, "forward", lambda *a, **b: passes.append(1) or forward(*a, **b))
+    forward = LlamaMLP.forward  # a layer's own forward is what transformers wraps
+    monkeypatch.setattr(LlamaMLP, "forward", lambda *a, **b: passes.append(torch.is_grad_enabled()) or forward(*a, **b))
     (tmp_path / "other").mkdir()
     again = trained(folder, tmp_path / "other")
-    assert len(passes) >= 2 * 2 * 3  # in three steps both layers are passed twice
+    assert sum(passes) == 2 * 2 * 3  # in three steps both layers are passed twice
     for name, tensor in kept.items():
         torch.testing.assert_close(tensor, again[name], rtol=1e-5, atol=1e-7)
 
