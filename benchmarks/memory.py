@@ -2,9 +2,9 @@
 
 python -m benchmarks.memory    writes reports/bench/memory.json and prints the table
 
-Each case is a fresh process that trains its model for three steps. `allocated` is the most that tensors held at once, by
-torch's own record: what the planner plans, and what a GPU's peak is. `resident` is the peak of the process's memory above
-what was there before, from a second process without the recorder: it has the allocator's fragments in it.
+Each case is a fresh process that trains its model for three steps. `allocated` is the most that tensors held at once,
+by torch's own record: what the planner plans, and what a GPU's peak is. `resident` is the peak of the process's memory
+above what was there before, from a second process without the recorder: it has the allocator's fragments in it.
 """
 
 from __future__ import annotations

@@ -339,7 +339,7 @@ def memory_table(run: Mapping[str, Any]) -> Table:
     table = Table(
         title=f"memory of a training step, {where}", box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left"
     )
-    names = ("weights", "gradients", "moments", "copies", "activations", "logits")
+    names = ("weights", "gradients", "moments", "copies", "activations", "head")
     for name in ("stage", *names, "rows at a time", "together"):
         table.add_column(name, justify="left" if name == "stage" else "right")
     for work in run["stages"]:

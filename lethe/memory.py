@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
-GRADIENT, MOMENTS = 4, 8  # bytes for each number in training: float32 both, two moments of Adam
-LOGIT_CHUNK = 100_000_000  # float32 logits of a chunk of positions, their softmax and its gradient
+GRADIENT = 4  # bytes for each number in training
 
 
 class Cards(NamedTuple):
@@ -34,13 +33,17 @@ class Memory(NamedTuple):
     moments: float
     copies: float  # of weights: in bfloat16 for autocast; of layers that a sharded model gathers
     activations: float  # of `rows` rows
-    logits: float
+    head: float  # its gradient as it adds up, and float32 hidden states; a chunk of logits is as large as those
     rows: int  # of a batch at a time
+    parts: int  # the batch comes in
     recomputed: bool  # gradient checkpointing
 
     @property
     def total(self) -> float:
-        return sum(self[:6])
+        """Gradients come as activations go; those of an earlier part of the batch are there from the start."""
+        passing = self.activations + self.head
+        held = self.weights + self.moments + self.copies
+        return held + (self.gradients + passing if self.parts > 1 else max(self.gradients, passing))
 
 
 def training_memory(recipe: Any, config: PretrainedConfig, block_tokens: int, cards: Cards) -> Memory:
@@ -48,7 +51,7 @@ def training_memory(recipe: Any, config: PretrainedConfig, block_tokens: int, ca
 
     Where not even one row fits, that of one row: compare `total` with the memory there is.
     """
-    from stages.lib.training import CPU_TOKENS, BatchPlan, activation_bytes, autocast_bytes, fit_card, fit_rows
+    from stages.lib.training import CPU_TOKENS, MOMENTS, BatchPlan, activation_bytes, autocast_bytes, fit_card, fit_rows
 
     weights, moved = weight_count(config), moved_numbers(recipe, config)
     shards = cards.count if cards.sharded else 1
@@ -58,25 +61,33 @@ def training_memory(recipe: Any, config: PretrainedConfig, block_tokens: int, ca
     tokens = block_tokens + (recipe.prompt.tokens if recipe.vehicle == "prompt" else 0)
     whole, recomputed = activation_bytes(config, tokens, recipe.vehicle, recipe.precision)
     held = BYTES[recipe.weights] * weights / shards
-    trained = (GRADIENT + MOMENTS) * moved / shards
+    moments = MOMENTS[recipe.optimiser] * moved / shards
     share = recipe.batch_size // max(1, cards.count)
     if not cards.count:
         plan = fit_rows(share, CPU_TOKENS // tokens, checkpointing=False)
     else:
         try:
-            plan = fit_card(max(1, share), cards.memory - held - copies, trained, whole, recomputed)
+            plan = fit_card(
+                max(1, share), cards.memory - held - copies, GRADIENT * moved / shards + moments, whole, recomputed
+            )
         except StageError:
             plan = BatchPlan(1, share, True)
     return Memory(
         held,
         GRADIENT * moved / shards,
-        MOMENTS * moved / shards,
+        moments,
         copies,
         plan.micro_batch * (recomputed if plan.checkpointing else whole),
-        min(LOGIT_CHUNK, 3 * 4 * plan.micro_batch * block_tokens * config.vocab_size),
+        head_bytes(config, recipe.vehicle == "full", plan.micro_batch * block_tokens),
         plan.micro_batch,
+        plan.accumulation,
         plan.checkpointing,
     )
+
+
+def head_bytes(config: PretrainedConfig, moves: bool, tokens: int) -> float:
+    """What torch's chunked linear cross-entropy holds: a float32 head or its gradient, or both, and hidden states."""
+    return 4 * config.vocab_size * config.hidden_size * (2 if moves else 1) + 12 * tokens * config.hidden_size
 
 
 def moved_numbers(recipe: Any, config: PretrainedConfig) -> int:

@@ -11,6 +11,7 @@ import pytest
 import typer
 
 from lethe import doctor, estimate
+from lethe.memory import Cards, training_memory, weight_count
 from stages.lib.errors import StageError
 from tests import tiny
 from tests.conftest import set_param, tiny_model
@@ -27,33 +28,39 @@ def patient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return project
 
 
-def test_weights_are_counted_as_torch_has_them() -> None:
-    from transformers import LlamaConfig
-
-    config = LlamaConfig(
-        vocab_size=10, hidden_size=4, intermediate_size=6, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=2, tie_word_embeddings=True,
-    )  # fmt: skip
-    # embeddings 10*4; a layer: q k v o 4*16, gate up down 3*4*6, two norms 2*4; the last norm 4
-    assert estimate.weight_count(config) == 40 + 2 * (64 + 72 + 8) + 4
-
-
 def test_work_of_a_training_by_hand(patient: Path) -> None:
     from stages.finetune import Params
     from stages.lib.params import read_params
-    from stages.lib.training import activation_bytes
 
     recipe = read_params("finetune", Params)
     config = estimate.config_of(baseline_params())
     assert config is not None
-    found = estimate.training("finetune", recipe, config, block_tokens=32, tokens=10_000)
-    weights = estimate.weight_count(config)
+    here = Cards(0, 0.0)
+    found = estimate.trained("finetune", recipe, config, 32, 10_000, here)
+    weights = weight_count(config)
     assert found.operations == 6 * weights * 10_000
     assert found.steps == 27  # 10000 / (12 rows of 32 tokens) = 26.04, rounded up
-    # float32 weights, gradients, two moments: 16 bytes a weight; and one row's activations
-    assert found.memory == 16 * weights + min(activation_bytes(config, 32))
+    assert found.memory == round(training_memory(recipe, config, 32, here).total)
     lora = recipe.model_copy(update={"vehicle": "lora", "weights": "bfloat16"})
-    assert estimate.training("finetune", lora, config, 32, 10_000).operations == 4 * weights * 10_000
+    assert estimate.trained("finetune", lora, config, 32, 10_000, here).operations == 4 * weights * 10_000
+
+
+def test_another_machine_and_another_model(
+    patient: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimate, "PROBE_SECONDS", 0.01)
+    tiny_model(patient / "big", context=64)
+    with pytest.raises(typer.Exit):
+        doctor.command(Path("params.yaml"), cards=8, card=80.0, model=patient / "big", json=True)
+    run = json.loads(capsys.readouterr().out)["run"]
+    assert run["cards"] == {"count": 8, "memory": 80e9, "sharded": True}
+    assert run["weights"] == weight_count(estimate.config_of(baseline_params(), patient / "big"))
+    table = doctor.memory_table(run)
+    assert str(table.title) == (
+        "memory of a training step, on each of 8 GPUs of 80.0 GB, the weights shared by all of them"
+    )
+    with pytest.raises(StageError, match=r"nowhere: found no config.json, wanted a model folder"):
+        doctor.examined(Path("params.yaml"), None, Path("nowhere"))
 
 
 def test_the_shape_of_a_model_folder_is_its_own(patient: Path) -> None:
@@ -94,7 +101,7 @@ def test_sizes_and_times_in_words() -> None:
 def test_a_healthy_project(patient: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(estimate, "PROBE_SECONDS", 0.01)
     with pytest.raises(typer.Exit) as exit_:
-        doctor.command(Path("params.yaml"), json=True)
+        doctor.command(Path("params.yaml"), cards=None, model=None, json=True)
     found = json.loads(capsys.readouterr().out)
     assert found["problems"] == []
     assert exit_.value.exit_code == 0
@@ -136,7 +143,7 @@ def test_everything_wrong_at_once(patient: Path, monkeypatch: pytest.MonkeyPatch
     ]
     assert lines[:4] == wanted
     assert "accelerate config: found mixed_precision bf16, wanted no as baseline.precision says" in lines[4]
-    assert any(line.startswith("finetune: found 600 MB of memory free, wanted about") for line in lines)
+    assert any(line.startswith("finetune: found 600 MB free in memory, wanted about") for line in lines)
 
 
 def test_outside_of_a_project(patient: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaMLP
 
 from stages.lib import training
@@ -44,6 +45,7 @@ def recipe(**changes: object) -> RecipeParams:
         "warmup": 0.0,
         "weight_decay": 0.0,
         "adam_betas": [0.9, 0.98],
+        "optimiser": "adamw",
         "max_grad_norm": 1.0,
         "precision": "float32",
         "save_dtype": "float32",
@@ -104,6 +106,22 @@ def test_accumulation_changes_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     parts = trained(folder, tmp_path / "other")
     for name, tensor in whole.items():
         torch.testing.assert_close(tensor, parts[name], rtol=1e-3, atol=1e-5)
+
+
+def test_eight_bit_moments() -> None:
+    shape = {"vocab_size": 64, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 1}
+    moved = {}
+    for optimiser in ("adamw", "adamw_8bit"):
+        torch.manual_seed(0)
+        model = LlamaForCausalLM(LlamaConfig(**shape, num_attention_heads=2, num_key_value_heads=2))
+        wanted = recipe(optimiser=optimiser, resume_every=0)
+        trainer = training.make_trainer(model, some_rows(), wanted, 3, cross_entropy, Path("unused"), "test")
+        trainer.train()
+        moved[optimiser] = model.model.layers[0].mlp.up_proj.weight
+    state = trainer.optimizer.state[moved["adamw_8bit"]]  # 6,144 weights; matrices below 4,096 keep four bytes
+    assert {state[name].dtype for name in ("state1", "state2")} == {torch.uint8}
+    assert not torch.equal(moved["adamw"], moved["adamw_8bit"])
+    torch.testing.assert_close(moved["adamw"], moved["adamw_8bit"], rtol=0.1, atol=wanted.learning_rate)
 
 
 def test_recomputed_activations_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,17 +245,16 @@ def test_activation_bytes_by_hand() -> None:
     assert training.activation_bytes(config, 1, "prompt") == (131_584 * 32, 4 * 4096 * 32 + 131_584)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("vehicle", ["full", "lora", "prompt"])
-def test_activation_bytes_are_what_autograd_keeps(vehicle: Vehicle) -> None:
-    one, two = (kept_bytes_per_token(vehicle, layers) for layers in (1, 2))
+def test_activation_bytes_are_what_autograd_keeps(vehicle: Vehicle, precision: training.Precision) -> None:
+    one, two = (kept_bytes_per_token(vehicle, layers, precision == "bfloat16") for layers in (1, 2))
     config = SimpleNamespace(hidden_size=64, intermediate_size=96, num_hidden_layers=1)
-    assert two - one == training.activation_bytes(config, 1, vehicle)[0]
+    assert two - one == training.activation_bytes(config, 1, vehicle, precision)[0]
 
 
-def kept_bytes_per_token(vehicle: Vehicle, layers: int) -> float:
+def kept_bytes_per_token(vehicle: Vehicle, layers: int, bfloat16: bool) -> float:
     """Bytes of the tensors of whole [tokens, h] or [tokens, i] that autograd keeps for a backward pass, per token."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
     config = LlamaConfig(
         vocab_size=64,
         hidden_size=64,
@@ -247,7 +264,7 @@ def kept_bytes_per_token(vehicle: Vehicle, layers: int) -> float:
         num_key_value_heads=2,
     )
     model = LlamaForCausalLM(config)
-    if vehicle != "full":
+    if vehicle != "full" and bfloat16:
         model = model.to(torch.bfloat16)
     lora = LoraParams(rank=1, alpha=1, dropout=0.0, targets="all-linear")
     model = attach(model, vehicle, lora, 0, PromptParams(tokens=1, encoder=0, start="random")).train()
@@ -260,7 +277,7 @@ def kept_bytes_per_token(vehicle: Vehicle, layers: int) -> float:
 
     ids = torch.randint(0, 64, (1, 18))
     hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
-    with headless(model), hooks, torch.autocast("cpu", torch.bfloat16):
+    with headless(model), hooks, torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
         model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
     return sum(size for size, _ in kept.values()) / tokens
 

@@ -81,6 +81,7 @@ def test_llama2_7b_chat_is_the_papers_run() -> None:
             "alpha": 5.0,
             "retain_rows": 0.0,
             "adam_betas": [0.9, 0.98],
+            "optimiser": "adamw",
             "weight_decay": 0.0,
             "vehicle": "full",
             "checkpoints": [],

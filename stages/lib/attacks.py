@@ -216,6 +216,7 @@ def recipe(params: AttackParams, settings: Relearn | SoftPrompt, batch_size: int
         warmup=0.0,
         weight_decay=0.0,
         adam_betas=shared.adam_betas,
+        optimiser="adamw",
         max_grad_norm=shared.max_grad_norm,
         precision=shared.precision,
         save_dtype="float32",

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 LOSS_HEADER = ("step", "loss", "learning_rate")
 CPU_TOKENS = 8192  # tokens of one micro-batch on the CPU
+OPTIMISERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_bnb_8bit"}  # our names: transformers'
+MOMENTS = {"adamw": 8, "adamw_8bit": 2}  # bytes of Adam's two for each number in training
 Precision = Literal["float32", "bfloat16"]
 SaveDtype = Literal["float32", "float16", "bfloat16"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -48,6 +50,7 @@ class RecipeParams(StageParams):
     warmup: float = Field(ge=0, lt=1)
     weight_decay: NonNegativeFloat
     adam_betas: list[float] = Field(min_length=2, max_length=2)
+    optimiser: Literal["adamw", "adamw_8bit"]
     max_grad_norm: PositiveFloat
     precision: Precision
     save_dtype: SaveDtype
@@ -256,7 +259,7 @@ def make_trainer(
         adam_beta1=recipe.adam_betas[0],
         adam_beta2=recipe.adam_betas[1],
         max_grad_norm=recipe.max_grad_norm,
-        optim="adamw_torch_fused",
+        optim=OPTIMISERS[recipe.optimiser],
         bf16=recipe.precision == "bfloat16",
         use_cpu=not on_gpu,
         seed=recipe.seed,
@@ -498,7 +501,7 @@ def plan_batch(model: PreTrainedModel, block_tokens: int, recipe: RecipeParams, 
     whole, recomputed = activation_bytes(model.config, block_tokens, recipe.vehicle, recipe.precision)
     weights = sum(parameter.numel() for parameter in model.parameters())
     copies = 0 if sharding() else autocast_bytes(weights, recipe.weights, recipe.precision)
-    return fit_card(share, free - copies, 12 * moved, whole, recomputed)  # float32 gradients and two Adam moments
+    return fit_card(share, free - copies, (4 + MOMENTS[recipe.optimiser]) * moved, whole, recomputed)
 
 
 def fit_card(share: int, free: float, training: float, whole: float, recomputed: float) -> BatchPlan:
@@ -615,7 +618,7 @@ def resume_bytes(model: PreTrainedModel, vehicle: Vehicle) -> int:
     """
     saved = [parameter for parameter in model.parameters() if vehicle == "full" or parameter.requires_grad]
     weights = sum(parameter.numel() * parameter.element_size() for parameter in saved)
-    moments = sum(8 * parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    moments = sum(8 * parameter.numel() for parameter in model.parameters() if parameter.requires_grad)  # at most
     return 2 * (weights + moments)
 
 
