@@ -109,7 +109,7 @@ def test_accumulation_changes_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_eight_bit_moments() -> None:
-    shape = {"vocab_size": 64, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 1}
+    shape = {"vocab_size": 400, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 1}
     moved = {}
     for optimiser in ("adamw", "adamw_8bit"):
         torch.manual_seed(0)
