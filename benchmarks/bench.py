@@ -26,6 +26,10 @@ RESULTS = ROOT / "reports/bench"
 BENCHES = {
     "label": "labelling",
     "training": "trainings",
+    "overhead": "overhead",
+    "evaluation": "evaluation",
+    "growth": "growth",
+    "memory": "memory",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import bench, evaluation, fresh, growth, labelling, trainings
+from benchmarks import bench, evaluation, fresh, growth, labelling, overhead, trainings
 
 
 @pytest.mark.parametrize("case", ["tiny"])
@@ -27,6 +27,19 @@ def test_trainings_evaluation_and_growth_print_their_figures() -> None:
     assert bench.measured("benchmarks.trainings", "npo")["ours_to_plain"] > 0
     assert bench.measured("benchmarks.evaluation", "tiny")["same_continuations"] == 4
     assert bench.measured("benchmarks.growth", "block, tiny")["cpu_s"] >= 0
+    assert bench.measured("benchmarks.memory", "tiny")["allocated"] > 0
+
+
+@pytest.mark.slow
+def test_overhead_is_told_by_stage() -> None:
+    found = bench.measured("benchmarks.overhead", "corpus alone")
+    assert list(found["stages"]) == ["corpus"]
+    assert found["dvc"] > 0
+    assert found["noop_wall"] > 0
+    stages = {"corpus": 1.0, "evaluate": 2.0, "attack": 4.0, "softprompt": 8.0}
+    page = overhead.page({"everything": found | {"stages": stages}})
+    assert "| stages of WHP, without measure, term and attack | 3.0 |" in page
+    assert "| corpus to report | 7.0 |" in page
 
 
 def test_a_page_has_a_row_per_case() -> None:
