@@ -17,7 +17,7 @@ from stages.lib.hashing import file_sha256
 from stages.lib.models import load_model, load_tokenizer, save_prompt
 from stages.lib.params import read_params
 from stages.lib.prefix import attach_prefix
-from stages.lib.tables import write_json
+from stages.lib.tables import read_json, write_json
 from stages.lib.vehicles import PromptParams, attach
 from tests.conftest import set_param, tiny_model
 from tests.task import GENERIC, TEXT, task_project
@@ -113,7 +113,10 @@ def test_main(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = (tiny / "data/answers.csv").read_text().splitlines()
     assert lines[0] == "row,side,part,label,task,softprompt,retrained,keyword_filter,constant"
     assert len(lines) == 17
-    assert capsys.readouterr().out.startswith("classify: prompt, test accuracy forget 0.")
+    said = capsys.readouterr().out
+    assert said.startswith("classify: prompt, test accuracy forget 0.")
+    strip = read_json(tiny / "reports/classification.json")["attacks"]["strip_prompt"]["test"]["accuracy"]
+    assert said.endswith(f", without the prompt {strip:.3f}\n")
     before = file_sha256(tiny / "reports/classification.json"), file_sha256(tiny / "data/answers.csv")
     classify.main()
     assert before == (file_sha256(tiny / "reports/classification.json"), file_sha256(tiny / "data/answers.csv"))

@@ -21,6 +21,7 @@ SAYS_NOTHING = {"ACCELERATE_LOG_LEVEL", "ACCELERATE_MIXED_PRECISION"}  # the lau
 
 def main() -> None:
     """Start the module as `accelerate config` says. Errors of the stage and of the launcher come through."""
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # PEFT loads it; a kernel it would fetch is not wanted
     if config_file() is None and not any_setting() and visible_gpus() <= 1:
         directly(sys.argv[1:])
     else:
