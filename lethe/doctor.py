@@ -332,10 +332,16 @@ def memory_table(run: Mapping[str, Any]) -> Table:
     from rich import box
     from rich.table import Table
 
+    from lethe.estimate import PROCESS
+
     cards = run["cards"]
     sharing = ", the weights shared by all of them" if cards["sharded"] else ""
     several = f"each of {cards['count']} GPUs" if cards["count"] > 1 else "a GPU"
-    where = f"on {several} of {size(cards['memory'])}{sharing}" if cards["count"] else "on the CPU"
+    where = (
+        f"on {several} of {size(cards['memory'])}{sharing}"
+        if cards["count"]
+        else f"on the CPU, {size(PROCESS)} for Python included"
+    )
     table = Table(
         title=f"memory of a training step, {where}", box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left"
     )
