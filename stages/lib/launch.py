@@ -13,6 +13,7 @@ import os
 import runpy
 import signal
 import sys
+import warnings
 from pathlib import Path
 
 INTERRUPTED = 130  # what a shell says of a command that Ctrl-C ended
@@ -22,6 +23,7 @@ SAYS_NOTHING = {"ACCELERATE_LOG_LEVEL", "ACCELERATE_MIXED_PRECISION"}  # the lau
 def main() -> None:
     """Start the module as `accelerate config` says. Errors of the stage and of the launcher come through."""
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # PEFT loads it; a kernel it would fetch is not wanted
+    warnings.filterwarnings("ignore", message=".is_gradient_checkpointing. is deprecated")  # PEFT's use of transformers
     if config_file() is None and not any_setting() and visible_gpus() <= 1:
         directly(sys.argv[1:])
     else:
