@@ -16,12 +16,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from benchmarks.fresh import machine
+from benchmarks.lab import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "reports/bench"
 BENCHES = {
     "label": "labelling",

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.fresh import medians, ratio, side_by_side
 from benchmarks.lab import ROOT
 from stages.lib.generation import BATCH_TOKENS, batches, continue_greedily, pad_left, pad_right, prompt_ids
 from stages.lib.machine import prepare
@@ -62,19 +61,9 @@ def token_rows(folder: Path, prompts: Path, count: int) -> list[list[int]]:
 
 def compared(scoring: Callable[[], Any], floor: Callable[[], Any], rounds: int) -> dict[str, float]:
     """Median CPU seconds of both, after one of each that does not count, and the median of the rounds' ratios."""
-    spent: list[tuple[float, float]] = []
-    for _ in range(rounds + 1):
-        spent.append((cpu_seconds(scoring), cpu_seconds(floor)))
-    ours, bare = zip(*spent[1:], strict=True)
-    ratio = median(one / other for one, other in spent[1:])
-    return {"scoring": round(median(ours), 3), "forward": round(median(bare), 3), "ratio": round(ratio, 3)}
-
-
-def cpu_seconds(work: Callable[[], Any]) -> float:
-    """CPU seconds of this process and its threads."""
-    started = time.process_time()
-    work()
-    return time.process_time() - started
+    spent = side_by_side({"scoring": scoring, "forward": floor}, rounds)
+    found = medians(spent) | {"ratio": ratio(spent, "scoring", "forward")}
+    return {name: round(value, 3) for name, value in found.items()}
 
 
 def last_positions(model: PreTrainedModel, rows: Sequence[Sequence[int]]) -> None:

@@ -90,23 +90,23 @@ def main() -> None:
     place(arguments.data, project, *((133, 400) if arguments.smoke else (None, arguments.retain)))
     seeds = arguments.seeds[:1] if arguments.smoke else arguments.seeds
     rows: list[dict[str, Any]] = []
+    flops = flop_table(counted(small_model(), 32, 70, 30, 0.02))
     for row in results(project, seeds, arguments.smoke):
         rows.append(row)
         if not arguments.smoke:
-            write(rows, arguments.retain)
-    print(tables(rows))
+            write(rows, arguments.retain, flops)
+    print(tables(rows, flops))
 
 
-def write(rows: Sequence[Mapping[str, Any]], retain: int) -> None:
+def write(rows: Sequence[Mapping[str, Any]], retain: int, flops: str) -> None:
     """The result so far, as numbers and as the paper's tables."""
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(json.dumps({"retain": retain, "runs": list(rows)}, indent=1) + "\n", encoding="utf-8")
-    RESULT.with_suffix(".md").write_text(tables(rows) + "\n", encoding="utf-8")
+    RESULT.with_suffix(".md").write_text(tables(rows, flops) + "\n", encoding="utf-8")
 
 
-def tables(rows: Sequence[Mapping[str, Any]]) -> str:
+def tables(rows: Sequence[Mapping[str, Any]], flops: str) -> str:
     """Accuracy, cost and operations, as Markdown."""
-    flops = flop_table(counted(small_model(), 32, 70, 30, 0.02))
     return "\n\n".join([accuracy_table(summary(rows)), cost_table(rows), flops])
 
 

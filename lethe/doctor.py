@@ -221,7 +221,7 @@ def wrong_launcher(sections: Mapping[str, Any]) -> Iterator[str]:
 
 def too_large(run: Mapping[str, Any] | None, cards: Cards) -> Iterator[str]:
     """A line for each stage that does not fit the memory of the device it will run on, not even row by row."""
-    kind = f"{'each GPU' if cards.count > 1 else 'the GPU'}" if cards.count else "memory"
+    kind = {0: "memory", 1: "the GPU"}.get(cards.count, "each GPU")
     for work in run["stages"] if run else ():
         if work["memory"] > cards.memory:
             yield (

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import scoring
+from benchmarks import fresh, scoring
 from stages.lib.models import load_model
 from tests.conftest import tiny_model
 
@@ -28,7 +28,7 @@ def test_rows_repeat_the_prompts(folder: Path) -> None:
 
 def test_the_ratio_is_of_the_rounds_after_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     spent = iter([9.0, 1.0, 2.0, 1.0, 6.0, 2.0, 4.0, 4.0])  # first round 9 : 1, then 2 : 1, 6 : 2, 4 : 4
-    monkeypatch.setattr(scoring, "cpu_seconds", lambda work: next(spent))
+    monkeypatch.setattr(fresh, "cpu_seconds", lambda work: next(spent))
     # medians of 2, 6, 4 and of 1, 2, 4; of the ratios 2, 3, 1
     assert scoring.compared(lambda: None, lambda: None, 3) == {"scoring": 4.0, "forward": 2.0, "ratio": 2.0}
 
