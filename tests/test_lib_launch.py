@@ -12,8 +12,8 @@ from stages.lib import launch
 from tests import tiny
 
 STAGE = """import sys, time
-print("RANK", __import__("os").environ.get("ACCELERATE_MIXED_PRECISION"), flush=True)
 try:
+    print("RANK", __import__("os").environ.get("ACCELERATE_MIXED_PRECISION"), flush=True)
     time.sleep(float(sys.argv[1]))
 except KeyboardInterrupt:
     time.sleep(1)  # longer than the launcher would wait
@@ -112,6 +112,17 @@ def test_ctrl_c_is_the_stages_own_line(tmp_path: Path) -> None:
     os.killpg(running.pid, signal.SIGINT)
     output = running.communicate()[0]
     assert (output, running.returncode) == ("small: interrupted\n", launch.INTERRUPTED)
+
+
+def test_ctrl_c_while_a_stage_imports_is_a_line_too(tmp_path: Path) -> None:
+    (tmp_path / "small.py").write_text("import time; print('importing', flush=True); time.sleep(60)")
+    running = tiny.start(tmp_path, "python", "-m", "stages.lib.launch", "small")
+    assert running.stdout is not None
+    assert running.stdout.readline() == "importing\n"
+    os.killpg(running.pid, signal.SIGINT)
+    output = running.communicate()[0]
+    line = "small: interrupted; `dvc repro` goes on from here\n"
+    assert (output, running.returncode) == (line, launch.INTERRUPTED)
 
 
 @pytest.mark.slow

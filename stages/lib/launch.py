@@ -37,6 +37,9 @@ def directly(command: list[str]) -> None:
     sys.argv = command
     try:
         runpy.run_module(command[0], run_name="__main__", alter_sys=True)
+    except KeyboardInterrupt:  # while it imported: before the stage had a line of its own to say
+        print(f"{command[0].rpartition('.')[2]}: interrupted; `dvc repro` goes on from here", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     except SystemExit as ending:
         if not isinstance(ending.__context__, KeyboardInterrupt):
             raise
