@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from functools import partial
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -116,6 +116,21 @@ def test_summed_nll_equals_float64(rows: int, with_bias: bool) -> None:
     slow.backward()
     assert loss.item() == pytest.approx(slow.item(), rel=1e-5)
     torch.testing.assert_close(hidden.grad.double(), exact.grad, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("width", "rows"), [(8, None), (2, 256)])
+def test_a_wide_vocabulary_is_not_read_row_by_row(
+    monkeypatch: pytest.MonkeyPatch, width: int, rows: int | None
+) -> None:
+    chosen = []
+
+    def spy(*arguments: torch.Tensor, options: nn.LinearCrossEntropyOptions, **others: Any) -> torch.Tensor:
+        chosen.append(options.batch_chunk_size)
+        return arguments[0].sum()
+
+    monkeypatch.setattr(nn.functional, "linear_cross_entropy", spy)
+    summed_nll(torch.randn(3, width), torch.tensor([0, 1, 2]), head(torch.randn(256, width)))
+    assert chosen == [rows]  # 256 tokens are 32 and 128 times the width
 
 
 HALF = torch.tensor([[0.0], [math.log(2)], [0.0]])  # hidden 1 -> p = [1/4, 1/2, 1/4]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from stages.lib.models import Head
 
 LOGITS = 1 << 23  # at once: 32 MiB of float32
+WIDE, WIDE_ROWS = 32, 256  # a vocabulary so many times the width is read in chunks of so many rows
 BASE_HIDDEN = "base_hidden"  # column [N, d]: hidden states of the model before any training, of the same layer
 BASE_NLL = "base_nll"  # column float32 [N]: its negative log-likelihood of next_ids
 PREFERRED = "preferred"  # column bool [N]: of a pair of sequences, whether it is the one to prefer
@@ -312,11 +313,15 @@ def summed(chunk: Callable[..., Tensor], head: Head, *columns: Tensor) -> Tensor
 def summed_nll(hidden: Tensor, next_ids: Tensor, head: Head) -> Tensor:
     """Sum over N of -log p(next_ids), in chunks of rows: [N, V] never exists as a whole.
 
-    The logits are made and reduced in float32 whatever precision the body of the model ran in.
+    The logits are made and reduced in float32 whatever precision the body of the model ran in. torch itself chooses so
+    few rows that their logits take half the memory of `hidden`. Where the vocabulary is many times as wide as the model
+    that is a row or two, for each of which the gradient of the whole head is read and written: there it is WIDE_ROWS.
     """
     from torch.nn import LinearCrossEntropyOptions
     from torch.nn.functional import linear_cross_entropy
 
+    vocabulary, width = head.weight.shape
+    own = {"batch_chunk_size": WIDE_ROWS, "chunking_method": None} if vocabulary > WIDE * width else {}
     bias = None if head.bias is None else head.bias.float()
     return linear_cross_entropy(
         hidden.float(),
@@ -324,5 +329,5 @@ def summed_nll(hidden: Tensor, next_ids: Tensor, head: Head) -> Tensor:
         next_ids,
         linear_bias=bias,
         reduction="sum",
-        options=LinearCrossEntropyOptions(),
+        options=LinearCrossEntropyOptions(**own),
     )
