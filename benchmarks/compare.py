@@ -65,10 +65,11 @@ COLUMNS = {
 
 
 class Row(NamedTuple):
-    """One run: an objective, a vehicle, what was measured (nothing where it failed)."""
+    """One run: an objective, a vehicle, the MD5 of its baseline, what was measured (nothing where it failed)."""
 
     objective: str
     vehicle: str
+    baseline: str
     values: dict[str, float | None]
     failed: str | None = None
 
@@ -83,12 +84,13 @@ def main() -> None:
     pairs = [(name, vehicle) for name in OBJECTIVES for vehicle in VEHICLES] if arguments.all else EIGHT
     project = clone(ROOT / ".scratch/compare")
     stages = present(project)
-    rows = read(arguments.set, name) if arguments.resume else []
+    baseline = baseline_of(project)
+    rows = read(arguments.set, name, baseline) if arguments.resume else []
     done = {(row.objective, row.vehicle) for row in rows}
     for objective, vehicle in pairs:
         if (objective, vehicle) in done:
             continue
-        rows.append(compared(project, objective, vehicle, arguments.set, stages))
+        rows.append(compared(project, objective, vehicle, baseline, arguments.set, stages))
         print(json.dumps(rows[-1]._asdict()), flush=True)
         rows.sort(key=lambda row: pairs.index((row.objective, row.vehicle)))
         write(rows, arguments.set, name)
@@ -110,14 +112,21 @@ def changes(objective: str, vehicle: str, prompts: str, stages: list[str]) -> Ch
     return COMMON | own | judged | {key: value for more in optional for key, value in more.items()}
 
 
-def compared(project: Path, objective: str, vehicle: str, prompts: str, stages: list[str]) -> Row:
+def baseline_of(project: Path) -> str:
+    """Train the baseline where the cache has none; return its MD5. Other thread counts make other models."""
+    repro(project, {}, "baseline")
+    lock = YAML(typ="safe").load((project / "dvc.lock").read_text(encoding="utf-8"))
+    return next(out["md5"] for out in lock["stages"]["baseline"]["outs"] if out["path"] == "models/baseline")
+
+
+def compared(project: Path, objective: str, vehicle: str, baseline: str, prompts: str, stages: list[str]) -> Row:
     """One run and its numbers. A method that runs away ends its row, not the table."""
     try:
         reports = repro(project, changes(objective, vehicle, prompts, stages), *stages)
     except subprocess.CalledProcessError as error:
-        return Row(objective, vehicle, {}, f"`{' '.join(error.cmd[:2])}` ended with {error.returncode}")
+        return Row(objective, vehicle, baseline, {}, f"`{' '.join(error.cmd[:2])}` ended with {error.returncode}")
     size = sum(path.stat().st_size for path in (project / "models/unlearned").glob("*.safetensors"))
-    return Row(objective, vehicle, measured(reports, vehicle) | {"kilobytes": round(size / 1024, 1)})
+    return Row(objective, vehicle, baseline, measured(reports, vehicle) | {"kilobytes": round(size / 1024, 1)})
 
 
 def measured(reports: Mapping[str, Any], vehicle: str) -> dict[str, float | None]:
@@ -155,11 +164,12 @@ def attacked(reports: Mapping[str, Any], attack: str) -> float | None:
     return max(found, default=None)
 
 
-def read(prompts: str, name: str) -> list[Row]:
-    """The rows of an earlier run that went to its end; none where there was none."""
+def read(prompts: str, name: str, baseline: str) -> list[Row]:
+    """The rows of an earlier run from the same baseline that went to its end; none where there was none."""
     path = ROOT / f"reports/compare/{name}-{prompts}.json"
     found = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
-    return [Row(**row) for row in found if not row["failed"]]
+    rows = [Row(**row) for row in found]
+    return [row for row in rows if row.baseline == baseline and not row.failed]
 
 
 def write(rows: list[Row], prompts: str, name: str) -> None:

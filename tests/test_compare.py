@@ -92,13 +92,13 @@ def test_a_run_that_fails_ends_its_row_only(tmp_path: Path, monkeypatch: pytest.
         raise subprocess.CalledProcessError(1, ["dvc", "repro", "evaluate"])
 
     monkeypatch.setattr(compare, "repro", fails)
-    row = compare.compared(tmp_path, "gradient_ascent", "full", "test", ["evaluate"])
+    row = compare.compared(tmp_path, "gradient_ascent", "full", "0123", "test", ["evaluate"])
     assert row.failed == "`dvc repro` ended with 1"
     assert compare.table([row]).splitlines()[2].startswith("| GA | full | `dvc repro` ended with 1 |  |")
 
 
 def test_table_has_a_cell_for_every_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [compare.Row("npo", "full", compare.measured(REPORTS, "full") | {"kilobytes": 5120.5})]
+    rows = [compare.Row("npo", "full", "0123", compare.measured(REPORTS, "full") | {"kilobytes": 5120.5})]
     header, rule, line = compare.table(rows).splitlines()
     assert header.count("|") == rule.count("|") == line.count("|") == len(compare.COLUMNS) + 3
     assert "| NPO | full | 0.050 | 0.080 |" in line
@@ -109,9 +109,13 @@ def test_table_has_a_cell_for_every_column(tmp_path: Path, monkeypatch: pytest.M
     assert '"objective": "npo"' in (tmp_path / "reports/compare/eight-test.json").read_text()
 
 
-def test_resuming_keeps_the_rows_that_did_not_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resuming_keeps_the_rows_of_this_baseline_that_did_not_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(compare, "ROOT", tmp_path)
-    assert compare.read("test", "all") == []
-    whole, failed = compare.Row("npo", "full", {"leak": 0.1}), compare.Row("rmu", "lora", {}, "it failed")
-    compare.write([whole, failed], "test", "all")
-    assert compare.read("test", "all") == [whole]
+    assert compare.read("test", "all", "0123") == []
+    whole = compare.Row("npo", "full", "0123", {"leak": 0.1})
+    failed = compare.Row("rmu", "lora", "0123", {}, "it failed")
+    other = compare.Row("rmu", "full", "4567", {"leak": 0.1})  # of a baseline trained elsewhere
+    compare.write([whole, failed, other], "test", "all")
+    assert compare.read("test", "all", "0123") == [whole]
