@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from benchmarks.fresh import one_thread
@@ -45,16 +46,18 @@ def clocked(stage: Any) -> dict[str, Any]:
     def spent() -> float:
         return round(time.process_time() - started - saving, 3)
 
-    def save(model: Any, tokenizer: Any, folder: Any, *rest: Any) -> None:
-        nonlocal saving
-        until[folder.name] = spent()
-        begun = time.process_time()
-        saved(model, tokenizer, folder, *rest)
-        saving += time.process_time() - begun
+    def watched(save: Callable[..., None]) -> Callable[..., None]:
+        def save_and_look(model: Any, tokenizer: Any, folder: Any, *rest: Any) -> None:
+            nonlocal saving
+            until[folder.name] = spent()
+            begun = time.process_time()
+            save(model, tokenizer, folder, *rest)
+            saving += time.process_time() - begun
 
-    saved = getattr(stage, "save_model", None)
-    if saved is not None:
-        stage.save_model = save
+        return save_and_look
+
+    if hasattr(stage, "save_model"):
+        stage.save_model = watched(stage.save_model)
     stage.main()
     return {"cpu_s": spent(), "until": until}
 

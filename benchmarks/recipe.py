@@ -192,8 +192,8 @@ def page(cases: dict[str, Any]) -> str:
         parts += [
             f"{name}: {found['forget_tokens']} forget tokens; WHP leaves {goal['completion_left']} by completions and "
             f"{goal['probability_left']} by probabilities; the baseline's accuracy is {found['baseline_accuracy']}. "
-            f"Of WHP's seconds reinforce takes {spent['reinforce']} and label {spent['label']}; its dictionary, extract "
-            f"and translate, takes {dictionary:.1f} more, which are not counted above.",
+            f"Of WHP's seconds reinforce takes {spent['reinforce']} and label {spent['label']}; its dictionary "
+            f"(extract and translate) takes {dictionary:.1f} more, which are not counted here.",
             table(header, rows),
         ]
     return "\n\n".join(parts)
@@ -204,11 +204,9 @@ def arrival_cells(found: Mapping[str, Any], metric: str, objective: str) -> list
     row, whp = found["arrivals"][objective][metric], found["arrivals"][WHP][metric]
     step = row["step"] if row["reached"] else f"{row['step']}, not reached"
     per_token = round(1000 * row["cpu_s"] / found["forget_tokens"], 3)
+    lost = [row[key] for key in ("completion_left", "probability_left", "perplexity_factor", "accuracy")]
     lead = [metric.partition("_")[0], NAMES[objective], step, row["cpu_s"], per_token]
-    return lead + [
-        round(row["cpu_s"] / whp["cpu_s"], 2),
-        *(row[key] for key in ("completion_left", "probability_left", "perplexity_factor", "accuracy")),
-    ]
+    return [*lead, round(row["cpu_s"] / whp["cpu_s"], 2), *lost]
 
 
 if __name__ == "__main__":
