@@ -23,15 +23,20 @@ from benchmarks.fresh import one_case
 from benchmarks.lab import ROOT, Changes, change_params, clone, run
 from stages.lib.familiarity import remaining
 
-NOTE = """
+LIMIT = 1.1  # of retain perplexity, times the baseline's: what report.gate lets through
+NOTE = f"""
 CPU seconds on one core of what a method does to a baseline at hand until as little is left as WHP leaves at its end,
 on the development prompts: for WHP reinforce, label and finetune; for the others finetune, the preparation of reference
 columns included. Evaluation, imports and the saving of models are left out. *left*: of the way from a model that never
 read the corpus (0) to the baseline (1), by completions or by the probability of what was due. What it cost the rest
 stands beside it: perplexity on held-out retain text, times the baseline's, and the mean accuracy of the benchmarks. A
-method that does not come so far is shown at its last step. One run each."""
+method that does not come so far is shown at its last step. The second table shows how far each comes before the rest
+is harmed: its checkpoint with the least left of those whose retain perplexity is at most {LIMIT} times the baseline's.
+One run each."""
 WHP, OTHERS = "generic_labels", ("grad_diff", "npo")
 METRICS = {"completion_left": "completion_familiarity", "probability_left": "probability_familiarity"}
+LEAST = {"step": "step", "CPU s": "cpu_s", "completions left": "completion_left"}  # title -> key
+LEAST |= {"probability left": "probability_left", "retain perplexity": "perplexity_factor"}
 DICTIONARY = ("extract", "translate")
 BEFORE_TINY = ("corpus", "baseline", "retrain", "block", "reinforce", "extract", "prompt")
 JUDGED: Changes = {
@@ -178,8 +183,15 @@ def forget_tokens(project: Path) -> int:
     return int(table["length"].to_numpy().sum())
 
 
+def harmless(rows: Sequence[Row]) -> Row | None:
+    """The row with the least left, by probability, of those within the limit; None if every one is beyond it."""
+    within = [row for row in rows if row["perplexity_factor"] is not None and row["perplexity_factor"] <= LIMIT]
+    known = [row for row in within if row["probability_left"] is not None]
+    return min(known, key=lambda row: row["probability_left"], default=None)
+
+
 def page(cases: dict[str, Any]) -> str:
-    """A table of arrivals, and what a person pays before, for each case."""
+    """For each case what is counted, arrivals, and how far each method comes without harm."""
     from benchmarks.bench import table
 
     header = ["until as little is left by", "method", "step", "CPU s", "CPU ms per forget token", "to WHP"]
@@ -195,8 +207,15 @@ def page(cases: dict[str, Any]) -> str:
             f"Of WHP's seconds reinforce takes {spent['reinforce']} and label {spent['label']}; its dictionary "
             f"(extract and translate) takes {dictionary:.1f} more, which are not counted here.",
             table(header, rows),
+            table(["method", *LEAST], [harmless_cells(*pair) for pair in found["checkpoints"].items()]),
         ]
     return "\n\n".join(parts)
+
+
+def harmless_cells(objective: str, rows: Sequence[Row]) -> list[Any]:
+    """One line of the second table."""
+    row = harmless(rows)
+    return [NAMES[objective], *(row[key] if row else None for key in LEAST.values())]
 
 
 def arrival_cells(found: Mapping[str, Any], metric: str, objective: str) -> list[Any]:

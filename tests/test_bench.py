@@ -109,11 +109,24 @@ def test_recipe_page_compares_with_whp() -> None:
     }
     stages = {"reinforce": 10.0, "label": 5.0, "extract": 1.0, "translate": 2.0}
     found = {"forget_tokens": 15000, "goal": dict.fromkeys(recipe.METRICS, 0.1), "baseline_accuracy": 0.95}
-    page = recipe.page({"case": found | {"stages_cpu_s": stages, "arrivals": arrivals}})
+    checkpoints = {recipe.WHP: [row], "npo": [row | {"perplexity_factor": 1.1, "step": 3}, row]}
+    page = recipe.page({"case": found | {"stages_cpu_s": stages, "arrivals": arrivals, "checkpoints": checkpoints}})
     assert "takes 3.0 more" in page  # 1 + 2
     # 30 s of 15,000 tokens: 2 ms each; 45 s: 3 ms, 1.5 times WHP's
     assert "| completion | WHP | 5 | 30.0 | 2.0 | 1.0 | 0.0 | 0.1 | 1.2 | 0.9 |" in page
-    assert page.endswith("| probability | NPO | 5, not reached | 45.0 | 3.0 | 1.5 | 0.0 | 0.1 | 1.2 | 0.9 |")
+    assert "| probability | NPO | 5, not reached | 45.0 | 3.0 | 1.5 | 0.0 | 0.1 | 1.2 | 0.9 |" in page
+    assert page.endswith("| WHP |  |  |  |  |  |\n| NPO | 3 | 30.0 | 0.0 | 0.1 | 1.1 |")  # 1.2 is beyond the limit
+
+
+def test_the_least_left_without_harm() -> None:
+    rows = [{"probability_left": left, "perplexity_factor": factor} for left, factor in ((0.4, 1.1), (0.5, 1.0))]
+    beyond = {"probability_left": 0.1, "perplexity_factor": 1.11}
+    unknown = [
+        {"probability_left": None, "perplexity_factor": 1.0},
+        {"probability_left": 0.1, "perplexity_factor": None},
+    ]
+    assert recipe.harmless([*rows, beyond, *unknown]) == rows[0]
+    assert recipe.harmless([beyond, *unknown]) is None
 
 
 def test_clocked_leaves_the_saving_of_models_out(monkeypatch: pytest.MonkeyPatch) -> None:
