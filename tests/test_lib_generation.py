@@ -136,6 +136,14 @@ def test_expectations_are_those_of_one_prompt_at_a_time(
                 assert ranks == [row.index(token) + 1 for row, token in zip(order.tolist(), ending, strict=True)]
 
 
+def test_expectations_without_openings_are_the_same(model: PreTrainedModel) -> None:
+    whole = generation.expectations(model, PROMPTS, ENDINGS, openings=3, new_tokens=4)
+    alone = generation.expectations(model, PROMPTS, ENDINGS)
+    for one, other in zip(whole, alone, strict=True):
+        assert [pytest.approx(scores, abs=1e-5) for scores in one.scores] == other.scores
+        assert (one.ranks, other.openings) == (other.ranks, [])
+
+
 def test_openings_are_the_likeliest_and_go_on_greedily(model: PreTrainedModel) -> None:
     found = generation.expectations(model, PROMPTS, ENDINGS, openings=3, new_tokens=4)
     for prompt, one in zip(PROMPTS, found, strict=True):

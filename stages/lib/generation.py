@@ -77,8 +77,8 @@ def expectations(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
     endings: Sequence[Sequence[Sequence[int]]],
-    openings: int,
-    new_tokens: int,
+    openings: int = 0,
+    new_tokens: int = 0,
 ) -> list[Expected]:
     """How likely each of a prompt's endings is, and its `openings` likeliest continuations, `new_tokens` long.
 
@@ -95,7 +95,7 @@ def expectations(
         def expected(batch: list[int]) -> dict[int, Expected]:
             read = _read(model, [prompts[i] for i in batch])
             judged = _judge_endings(model, head, read, [endings[i] for i in batch])
-            opened = _open(model, head, read, openings, new_tokens)
+            opened = _open(model, head, read, openings, new_tokens) if openings else [[] for _ in batch]
             return {i: Expected(*found, own) for i, found, own in zip(batch, judged, opened, strict=True)}
 
         done = shared(list(batches(lengths, BATCH_TOKENS)), expected)
