@@ -3,13 +3,15 @@
 python -m benchmarks.evaluation CASE    prints one line of JSON; `make bench` runs all cases
 
 A random Llama and random prompts, as many as the default is judged by. Ours is generation.py's; the other way is
-Hugging Face's generate prompt by prompt, and one forward pass per prompt for the probability of some next tokens.
+Hugging Face's generate prompt by prompt, one forward pass per prompt for the probability of some next tokens, and one
+per prompt and choice for the likeliest of several endings.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.fresh import medians, one_case, one_thread, ratio, side_by_side
@@ -18,14 +20,17 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
+Way = Callable[[], Any]
+Texts = Sequence[Sequence[int]]  # token ids
 BAR = 8
 ROWS = 2048  # of one product
 NOTE = f"""
-Prompts (scored) or new tokens (generated) per CPU-second on one thread, medians of rounds side by side; *one by one*:
-one forward pass, or Hugging Face's generate, per prompt, on the first prompts alone. Bar: {BAR} times.
+Prompts (scored, or answered by choice) or new tokens (generated) per CPU-second on one thread, medians of rounds side
+by side; *one by one*: Hugging Face's generate or one forward pass per prompt, per choice where there are some, on the
+first prompts alone. Bar: {BAR} times.
 
 *products*: the same tokens through the matrix products of the linear layers alone, unpadded, {ROWS} rows at a time, the
-head once for each prompt or new token: no attention, no normalisation, nothing read or chosen. *at most*: how many
+head once for each token asked for: no attention, no normalisation, nothing read or chosen. *at most*: how many
 times one by one that is. Where it is below {BAR}, no way of batching reaches the bar in this precision; the last column
 compares with one by one in float32, which is what the choice of `evaluate.precision` gains as well."""
 
@@ -41,41 +46,51 @@ class Case(NamedTuple):
     vocabulary: int = 4096
     rounds: int = 3
     bfloat16: bool = False
+    choices: int = 0  # endings of 5 to 15 tokens to choose from, instead of new tokens
 
 
 FLOAT32 = {
     "1M, scored": Case(96, 3, 1, 100),
     "1M, 24 tokens generated": Case(96, 3, 24, 30),
+    "1M, 4 choices": Case(96, 3, 1, 50, choices=4),
     "8M, scored": Case(256, 8, 1, 50),
     "8M, 24 tokens generated": Case(256, 8, 24, 12),
+    "8M, 4 choices": Case(256, 8, 1, 25, choices=4),
 }
 CASES = FLOAT32 | {f"{name}, bfloat16": case._replace(bfloat16=True) for name, case in FLOAT32.items()}
-QUICK = {"tiny": Case(32, 1, 3, 2, 4, 300, 1)}
+QUICK = {"tiny": Case(32, 1, 3, 2, 4, 300, 1), "tiny choices": Case(32, 1, 1, 2, 4, 300, 1, choices=3)}
 
 
 def measure(case: Case) -> dict[str, Any]:
     """The speed of all ways and their ratios."""
     one_thread()
-    from stages.lib.generation import continue_greedily
+    model, prompts = model_of(case), texts_of(case.prompts, 20, 60, case.vocabulary, 0)
+    endings = [texts_of(case.choices, 5, 15, case.vocabulary, seed) for seed in range(case.prompts)]
+    few = slice(case.alone)
+    if case.choices:
+        read = sum(map(len, prompts)) + sum(len(one) - 1 for own in endings for one in own)
+        asked = sum(len(one) for own in endings for one in own)
+        ours: Way = partial(chosen, model, prompts, endings)
+        alone: Way = partial(chosen_one_by_one, model, prompts[few], endings[few])
+    else:
+        asked = case.prompts * case.new_tokens
+        read = sum(map(len, prompts)) + asked - case.prompts  # the last new token is read by nobody
+        ours = partial(continued, model, prompts, case.new_tokens)
+        alone = partial(continued_one_by_one, model, prompts[few], case.new_tokens)
+    return compared(case, ours, alone, products(model, read, asked))
 
-    model, prompts = model_of(case), prompts_of(case)
-    wanted = [range(10)] * len(prompts)
 
-    def ours() -> list[list[int]]:
-        return [list(row.tokens) for row in continue_greedily(model, prompts, wanted, case.new_tokens, ())]
-
-    def alone() -> list[list[int]]:
-        return one_by_one(model, prompts[: case.alone], case.new_tokens)
-
+def compared(case: Case, ours: Way, alone: Way, bare: Way) -> dict[str, Any]:
+    """Figures of the three ways. alone: of the first prompts only."""
     same = sum(one == other for one, other in zip(ours(), alone(), strict=False))
-    ways = {"ours": ours, "one by one": alone, "products": products(model, prompts, case.new_tokens)}
-    rounds = side_by_side(ways, case.rounds)
-    done = dict.fromkeys(ways, case.prompts * case.new_tokens) | {"one by one": case.alone * case.new_tokens}
+    rounds = side_by_side({"ours": ours, "one by one": alone, "products": bare}, case.rounds)
     share = case.alone / case.prompts
+    spent = medians(rounds)
+    spent["one by one"] /= share
     return {
         "prompts": case.prompts,
         "same_continuations": f"{same} of {case.alone}",
-        **{f"{name} per s": round(done[name] / spent, 1) for name, spent in medians(rounds).items()},
+        **{f"{name} per s": round(case.prompts * case.new_tokens / seconds, 1) for name, seconds in spent.items()},
         "times": round(ratio(rounds, "one by one", "ours") / share, 2),
         "at most": round(ratio(rounds, "one by one", "products") / share, 2),
     }
@@ -99,14 +114,22 @@ def model_of(case: Case) -> PreTrainedModel:
     return LlamaForCausalLM(config).eval().to(torch.bfloat16 if case.bfloat16 else torch.float32)
 
 
-def prompts_of(case: Case) -> list[list[int]]:
+def texts_of(count: int, fewest: int, most: int, vocabulary: int, seed: int) -> list[list[int]]:
     """Random token ids."""
-    drawn = random.Random(0)
-    return [[drawn.randrange(3, case.vocabulary) for _ in range(drawn.randint(20, 60))] for _ in range(case.prompts)]
+    drawn = random.Random(seed)
+    return [[drawn.randrange(3, vocabulary) for _ in range(drawn.randint(fewest, most))] for _ in range(count)]
 
 
-def one_by_one(model: PreTrainedModel, prompts: Sequence[Sequence[int]], new_tokens: int) -> list[list[int]]:
-    """What follows each prompt, the others not in sight."""
+def continued(model: PreTrainedModel, prompts: Texts, new_tokens: int) -> list[list[int]]:
+    """What follows each prompt, and on the way how likely some next tokens are."""
+    from stages.lib.generation import continue_greedily
+
+    found = continue_greedily(model, prompts, [range(10)] * len(prompts), new_tokens, ())
+    return [list(row.tokens) for row in found]
+
+
+def continued_one_by_one(model: PreTrainedModel, prompts: Texts, new_tokens: int) -> list[list[int]]:
+    """The same, the other prompts not in sight."""
     import torch
 
     found = []
@@ -124,14 +147,40 @@ def one_by_one(model: PreTrainedModel, prompts: Sequence[Sequence[int]], new_tok
     return found
 
 
-def products(model: PreTrainedModel, prompts: Sequence[Sequence[int]], new_tokens: int) -> Callable[[], None]:
+def chosen(model: PreTrainedModel, prompts: Texts, endings: Sequence[Texts]) -> list[int]:
+    """The likeliest of each prompt's endings."""
+    from stages.lib.generation import expectations
+
+    return [likeliest([sum(scores) for scores in one.scores]) for one in expectations(model, prompts, endings)]
+
+
+def chosen_one_by_one(model: PreTrainedModel, prompts: Texts, endings: Sequence[Texts]) -> list[int]:
+    """The same, a forward pass for every prompt with an ending."""
+    import torch
+
+    found = []
+    with torch.inference_mode():
+        for prompt, own in zip(prompts, endings, strict=True):
+            scores = []
+            for ending in own:
+                ids = torch.tensor([[*prompt, *ending[:-1]]])
+                logs = model(input_ids=ids).logits[0].float().log_softmax(dim=-1)[-len(ending) :]
+                scores.append(float(logs.gather(1, torch.tensor(ending)[:, None]).sum()))
+            found.append(likeliest(scores))
+    return found
+
+
+def likeliest(scores: Sequence[float]) -> int:
+    """The place of the largest."""
+    return max(range(len(scores)), key=scores.__getitem__)
+
+
+def products(model: PreTrainedModel, read: int, asked: int) -> Way:
     """The matrix products of the linear layers for every token read, and of the head for every token asked for."""
     import torch
 
     head = model.get_output_embeddings().weight.detach()
     layers = [layer.weight.detach() for layer in model.model.modules() if isinstance(layer, torch.nn.Linear)]
-    asked = len(prompts) * new_tokens
-    read = sum(map(len, prompts)) + asked - len(prompts)  # the last new token is read by nobody
     inputs = {size: torch.randn(ROWS, size).to(head.dtype) for weight in layers for size in weight.shape[1:]}
 
     def multiply(weight: Tensor, rows: int) -> None:
@@ -156,7 +205,7 @@ def page(cases: dict[str, Any]) -> str:
     for name, found in cases.items():
         plain = cases.get(name.removesuffix(", bfloat16"), found)
         rows.append([name, *(found[key] for key in keys), round(found["ours per s"] / plain["one by one per s"], 2)])
-    header = ["case", "prompts", "same continuations", "ours per s", "one by one per s", "times", "products per s"]
+    header = ["case", "prompts", "same answers", "ours per s", "one by one per s", "times", "products per s"]
     return table([*header, "at most", "times one by one in float32"], rows)
 
 

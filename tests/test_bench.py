@@ -30,6 +30,7 @@ def test_labelling_holds_no_more_for_more_vocabulary_or_blocks() -> None:
 def test_trainings_evaluation_and_growth_print_their_figures() -> None:
     assert bench.measured("benchmarks.trainings", "npo")["ours_to_plain"] > 0
     assert bench.measured("benchmarks.evaluation", "tiny")["same_continuations"] == "2 of 2"
+    assert bench.measured("benchmarks.evaluation", "tiny choices")["same_continuations"] == "2 of 2"
     assert bench.measured("benchmarks.growth", "block, tiny")["cpu_s"] >= 0
     assert bench.measured("benchmarks.memory", "tiny")["allocated"] > 0
 
