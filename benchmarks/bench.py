@@ -29,6 +29,7 @@ BENCHES = {
     "evaluation": "evaluation",
     "growth": "growth",
     "memory": "memory",
+    "recipe": "recipe",
 }
 
 

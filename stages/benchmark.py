@@ -19,7 +19,6 @@ from stages.lib.errors import StageError
 from stages.lib.generation import check_numbers
 from stages.lib.harness import (
     STOCK,
-    Facts,
     accuracy,
     facts,
     load_tasks,
@@ -38,7 +37,6 @@ from stages.lib.tasks import SENTENCE_WORDS, local_ending, local_order
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedTokenizerBase
 
 LOCAL = {"local_ending": local_ending, "local_order": local_order}
 TOO_LITTLE = "held-out retain text has too few sentences of {} to {} words".format(*SENTENCE_WORDS)
@@ -75,7 +73,7 @@ def main() -> None:
         tasks = load_tasks(names, task_folder)
         known = {name: facts(task, params.limit) for name, task in tasks.items()}
         present = models.present if tasks else {}
-        scores = score(present, folders["baseline"], tasks, known, params, device)
+        scores = score(present, folders["baseline"], tasks, params, device)
         report = {
             "items": {name: found.items for name, found in known.items()},
             "samples_sha256": {name: found.sha256 for name, found in known.items()},
@@ -104,7 +102,6 @@ def score(
     models: Mapping[str, Path],
     baseline: Path,
     tasks: Mapping[str, Any],
-    known: Mapping[str, Facts],
     params: Params,
     device: torch.device,
 ) -> dict[str, dict[str, float]]:
@@ -114,7 +111,6 @@ def score(
     tokenizer, context = load_tokenizer(baseline), context_length(baseline)
     if context:
         context -= max(map(virtual_tokens, models.values()), default=0)  # the same text for every model
-    lengths = {name: longest(tokenizer, found.texts, context) for name, found in known.items()}
     scores: dict[str, dict[str, float]] = {}
     with tqdm(total=len(models) * len(tasks), desc="benchmark", unit="task") as bar:
         for model_name, folder in models.items():
@@ -122,17 +118,11 @@ def score(
             check_numbers(model)
             scores[model_name] = {}
             for name, task in tasks.items():
-                found = accuracy(model, tokenizer, name, task, params.limit, lengths[name])
+                found = accuracy(model, tokenizer, name, task, params.limit, context)
                 scores[model_name][name] = round(found, 6)
                 bar.update()
             del model  # before the next is loaded: two may not fit the card
     return scores
-
-
-def longest(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], context: int | None) -> int:
-    """Tokens of the longest text; lm-eval cuts what does not fit the model's context."""
-    found = max(map(len, tokenizer(list(texts))["input_ids"]))
-    return min(found, context) if context else found
 
 
 def sentence(report: Mapping[str, Any]) -> str:

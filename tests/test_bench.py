@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
-from benchmarks import bench, evaluation, fresh, growth, labelling, overhead, trainings
+from benchmarks import bench, clocked, evaluation, fresh, growth, labelling, overhead, recipe, trainings
 
 
 @pytest.mark.parametrize("case", ["tiny"])
@@ -25,7 +29,8 @@ def test_labelling_holds_no_more_for_more_vocabulary_or_blocks() -> None:
 
 def test_trainings_evaluation_and_growth_print_their_figures() -> None:
     assert bench.measured("benchmarks.trainings", "npo")["ours_to_plain"] > 0
-    assert bench.measured("benchmarks.evaluation", "tiny")["same_continuations"] == 4
+    assert bench.measured("benchmarks.evaluation", "tiny")["same_continuations"] == "2 of 2"
+    assert bench.measured("benchmarks.evaluation", "tiny choices")["same_continuations"] == "2 of 2"
     assert bench.measured("benchmarks.growth", "block, tiny")["cpu_s"] >= 0
     assert bench.measured("benchmarks.memory", "tiny")["allocated"] > 0
 
@@ -43,10 +48,11 @@ def test_overhead_is_told_by_stage() -> None:
 
 
 def test_a_page_has_a_row_per_case() -> None:
-    found = {
-        "1M, scored": dict.fromkeys(("prompts", "same_continuations", "ours per s", "one by one per s", "times"), 1)
-    }
-    assert evaluation.page(found).splitlines()[-1] == "| 1M, scored | 1 | 1 | 1 | 1 | 1 |"
+    keys = ("prompts", "same_continuations", "ours per s", "one by one per s", "times", "products per s", "at most")
+    found = {"a": dict.fromkeys(keys, 2), "a, bfloat16": dict.fromkeys(keys, 5)}
+    one, other = evaluation.page(found).splitlines()[-2:]
+    assert one == "| a | 2 | 2 | 2 | 2 | 2 | 2 | 2 | 1.0 |"
+    assert other == "| a, bfloat16 | 5 | 5 | 5 | 5 | 5 | 5 | 5 | 2.5 |"  # 5 a second where float32 alone does 2
     assert growth.page({"block, 10 MB": {"cpu_s": 2.0, "above_start_mib": 50.0}}).endswith("| 2.0 | 50.0 | 5.0 |")
     assert "ours / Trainer" in trainings.page({})
 
@@ -55,3 +61,88 @@ def test_ratio_is_the_median_of_the_rounds() -> None:
     rounds = [{"a": 1.0, "b": 2.0}, {"a": 3.0, "b": 1.0}, {"a": 2.0, "b": 2.0}]
     assert fresh.ratio(rounds, "a", "b") == 1.0  # of 0.5, 3, 1
     assert fresh.medians(rounds) == {"a": 2.0, "b": 2.0}
+
+
+@pytest.mark.slow
+def test_recipe_goes_where_whp_goes() -> None:
+    found = bench.measured("benchmarks.recipe", "tiny")
+    whp = found["arrivals"][recipe.WHP]["probability_left"]
+    assert (whp["step"], whp["reached"]) == (4, True)
+    assert whp["cpu_s"] > found["stages_cpu_s"]["reinforce"] + found["stages_cpu_s"]["label"]
+    for objective in recipe.OTHERS:
+        assert [row["step"] for row in found["checkpoints"][objective]] == [2, 4]
+        assert found["arrivals"][objective]["probability_left"]["accuracy"] is not None
+    assert found["forget_tokens"] > 1000
+
+
+MODELS: dict[str, Any] = {
+    name: {"completion_familiarity": c, "probability_familiarity": p, "leak": c / 5, "retain_perplexity": retain}
+    for name, c, p, retain in (
+        ("baseline", 3.0, 0.25, 8.0),
+        ("retrained", 0.0, 0.05, 10.0),
+        ("step-00005", 1.5, 0.15, 10.0),
+        ("unlearned", 0.0, 0.07, 12.0),
+    )
+}
+
+
+def test_checkpoints_of_a_method_by_hand() -> None:
+    rows = recipe.rows_of(MODELS, {"step-00005": 2.0, "unlearned": 3.5}, 8, before=10.0)
+    assert [(row["step"], row["cpu_s"]) for row in rows] == [(5, 12.0), (8, 13.5)]  # 10 + 2, 10 + 3.5
+    assert [row["completion_left"] for row in rows] == [0.5, 0.0]  # 1.5 / 3, 0 / 3
+    assert [row["probability_left"] for row in rows] == [0.5, 0.1]  # (0.15 - 0.05) / 0.2, (0.07 - 0.05) / 0.2
+    assert [row["perplexity_factor"] for row in rows] == [1.25, 1.5]  # 10 / 8, 12 / 8
+
+
+def test_a_method_arrives_at_its_first_checkpoint_with_as_little_left() -> None:
+    rows = [{"step": step, "left": left} for step, left in ((5, 0.9), (10, 0.2), (15, 0.3), (20, 0.1))]
+    assert recipe.arrival(rows, "left", 0.2) == {"step": 10, "left": 0.2, "reached": True}
+    assert recipe.arrival(rows, "left", 0.05) == {"step": 20, "left": 0.1, "reached": False}
+    assert recipe.arrival(rows, "left", None)["reached"] is False
+    assert recipe.arrival([{"step": 5, "left": None}], "left", 0.2)["reached"] is False
+
+
+def test_recipe_page_compares_with_whp() -> None:
+    row = {"step": 5, "cpu_s": 30.0, "completion_left": 0.0, "probability_left": 0.1, "perplexity_factor": 1.2}
+    arrivals = {
+        objective: dict.fromkeys(recipe.METRICS, row | {"cpu_s": seconds, "accuracy": 0.9, "reached": seconds < 40})
+        for objective, seconds in ((recipe.WHP, 30.0), ("npo", 45.0))
+    }
+    stages = {"reinforce": 10.0, "label": 5.0, "extract": 1.0, "translate": 2.0}
+    found = {"forget_tokens": 15000, "goal": dict.fromkeys(recipe.METRICS, 0.1), "baseline_accuracy": 0.95}
+    checkpoints = {recipe.WHP: [row], "npo": [row | {"perplexity_factor": 1.1, "step": 3}, row]}
+    page = recipe.page({"case": found | {"stages_cpu_s": stages, "arrivals": arrivals, "checkpoints": checkpoints}})
+    assert "takes 3.0 more" in page  # 1 + 2
+    # 30 s of 15,000 tokens: 2 ms each; 45 s: 3 ms, 1.5 times WHP's
+    assert "| completion | WHP | 5 | 30.0 | 2.0 | 1.0 | 0.0 | 0.1 | 1.2 | 0.9 |" in page
+    assert "| probability | NPO | 5, not reached | 45.0 | 3.0 | 1.5 | 0.0 | 0.1 | 1.2 | 0.9 |" in page
+    assert page.endswith("| WHP |  |  |  |  |  |\n| NPO | 3 | 30.0 | 0.0 | 0.1 | 1.1 |")  # 1.2 is beyond the limit
+
+
+def test_the_least_left_without_harm() -> None:
+    rows = [{"probability_left": left, "perplexity_factor": factor} for left, factor in ((0.4, 1.1), (0.5, 1.0))]
+    beyond = {"probability_left": 0.1, "perplexity_factor": 1.11}
+    unknown = [
+        {"probability_left": None, "perplexity_factor": 1.0},
+        {"probability_left": 0.1, "perplexity_factor": None},
+    ]
+    assert recipe.harmless([*rows, beyond, *unknown]) == rows[0]
+    assert recipe.harmless([beyond, *unknown]) is None
+
+
+def test_clocked_leaves_the_saving_of_models_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(clocked, "time", SimpleNamespace(process_time=lambda: now[0]))
+
+    def spend(seconds: float) -> None:
+        now[0] += seconds
+
+    def main() -> None:
+        for step in (1, 2):
+            spend(2.0)
+            stage.save_model(None, None, Path(f"models/{step}"), 5.0)
+        spend(0.5)
+
+    stage = SimpleNamespace(main=main, save_model=lambda model, tokenizer, folder, weights: spend(weights))
+    assert clocked.clocked(stage) == {"cpu_s": 4.5, "until": {"1": 2.0, "2": 4.0}}  # 2 + 2 + 0.5, the fives left out
+    assert clocked.clocked(SimpleNamespace(main=lambda: spend(1.0))) == {"cpu_s": 1.0, "until": {}}

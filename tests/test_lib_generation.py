@@ -46,6 +46,40 @@ def test_continuations_are_those_of_one_prompt_at_a_time(
             assert one.probability == pytest.approx(float(probabilities[sorted(ids)].sum()), rel=1e-4)
 
 
+def test_room_changes_no_number_and_is_filled_in_place(model: PreTrainedModel) -> None:
+    rooms: list[list[int]] = []
+    logits: list[list[torch.Tensor]] = []
+    for roomy in (True, False):
+        cache = model(torch.tensor([PROMPTS[0]] * 2), use_cache=True).past_key_values
+        if roomy:
+            generation.make_room(cache, 3)
+        rooms.append([])
+        logits.append([])
+        for token in (70, 71, 72):
+            logits[-1].append(model(torch.tensor([[token]] * 2), past_key_values=cache, use_cache=True).logits)
+            rooms[-1].append(cache.layers[0].values.data_ptr())
+        assert cache.get_seq_length() == len(PROMPTS[0]) + 3
+    assert all(one.equal(other) for one, other in zip(*logits, strict=True))
+    assert len(set(rooms[0])) == 1
+    assert len(set(rooms[1])) > 1
+
+
+def test_a_layer_that_forgets_gets_no_room() -> None:
+    from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+    layers = [DynamicLayer(), DynamicSlidingWindowLayer(4), DynamicLayer()]
+    for layer in layers[:2]:
+        layer.update(torch.zeros(1, 1, 2, 3), torch.ones(1, 1, 2, 3))
+    generation.make_room(SimpleNamespace(layers=layers), 2)  # the last has never been used
+    assert ["update" in vars(layer) for layer in layers] == [True, False, False]
+    generation.make_room(None, 2)
+
+
+def test_likeliest_is_the_first_of_equal_ones() -> None:
+    logits = torch.tensor([[0.0, 2.0, 2.0, 1.0], [-1.0, -2.0, -3.0, -4.0]])
+    assert generation.likeliest(logits).tolist() == [[1], [0]]
+
+
 def test_a_continuation_ends_before_the_end_of_text(model: PreTrainedModel) -> None:
     whole = generation.continue_greedily(model, PROMPTS[:1], [[]], 6, ends=set())[0].tokens
     cut = generation.continue_greedily(model, PROMPTS[:1], [[]], 6, ends={whole[3], 399})[0]
@@ -100,6 +134,14 @@ def test_expectations_are_those_of_one_prompt_at_a_time(
                 assert scores == pytest.approx(own.tolist(), abs=1e-4)
                 order = logits_alone.argsort(dim=-1, descending=True)
                 assert ranks == [row.index(token) + 1 for row, token in zip(order.tolist(), ending, strict=True)]
+
+
+def test_expectations_without_openings_are_the_same(model: PreTrainedModel) -> None:
+    whole = generation.expectations(model, PROMPTS, ENDINGS, openings=3, new_tokens=4)
+    alone = generation.expectations(model, PROMPTS, ENDINGS)
+    for one, other in zip(whole, alone, strict=True):
+        assert [pytest.approx(scores, abs=1e-5) for scores in one.scores] == other.scores
+        assert (one.ranks, other.openings) == (other.ranks, [])
 
 
 def test_openings_are_the_likeliest_and_go_on_greedily(model: PreTrainedModel) -> None:

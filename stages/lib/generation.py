@@ -77,8 +77,8 @@ def expectations(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
     endings: Sequence[Sequence[Sequence[int]]],
-    openings: int,
-    new_tokens: int,
+    openings: int = 0,
+    new_tokens: int = 0,
 ) -> list[Expected]:
     """How likely each of a prompt's endings is, and its `openings` likeliest continuations, `new_tokens` long.
 
@@ -95,7 +95,7 @@ def expectations(
         def expected(batch: list[int]) -> dict[int, Expected]:
             read = _read(model, [prompts[i] for i in batch])
             judged = _judge_endings(model, head, read, [endings[i] for i in batch])
-            opened = _open(model, head, read, openings, new_tokens)
+            opened = _open(model, head, read, openings, new_tokens) if openings else [[] for _ in batch]
             return {i: Expected(*found, own) for i, found, own in zip(batch, judged, opened, strict=True)}
 
         done = shared(list(batches(lengths, BATCH_TOKENS)), expected)
@@ -137,8 +137,12 @@ def continue_by_lot(
 
 
 def likeliest(logits: Tensor) -> Tensor:
-    """The ids of the largest logits, int64 [B, 1]."""
-    return logits.argmax(dim=-1, keepdim=True)
+    """The ids of the largest logits, int64 [B, 1]; the first of equal ones."""
+    import torch
+
+    if logits.device.type != "cpu":
+        return logits.argmax(dim=-1, keepdim=True)
+    return torch.from_numpy(logits.numpy().argmax(axis=-1, keepdims=True))  # twenty times as fast as torch's own
 
 
 def token_loss(model: PreTrainedModel, blocks: Sequence[Sequence[int]]) -> float:
@@ -263,7 +267,11 @@ def _continue_batch(
     with torch.inference_mode():
         for step in range(new_tokens):
             output = model(
-                input_ids=tokens, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+                input_ids=tokens,
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=new_tokens > 1,
             )
             cache = output.past_key_values
             logits = head(output.logits[:, -1]).float()  # [B, V]
@@ -271,13 +279,46 @@ def _continue_batch(
                 _checked(model, float(logits.sum()))
                 sums = summed_probability(logits, wanted)
                 if copies > 1:
-                    cache.batch_repeat_interleave(copies)
+                    if cache is not None:
+                        cache.batch_repeat_interleave(copies)
                     logits, mask, positions = (each.repeat_interleave(copies, 0) for each in (logits, mask, positions))
+                make_room(cache, new_tokens - 1)
             tokens = choose(logits)
             written.append(tokens)
             mask = torch.cat([mask, torch.ones_like(tokens)], dim=1)
             positions = positions[:, -1:] + 1
     return torch.cat(written, dim=1), sums
+
+
+def make_room(cache: Any, tokens: int) -> None:
+    """Let a cache take `tokens` more in place: the library's layers copy all they hold with every token.
+
+    Layers that forget or hold something else than keys and values stay as they are. The cache is not to be copied or
+    reordered from here on. Does nothing without a cache.
+    """
+    from transformers.cache_utils import DynamicLayer
+
+    for layer in getattr(cache, "layers", ()):
+        if type(layer) is DynamicLayer and layer.is_initialized:
+            _make_room(layer, tokens)
+
+
+def _make_room(layer: Any, tokens: int) -> None:
+    rooms = []  # keys, values: [B, heads, T + tokens, d], filled as far as the layer's own
+    for held in (layer.keys, layer.values):
+        room = held.new_empty((*held.shape[:2], held.shape[2] + tokens, held.shape[3]))
+        room[:, :, : held.shape[2]] = held
+        rooms.append(room)
+
+    def update(keys: Tensor, values: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        end = layer.keys.shape[2] + keys.shape[2]
+        for room, new in zip(rooms, (keys, values), strict=True):
+            room[:, :, layer.keys.shape[2] : end] = new
+        layer.keys, layer.values = (room[:, :, :end] for room in rooms)
+        return layer.keys, layer.values
+
+    layer.keys, layer.values = (room[:, :, : layer.keys.shape[2]] for room in rooms)
+    layer.update = update  # shadows the class's on this instance only
 
 
 class _Read(NamedTuple):
@@ -361,6 +402,7 @@ def _open(model: PreTrainedModel, head: Head, read: _Read, openings: int, new_to
     written, found = [best.indices.reshape(-1, 1)], [best.values.reshape(-1, 1)]
     owner = torch.arange(prompts, device=model.device).repeat_interleave(openings)
     read = _copies(read, owner)
+    make_room(read.cache, new_tokens - 1)
     for _ in range(new_tokens - 1):
         _, read = _go_on(model, read, written[-1])
         likeliest = head(read.hidden).float().log_softmax(dim=1).max(dim=1, keepdim=True)

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from itertools import groupby
@@ -13,14 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stages.lib.errors import StageError
+from stages.lib.generation import expectations
 from stages.lib.params import did_you_mean
 from stages.lib.tables import write_jsonl
 
 if TYPE_CHECKING:
     from lm_eval.api.task import Task
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-BATCH_TOKENS = 4096  # of one batch, padding included; lm-eval holds all their logits at once
 
 STOCK = {  # task: its yaml below lm_eval/tasks, and the split it is scored on
     "arc_challenge": ("arc/arc_challenge.yaml", "test"),
@@ -39,7 +39,6 @@ class Facts(NamedTuple):
     items: int
     sha256: str  # of every request and answer
     chance: float  # the accuracy of guessing
-    texts: list[str]  # one per request
 
 
 def stock_file(name: str) -> str:
@@ -143,13 +142,18 @@ def facts(task: Task, limit: int | None) -> Facts:
         asked = [([list(request.args) for request in item], task.doc_to_target(item[0].doc)) for item in items]
     sha256 = hashlib.sha256(json.dumps(asked, ensure_ascii=False).encode()).hexdigest()
     chance = sum(1 / len(item) for item in items) / len(items)
-    return Facts(len(items), sha256, chance, ["".join(request.args) for item in items for request in item])
+    return Facts(len(items), sha256, chance)
 
 
 def accuracy(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str, task: Task, limit: int | None, longest: int
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    name: str,
+    task: Task,
+    limit: int | None,
+    most: int | None,
 ) -> float:
-    """The share of the task's items that the model answers right. longest: tokens of its longest request.
+    """The share of the task's items that the model answers right. most: tokens of a text, None: what the model takes.
 
     `evaluate` and not `simple_evaluate`, which starts git and a dozen tools to describe the machine.
     """
@@ -157,10 +161,33 @@ def accuracy(
     from lm_eval.models.huggingface import HFLM
 
     with quiet():
-        wrapped = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=max(1, BATCH_TOKENS // longest))
+        wrapped: Any = HFLM(pretrained=model, tokenizer=tokenizer, max_length=most)
+        wrapped._loglikelihood_tokens = lambda requests, **_: likelihoods(model, requests, wrapped.max_length)
         loaded = {"tasks": {name: task}, "groups": {}, "group_map": {}}
         results = evaluate(lm=wrapped, task_dict=loaded, limit=limit, bootstrap_iters=0, log_samples=False)
     return results["results"][name]["acc,none"]
+
+
+def likelihoods(
+    model: PreTrainedModel, requests: Sequence[tuple[Any, list[int], list[int]]], most: int
+) -> list[tuple[float, bool]]:
+    """Per request the log-likelihood of its continuation, in nats, and whether it is the likeliest token by token.
+
+    In place of lm-eval's own, which reads an item's context once for every choice and holds the logits of all its
+    tokens. requests: (anything, context, continuation), token ids; a text is cut on the left to `most` tokens and one.
+    """
+    asked: dict[tuple[int, ...], list[int]] = {}  # context -> the requests that go on from it
+    for number, (_, context, continuation) in enumerate(requests):
+        kept = [*context, *continuation][-(most + 1) :]
+        asked.setdefault(tuple(kept[: len(kept) - len(continuation)]), []).append(number)
+    endings = [[requests[number][2] for number in numbers] for numbers in asked.values()]
+    found = expectations(model, list(asked), endings)
+    answers = {
+        number: (math.fsum(scores), all(rank == 1 for rank in ranks))
+        for numbers, one in zip(asked.values(), found, strict=True)
+        for number, scores, ranks in zip(numbers, one.scores, one.ranks, strict=True)
+    }
+    return [answers[number] for number in range(len(requests))]
 
 
 @contextmanager
