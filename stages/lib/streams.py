@@ -36,15 +36,15 @@ def parquet_stream(schema: pa.Schema, path: Path, **facts: str) -> Iterator[Call
     with pq.ParquetWriter(path, schema, compression="zstd", write_statistics=False) as writer:
 
         def flush() -> None:
-            group = pa.concat_tables(waiting).combine_chunks()  # pages end where chunks do
+            writer.write_table(pa.concat_tables(waiting).combine_chunks())  # a page ends where a chunk does
             waiting.clear()
-            writer.write_table(group, row_group_size=max(1, len(group)))
 
         def append(table: pa.Table) -> None:
             waiting.append(table.cast(schema))
             if sum(part.nbytes for part in waiting) >= GROUP_BYTES:
                 flush()
 
+        append(schema.empty_table())  # no rows are a table too
         yield append
         if waiting:
             flush()
