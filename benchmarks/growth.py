@@ -47,20 +47,20 @@ class Case(NamedTuple):
 
 
 BY_TEXT = [Case(stage, size) for size in SIZES for stage in ("corpus", "block", "extract", "translate")]
-LABELLED = [Case("label", size) for size in (0.1, 1, 3)]
+LABELLED = [Case("label", size) for size in (0.1, 0.3, 1)]
 BY_ANCHORS = [
     Case(stage, TEXT_OF_ANCHORS, anchors)
     for anchors in ANCHORS
     for stage in ("extract, named", "translate", "label, translated")
 ]
-HUGE = [Case(stage, LARGE) for stage in ("block", "translate", "extract")]
+HUGE = [Case(stage, LARGE) for stage in ("translate", "block", "extract")]
 
 
 def name_of(case: Case) -> str:
     return f"{case.stage}, " + (f"{case.anchors} anchors" if case.anchors else f"{case.megabytes:g} MB")
 
 
-CASES = {name_of(case): case for case in (*BY_TEXT[:-4], *LABELLED, *BY_ANCHORS, *BY_TEXT[-4:], *HUGE)}
+CASES = {name_of(case): case for case in (*BY_TEXT, *LABELLED, *BY_ANCHORS, *HUGE)}
 LAST = {(case.megabytes, case.anchors, case.stage == "corpus"): case for case in CASES.values()}  # of their project
 QUICK = {
     f"{stage}, tiny": Case(stage, WARM, 50 if "," in stage else None)
