@@ -3,8 +3,8 @@
 python -m benchmarks.bench [--only label training ...] [--quick]    writes reports/bench/<name>.json and .md
 
 A benchmark is a module with CASES, QUICK (tiny ones, printed and not kept), a note, a table of what it measured and
-perhaps a picture; it measures one case when started by itself. Figures are CPU seconds: other work on the machine stretches them less than
-the clock's, and what is compared is compared within one process.
+perhaps a picture of it; it measures one case when started by itself. Figures are CPU seconds: other work on the machine
+stretches them less than the clock's, and what is compared is compared within one process.
 """
 
 from __future__ import annotations

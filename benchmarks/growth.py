@@ -2,8 +2,8 @@
 
 python -m benchmarks.growth CASE    prints one line of JSON; `make bench` runs all cases
 
-The stages' own main() in a project of `benchmarks.grown`, one stage a process. Where a large model would run, in extract
-and translate, a stand-in answers; label runs a tiny one.
+The stages' own main() in a project of `benchmarks.grown`, one stage a process. Where a large model would run, in
+extract and translate, a stand-in answers; label runs a tiny one.
 """
 
 from __future__ import annotations
@@ -28,13 +28,16 @@ from benchmarks.lab import ROOT, change_params
 
 NOTE = """
 Each stage's main() on an invented text of English words and 300 names, in documents of 50 kB; models are simulated in
-extract and translate (what they would say is made up at once), in label they are tiny. CPU seconds, and peak memory above
-what the process took before, after the same stage has run on 0.02 MB. *Exponent*: of the growth since the row before, 1 is
-linear, 0 is bounded. The second table has 2 MB of text and dictionaries of more and more names, each as frequent as
-its rank has it. *extract, named* is the backend `file`; *label, translated* is all that label does before its models."""
+extract and translate (what they would say is made up at once), in label they are tiny; of 1 GB the tokenizer is
+simulated too. CPU seconds, and peak memory
+above what the process took before, after the same stage has run on 0.02 MB. *Exponent*: of the growth since the row
+before, 1 is linear, 0 is bounded. The second table has 2 MB of text and dictionaries of more and more names, the one of
+rank r as frequent as 1 / r. *extract, named* is the backend `file`; *label, translated* is all that label does before
+its models."""
 PROJECTS = Path(tempfile.gettempdir()) / "lethe-growth"
 OUTS = {"block": "data/blocks.parquet", "translate": "data/dictionary.csv"}
 NEEDED = {"extract": ("block",), "label": ("block", "translate"), "label, translated": ("block", "translate")}
+SHOWN = {"cpu_s": "CPU seconds", "above_start_mib": "MiB above the start"}
 WARM = 0.02  # MB
 SIZES, LARGE, ANCHORS = (0.1, 1, 10, 100), 1000, (100, 1000, 5000, 20_000)
 TEXT_OF_ANCHORS = 2.0  # MB
@@ -53,7 +56,7 @@ BY_ANCHORS = [
     for anchors in ANCHORS
     for stage in ("extract, named", "translate", "label, translated")
 ]
-HUGE = [Case(stage, LARGE) for stage in ("translate", "block", "extract")]
+HUGE = [Case(stage, LARGE) for stage in ("translate", "block", "extract, named", "extract")]
 
 
 def name_of(case: Case) -> str:
@@ -71,6 +74,8 @@ QUICK = {
 def measure(case: Case) -> dict[str, Any]:
     """CPU seconds and MiB of one stage; label's tokens in a CPU second too."""
     simulate_models()
+    if case.megabytes == LARGE:
+        simulate_tokenizer()
     run_stage(case.stage, project_for(case._replace(megabytes=WARM, anchors=case.anchors and 50)))
     project = project_for(case)
     spent: list[float] = []
@@ -137,6 +142,19 @@ def simulate_models() -> None:
     ]
 
 
+def simulate_tokenizer() -> None:
+    """Every fourth character ends a token: a gigabyte is no more tokens than it would be, but sooner."""
+    from array import array
+
+    from stages.lib import blocks, evidence
+
+    def spell(backend: Any, text: str) -> tuple[array[int], array[int]]:
+        ends = np.minimum(np.arange(4, len(text) + 4, 4), len(text))
+        return array("i", (ends % 251).astype(np.int32).tobytes()), array("q", ends.tobytes())
+
+    blocks.spell = evidence.spell = spell
+
+
 def translate_only() -> None:
     """What label does before its models run: keys, rules, translated blocks, and what is forbidden where."""
     from functools import partial
@@ -148,7 +166,8 @@ def translate_only() -> None:
     from stages.lib.passes import rows_of
 
     baseline = Path("models/baseline")
-    blocks, dictionary = read_blocks(Path("data/blocks.parquet"), baseline), read_dictionary(Path("data/dictionary.csv"))
+    blocks = read_blocks(Path("data/blocks.parquet"), baseline)
+    dictionary = read_dictionary(Path("data/dictionary.csv"))
     tokenizer = load_tokenizer(baseline)
     pieces = piece_bytes(tokenizer)
     keys = index_keys(dictionary, word_variants(tokenizer, dictionary), pieces)
@@ -206,13 +225,17 @@ def picture(cases: Mapping[str, Any], path: Path) -> None:
 
     matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "growth", "font.size": 9})
     figure = Figure(figsize=(9, 6.4), layout="constrained")
-    for row, (across, anchored) in zip(figure.subplots(2, 2), (("MB of text", False), ("anchors", True)), strict=True):
-        for axes, key, upward in zip(row, ("cpu_s", "above_start_mib"), ("CPU seconds", "MiB above the start"), strict=True):
-            draw(axes, [(CASES[name], found[key]) for name, found in cases.items() if bool(CASES[name].anchors) is anchored])
-            axes.set(xlabel=across, ylabel=upward, xscale="log", yscale="log")
+    told = [(CASES[name], found) for name, found in cases.items()]
+    grids = figure.subplots(2, 2)
+    for row, across in enumerate(("MB of text", "anchors")):
+        own = [one for one in told if bool(one[0].anchors) is bool(row)]
+        for axes, key in zip(grids[row], ("cpu_s", "above_start_mib"), strict=True):
+            draw(axes, [(case, found[key]) for case, found in own])
+            axes.set(xlabel=across, ylabel=SHOWN[key], xscale="log", yscale="log")
             axes.spines[["top", "right"]].set_visible(False)
             axes.grid(alpha=0.15)
-        row[0].legend(frameon=False, fontsize=8)
+        if own:
+            grids[row][0].legend(frameon=False, fontsize=8)
     figure.savefig(path, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
 
 
@@ -230,6 +253,8 @@ def draw(axes: Any, found: list[tuple[Case, float]]) -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["stage"]:
         simulate_models()
+        if f"-{LARGE}-" in sys.argv[3]:
+            simulate_tokenizer()
         run_stage(sys.argv[2], Path(sys.argv[3]))
     else:
         one_case(CASES | QUICK, measure)

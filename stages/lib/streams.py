@@ -1,8 +1,8 @@
 """Parquet a piece at a time, for text that need not fit into memory.
 
 What is written goes out in row groups of about GROUP_BYTES; a table smaller than that is the very file that
-`tables.write_parquet` makes of it. What is read comes in batches of about BATCH_BYTES, however large its row groups are.
-So a stage that goes through the corpus holds a row group or a document at a time, and what it counts.
+`tables.write_parquet` makes of it. What is read comes in batches of about BATCH_BYTES, however large its row groups
+are. So a stage that goes through the corpus holds a row group or a document at a time, and what it counts.
 
 Apart from tables.py because trainings, which hold their blocks anyhow, need not run again for what is changed here.
 """
