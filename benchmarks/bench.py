@@ -2,9 +2,9 @@
 
 python -m benchmarks.bench [--only label training ...] [--quick]    writes reports/bench/<name>.json and .md
 
-A benchmark is a module with CASES, QUICK (tiny ones, printed and not kept), a note and a table of what it measured; it
-measures one case when started by itself. Figures are CPU seconds: other work on the machine stretches them less than
-the clock's, and what is compared is compared within one process.
+A benchmark is a module with CASES, QUICK (tiny ones, printed and not kept), a note, a table of what it measured and
+perhaps a picture of it; it measures one case when started by itself. Figures are CPU seconds: other work on the machine
+stretches them less than the clock's, and what is compared is compared within one process.
 """
 
 from __future__ import annotations
@@ -82,6 +82,8 @@ def write(name: str, module: Any, cases: Mapping[str, Any]) -> None:
     facts = ", ".join(f"{key} {value}" for key, value in content["machine"].items())
     page = f"# {name}\n\n`{command}` on: {facts}.\n\n{module.NOTE}\n\n{module.page(ordered)}\n"
     (RESULTS / f"{name}.md").write_text(page, encoding="utf-8")
+    if hasattr(module, "picture"):
+        module.picture(ordered, RESULTS / f"{name}.svg")
 
 
 def table(header: list[str], rows: list[list[Any]]) -> str:

@@ -1,118 +1,260 @@
-"""Time and memory of the stages that read the whole corpus, as it grows.
+"""Time and memory of the stages that go through the corpus, as it and the dictionary grow.
 
 python -m benchmarks.growth CASE    prints one line of JSON; `make bench` runs all cases
 
-An invented text of common words and names. The functions a stage's main() calls, one stage a process; no model runs.
+The stages' own main() in a project of `benchmarks.grown`, one stage a process. Where a large model would run, in
+extract and translate, a stand-in answers; label runs a tiny one.
 """
 
 from __future__ import annotations
 
-import random
+import os
+import shutil
+import subprocess
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from itertools import pairwise
+from math import log
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from benchmarks.fresh import cpu_seconds, one_case, peak_above
+from benchmarks.grown import CHANGES, NAMES
+from benchmarks.lab import ROOT, change_params
 
 NOTE = """
-CPU seconds and peak memory above the start (the text itself already read) of what the stages do with text: *corpus*
-cuts it into passages and compares them, *block* tokenises it into rows and writes them, *extract* finds the terms that
-the text alone suggests. No model runs. Memory that grows with the corpus is not bounded: see the last column."""
-DOCUMENT = 200_000  # characters
-MODEL_VOCABULARY = 1000
+Each stage's main() on an invented text of English words and 300 names, in documents of 50 kB; models are simulated in
+extract and translate (what they would say is made up at once), in label they are tiny; of 1 GB the tokenizer is
+simulated too. CPU seconds, and peak memory
+above what the process took before, after the same stage has run on 0.02 MB. *Exponent*: of the growth since the row
+before, 1 is linear, 0 is bounded. The second table has 2 MB of text and dictionaries of more and more names, the one of
+rank r as frequent as 1 / r. *extract, named* is the backend `file`; *label, translated* is all that label does before
+its models."""
+PROJECTS = Path(tempfile.gettempdir()) / "lethe-growth"
+OUTS = {"block": "data/blocks.parquet", "translate": "data/dictionary.csv"}
+NEEDED = {"extract": ("block",), "label": ("block", "translate"), "label, translated": ("block", "translate")}
+SHOWN = {"cpu_s": "CPU seconds", "above_start_mib": "MiB above the start"}
+WARM = 0.02  # MB
+SIZES, LARGE, ANCHORS = (0.1, 1, 10, 100), 1000, (100, 1000, 5000, 20_000)
+TEXT_OF_ANCHORS = 2.0  # MB
 
 
 class Case(NamedTuple):
     stage: str
     megabytes: float
+    anchors: int | None = None
 
 
-CASES = {f"{stage}, {size} MB": Case(stage, size) for stage in ("corpus", "block", "extract") for size in (0.1, 1, 10)}
-QUICK = {f"{stage}, tiny": Case(stage, 0.02) for stage in ("corpus", "block", "extract")}
+BY_TEXT = [Case(stage, size) for size in SIZES for stage in ("corpus", "block", "extract", "translate")]
+LABELLED = [Case("label", size) for size in (0.1, 0.3, 1)]
+BY_ANCHORS = [
+    Case(stage, TEXT_OF_ANCHORS, anchors)
+    for anchors in ANCHORS
+    for stage in ("extract, named", "translate", "label, translated")
+]
+HUGE = [Case(stage, LARGE) for stage in ("translate", "block", "extract, named", "extract")]
+
+
+def name_of(case: Case) -> str:
+    return f"{case.stage}, " + (f"{case.anchors} anchors" if case.anchors else f"{case.megabytes:g} MB")
+
+
+CASES = {name_of(case): case for case in (*BY_TEXT, *LABELLED, *BY_ANCHORS, *HUGE)}
+LAST = {(case.megabytes, case.anchors, case.stage == "corpus"): case for case in CASES.values()}  # of their project
+QUICK = {
+    f"{stage}, tiny": Case(stage, WARM, 50 if "," in stage else None)
+    for stage in ("corpus", "block", "extract", "extract, named", "translate", "label", "label, translated")
+}
 
 
 def measure(case: Case) -> dict[str, Any]:
-    """CPU seconds, and MiB above what the text takes."""
-    texts = corpus_of(case.megabytes)
-    WORK[case.stage](corpus_of(0.01))  # what is imported on the way is no corpus's memory
+    """CPU seconds and MiB of one stage; label's tokens in a CPU second too."""
+    simulate_models()
+    if case.megabytes == LARGE:
+        simulate_tokenizer()
+    run_stage(case.stage, project_for(case._replace(megabytes=WARM, anchors=case.anchors and 50)))
+    project = project_for(case)
     spent: list[float] = []
-    peak = peak_above(lambda: spent.append(cpu_seconds(lambda: WORK[case.stage](texts))))
-    return {"cpu_s": round(spent[0], 2), "above_start_mib": round(peak, 1)}
+    peak = peak_above(lambda: spent.append(cpu_seconds(lambda: run_stage(case.stage, project))))
+    found = {"cpu_s": round(spent[0], 2), "above_start_mib": round(peak, 1)}
+    if case.stage == "label":
+        import pyarrow.parquet as pq
 
-
-def corpus_of(megabytes: float) -> list[str]:
-    """Documents of invented prose."""
-    drawn = random.Random(0)
-    words = ["".join(drawn.choice("aeioubdfglmnrst") for _ in range(drawn.randint(2, 8))) for _ in range(4000)]
-    names = [word.capitalize() for word in words[:200]]
-    wanted, texts = int(megabytes * 1e6), []
-    while wanted > 0:
-        parts, length = [], 0
-        while length < min(DOCUMENT, wanted):
-            chosen = [drawn.choice(words if drawn.random() < 0.9 else names) for _ in range(12)]
-            parts.append(" ".join(["The", *chosen]) + (".\n\n" if drawn.random() < 0.2 else ". "))
-            length += len(parts[-1])
-        texts.append("".join(parts))
-        wanted -= length
-    return texts
-
-
-def corpus(texts: list[str]) -> None:
-    from stages.corpus import Source, choose_held_out, cut, documents, without_duplicates
-    from stages.lib.tables import CORPUS, write_parquet
-    from stages.lib.text import shared_runs
-
-    kept = without_duplicates(
-        [one for i, text in enumerate(texts) for one in cut(Source("forget", str(i), text), 2000)]
-    )
-    alike = [share > 0.5 for share in shared_runs([passage.text for passage in kept])]
-    rows = documents(kept, choose_held_out(kept, alike, 0.1, 0))
-    with tempfile.TemporaryDirectory() as folder:
-        write_parquet(rows, CORPUS, Path(folder) / "corpus.parquet")
-
-
-def block(texts: list[str]) -> None:
-    from stages.block import block_rows
-    from stages.lib.tables import blocks_schema, write_parquet
-
-    documents = [{"document": number, "text": text} for number, text in enumerate(texts)]
-    rows = block_rows(documents, tokenizer(), 512, 0)
-    with tempfile.TemporaryDirectory() as folder:
-        write_parquet(rows, blocks_schema(512), Path(folder) / "blocks.parquet")
-
-
-def extract(texts: list[str]) -> None:
-    from stages.lib.candidates import find_candidates
-
-    find_candidates(texts, [], 3, 1.0)
-
-
-def tokenizer() -> Any:
-    """A small byte-level BPE, trained on a little of the text."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-
-    found = Tokenizer(models.BPE())
-    found.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=MODEL_VOCABULARY, initial_alphabet=alphabet, show_progress=False)
-    found.train_from_iterator([corpus_of(0.01)[0]], trainer)
+        tokens = pq.read_table(project / "data/labels.parquet", columns=["length"])["length"].to_numpy().sum()
+        found["tokens_per_cpu_s"] = round(int(tokens) / spent[0])
+    if case in LAST.values():
+        shutil.rmtree(project)
     return found
 
 
-WORK: dict[str, Callable[[list[str]], None]] = {"corpus": corpus, "block": block, "extract": extract}
+# What a stage needs
 
 
-def page(cases: dict[str, Any]) -> str:
-    """One table, with what a further megabyte costs."""
+def project_for(case: Case) -> Path:
+    """A project in which the stage can run: what it needs of others they have left as cases, or in processes for it."""
+    kind, names = "text" if case.stage == "corpus" else "corpus", case.anchors or NAMES
+    project = PROJECTS / f"{kind}-{case.megabytes:g}-{names}"
+    if not (project / "mine.csv").exists():
+        python("-m", "benchmarks.grown", str(project), kind, str(case.megabytes), str(names))
+    named = {"extract.backend": "file", "extract.file": "mine.csv"} if case.stage == "extract, named" else {}
+    change_params(project, CHANGES | named, str(ROOT / "params.yaml"))
+    for stage in NEEDED.get(case.stage, ()):
+        if not (project / OUTS[stage]).exists():
+            python("-m", "benchmarks.growth", "stage", stage, str(project))
+    return project
+
+
+def python(*arguments: str) -> None:
+    """A process of its own, so that what it held is not held here."""
+    subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+
+
+# The stages
+
+
+def run_stage(stage: str, project: Path) -> None:
+    """The stage's main() in the project, as often as one likes."""
+    before = Path.cwd()
+    os.chdir(project)
+    try:
+        if stage == "label, translated":
+            translate_only()
+        else:
+            import_module(f"stages.{stage.partition(',')[0]}").main()
+    finally:
+        os.chdir(before)
+
+
+def simulate_models() -> None:
+    """No model is loaded by extract and translate; what it would say is made up."""
+    from stages import extract, translate
+    from stages.lib import likeliest
+
+    nothing: Callable[..., Any] = lambda *given: None  # noqa: E731
+    extract.load_model = translate.load_model = translate.load_tokenizer = nothing
+    extract.log_probabilities = lambda model, batches: (np.zeros(batch.shape, np.float32) for batch in batches)  # type: ignore[assignment]
+    likeliest.log_likelihoods = lambda model, tokenizer, frames, names, desc: [  # type: ignore[assignment]
+        [-float(len(name)) for name in of_frame] for of_frame in names
+    ]
+
+
+def simulate_tokenizer() -> None:
+    """Every fourth character ends a token: a gigabyte is no more tokens than it would be, but sooner."""
+    from array import array
+
+    from stages.lib import blocks, evidence
+
+    def spell(backend: Any, text: str) -> tuple[array[int], array[int]]:
+        ends = np.minimum(np.arange(4, len(text) + 4, 4), len(text))
+        return array("i", (ends % 251).astype(np.int32).tobytes()), array("q", ends.tobytes())
+
+    blocks.spell = evidence.spell = spell
+
+
+def translate_only() -> None:
+    """What label does before its models run: keys, rules, translated blocks, and what is forbidden where."""
+    from functools import partial
+
+    from stages.label import read_dictionary, real_tokens, translate_blocks
+    from stages.lib.alignment import index_keys, own_rules, piece_bytes, word_bounded, word_variants
+    from stages.lib.corpora import read_blocks
+    from stages.lib.models import load_tokenizer
+    from stages.lib.passes import rows_of
+
+    baseline = Path("models/baseline")
+    blocks = read_blocks(Path("data/blocks.parquet"), baseline)
+    dictionary = read_dictionary(Path("data/dictionary.csv"))
+    tokenizer = load_tokenizer(baseline)
+    pieces = piece_bytes(tokenizer)
+    keys = index_keys(dictionary, word_variants(tokenizer, dictionary), pieces)
+    bounded = partial(word_bounded, pieces=pieces)
+    rules = own_rules(real_tokens(blocks), keys, bounded, pieces)
+    for block in translate_blocks(blocks, keys, bounded, rules, 0, None):
+        rows_of([block])
+
+
+# The page
+
+
+def page(cases: Mapping[str, Any]) -> str:
+    """A table by text, one by anchors, and the picture."""
     from benchmarks.bench import table
 
-    rows = [
-        [name, found["cpu_s"], found["above_start_mib"], round(found["above_start_mib"] / CASES[name].megabytes, 1)]
-        for name, found in cases.items()
-    ]
-    return table(["stage, text", "CPU s", "MiB above the start", "MiB per MB of text"], rows)
+    told = [(CASES[name], found) for name, found in cases.items()]
+    by_text = lines([one for one in told if not one[0].anchors], lambda case: case.megabytes)
+    by_anchors = lines([one for one in told if one[0].anchors], lambda case: float(case.anchors or 0))
+    header = ["CPU s", "exponent", "MiB above the start", "exponent", "tokens per CPU s"]
+    return "\n\n".join(
+        [
+            table(["stage", "MB of text", *header], by_text),
+            table(["stage", "anchors", *header[:-1]], [line[:-1] for line in by_anchors]),
+            "![time and memory](growth.svg)",
+        ]
+    )
+
+
+def lines(found: list[tuple[Case, Any]], size: Callable[[Case], float]) -> list[list[Any]]:
+    """Rows, stage by stage in ascending size, with the exponents of growth."""
+    rows = []
+    for stage in dict.fromkeys(case.stage for case, _ in found):
+        own = sorted(((size(case), one) for case, one in found if case.stage == stage), key=lambda pair: pair[0])
+        for (before, less), (now, more) in pairwise([(None, {}), *own]):
+            slopes = {
+                key: exponent(before, now, less.get(key), more[key]) if before else None
+                for key in ("cpu_s", "above_start_mib")
+            }
+            times, held = more["cpu_s"], more["above_start_mib"]
+            row = [f"{now:g}", times, slopes["cpu_s"], held, slopes["above_start_mib"], more.get("tokens_per_cpu_s")]
+            rows.append([stage, *row])
+    return rows
+
+
+def exponent(before: float, now: float, less: float, more: float) -> float | None:
+    """b of y = a x^b through two points; None where a figure is too small to tell."""
+    return round(log(more / less) / log(now / before), 2) if min(less, more) >= 0.05 else None
+
+
+def picture(cases: Mapping[str, Any], path: Path) -> None:
+    """Time and memory over text and over anchors, both axes logarithmic; a dotted line is linear growth."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "growth", "font.size": 9})
+    figure = Figure(figsize=(9, 6.4), layout="constrained")
+    told = [(CASES[name], found) for name, found in cases.items()]
+    grids = figure.subplots(2, 2)
+    for row, across in enumerate(("MB of text", "anchors")):
+        own = [one for one in told if bool(one[0].anchors) is bool(row)]
+        for axes, key in zip(grids[row], ("cpu_s", "above_start_mib"), strict=True):
+            draw(axes, [(case, found[key]) for case, found in own])
+            axes.set(xlabel=across, ylabel=SHOWN[key], xscale="log", yscale="log")
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.grid(alpha=0.15)
+        if own:
+            grids[row][0].legend(frameon=False, fontsize=8)
+    figure.savefig(path, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+
+
+def draw(axes: Any, found: list[tuple[Case, float]]) -> None:
+    """A line per stage, and one as long as the longest that grows as the corpus does."""
+    for stage in dict.fromkeys(case.stage for case, _ in found):
+        points = sorted((case.anchors or case.megabytes, max(y, 0.05)) for case, y in found if case.stage == stage)
+        axes.plot(*zip(*points, strict=True), marker="o", markersize=3.5, linewidth=1.5, label=stage)
+    if found:
+        ends = sorted({case.anchors or case.megabytes for case, _ in found})
+        top = max(y for _, y in found)
+        axes.plot(ends, [top * end / ends[-1] for end in ends], ":", color="grey", linewidth=1, label="linear")
 
 
 if __name__ == "__main__":
-    one_case(CASES | QUICK, measure)
+    if sys.argv[1:2] == ["stage"]:
+        simulate_models()
+        if f"-{LARGE}-" in sys.argv[3]:
+            simulate_tokenizer()
+        run_stage(sys.argv[2], Path(sys.argv[3]))
+    else:
+        one_case(CASES | QUICK, measure)

@@ -6,10 +6,11 @@ writes  data/blocks.parquet
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
+import pyarrow as pa
 from pydantic import Field
 
 from stages.lib.blocks import backend_tokenizer, context_length, cut_blocks, padding_id
@@ -17,7 +18,8 @@ from stages.lib.errors import StageError
 from stages.lib.models import tokenizer_sha256
 from stages.lib.params import StageParams, read_params
 from stages.lib.stage import run, workspace
-from stages.lib.tables import blocks_schema, read_parquet, write_parquet
+from stages.lib.streams import parquet_stream, training_texts
+from stages.lib.tables import blocks_schema
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -28,23 +30,26 @@ class Params(StageParams):
 
 
 def main() -> None:
+    """Holds one document with its tokens, and one row group of blocks: nothing grows with the corpus."""
     params = read_params("block", Params)
     with workspace("block") as work:
         folder = Path("models/baseline")
         check_context(params.tokens, context_length(folder), folder)
         tokenizer, pad = backend_tokenizer(folder), padding_id(folder)
-        corpus, _ = read_parquet(Path("data/corpus.parquet"), ("document", "side", "part", "text"))
-        train = [row for row in corpus.to_pylist() if (row["side"], row["part"]) == ("forget", "train")]
-        rows = block_rows(train, tokenizer, params.tokens, pad)
-        total = sum(row["length"] for row in rows)
+        facts = {"tokenizer": tokenizer_sha256(folder), "block_tokens": str(params.tokens), "pad_token": str(pad)}
+        blocks = documents = total = 0
+        with parquet_stream(blocks_schema(params.tokens), work / "data/blocks.parquet", **facts) as append:
+            for document, text in training_texts(Path("data/corpus.parquet"), "forget"):
+                table = block_table(document, text, blocks, tokenizer, params.tokens, pad)
+                append(table)
+                blocks, documents = blocks + len(table), documents + 1
+                total += int(table["length"].to_numpy().sum())
         if total < params.tokens:
             raise StageError(
                 f"data/corpus.parquet: corpus shorter than one block: found {total} tokens of forget text to train on, "
                 f"wanted at least {params.tokens}; add text or lower block.tokens"
             )
-        facts = {"tokenizer": tokenizer_sha256(folder), "block_tokens": str(params.tokens), "pad_token": str(pad)}
-        write_parquet(rows, blocks_schema(params.tokens), work / "data/blocks.parquet", **facts)
-        print(f"block: {len(rows)} blocks of {params.tokens} tokens from {len(train)} documents, {total} tokens in all")
+        print(f"block: {blocks} blocks of {params.tokens} tokens from {documents} documents, {total} tokens in all")
 
 
 def check_context(block_tokens: int, context: int | None, folder: Path) -> None:
@@ -55,14 +60,21 @@ def check_context(block_tokens: int, context: int | None, folder: Path) -> None:
         )
 
 
-def block_rows(documents: Sequence[dict[str, Any]], tokenizer: Tokenizer, block_tokens: int, pad: int) -> list[dict]:
-    """Rows of blocks_schema: every block of every document, the short last ones padded."""
-    cuts = [(row["document"], block) for row in documents for block in cut_blocks(tokenizer, row["text"], block_tokens)]
-    return [
-        {"block": number, "document": document, "start": block.start, "end": block.end, "length": len(block.tokens)}
-        | {"tokens": block.tokens + [pad] * (block_tokens - len(block.tokens))}
-        for number, (document, block) in enumerate(cuts)
-    ]
+def block_table(document: int, text: str, first: int, tokenizer: Tokenizer, block_tokens: int, pad: int) -> pa.Table:
+    """One document's blocks, numbered from `first`, under blocks_schema; the short last one is padded."""
+    found = cut_blocks(tokenizer, text, block_tokens)
+    tokens = np.full((len(found), block_tokens), pad, np.int32)
+    for row, block in zip(tokens, found, strict=True):
+        row[: len(block.tokens)] = block.tokens
+    columns = {
+        "block": np.arange(first, first + len(found), dtype=np.int32),
+        "document": np.full(len(found), document, np.int32),
+        "start": np.array([block.start for block in found], np.int64),
+        "end": np.array([block.end for block in found], np.int64),
+        "length": np.array([len(block.tokens) for block in found], np.int32),
+        "tokens": pa.FixedSizeListArray.from_arrays(pa.array(tokens.reshape(-1)), block_tokens),
+    }
+    return pa.table(columns, blocks_schema(block_tokens))
 
 
 if __name__ == "__main__":

@@ -10,13 +10,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
+import pyarrow as pa
 from pydantic import Field, PositiveInt
 
 from stages.lib.errors import StageError
 from stages.lib.params import StageParams, read_params
 from stages.lib.stage import run, workspace
-from stages.lib.tables import CORPUS, write_parquet
+from stages.lib.streams import parquet_stream
+from stages.lib.tables import CORPUS
 from stages.lib.text import SUFFIXES, draw, passages, read_texts, shared_runs, stripped, text_key
+
+LONGEST = 1 << 22  # characters of a document: a stage that reads one at a time holds no more
+WRITTEN = 64  # documents at a time
 
 
 class Params(StageParams):
@@ -56,10 +61,12 @@ def main() -> None:
             raise StageError(f"{params.forget}: found no text, wanted UTF-8 text in .txt, .md or .jsonl files")
         found = [passage for source in forget + retain for passage in cut(source, params.passage_chars)]
         kept = without_duplicates(found)
-        alike = [share > params.near_duplicate for share in shared_runs([passage.text for passage in kept])]
+        alike = [share > params.near_duplicate for share in shared_runs(passage.text for passage in kept)]
         held_out = choose_held_out(kept, alike, params.held_out, params.seed)
         rows = documents(kept, held_out)
-        write_parquet(rows, CORPUS, work / "data/corpus.parquet")
+        with parquet_stream(CORPUS, work / "data/corpus.parquet") as append:
+            for start in range(0, len(rows), WRITTEN):
+                append(pa.Table.from_pylist(rows[start : start + WRITTEN], CORPUS))
         print(
             f"corpus: {told(rows, 'forget')} and {told(rows, 'retain')}; {len(found) - len(kept)} repeated passages "
             f"dropped, {sum(alike)} passages too like others to hold out, {others + more_others} other files left out"
@@ -112,11 +119,11 @@ def choose_held_out(kept: Sequence[Passage], alike: Sequence[bool], share: float
 
 
 def documents(kept: Sequence[Passage], held_out: set[int]) -> list[dict[str, Any]]:
-    """Rows of CORPUS: maximal runs of neighbouring passages of one source with the same part."""
+    """Rows of CORPUS: runs of neighbouring passages of one source with the same part, as long as LONGEST allows."""
     runs: list[tuple[str, list[Passage]]] = []
     for index, passage in enumerate(kept):
         part = "held_out" if index in held_out else "train"
-        if runs and runs[-1][0] == part and follows(runs[-1][1][-1], passage):
+        if runs and runs[-1][0] == part and follows(runs[-1][1], passage):
             runs[-1][1].append(passage)
         else:
             runs.append((part, [passage]))
@@ -127,9 +134,11 @@ def documents(kept: Sequence[Passage], held_out: set[int]) -> list[dict[str, Any
     ]
 
 
-def follows(last: Passage, passage: Passage) -> bool:
-    """Whether nothing but white space lies between the two."""
-    return passage.source is last.source and passage.number == last.number + 1
+def follows(run: Sequence[Passage], passage: Passage) -> bool:
+    """Whether nothing but white space lies between the run and the passage, and the two are not too long together."""
+    last = run[-1]
+    near = passage.source is last.source and passage.number == last.number + 1
+    return near and passage.end - run[0].start <= LONGEST
 
 
 def told(rows: Sequence[dict[str, Any]], side: str) -> str:

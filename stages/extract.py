@@ -8,26 +8,35 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from stages.lib.blocks import backend_tokenizer
 from stages.lib.candidates import Candidate, count_forms, find_candidates, in_order
 from stages.lib.chat import ChatSettings, ask_all
-from stages.lib.corpora import Blocks, read_blocks, training_documents
 from stages.lib.errors import StageError
-from stages.lib.evidence import find_occurrences, log_probabilities, mean_rise, rows_to_read
+from stages.lib.evidence import (
+    find_occurrences,
+    log_probabilities,
+    mean_rise,
+    read_index,
+    rows_to_read,
+    scores_of,
+    token_batches,
+    whole_rows,
+)
 from stages.lib.inquiry import check_parsable, draw_passages, question, same_terms, terms_in
 from stages.lib.machine import prepare
 from stages.lib.models import check_tokenizer, load_model, tokenizer_sha256
 from stages.lib.params import StageParams, read_params
 from stages.lib.stage import run, workspace
+from stages.lib.streams import Texts, read_facts, training_texts
 from stages.lib.tables import ANCHORS, read_csv, write_csv
-from stages.lib.terms import WORD, surface_forms
+from stages.lib.terms import WORD, TermFinder, surface_forms
 
 if TYPE_CHECKING:
     import torch
@@ -64,16 +73,19 @@ class Anchor(NamedTuple):
 
 
 def main() -> None:
+    """The texts are read anew for every count: a document at a time is held, and what is counted."""
     params = read_params("extract", Params)
     with workspace("extract") as work:
         corpus = Path("data/corpus.parquet")
-        forget, retain = ([text for text, _ in training_documents(corpus, (side,))] for side in ("forget", "retain"))
+        forget, retain = Texts(corpus, "forget"), Texts(corpus, "retain")
         if params.backend == "local":
             found = find_candidates(forget, retain, params.minimum_count, params.minimum_keyness)
             baseline, reinforced = Path("models/baseline"), Path("models/reinforced")
             check_tokenizer(tokenizer_sha256(reinforced), baseline, reinforced)
-            blocks = read_blocks(Path("data/blocks.parquet"), baseline)
-            rises = measure_rises(found, forget, blocks, [baseline, reinforced], prepare(params.device), params.seed)
+            blocks = Path("data/blocks.parquet")
+            check_tokenizer(read_facts(blocks)["tokenizer"], baseline, blocks)
+            documents = partial(training_texts, corpus, "forget")
+            rises = measure_rises(found, documents, blocks, (baseline, reinforced), prepare(params.device), params.seed)
             anchors = best(with_rises(found, rises), params.minimum_rise, params.maximum_anchors)
             told = f"of {len(found)} terms that the text alone suggests"
         elif params.backend == "llm":
@@ -102,27 +114,35 @@ def main() -> None:
 
 def measure_rises(
     found: Sequence[Candidate],
-    texts: Sequence[str],
-    blocks: Blocks,
-    models: Sequence[Path],
+    documents: Callable[[], Iterable[tuple[int, str]]],
+    blocks: Path,
+    models: tuple[Path, Path],
     device: torch.device,
     seed: int,
 ) -> dict[str, float]:
-    """Term -> how far the second model raised its log-probability above the first's; one is in memory at a time."""
+    """Term -> how far the second model raised its log-probability above the first's; one is in memory at a time.
+
+    documents: gives the (number, text) of what the blocks are made of. Held are an index of the blocks, OCCURRENCES
+    places of every term, and the log-probabilities of the terms in the blocks chosen for them.
+    """
     from tqdm import tqdm
 
-    forms = {form: term.forms[0] for term in found for form in term.forms}
-    occurrences = find_occurrences(forms, texts, backend_tokenizer(models[0]), blocks)
-    chosen = rows_to_read(occurrences, seed)
-    if not chosen:
+    finder = TermFinder({form: term.forms[0] for term in found for form in term.forms})
+    index, width = read_index(blocks), int(read_facts(blocks)["block_tokens"])
+    rows = rows_to_read(lambda: whole_rows(finder, documents(), index), len(index.document), seed)
+    if not len(rows):
         return {}
+    terms = [term.forms[0] for term in found]
+    numbers = {term: number for number, term in enumerate(terms)}
+    occurrences = find_occurrences(finder, numbers, documents(), rows, index, backend_tokenizer(models[0]))
     scores = []
     for folder in models:
         model = load_model(folder, device)
-        batches = tqdm(log_probabilities(model, blocks.tokens[chosen]), desc=f"extract: {folder.name}", unit="batch")
-        scores.append(np.concatenate(list(batches)))
+        batches = log_probabilities(model, token_batches(blocks, rows, width))
+        told = tqdm(batches, desc=f"extract: {folder.name}", unit="batch")
+        scores.append(scores_of(occurrences, rows, told))
         del model
-    return mean_rise(occurrences, chosen, *scores)
+    return {terms[number]: rise for number, rise in mean_rise(occurrences, *scores).items()}
 
 
 def with_rises(found: Iterable[Candidate], rises: dict[str, float]) -> list[Anchor]:
@@ -158,7 +178,7 @@ def read_anchors(path: Path) -> list[str]:
     return anchors
 
 
-def measured(terms: dict[str, list[str]], texts: Sequence[str]) -> list[Anchor]:
+def measured(terms: dict[str, list[str]], texts: Iterable[str]) -> list[Anchor]:
     """Each term with its forms in the texts, its anchor first, and how often they occur (perhaps never).
 
     terms: anchor -> its spellings. A form that is itself given as a term belongs to that one.

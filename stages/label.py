@@ -26,6 +26,7 @@ from stages.lib.alignment import (
     cut_to_context,
     draw,
     index_keys,
+    index_rules,
     own_rules,
     piece_bytes,
     splice,
@@ -130,7 +131,7 @@ def translate_blocks(
 
     rules: of `own_rules`; those without a prefix hold for all blocks alike and need not be kept with each.
     """
-    prefixed = [rule for rule in rules if rule.prefix]
+    prefixed = index_rules(rule for rule in rules if rule.prefix)
     spliced = [
         splice(tokens, keys, partial(draw, seed, int(block)), bounded, prefixed)
         for block, tokens in zip(blocks.block, real_tokens(blocks), strict=True)

@@ -6,17 +6,16 @@ writes  data/dictionary.csv
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from pydantic import PositiveInt, model_validator
 
-from stages.lib.asked import ask_translations
+from stages.lib.asked import SHOWN, ask_translations
 from stages.lib.chat import ChatSettings
 from stages.lib.choices import usable
-from stages.lib.corpora import training_documents
 from stages.lib.dictionary import (
     Choice,
     Override,
@@ -31,15 +30,18 @@ from stages.lib.dictionary import (
     with_overridden,
 )
 from stages.lib.generic import generic_names, known_genders, noun_plurals, nouns_by_kind, read_gazetteer
-from stages.lib.kinds import KINDS, Context, Usage, contexts_at, find_places, read_rules, spread, tell_genders, usage
+from stages.lib.kinds import KINDS, Context, Rule, Usage, context_at, read_rules, spread, tell_genders, usage
 from stages.lib.likeliest import Judging, candidates_of, likeliest
 from stages.lib.machine import prepare
 from stages.lib.models import load_model, load_tokenizer
 from stages.lib.params import StageParams, read_params
 from stages.lib.stage import run, workspace
+from stages.lib.streams import Texts
 from stages.lib.tables import DICTIONARY, write_csv
+from stages.lib.terms import TermFinder
 
 CONTEXTS = 400  # of an anchor, for its kind and gender
+HELD = 100_000  # contexts at a time, some 600 bytes each; one more reading of the text for every so many
 RETAIN_CHARS = 8_000_000  # of retain text searched for ordinary names
 
 
@@ -72,8 +74,8 @@ def main() -> None:
         terms = with_overridden(read_terms(Path("data/anchors.csv")), overrides, Path("data/overrides.csv"))
         gazetteer = read_gazetteer()
         rules, plurals = read_rules(nouns_by_kind(gazetteer)), noun_plurals(gazetteer)
-        contexts = find_contexts(terms, side_texts(Path("data/corpus.parquet"), "forget"))
-        uses = {anchor: usage(anchor, forms, contexts[anchor], rules) for anchor, forms in terms.items()}
+        forget, retain = (Texts(Path("data/corpus.parquet"), side) for side in ("forget", "retain"))
+        uses, contexts = read_uses(terms, forget, rules, SHOWN if params.backend == "llm" else params.contexts)
         check_overrides(overrides, terms, uses, Path("data/overrides.csv"))
         kept = pruned(terms)
         wanted = sorted(kept.keys() - {override.anchor for override in overrides})
@@ -83,7 +85,7 @@ def main() -> None:
             uses |= {anchor: uses[anchor]._replace(kind=kind) for anchor, kind in asked.kinds.items()}
         else:
             judging = Judging(params.candidates, params.contexts, params.translations, params.seed)
-            pool = usable(generic_names(retain_sample(Path("data/corpus.parquet")), gazetteer, rules), terms)
+            pool = usable(generic_names(retain_sample(retain), gazetteer, rules), terms)
             candidates = candidates_of(wanted, uses, tell_genders(uses, known_genders(gazetteer)), pool, judging)
             model = load_model(Path("models/baseline"), prepare(params.device))
             tokenizer = load_tokenizer(Path("models/baseline"))
@@ -93,22 +95,62 @@ def main() -> None:
         print(sentence(chosen, uses, params.translations, overrides, len(terms) - len(kept), remarks))
 
 
-def side_texts(corpus: Path, side: str) -> list[str]:
-    """The training documents of one side."""
-    return [text for text, _ in training_documents(corpus, (side,))]
+def retain_sample(texts: Iterable[str]) -> list[str]:
+    """At most about RETAIN_CHARS of the texts, spread evenly, each without line breaks."""
+    lengths = [len(text) for text in texts]
+    most = len(lengths) * RETAIN_CHARS // max(1, sum(lengths))
+    chosen = set(spread(range(len(lengths)), max(1, most)))
+    return [" ".join(text.split()) for number, text in enumerate(texts) if number in chosen]
 
 
-def retain_sample(corpus: Path) -> list[str]:
-    """At most about RETAIN_CHARS of the retain side's documents, spread evenly, each without line breaks."""
-    texts = side_texts(corpus, "retain")
-    most = len(texts) * RETAIN_CHARS // max(1, sum(map(len, texts)))
-    return [" ".join(text.split()) for text in spread(texts, max(1, most))]
+def read_uses(
+    terms: Terms, texts: Iterable[str], rules: Sequence[Rule], kept: int
+) -> tuple[dict[str, Usage], dict[str, list[Context]]]:
+    """How every anchor is used in at most CONTEXTS contexts, and `kept` of these, all spread evenly.
+
+    The texts are gone through once to count, and once more for every HELD contexts: so many are held at a time.
+    """
+    finder = finder_of(terms)
+    counts = Counter(hit.term for text in texts for hit in finder.find(text))
+    uses: dict[str, Usage] = {}
+    shown: dict[str, list[Context]] = {}
+    for anchors in groups(terms, {anchor: min(CONTEXTS, counts[anchor]) for anchor in terms}, HELD):
+        contexts = find_contexts(texts, finder, {anchor: counts[anchor] for anchor in anchors})
+        for anchor, found in contexts.items():
+            uses[anchor] = usage(anchor, terms[anchor], found, rules)
+            shown[anchor] = spread(found, kept)
+    return uses, shown
 
 
-def find_contexts(terms: Terms, texts: Sequence[str]) -> dict[str, list[Context]]:
-    """Up to CONTEXTS contexts of every anchor."""
-    places = find_places(texts, finder_of(terms), terms)
-    return {anchor: contexts_at(texts, places[anchor], CONTEXTS) for anchor in terms}
+def groups(items: Iterable[str], sizes: Mapping[str, int], most: int) -> Iterator[list[str]]:
+    """The items in their order, in groups of one, or of several whose sizes add up to at most `most`."""
+    group: list[str] = []
+    size = 0
+    for item in items:
+        if group and size + sizes[item] > most:
+            yield group
+            group, size = [], 0
+        group.append(item)
+        size += sizes[item]
+    if group:
+        yield group
+
+
+def find_contexts(texts: Iterable[str], finder: TermFinder, counts: Mapping[str, int]) -> dict[str, list[Context]]:
+    """Of each of these anchors at most CONTEXTS contexts, spread evenly. counts: how often it occurs in the texts."""
+    wanted = {anchor: deque(spread(range(count), CONTEXTS)) for anchor, count in counts.items() if count}
+    seen = Counter[str]()
+    contexts: dict[str, list[Context]] = {anchor: [] for anchor in counts}
+    for text in texts if wanted else ():
+        for hit in finder.find(text):
+            if hit.term in wanted:
+                if wanted[hit.term][0] == seen[hit.term]:
+                    contexts[hit.term].append(context_at(text, hit.start, hit.end))
+                    wanted[hit.term].popleft()
+                    if not wanted[hit.term]:
+                        del wanted[hit.term]
+                seen[hit.term] += 1
+    return contexts
 
 
 def own_choices(

@@ -37,9 +37,9 @@ def anywhere(tokens: object, start: int, end: int) -> bool:
 
 
 def keys_of(*keys: Key) -> alignment.Keys:
-    by_first: dict[int, list[Key]] = {}
+    by_first: dict[int, dict[tuple[int, ...], Key]] = {}
     for key in sorted(keys, key=lambda key: -len(key.tokens)):
-        by_first.setdefault(key.tokens[0], []).append(key)
+        by_first.setdefault(key.tokens[0], {})[key.tokens] = key
     return by_first
 
 

@@ -152,7 +152,7 @@ class Case:
         keys = alignment.index_keys(dictionary, alignment.word_variants(self.tokenizer, dictionary), self.pieces)
         bounded = partial(alignment.word_bounded, pieces=self.pieces)
         return [
-            alignment.splice(block, keys, partial(alignment.draw, 3, number), bounded, rules)
+            alignment.splice(block, keys, partial(alignment.draw, 3, number), bounded, alignment.index_rules(rules))
             for number, block in enumerate(self.blocks)
         ]
 

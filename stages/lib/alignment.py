@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -56,7 +56,8 @@ class Key(NamedTuple):
     translations: tuple[Translation, ...]  # one per choice
 
 
-Keys = Mapping[int, Sequence[Key]]  # by first token; the longest key first
+Keys = Mapping[int, Mapping[Tokens, Key]]  # by first token, then by all tokens; the longest first
+OwnRules = Mapping[int, Mapping[Tokens, frozenset[Rule]]]  # by the length of their prefix, then by the prefix
 
 
 @dataclass
@@ -77,14 +78,14 @@ def splice(
     keys: Keys,
     choose: Callable[[str, int], int],
     bounded: Bounded,
-    rules: Sequence[Rule] = (),
+    rules: OwnRules | None = None,
 ) -> Spliced:
     """Replace every key from left to right, the longest first.
 
     choose(anchor, choices): the choice of this block; bounded(tokens, start, end): the span is not part of a word;
     rules: what is forbidden in all of the block, whatever is replaced.
     """
-    out = Spliced(forbidden=dict.fromkeys(rules, ALWAYS))
+    out = Spliced()
     start = 0
     while start < len(tokens):
         key = longest_match(tokens, start, keys, bounded)
@@ -95,14 +96,39 @@ def splice(
         else:
             insert(out, key, key.translations[choose(key.anchor, len(key.translations))])
             start += len(key.tokens)
+    out.forbidden |= dict.fromkeys(rules_for(out, rules or {}), ALWAYS)
     return out
+
+
+def rules_for(spliced: Spliced, rules: OwnRules) -> Iterator[Rule]:
+    """Of the rules that hold everywhere those the block can meet, and those it has already.
+
+    A large dictionary has tens of thousands of them, a block meets a few of their prefixes.
+    """
+    for length, by_prefix in rules.items():
+        ends = range(length, len(spliced.translated) + 1)
+        for prefix in by_prefix.keys() & {tuple(spliced.translated[end - length : end]) for end in ends}:
+            yield from by_prefix[prefix]
+    for rule in spliced.forbidden:
+        if rule in rules.get(len(rule.prefix), {}).get(rule.prefix, ()):
+            yield rule
+
+
+def index_rules(rules: Iterable[Rule]) -> OwnRules:
+    """The rules as `splice` looks them up."""
+    found: dict[int, dict[Tokens, set[Rule]]] = {}
+    for rule in rules:
+        found.setdefault(len(rule.prefix), {}).setdefault(rule.prefix, set()).add(rule)
+    return {length: {prefix: frozenset(own) for prefix, own in group.items()} for length, group in found.items()}
 
 
 def longest_match(tokens: Sequence[int], start: int, keys: Keys, bounded: Bounded) -> Key | None:
     """The longest key whose tokens stand at `start` and are no part of a longer word."""
-    for key in keys.get(tokens[start], ()):
-        end = start + len(key.tokens)
-        if tuple(tokens[start:end]) == key.tokens and bounded(tokens, start, end):
+    group = keys.get(tokens[start])
+    ahead = tuple(tokens[start : start + len(next(iter(group)))]) if group else ()
+    for end in range(len(ahead), 0, -1):
+        key = group.get(ahead[:end]) if group else None
+        if key and bounded(tokens, start, start + end):
             return key
     return None
 
@@ -164,9 +190,9 @@ def index_keys(dictionary: Dictionary, variants: Variants, pieces: Sequence[byte
             values = [variants[word][place] for word in dictionary[anchor][form]]
             if tokens and all(values):
                 keys.setdefault(tokens, Key(tokens, anchor, tuple(map(Translation, values, rules[anchor]))))
-    by_first: dict[int, list[Key]] = {}
+    by_first: dict[int, dict[Tokens, Key]] = {}
     for tokens in sorted(keys, key=lambda tokens: (-len(tokens), tokens)):
-        by_first.setdefault(tokens[0], []).append(keys[tokens])
+        by_first.setdefault(tokens[0], {})[tokens] = keys[tokens]
     return by_first
 
 
@@ -238,10 +264,10 @@ def own_rules(
     for tokens in texts:
         for at in (at for at, token in enumerate(tokens) if token in keys):
             key = longest_match(tokens, at, keys, bounded)
-            ends = range(1, len(keys[tokens[at]][0].tokens) + 1)
+            ends = range(1, len(next(iter(keys[tokens[at]]))) + 1)
             seen.update(tuple(tokens[at : at + end]) for end in ends)
             theirs.update(key.tokens[:end] for end in ends if key and end <= len(key.tokens))
-    found = {own_rule(key.tokens, seen, theirs, pieces) for group in keys.values() for key in group}
+    found = {own_rule(key.tokens, seen, theirs, pieces) for group in keys.values() for key in group.values()}
     return sorted(found)
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 import re
+from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
-from functools import cache
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from itertools import pairwise, product
 from typing import NamedTuple, TypeVar
 
@@ -46,18 +47,23 @@ class Candidate(NamedTuple):
 
 
 def find_candidates(
-    forget: Sequence[str], retain: Sequence[str], minimum_count: int, minimum_keyness: float
+    forget: Iterable[str], retain: Iterable[str], minimum_count: int, minimum_keyness: float
 ) -> list[Candidate]:
-    """Every term of the forget texts that is frequent and peculiar enough, sorted by its first form."""
+    """Every term of the forget texts that is frequent and peculiar enough, sorted by its first form.
+
+    The texts are gone through several times. Held are counts: of words and of runs of names, which `read_side` bounds,
+    of frequent parts of runs with their places in them, and of the ways in which each term is written.
+    """
     own, other = read_side(forget), read_side(retain)
     new_words = invented(own, other)
     singular = singulars(own.capital.keys() | new_words)
     new_keys = key_counts(new_words, singular, own.small)
-    phrases, elsewhere = (Phrases(name_runs(side, singular, english().keys())) for side in (own, other))
+    phrases = Phrases(name_runs(own, singular, english().keys()), minimum_count)
     count = phrases.count + new_keys
+    elsewhere = count_parts(name_runs(other, singular, english().keys()), count)
 
     def keyness(key: Key) -> float:
-        return log_ratio(count[key], own.words, elsewhere.count[key], other.words, english_frequency(key))
+        return log_ratio(count[key], own.words, elsewhere[key], other.words, english_frequency(key))
 
     def peculiar(key: Key) -> bool:
         return count[key] >= minimum_count and keyness(key) >= minimum_keyness
@@ -143,24 +149,46 @@ def log_ratio(count: int, words: int, other_count: int, other_words: int, expect
 
 
 class Phrases:
-    """Every part of every run that begins and ends with a name, and how often it occurs."""
+    """The parts of runs that begin and end with a name, and how often they occur.
 
-    def __init__(self, runs: Counter[Key]) -> None:
-        self.runs = runs
+    Counted are all single names, and of the longer parts those that occur `minimum_count` times: no part is more
+    frequent than the parts of it, so those with one name more are sought among what is frequent with one less.
+    """
+
+    def __init__(self, runs: Counter[Key], minimum_count: int = 1) -> None:
         self.count = Counter[Key]()
-        self.places: dict[Key, list[tuple[Key, int]]] = defaultdict(list)  # part -> runs it is in, and where
-        for run, count in runs.items():
-            ends = name_places(run)
-            for start in ends:
-                for last in (end for end in ends if start <= end < start + LONGEST):
-                    part = run[start : last + 1]
-                    self.count[part] += count
-                    self.places[part].append((run, start))
+        longer = [(run, name_places(run), times) for run, times in runs.items()]
+        for names in range(1, LONGEST + 1):
+            found = Counter[Key]()
+            for run, places, times in longer:
+                for part in self.hopeful(run, places, names):
+                    found[part] += times
+            self.count.update({part: n for part, n in found.items() if names == 1 or n >= minimum_count})
+            longer = [one for one in longer if len(one[1]) > names]
+        self.times, self.places = array("q"), defaultdict[Key, array](partial(array, "q"))
+        for run, times in runs.items():
+            for start, last in parts(run):
+                if self.count[run[start : last + 1]] >= minimum_count:
+                    self.places[run[start : last + 1]].append(len(self.times) + start)
+            self.times.extend([times] * len(run))
+
+    def hopeful(self, run: Key, places: Sequence[int], names: int) -> Iterator[Key]:
+        """The parts of so many names whose two parts of one name less are frequent."""
+        for first in range(len(places) - names + 1):
+            start, last = places[first], places[first + names - 1]
+            if last - start < LONGEST and (
+                names == 1
+                or (
+                    run[start : places[first + names - 2] + 1] in self.count
+                    and run[places[first + 1] : last + 1] in self.count
+                )
+            ):
+                yield run[start : last + 1]
 
     def terms(self, minimum_count: int, peculiar: Callable[[Key], bool], small: Counter[str]) -> set[Key]:
         """The peculiar parts that are bound together and stand alone often enough, long ones before their parts."""
         accepted: set[Key] = set()
-        taken: dict[Key, list[tuple[int, int]]] = defaultdict(list)
+        taken: dict[int, int] = {}  # place -> end of the longest term that begins there
         for key in sorted((key for key in self.count if peculiar(key)), key=lambda key: (-len(key), key)):
             alone = self.alone(key, taken)
             if alone < max(minimum_count, ALONE * self.count[key]) or not self.bound(key):
@@ -168,16 +196,16 @@ class Phrases:
             if len(key) == 1 and (is_title(key[0]) or alone < TERM_SHARE * (alone + small[key[0]])):
                 continue
             accepted.add(key)
-            for run, start in self.places[key]:
-                taken[run].append((start, start + len(key)))
+            for place in self.places[key]:
+                taken.setdefault(place, place + len(key))
         return accepted
 
-    def alone(self, key: Key, taken: dict[Key, list[tuple[int, int]]]) -> int:
+    def alone(self, key: Key, taken: Mapping[int, int]) -> int:
         """How often the part occurs outside the longer terms taken so far."""
         return sum(
-            self.runs[run]
-            for run, start in self.places[key]
-            if not any(begin <= start and start + len(key) <= end for begin, end in taken.get(run, ()))
+            self.times[place]
+            for place in self.places.get(key, ())
+            if not any(taken.get(place - back, 0) >= place + len(key) for back in range(LONGEST))
         )
 
     def bound(self, key: Key) -> bool:
@@ -198,6 +226,16 @@ class Phrases:
         return True
 
 
+def count_parts(runs: Counter[Key], wanted: Container[Key]) -> Counter[Key]:
+    """How often these parts occur in the runs."""
+    found = Counter[Key]()
+    for run, times in runs.items():
+        for start, last in parts(run):
+            if run[start : last + 1] in wanted:
+                found[run[start : last + 1]] += times
+    return found
+
+
 def is_title(word: str) -> bool:
     """Whether a word in small letters only announces a name: Mr., Miss."""
     return word in TITLES or word.endswith(".")
@@ -210,6 +248,15 @@ def name_places(run: Key) -> list[int]:
         for place, word in enumerate(run)
         if place in (0, len(run) - 1) or not (word in CONNECTORS or word == OWNER)
     ]
+
+
+def parts(run: Key) -> Iterator[tuple[int, int]]:
+    """(first word, last word) of every part of a run that begins and ends with a name, at most LONGEST words long."""
+    places = name_places(run)
+    for number, start in enumerate(places):
+        for last in places[number : number + LONGEST]:
+            if last < start + LONGEST:
+                yield start, last
 
 
 # Surface forms

@@ -95,23 +95,30 @@ def one_each(
     """One name more for every anchor that has one left, the cheapest pair first; the caller counts what is taken.
 
     A pair costs what its score lies below the anchor's mean, and `shared` for every time the name is taken already;
-    of equal pairs the first in the order of the anchors and of their names.
+    of equal pairs the first in the order of the anchors and of their names. Once a name is taken all its pairs cost the
+    same more: so each name has a queue of its own pairs, and one queue holds every name's cheapest.
     """
-    queue = []
+    pairs: dict[str, list[tuple[float, int, int, str]]] = {}
     for order, anchor in enumerate(sorted(scores)):
         mean = sum(scores[anchor].values()) / max(1, len(scores[anchor]))
         for place, (name, score) in enumerate(scores[anchor].items()):
             if name not in chosen[anchor]:
-                below = round(mean - score, 4)
-                queue.append((below + shared * taken[name], order, place, below, anchor, name))
+                pairs.setdefault(name, []).append((round(mean - score, 4), order, place, anchor))
+
+    def cheapest(name: str) -> tuple[float, int, int, str]:
+        below, order, place, _ = pairs[name][0]
+        return below + shared * taken[name], order, place, name
+
+    for of_name in pairs.values():
+        heapify(of_name)
+    queue = [cheapest(name) for name in pairs]
     heapify(queue)
     done: set[str] = set()
     while queue:
-        cost, order, place, below, anchor, name = heappop(queue)
-        if anchor in done:
-            continue
-        if cost < below + shared * taken[name]:  # taken since
-            heappush(queue, (below + shared * taken[name], order, place, below, anchor, name))
-            continue
-        done.add(anchor)
-        yield anchor, name
+        *_, name = heappop(queue)
+        *_, anchor = heappop(pairs[name])
+        if anchor not in done:
+            done.add(anchor)
+            yield anchor, name
+        if pairs[name]:
+            heappush(queue, cheapest(name))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from stages.lib.chat import Message, json_in
 from stages.lib.errors import StageError
@@ -19,15 +20,21 @@ it is written, without a possessive 's. Answer with a JSON list of strings and n
 """
 
 
-def draw_passages(texts: Sequence[str], passages: int, passage_words: int, seed: int) -> list[str]:
-    """Random pieces of the texts without overlap, in the order of the texts; all of them if there are too few."""
-    found = []
-    for text in texts:
-        words = list(WORD.finditer(text))
-        starts = [words[place].start() for place in range(0, len(words), passage_words)]
-        found += [text[start:end].strip() for start, end in zip(starts, [*starts[1:], len(text)], strict=False)]
-    drawn = random.Random(seed).sample(range(len(found)), min(passages, len(found)))
-    return [found[place] for place in sorted(drawn)]
+def draw_passages(texts: Iterable[str], passages: int, passage_words: int, seed: int) -> list[str]:
+    """Random pieces of the texts without overlap, in the order of the texts; all of them if there are too few.
+
+    The texts are gone through twice, and only what is drawn is held.
+    """
+    total = sum(len(pieces(text, passage_words)) for text in texts)
+    drawn = set(random.Random(seed).sample(range(total), min(passages, total)))
+    found = (text[start:end].strip() for text in texts for start, end in pieces(text, passage_words))
+    return [passage for place, passage in enumerate(found) if place in drawn]
+
+
+def pieces(text: str, passage_words: int) -> list[tuple[int, int]]:
+    """Spans of so many words each, from the first word to the text's end."""
+    starts = [word.start() for word in islice(WORD.finditer(text), 0, None, passage_words)]
+    return list(zip(starts, [*starts[1:], len(text)], strict=False))
 
 
 def question(passage: str) -> list[Message]:

@@ -93,14 +93,13 @@ def find_places(texts: Sequence[str], finder: TermFinder, terms: Iterable[str]) 
 
 def contexts_at(texts: Sequence[str], places: Sequence[Place], most: int) -> list[Context]:
     """The surroundings of at most `most` of the places, spread evenly."""
-    return [
-        Context(
-            texts[place.text][max(0, place.start - REACH) : place.start],
-            " ".join(texts[place.text][place.start : place.end].split()),
-            texts[place.text][place.end : place.end + REACH],
-        )
-        for place in spread(places, most)
-    ]
+    return [context_at(texts[place.text], place.start, place.end) for place in spread(places, most)]
+
+
+def context_at(text: str, start: int, end: int) -> Context:
+    """The surroundings of one place."""
+    form = " ".join(text[start:end].split())
+    return Context(text[max(0, start - REACH) : start], form, text[end : end + REACH])
 
 
 def spread(items: Sequence[Item], most: int) -> list[Item]:

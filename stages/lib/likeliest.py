@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from stages.lib.choices import assign, shortlist, suits
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 LAST_WORDS = re.compile(r"(?:\S+\s+){0,18}\S*$")  # of a context in which candidates are judged: about 24 tokens
 FIRST_WORDS = re.compile(r"\S*(?:\s+\S+){0,6}")  # about 8 tokens
+AT_ONCE = 500  # anchors: some 40 MB of names in frames
 
 
 class Judging(NamedTuple):
@@ -37,12 +40,18 @@ def likeliest(
     uses: Mapping[str, Usage],
     judging: Judging,
 ) -> dict[str, list[Choice]]:
-    """{anchor: its translations}: of its candidates those whose mean log-likelihood in its contexts is highest."""
-    judged = [(anchor, context) for anchor in candidates for context in spread(contexts[anchor], judging.contexts)]
-    frames = [frame(context) for _, context in judged]
-    names = [as_written(candidates[anchor], uses[anchor], context) for anchor, context in judged]
-    sums = log_likelihoods(model, tokenizer, frames, names, "translate")
-    scores = mean_scores([anchor for anchor, _ in judged], sums, candidates)
+    """{anchor: its translations}: of its candidates those whose mean log-likelihood in its contexts is highest.
+
+    Names in frames are held for AT_ONCE anchors at a time, of all anchors their scores.
+    """
+    scores: dict[str, dict[str, float | None]] = {}
+    for start in range(0, len(candidates), AT_ONCE):
+        own = dict(islice(candidates.items(), start, start + AT_ONCE))
+        judged = [(anchor, context) for anchor in own for context in spread(contexts[anchor], judging.contexts)]
+        frames = [frame(context) for _, context in judged]
+        names = [as_written(own[anchor], uses[anchor], context) for anchor, context in judged]
+        sums = log_likelihoods(model, tokenizer, frames, names, "translate")
+        scores |= mean_scores([anchor for anchor, _ in judged], sums, own)
     comparable = {anchor: {name: score or 0.0 for name, score in found.items()} for anchor, found in scores.items()}
     chosen = assign(comparable, judging.translations)
     return {anchor: choices(names, candidates[anchor], scores[anchor]) for anchor, names in chosen.items()}
@@ -56,7 +65,7 @@ def candidates_of(
     judging: Judging,
 ) -> dict[str, list[Generic]]:
     """{anchor: names of its kind that can stand in its place}. Raises StageError if there are too few for one."""
-    kinds = [uses[anchor].kind for anchor in wanted]
+    kinds = Counter(uses[anchor].kind for anchor in wanted)
     found = {}
     for anchor in wanted:
         use = uses[anchor]
@@ -66,7 +75,7 @@ def candidates_of(
                 f"data/anchors.csv: {anchor}: found {len(fitting)} ordinary names of its kind ({use.kind}), wanted "
                 f"translate.translations, {judging.translations}; add lines for it to data/overrides.csv"
             )
-        rivals = kinds.count(use.kind) * judging.translations
+        rivals = kinds[use.kind] * judging.translations
         found[anchor] = shortlist(fitting, anchor, rivals, judging.candidates, judging.seed)
     return found
 

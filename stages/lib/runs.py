@@ -10,7 +10,8 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import pairwise
-from typing import NamedTuple
+from sys import intern
+from typing import Any, NamedTuple
 
 WORD = re.compile(
     r"(?:Mr|Mrs|Ms|Dr|St|Prof|Capt|Rev|Sgt|Lt|Col|Gen|Mme)\.|[A-HJ-Z]\.(?=\s*[A-Z])|[^\W\d_]+(?:[-'’][^\W\d_]+)*"
@@ -24,6 +25,9 @@ ROMANCE = frozenset({"de", "la", "le", "du", "des", "del", "di", "da", "dos", "v
 CONNECTORS = SMALL | ROMANCE
 CONTRACTION = re.compile(r"'(?:s|ll|d|ve|re|m)$", re.IGNORECASE)
 OWNER = "'s"  # a possessive stands between two names like a connector
+JOINING = CONNECTORS | {OWNER}
+MOST_WORDS = 1_000_000  # counted at a time, some 100 bytes each
+MOST_RUNS = 500_000  # some 300 bytes each
 NAME_SHARE = 0.5  # a word at a sentence's start is a name if its capitals elsewhere are this share
 
 Run = tuple[tuple[str, bool], ...]  # neighbouring names: word, and whether its capital is its own
@@ -40,41 +44,71 @@ class Side(NamedTuple):
 
 
 def read_side(texts: Iterable[str]) -> Side:
-    """Words, capitals and runs of names of the texts. A capital at the start of a sentence or line is not its own."""
+    """Words, capitals and runs of names of the texts. A capital at the start of a sentence or line is not its own.
+
+    One text and the counts are held. Between two texts a full table forgets its rarest half, so that of more than some
+    hundred megabytes of prose what is counted is a little too low: what is common there is exact to a few.
+    """
     side = Side(0, Counter(), Counter(), Counter())
-    words = 0
-    for text in texts:
-        run: list[tuple[str, bool]] = []
-        for word, joined, proven in read_words(text):
-            words += word != OWNER
-            name = is_name(word)
-            if name and proven:
-                side.capital[word.lower()] += 1
-            elif word[0].islower():
-                side.small[word] += 1
-            if not joined or not (name or (run and word.lower() in CONNECTORS | {OWNER})):
-                keep_run(side.runs, run)
-                run = []
-            if name or run:
-                run.append((word, proven))
-        keep_run(side.runs, run)
+    words = sum(read_text(text, side) for text in texts)
     return side._replace(words=words)
 
 
-def read_words(text: str) -> Iterator[tuple[str, bool, bool]]:
-    """(word, whether only space or one line break parts it from the word before, whether its capital is its own)."""
+def read_text(text: str, side: Side) -> int:
+    """Add one text to the side's counts; how many words it has."""
+    words = 0
+    run: list[tuple[str, bool]] = []
+    for word, gap, heading in read_words(text):
+        words += word != OWNER
+        if word[0].islower() and not run:
+            side.small[word] += 1
+            continue
+        name, proven = is_name(word), is_proven(gap, heading)
+        if name and proven:
+            side.capital[word.lower()] += 1
+        elif word[0].islower():
+            side.small[word] += 1
+        if not is_joined(gap) or not (name or (run and word.lower() in JOINING)):
+            keep_run(side.runs, run)
+            run = []
+        if name or run:
+            run.append((intern(word), proven))
+    keep_run(side.runs, run)
+    for counts, most in ((side.small, MOST_WORDS), (side.capital, MOST_WORDS), (side.runs, MOST_RUNS)):
+        forget_rare(counts, most)
+    return words
+
+
+def forget_rare(counts: Counter[Any], most: int) -> None:
+    """Of more than `most` entries drop those that are no more frequent than the median."""
+    if len(counts) > most:
+        median = sorted(counts.values())[len(counts) // 2]
+        for key in [key for key, count in counts.items() if count <= median]:
+            del counts[key]
+
+
+def read_words(text: str) -> Iterator[tuple[str, str | None, bool]]:
+    """(word, what parts it from the word before, whether it stands in a heading); None parts the first from nothing."""
     end = 0
     for line in LINE.finditer(text):
         heading = is_heading(line[0])
         for match in WORD.finditer(text, line.start(), line.end()):
-            gap = text[end : match.start()]
             word = match[0].replace("’", "'")
-            bare = CONTRACTION.sub("", word)
-            proven = bool(end and SAME_SENTENCE.fullmatch(gap)) and not heading
-            yield bare, bool(SAME_PHRASE.fullmatch(gap)), proven
-            if word.lower() == bare.lower() + OWNER:
-                yield OWNER, True, True
+            bare = CONTRACTION.sub("", word) if "'" in word else word
+            yield bare, text[end : match.start()] if end else None, heading
+            if bare != word and word.lower() == bare.lower() + OWNER:
+                yield OWNER, "", False
             end = match.end()
+
+
+def is_joined(gap: str | None) -> bool:
+    """Whether only space or one line break parts a word from the one before."""
+    return gap in ("", " ") or bool(gap and SAME_PHRASE.fullmatch(gap))
+
+
+def is_proven(gap: str | None, heading: bool) -> bool:
+    """Whether the capital of a word after this gap is its own: within a sentence and in no heading."""
+    return gap is not None and not heading and bool(SAME_SENTENCE.fullmatch(gap))
 
 
 def is_heading(line: str) -> bool:
@@ -120,7 +154,7 @@ def name_runs(side: Side, singular: dict[str, str], known: Collection[str]) -> C
     runs = Counter[Key]()
     for run, count in side.runs.items():
         for part in proven_parts(run, lambda word: mostly_name(word, side, known), pairs):
-            runs[tuple(singular.get(word.lower(), word.lower()) for word in part)] += count
+            runs[tuple(intern(singular.get(word.lower(), word.lower())) for word in part)] += count
     return runs
 
 
@@ -132,8 +166,10 @@ def proven_parts(
     Such a word stays where it is mostly a name, or where the pair it begins was seen inside a sentence.
     """
     part: list[str] = []
-    for place, (word, proven) in enumerate(run):
-        follower = next((after for after, _ in run[place + 1 :] if is_name(after)), "")
+    followers = [""]  # the next name after each word, from the last word on
+    for word, _ in reversed(run[1:]):
+        followers.append(word if is_name(word) else followers[-1])
+    for (word, proven), follower in zip(run, reversed(followers), strict=True):
         if not is_name(word) or proven or trusted(word) or pairs[word, follower] > 1:
             part.append(word)
         else:

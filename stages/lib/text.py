@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ SUFFIXES = (".txt", ".md", ".jsonl")
 NO_TEXT = re.compile("[\0\ud800-\udfff]")  # NUL: a binary file; half a surrogate pair: a broken JSON escape
 WORDS = re.compile(r"\S+")
 RUN_WORDS = 8  # two texts that share a run of eight words hardly do so by chance
+PARTS = 16  # of the hashes, sorted one at a time
 SENTENCE_END = re.compile(r"(?<!\bMr)(?<!\bDr)(?<!\bSt)(?<!\bMrs)[.!?…]['\"’”)\]_]*\s+")
 BREAKS = (re.compile(r"\n[ \t\r]*\n\s*"), SENTENCE_END, re.compile(r"\n"), re.compile(r"\s+"))  # the best kind first
 
@@ -74,38 +76,42 @@ def draw(text: str, seed: int) -> str:
     return hashlib.sha256(f"{seed} {text_key(text)}".encode()).hexdigest()
 
 
-def shared_runs(texts: Sequence[str]) -> list[float]:
+def shared_runs(texts: Iterable[str]) -> list[float]:
     """For each text, the share of its runs of eight words (case and punctuation aside) that another text has too.
 
-    A text of fewer than eight words has no runs and shares nothing. Memory and time are linear in the words but for
-    one sort of the runs' 64-bit hashes.
+    A text of fewer than eight words has no runs and shares nothing. Time is linear in the words but for sorting their
+    runs' 64-bit hashes; of memory a word takes 12 bytes, and while PARTS parts of the hashes are sorted some more.
     """
     import numpy as np
 
-    runs = _run_hashes(texts)
-    if not runs:
-        return []
-    owners = np.repeat(np.arange(len(texts), dtype=np.int32), [len(hashes) for hashes in runs])
-    hashes = np.concatenate(runs)
-    if not len(hashes):
-        return [0.0] * len(texts)
+    runs, counts = _run_hashes(texts)
+    owners = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    shared = np.zeros(len(counts), np.int64)
+    for part in range(PARTS):
+        own = runs % PARTS == part  # equal hashes lie in one part
+        shared += _shared_by_owner(runs[own], owners[own], len(counts))
+    return [float(share) for share in shared / np.maximum(counts, 1)]
+
+
+def _shared_by_owner(hashes: np.ndarray, owners: np.ndarray, texts: int) -> np.ndarray:
+    """How many of each text's hashes another text has too. hashes: uint64 [runs]; owners: ascending."""
+    import numpy as np
+
     order = np.argsort(hashes, kind="stable")
     hashes, owners = hashes[order], owners[order]
     # equal hashes now lie together and, the sort being stable, in the order of their owners
-    first = np.flatnonzero(np.concatenate([[True], hashes[1:] != hashes[:-1]]))
-    last = np.concatenate([first[1:], [len(hashes)]]) - 1
-    elsewhere = np.repeat(owners[first] != owners[last], last - first + 1)
-    shared = np.bincount(owners[elsewhere], minlength=len(texts))
-    total = np.bincount(owners, minlength=len(texts))
-    return [float(share) for share in shared / np.maximum(total, 1)]
+    first = np.flatnonzero(np.concatenate([[True][: len(hashes)], hashes[1:] != hashes[:-1]]))
+    ends = np.append(first, len(hashes))[1:]
+    elsewhere = np.repeat(owners[first] != owners[ends - 1], ends - first)
+    return np.bincount(owners[elsewhere], minlength=texts)
 
 
-def _run_hashes(texts: Iterable[str]) -> list[np.ndarray]:
-    """uint64 [runs] for each text: one hash per run of eight words."""
+def _run_hashes(texts: Iterable[str]) -> tuple[np.ndarray, list[int]]:
+    """uint64 [runs]: one hash per run of eight words, text by text; and how many each text has."""
     import numpy as np
 
     numbers: dict[str, int] = {}
-    runs = []
+    runs, counts = array("Q"), []
     for text in texts:
         words = [numbers.setdefault(word, len(numbers) + 1) for word in WORD.findall(text.lower())]
         mixed = _mix(np.array(words, dtype=np.uint64))
@@ -113,8 +119,9 @@ def _run_hashes(texts: Iterable[str]) -> list[np.ndarray]:
         hashes = np.zeros(count, dtype=np.uint64)
         for position in range(RUN_WORDS):
             hashes = _mix(hashes + mixed[position : position + count])
-        runs.append(hashes)
-    return runs
+        runs.frombytes(hashes.tobytes())
+        counts.append(count)
+    return np.frombuffer(runs, np.uint64), counts
 
 
 def _mix(values: np.ndarray) -> np.ndarray:
