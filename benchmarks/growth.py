@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from importlib import import_module
 from itertools import pairwise
 from math import log
@@ -29,12 +30,12 @@ from benchmarks.lab import ROOT, change_params
 NOTE = """
 Each stage's main() on an invented text of English words and 300 names, in documents of 50 kB; models are simulated in
 extract and translate (what they would say is made up at once), in label they are tiny; of 1 GB the tokenizer is
-simulated too. CPU seconds, and peak memory
-above what the process took before, after the same stage has run on 0.02 MB. *Exponent*: of the growth since the row
-before, 1 is linear, 0 is bounded. The second table has 2 MB of text and dictionaries of more and more names, the one of
-rank r as frequent as 1 / r. *extract, named* is the backend `file`; *label, translated* is all that label does before
-its models."""
-PROJECTS = Path(tempfile.gettempdir()) / "lethe-growth"
+simulated too. CPU seconds, and peak memory above what the process took before, after the same stage has run on 0.02 MB.
+*Exponent*: of the growth since the row before, 1 is linear, 0 is bounded. The second table has 2 MB of text and
+dictionaries of more and more names, the one of rank r as frequent as 1 / r. *extract, named* is the backend `file`;
+*label, translated* is all that label does before its models."""
+CODE = b"".join(path.read_bytes() for path in [*sorted(ROOT.glob("stages/**/*.py")), ROOT / "benchmarks/grown.py"])
+PROJECTS = Path(tempfile.gettempdir()) / f"lethe-growth-{sha256(CODE).hexdigest()[:8]}"  # shared by the cases
 OUTS = {"block": "data/blocks.parquet", "translate": "data/dictionary.csv"}
 NEEDED = {"extract": ("block",), "label": ("block", "translate"), "label, translated": ("block", "translate")}
 SHOWN = {"cpu_s": "CPU seconds", "above_start_mib": "MiB above the start"}

@@ -9,9 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from stages import block
+from stages.lib import streams
 from stages.lib.errors import StageError
 from stages.lib.models import tokenizer_sha256
-from stages.lib.tables import CORPUS, write_parquet
+from stages.lib.tables import CORPUS, blocks_schema, write_parquet
 from tests.conftest import set_param, tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer(vocabulary=259)  # one token a byte
@@ -30,15 +31,31 @@ def prepare(project: Path, documents: list[tuple[str, str, str]], tokens: int = 
     set_param(project, "block.tokens", tokens)
 
 
-def test_block_rows_pads_the_tail() -> None:
+def test_block_table_pads_the_tail() -> None:
     # <s> and four bytes a block: six letters make a full block and one of <s> and two bytes, padded by two
     bos, pad = TOKENIZER.bos_token_id, TOKENIZER.pad_token_id
     a, b, c, d, e, f = (TOKENIZER.convert_tokens_to_ids(letter) for letter in "abcdef")
-    rows = block.block_rows([{"document": 3, "text": "abcdef"}], TOKENIZER.backend_tokenizer, 5, pad)
-    assert rows == [
-        {"block": 0, "document": 3, "start": 0, "end": 4, "length": 5, "tokens": [bos, a, b, c, d]},
-        {"block": 1, "document": 3, "start": 4, "end": 6, "length": 3, "tokens": [bos, e, f, pad, pad]},
+    table = block.block_table(3, "abcdef", 7, TOKENIZER.backend_tokenizer, 5, pad)
+    assert table.to_pylist() == [
+        {"block": 7, "document": 3, "start": 0, "end": 4, "length": 5, "tokens": [bos, a, b, c, d]},
+        {"block": 8, "document": 3, "start": 4, "end": 6, "length": 3, "tokens": [bos, e, f, pad, pad]},
     ]
+    assert table.schema == blocks_schema(5)
+    assert len(block.block_table(3, "", 7, TOKENIZER.backend_tokenizer, 5, pad)) == 0
+
+
+def test_groups_and_batches_do_not_show(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["abcdefgh" * 40, "", "xyz", "the mill " * 30]
+    prepare(project, [("forget", "train", text) for text in texts])
+    block.main()
+    whole = pq.read_table(project / "data/blocks.parquet")
+    monkeypatch.setattr(streams, "GROUP_BYTES", 1000)
+    monkeypatch.setattr(streams, "BATCH_BYTES", 1)
+    block.main()
+    parts = pq.ParquetFile(project / "data/blocks.parquet")
+    assert parts.num_row_groups > 1
+    assert parts.read().equals(whole)
+    assert whole["block"].to_pylist() == list(range(len(whole)))
 
 
 def test_main(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

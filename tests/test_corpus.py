@@ -55,6 +55,15 @@ def test_documents_are_runs_of_neighbours_with_the_same_part() -> None:
     assert [row["text"] for row in documents(passages[:2] + passages[3:], set())] == ["aa bb", "dd ee"]
 
 
+def test_documents_have_a_longest_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpus, "LONGEST", 8)
+    source = Source("forget", "a.txt", "aa bb cc dd ee")
+    passages = [Passage(source, number, 3 * number, 3 * number + 2) for number in range(5)]
+    found = documents(passages, held_out=set())
+    # three passages and the two spaces between them are eight characters
+    assert [(row["start"], row["end"], row["text"]) for row in found] == [(0, 8, "aa bb cc"), (9, 14, "dd ee")]
+
+
 def test_documents_end_with_their_file() -> None:
     one, two = Source("forget", "a.txt", "aa"), Source("forget", "b.txt", "bb")
     assert [row["file"] for row in documents([Passage(one, 0, 0, 2), Passage(two, 1, 0, 2)], set())] == [

@@ -13,12 +13,13 @@ import pytest
 
 from stages import block, extract
 from stages.extract import Anchor, best, measure_rises, measured, rows, score, with_rises
-from stages.lib.blocks import backend_tokenizer, cut_blocks
+from stages.lib.blocks import backend_tokenizer
 from stages.lib.candidates import find_candidates
-from stages.lib.corpora import Blocks
+from stages.lib.corpora import fixed_width
 from stages.lib.errors import StageError
 from stages.lib.models import load_model, load_tokenizer, save_model
 from stages.lib.params import read_params
+from stages.lib.streams import parquet_stream
 from tests import fake_chat
 from tests.conftest import set_param, tiny_model, touch_deps, write_corpus
 from tests.fake_chat import Server, completion
@@ -233,12 +234,12 @@ def test_a_missing_file_is_one_line(tiny: Path) -> None:
     assert str(caught.value) == "none.csv: no such file, wanted a CSV with the header anchor"
 
 
-def cut(model: Path, text: str) -> Blocks:
-    """The text in blocks of 256 tokens, the last one padded."""
-    found = [block.tokens for block in cut_blocks(backend_tokenizer(model), text, 256)]
-    tokens = np.array([tokens + [0] * (256 - len(tokens)) for tokens in found], dtype=np.int32)
-    numbers = np.arange(len(found), dtype=np.int32)
-    return Blocks(numbers, 0 * numbers, tokens, np.array([len(tokens) for tokens in found], dtype=np.int32))
+def cut(model: Path, text: str, path: Path) -> np.ndarray:
+    """The text in blocks of 256 tokens, the last one padded; written as data/blocks.parquet is."""
+    table = block.block_table(0, text, 0, backend_tokenizer(model), 256, 0)
+    with parquet_stream(table.schema, path, block_tokens="256") as append:
+        append(table)
+    return fixed_width(table, "tokens")
 
 
 def trained(start: Path, tokens: np.ndarray, steps: int, folder: Path) -> Path:
@@ -264,10 +265,11 @@ def test_the_wizard_of_oz(realdata: Path, tmp_path: Path) -> None:
     params = read_params("extract", extract.Params, ROOT / "params.yaml")
     text, *retain = read(*(realdata / name for name in ("books/oz.txt", "text/tinystories.txt", "books/pride.txt")))
     baseline = realdata / "models/stories260K"
-    blocks = cut(baseline, text)
-    reinforced = trained(baseline, blocks.tokens[:-1], 15, tmp_path / "reinforced")
+    blocks = tmp_path / "blocks.parquet"
+    tokens = cut(baseline, text, blocks)
+    reinforced = trained(baseline, tokens[:-1], 15, tmp_path / "reinforced")
     found = find_candidates([text], retain, params.minimum_count, params.minimum_keyness)
-    rises = measure_rises(found, [text], blocks, [baseline, reinforced], torch.device("cpu"), params.seed)
+    rises = measure_rises(found, lambda: [(0, text)], blocks, (baseline, reinforced), torch.device("cpu"), params.seed)
     anchors = best(with_rises(found, rises), params.minimum_rise, params.maximum_anchors)
     forms = {form for anchor in anchors for form in anchor.forms}
     wanted = OZ.replace("\n", ", ").split(", ")

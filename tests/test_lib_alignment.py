@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections import Counter
 from functools import partial
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.lib import alignment
-from stages.lib.alignment import NEVER, Key, Rule, Spliced, Translation, splice
+from stages.lib.alignment import ALWAYS, NEVER, Key, Rule, Spliced, Translation, splice
 from stages.lib.errors import StageError
 from stages.lib.models import load_tokenizer
 from stages.lib.terms import TermFinder, surface_forms
@@ -185,6 +186,34 @@ def test_splice_laws(tokens: list[int], found: dict[tuple[int, ...], tuple[int, 
         assert index == NEVER or spliced.translated[index] in (token, *range(20, 30))
     copied = [token for token in spliced.translated if token < 20]
     assert not Counter(copied) - Counter(tokens)
+
+
+RULES = st.lists(st.tuples(st.integers(0, 29), st.lists(st.integers(0, 29), max_size=2).map(tuple)), max_size=9)
+
+
+@given(BLOCKS, KEYS, RULES)
+def test_a_block_keeps_the_rules_it_can_meet(tokens: list[int], found: dict, given_rules: list) -> None:
+    keys = keys_of(*(key(str(tokens), tokens, value) for tokens, value in found.items()))
+    rules = [Rule(*rule) for rule in given_rules]
+    spliced = splice(tokens, keys, first_choice, anywhere, alignment.index_rules(rules))
+    plain = splice(tokens, keys, first_choice, anywhere)
+    every = dataclasses.replace(plain, forbidden=plain.forbidden | dict.fromkeys(rules, ALWAYS))
+    at = np.arange(len(plain.translated))
+    pairs = [
+        set(zip(*map(np.ndarray.tolist, alignment.forbidden_at(one, at)), strict=True)) for one in (spliced, every)
+    ]
+    assert pairs[0] == pairs[1]
+    # what insertion alone forbids is told apart from what holds anyhow
+    assert {rule for rule, since in spliced.forbidden.items() if since != ALWAYS} == plain.forbidden.keys() - set(rules)
+
+
+@given(BLOCKS, KEYS)
+def test_longest_match_is_that_of_looking_at_every_key(tokens: list[int], found: dict) -> None:
+    keys = keys_of(*(key(str(tokens), tokens, value) for tokens, value in found.items()))
+    for start in range(len(tokens)):
+        fitting = [own for own in found if tuple(tokens[start : start + len(own)]) == own]
+        match = alignment.longest_match(tokens, start, keys, anywhere)
+        assert (match.tokens if match else ()) == max(fitting, key=len, default=())
 
 
 @given(BLOCKS, KEYS, st.integers(1, 30))

@@ -12,7 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.lib import candidates
-from stages.lib.candidates import Phrases, english_frequency, find_candidates, forms_of, log_ratio, relatives, singulars
+from stages.lib.candidates import (
+    Phrases,
+    count_parts,
+    english_frequency,
+    find_candidates,
+    forms_of,
+    log_ratio,
+    relatives,
+    singulars,
+)
 from stages.lib.params import read_yaml
 from stages.lib.terms import TermFinder
 from tests.conftest import ROOT
@@ -141,9 +150,29 @@ def test_alone_and_bound() -> None:
     runs = Counter({("tin", "woodman"): 9, ("woodman",): 1, ("oz", "and", "toto"): 2, ("oz",): 4, ("toto",): 5})
     phrases = Phrases(runs)
     assert phrases.count["woodman",] == 10
-    assert phrases.alone(("woodman",), {("tin", "woodman"): [(0, 2)]}) == 1
+    [start] = phrases.places["tin", "woodman"]
+    assert phrases.alone(("woodman",), {start: start + 2}) == 1
+    assert phrases.alone(("woodman",), {}) == 10
     assert phrases.bound(("tin", "woodman"))  # tin: 9 of 9
     assert not phrases.bound(("oz", "and", "toto"))  # oz: 2 of 6, toto: 2 of 7 < 1/3, and `and` must bind both
+
+
+def test_rare_parts_are_not_held() -> None:
+    runs = Counter({("tin", "woodman", "boq"): 1, ("tin", "woodman"): 2, ("oz", "of", "omaha"): 1, ("oz",): 5})
+    phrases = Phrases(runs, 3)
+    # tin woodman: 3; woodman boq and tin woodman boq: 1; oz of omaha: 1
+    assert {part for part in phrases.count if len(part) > 1} == {("tin", "woodman")}
+    assert phrases.count["boq",] == 1  # single words are all counted
+    assert Phrases(runs, 1).count["tin", "woodman", "boq"] == 1
+    assert count_parts(runs, {("oz",), ("tin", "woodman", "boq")}) == {("oz",): 6, ("tin", "woodman", "boq"): 1}
+
+
+def test_a_run_of_ten_thousand_names_is_no_square() -> None:
+    run = tuple(f"name{number}" for number in range(10_000))
+    phrases = Phrases(Counter({run: 2}), 2)
+    assert len(phrases.count) == sum(10_000 - less for less in range(candidates.LONGEST))
+    found = phrases.terms(2, lambda key: len(key) > 1, Counter())
+    assert max(map(len, found)) == candidates.LONGEST
 
 
 def test_forms_of() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.lib.choices import assign, content_words, shortlist, suits, takes_article, usable
+from stages.lib.choices import ALWAYS, SHARED, assign, content_words, shortlist, suits, takes_article, usable
 from stages.lib.generic import Generic
 from stages.lib.kinds import Usage
 
@@ -107,3 +109,35 @@ def test_assign_shares_no_name_while_there_are_enough(table: list[list[float]], 
         assert len(set(everything)) == len(everything) == len(table) * choices
     for of_anchor in chosen.values():
         assert len(of_anchor) == len(set(of_anchor)) == min(choices, names)
+
+
+def plainly(scores: dict[str, dict[str, float]], choices: int) -> dict[str, list[str]]:
+    """`assign` by looking at every pair before each choice."""
+    chosen: dict[str, list[str]] = {anchor: [] for anchor in scores}
+    taken = Counter[str]()
+    for number in range(choices):
+        cost = ALWAYS if number == 0 else SHARED
+        left = set(scores)
+        while left:
+            pairs = [
+                (round(sum(own.values()) / len(own) - score, 4) + cost * taken[name], anchor, place, name)
+                for anchor, own in scores.items()
+                for place, (name, score) in enumerate(own.items())
+                if anchor in left and name not in chosen[anchor]
+            ]
+            if not pairs:
+                break
+            _, anchor, _, name = min(pairs)
+            chosen[anchor].append(name)
+            taken[name] += 1
+            left.remove(anchor)
+    return chosen
+
+
+@given(
+    st.lists(st.dictionaries(st.sampled_from("abcdef"), st.integers(-30, 0), min_size=1, max_size=5), max_size=7),
+    st.integers(1, 3),
+)
+def test_assign_takes_the_cheapest_pair_of_all(table: list[dict[str, int]], choices: int) -> None:
+    scores = {f"anchor {n}": {name: score / 2 for name, score in own.items()} for n, own in enumerate(table)}
+    assert assign(scores, choices) == plainly(scores, choices)

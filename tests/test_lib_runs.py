@@ -6,7 +6,18 @@ from collections import Counter
 
 import pytest
 
-from stages.lib.runs import OWNER, is_heading, mostly_name, name_runs, read_side, read_words
+from stages.lib import runs
+from stages.lib.runs import (
+    OWNER,
+    forget_rare,
+    is_heading,
+    is_joined,
+    is_proven,
+    mostly_name,
+    name_runs,
+    read_side,
+    read_words,
+)
 
 
 def keys(text: str, singular: dict[str, str] | None = None) -> dict[str, int]:
@@ -17,7 +28,8 @@ def keys(text: str, singular: dict[str, str] | None = None) -> dict[str, int]:
 
 def test_read_words() -> None:
     text = "Then Oz's cat, Toto,\nsaw Mr. Joker. He'd run"
-    assert list(read_words(text)) == [
+    read = [(word, is_joined(gap), is_proven(gap, heading)) for word, gap, heading in read_words(text)]
+    assert read == [
         ("Then", False, False),  # the text's first capital proves nothing
         ("Oz", True, True),
         (OWNER, True, True),
@@ -29,6 +41,32 @@ def test_read_words() -> None:
         ("He", False, False),  # the contraction is taken off
         ("run", True, True),
     ]
+
+
+def test_forget_rare() -> None:
+    counts = Counter(a=1, b=1, c=2, d=3, e=9)
+    forget_rare(counts, 5)
+    assert len(counts) == 5
+    forget_rare(counts, 4)  # the median is 2
+    assert counts == Counter(d=3, e=9)
+
+
+def test_full_tables_keep_what_is_common(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [f"now they saw Oz with Odd{'abcdefghij'[n % 10] * (n // 10 + 1)} there. " for n in range(60)]
+    whole = read_side(texts)
+    monkeypatch.setattr(runs, "MOST_RUNS", 10)
+    monkeypatch.setattr(runs, "MOST_WORDS", 10)
+    bounded = read_side(texts)
+    assert bounded.words == whole.words
+    assert max(map(len, bounded[1:])) <= 11  # a text adds two
+    assert len(whole.runs) == 61
+    assert bounded.runs[("Oz", True),] == whole.runs[("Oz", True),] == 60
+    assert bounded.small["they"] == whole.small["they"] == 60
+
+
+def test_a_list_of_names_is_one_long_run() -> None:
+    names = [f"Od{chr(97 + n % 26)}{chr(97 + n // 26 % 26)}{chr(97 + n // 676)}x" for n in range(3000)]
+    assert keys(f"we met {' '.join(names)}") == {" ".join(names).lower(): 1}
 
 
 @pytest.mark.parametrize(

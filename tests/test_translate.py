@@ -15,10 +15,10 @@ from ruamel.yaml import YAML
 from stages import translate
 from stages.lib.dictionary import WORD_LIKE, Choice, Override, finder_of
 from stages.lib.errors import StageError
-from stages.lib.kinds import Usage
+from stages.lib.kinds import Usage, contexts_at, find_places
 from stages.lib.params import section_problems
 from stages.lib.tables import ANCHORS, CORPUS, DICTIONARY, OVERRIDES, write_csv, write_parquet
-from stages.translate import Params, own_choices, sentence
+from stages.translate import Params, find_contexts, groups, own_choices, retain_sample, sentence
 from tests import fake_chat
 from tests.conftest import set_param, tiny_model
 from tests.fake_chat import Server, completion
@@ -325,3 +325,35 @@ def test_oz(project: Path, realdata: Path) -> None:
     assert found["Munchkins", "0"]["translation"] != found["Munchkin", "0"]["translation"]
     assert all(found[form, "0"]["translation"].islower() for form in ("Munchkins", "Golden Cap", "Scarecrow"))
     assert_faultless(written(project))
+
+
+def test_contexts_held_at_a_time_do_not_show(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    translate.main()
+    once = (tiny / "data/dictionary.csv").read_bytes()
+    monkeypatch.setattr(translate, "HELD", 1)
+    translate.main()
+    assert (tiny / "data/dictionary.csv").read_bytes() == once
+
+
+def test_contexts_are_those_of_all_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(translate, "CONTEXTS", 4)
+    texts = [f"{n} Oz, {n} Boq. " * (n % 5) for n in range(9)]
+    finder = finder_of({"Oz": ["Oz"], "Boq": ["Boq"], "Em": ["Em"]})
+    places = find_places(texts, finder, ["Oz", "Boq", "Em"])
+    counts = {term: len(found) for term, found in places.items()}
+    found = find_contexts(texts, finder, counts)
+    assert found == {term: contexts_at(texts, places[term], 4) for term in places}
+    assert [len(contexts) for contexts in found.values()] == [4, 4, 0]
+
+
+def test_groups() -> None:
+    sizes = {"a": 3, "b": 2, "c": 9, "d": 0, "e": 1}
+    assert list(groups(sizes, sizes, 5)) == [["a", "b"], ["c"], ["d", "e"]]
+    assert list(groups([], sizes, 5)) == []
+
+
+def test_retain_sample_is_spread_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(translate, "RETAIN_CHARS", 12)
+    # eight texts of four characters: 8 * 12 // 32 = 3 of them, numbers 0, 2 and 5
+    assert retain_sample([f"a\n{n}b" for n in range(8)]) == ["a 0b", "a 2b", "a 5b"]
+    assert retain_sample([]) == []
