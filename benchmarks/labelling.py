@@ -81,7 +81,7 @@ class Blocks(NamedTuple):
     """Token ids [N, T] and the anchors in them, for our way and for the plain one."""
 
     tokens: np.ndarray
-    keys: dict[int, list[Key]]
+    keys: dict[int, dict[tuple[int, ...], Key]]
     entries: list[Any]
 
 
@@ -155,7 +155,7 @@ def made_blocks(case: Case) -> Blocks:
     keys, entries = {}, []
     for number, at in enumerate(range(0, len(ids), 5)):
         key, value = tuple(ids[at : at + 2]), tuple(ids[at + 2 : at + 3 + number % 3])
-        keys[key[0]] = [Key(key, str(number), (Translation(value, (Rule(value[0], ()),)),))]
+        keys[key[0]] = {key: Key(key, str(number), (Translation(value, (Rule(value[0], ()),)),))}
         entries.append(Entry(str(number), key, value, [value]))
     for block in tokens:
         for at in range(0, case.tokens - 1, 2):

@@ -87,6 +87,14 @@ def test_a_context_is_read_once_for_all_its_choices(tmp_path: Path) -> None:
     assert read == [(2, 3), (4, 2)]
 
 
+def test_an_answer_as_long_as_the_context_is_one_line(tmp_path: Path) -> None:
+    model = load_model(tiny_model(tmp_path / "model"), torch.device("cpu"))
+    assert len(harness.likelihoods(model, [(None, [90], [70, 71])], 2)) == 1
+    wanted = "benchmark: found an answer of 3 tokens, wanted at most 2, the model's context"
+    with pytest.raises(StageError, match=f"^{wanted}$"):
+        harness.likelihoods(model, [(None, [90], [70, 71, 72])], 2)
+
+
 def test_the_stock_tasks_read_the_real_files(realdata: Path, tmp_path: Path) -> None:
     for name in harness.STOCK:
         rows = read_jsonl(realdata / "lm_eval" / harness.stock_file(name), {})[:20]

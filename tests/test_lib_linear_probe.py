@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
+from sklearn.cluster import KMeans
+from sklearn.decomposition import TruncatedSVD
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from stages.lib.linear_probe import frequent, last_states, layers_at, probe_hits, shuffled
 from stages.lib.models import load_model
+from stages.lib.sides import cluster_numbers, tfidf_vectors
 from tests.conftest import tiny_model
 
 PROMPTS = [[0, 70, 71, 72], [0, 90], [0, 65, 66, 67, 68]]
@@ -47,3 +54,30 @@ def test_a_probe_finds_what_is_there_and_nothing_else() -> None:
     assert sum(right) == len(right) == 20
     control = probe_hits(states[:80], shuffled(labels[:80], 0), states[80:], labels[80:], 1e-3)
     assert 0 <= sum(control) < 20
+
+
+@pytest.mark.parametrize(
+    ("learner", "method", "work"),
+    [
+        (LogisticRegression, "fit", lambda: probe_hits(np.eye(4), ["a", "b"] * 2, np.eye(4), ["a"] * 4, 1e-3)),
+        (KMeans, "fit_predict", lambda: cluster_numbers(np.eye(4), 2, 0)),
+        (
+            TruncatedSVD,
+            "fit_transform",
+            lambda: tfidf_vectors(["oak elm ash", "elm ash fir", "fir oak yew", "yew elm"]),
+        ),
+    ],
+)
+def test_what_is_learnt_does_not_depend_on_the_threads(
+    monkeypatch: pytest.MonkeyPatch, learner: type, method: str, work: Callable[[], object]
+) -> None:
+    threads, untouched = [], getattr(learner, method)
+
+    def spy(*arguments: object) -> object:
+        threads.extend(pool["num_threads"] for pool in threadpool_info())
+        return untouched(*arguments)
+
+    monkeypatch.setattr(learner, method, spy)
+    with threadpool_limits(2):
+        work()
+    assert set(threads) == {1}

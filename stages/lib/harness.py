@@ -175,7 +175,11 @@ def likelihoods(
 
     In place of lm-eval's own, which reads an item's context once for every choice and holds the logits of all its
     tokens. requests: (anything, context, continuation), token ids; a text is cut on the left to `most` tokens and one.
+    Raises StageError for a continuation that leaves its context no token.
     """
+    longest = max((len(continuation) for _, _, continuation in requests), default=0)
+    if longest > most:
+        raise StageError(f"benchmark: found an answer of {longest} tokens, wanted at most {most}, the model's context")
     asked: dict[tuple[int, ...], list[int]] = {}  # context -> the requests that go on from it
     for number, (_, context, continuation) in enumerate(requests):
         kept = [*context, *continuation][-(most + 1) :]

@@ -65,12 +65,15 @@ def probe_hits(
 ) -> list[bool]:
     """Whether a linear classifier trained on `states` and their labels is right about each of `tested`.
 
-    states, tested: float [N, d] and [M, d]. penalty: of the squared weights of the logistic regression, per item.
+    states, tested: float [N, d] and [M, d]. penalty: of the squared weights of the logistic regression, per item. One
+    thread: two add up in another order, which tips a close call.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
+    from threadpoolctl import threadpool_limits
 
     classifier = LogisticRegression(C=1 / (penalty * len(labels)), max_iter=1000, tol=1e-3)
-    guessed = make_pipeline(StandardScaler(), classifier).fit(states, list(labels)).predict(tested)
+    with threadpool_limits(1):
+        guessed = make_pipeline(StandardScaler(), classifier).fit(states, list(labels)).predict(tested)
     return [str(guess) == name for guess, name in zip(guessed, wanted, strict=True)]

@@ -34,13 +34,16 @@ def by_entities(texts: Sequence[str], names: Sequence[str], match: str) -> list[
 def cluster_numbers(vectors: np.ndarray, count: int, seed: int) -> list[int]:
     """k-means of the rows of [N, d] by cosine distance; 0 is the largest cluster, then by size and first row.
 
-    Rows are scaled to length one: their squared Euclidean distance is then twice the cosine distance.
+    Rows are scaled to length one: their squared Euclidean distance is then twice the cosine distance. One thread: two
+    add up in another order.
     """
     import numpy as np
     from sklearn.cluster import KMeans
     from sklearn.preprocessing import normalize
+    from threadpoolctl import threadpool_limits
 
-    found = KMeans(count, n_init=4, random_state=seed).fit_predict(normalize(vectors))
+    with threadpool_limits(1):
+        found = KMeans(count, n_init=4, random_state=seed).fit_predict(normalize(vectors))
     first = [
         int(np.flatnonzero(found == number)[0]) if (found == number).any() else len(found) for number in range(count)
     ]
@@ -53,12 +56,14 @@ def tfidf_vectors(texts: Sequence[str]) -> np.ndarray:
     """TF-IDF of words, reduced to at most 100 dimensions (latent semantic analysis). Returns float64 [N, d]."""
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
+    from threadpoolctl import threadpool_limits
 
     counts = TfidfVectorizer(sublinear_tf=True, stop_words="english").fit_transform(texts)
     dimensions = min(100, counts.shape[1] - 1, len(texts) - 1)
     if dimensions < 2:
         return counts.toarray()
-    return TruncatedSVD(dimensions, random_state=0).fit_transform(counts)
+    with threadpool_limits(1):
+        return TruncatedSVD(dimensions, random_state=0).fit_transform(counts)
 
 
 def sentence_vectors(texts: Sequence[str], model: str) -> np.ndarray:
