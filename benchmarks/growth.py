@@ -39,6 +39,7 @@ PROJECTS = Path(tempfile.gettempdir()) / f"lethe-growth-{sha256(CODE).hexdigest(
 OUTS = {"block": "data/blocks.parquet", "translate": "data/dictionary.csv"}
 NEEDED = {"extract": ("block",), "label": ("block", "translate"), "label, translated": ("block", "translate")}
 SHOWN = {"cpu_s": "CPU seconds", "above_start_mib": "MiB above the start"}
+SIMULATED = "-simulated"  # ends the names of projects whose blocks come from no real tokenizer
 WARM = 0.02  # MB
 SIZES, LARGE, ANCHORS = (0.1, 1, 10, 100), 1000, (100, 1000, 5000, 20_000)
 TEXT_OF_ANCHORS = 2.0  # MB
@@ -75,10 +76,12 @@ QUICK = {
 def measure(case: Case) -> dict[str, Any]:
     """CPU seconds and MiB of one stage; label's tokens in a CPU second too."""
     simulate_models()
-    if case.megabytes == LARGE:
+    simulated = case.megabytes == LARGE
+    if simulated:
         simulate_tokenizer()
-    run_stage(case.stage, project_for(case._replace(megabytes=WARM, anchors=case.anchors and 50)))
-    project = project_for(case)
+    small = case._replace(megabytes=WARM, anchors=case.anchors and 50)
+    run_stage(case.stage, project_for(small, simulated))
+    project = project_for(case, simulated)
     spent: list[float] = []
     peak = peak_above(lambda: spent.append(cpu_seconds(lambda: run_stage(case.stage, project))))
     found = {"cpu_s": round(spent[0], 2), "above_start_mib": round(peak, 1)}
@@ -95,10 +98,13 @@ def measure(case: Case) -> dict[str, Any]:
 # What a stage needs
 
 
-def project_for(case: Case) -> Path:
-    """A project in which the stage can run: what it needs of others they have left as cases, or in processes for it."""
+def project_for(case: Case, simulated: bool) -> Path:
+    """A project in which the stage can run: what it needs of others they have left as cases, or in processes for it.
+
+    simulated: the tokenizer is, so that the blocks are nobody else's.
+    """
     kind, names = "text" if case.stage == "corpus" else "corpus", case.anchors or NAMES
-    project = PROJECTS / f"{kind}-{case.megabytes:g}-{names}"
+    project = PROJECTS / f"{kind}-{case.megabytes:g}-{names}{SIMULATED * simulated}"
     if not (project / "mine.csv").exists():
         python("-m", "benchmarks.grown", str(project), kind, str(case.megabytes), str(names))
     named = {"extract.backend": "file", "extract.file": "mine.csv"} if case.stage == "extract, named" else {}
@@ -189,13 +195,14 @@ def page(cases: Mapping[str, Any]) -> str:
     by_text = lines([one for one in told if not one[0].anchors], lambda case: case.megabytes)
     by_anchors = lines([one for one in told if one[0].anchors], lambda case: float(case.anchors or 0))
     header = ["CPU s", "exponent", "MiB above the start", "exponent", "tokens per CPU s"]
-    return "\n\n".join(
-        [
-            table(["stage", "MB of text", *header], by_text),
-            table(["stage", "anchors", *header[:-1]], [line[:-1] for line in by_anchors]),
-            "![time and memory](growth.svg)",
-        ]
-    )
+    missing = "; ".join(name for name in CASES if name not in cases)
+    parts = [
+        table(["stage", "MB of text", *header], by_text),
+        table(["stage", "anchors", *header[:-1]], [line[:-1] for line in by_anchors]),
+        *([f"Not measured yet: {missing}."] if missing else []),
+        "![time and memory](growth.svg)",
+    ]
+    return "\n\n".join(parts)
 
 
 def lines(found: list[tuple[Case, Any]], size: Callable[[Case], float]) -> list[list[Any]]:
@@ -254,7 +261,7 @@ def draw(axes: Any, found: list[tuple[Case, float]]) -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["stage"]:
         simulate_models()
-        if f"-{LARGE}-" in sys.argv[3]:
+        if sys.argv[3].endswith(SIMULATED):
             simulate_tokenizer()
         run_stage(sys.argv[2], Path(sys.argv[3]))
     else:
