@@ -224,7 +224,7 @@ def method_of(case: Case, model: PreTrainedModel) -> Method:
     params = MethodParams.model_validate({name: values[name] for name in MethodParams.model_fields})
     method = chosen(params, case.hidden, 0)
     if method.base_hidden and not method.layer:
-        from stages.lib.vehicles import frozen_head
+        from stages.lib.models import frozen_head
 
         method = chosen(params, case.hidden, 0, frozen_head(model))
     return method

@@ -36,6 +36,12 @@ def test_trainings_evaluation_and_growth_print_their_figures() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("objective", trainings.OBJECTIVES)
+def test_every_objective_is_trained_as_the_stage_trains_it(objective: str) -> None:
+    case = trainings.QUICK["npo"]._replace(what=objective, layers=3)
+    assert len(trainings.ours(case, trainings.model_of(case))) == case.steps + 1
+
+
 def test_overhead_is_told_by_stage() -> None:
     found = bench.measured("benchmarks.overhead", "corpus alone")
     assert list(found["stages"]) == ["corpus"]
