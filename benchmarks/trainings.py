@@ -88,7 +88,7 @@ TINY = Case(300, 32, 1, 64, "cross_entropy", 2, 16, 1)
 QUICK = {
     "tiny": Case(300, 32, 1, 64, "trainer", 2, 16, 2),
     "memory of ours": Case(300, 32, 1, 64, "memory of ours", 2, 16, 2),
-    "npo": Case(300, 32, 2, 64, "npo", 2, 16, 2, tied=False),
+    "tiny npo": Case(300, 32, 2, 64, "npo", 2, 16, 2, tied=False),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,7 +29,7 @@ def test_labelling_holds_no_more_for_more_vocabulary_or_blocks() -> None:
 
 
 def test_trainings_evaluation_and_growth_print_their_figures() -> None:
-    assert bench.measured("benchmarks.trainings", "npo")["ours_to_plain"] > 0
+    assert bench.measured("benchmarks.trainings", "tiny npo")["ours_to_plain"] > 0
     assert bench.measured("benchmarks.evaluation", "tiny")["same_continuations"] == "2 of 2"
     assert bench.measured("benchmarks.evaluation", "tiny choices")["same_continuations"] == "2 of 2"
     assert bench.measured("benchmarks.growth", "block, tiny")["cpu_s"] >= 0
@@ -38,7 +39,7 @@ def test_trainings_evaluation_and_growth_print_their_figures() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", trainings.OBJECTIVES)
 def test_every_objective_is_trained_as_the_stage_trains_it(objective: str) -> None:
-    case = trainings.QUICK["npo"]._replace(what=objective, layers=3)
+    case = trainings.QUICK["tiny npo"]._replace(what=objective, layers=3)
     assert len(trainings.ours(case, trainings.model_of(case))) == case.steps + 1
 
 
@@ -62,6 +63,12 @@ def test_a_page_has_a_row_per_case() -> None:
     found = {f"block, {size} MB": {"cpu_s": size / 5, "above_start_mib": 50.0} for size in (1, 10)}
     assert "| block | 10 | 2.0 | 1.0 | 50.0 | 0.0 |  |" in growth.page(found)
     assert "ours / Trainer" in trainings.page({})
+
+
+def test_no_tiny_case_stands_in_for_a_real_one() -> None:
+    for name in bench.BENCHES.values():
+        module = importlib.import_module(f"benchmarks.{name}")
+        assert not module.CASES.keys() & module.QUICK.keys()
 
 
 def test_ratio_is_the_median_of_the_rounds() -> None:
