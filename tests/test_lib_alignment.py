@@ -405,7 +405,7 @@ def test_index_keys_forbids_every_variant_of_the_chosen_translation(realdata: Pa
     dictionary = {"Orla": {"Orla": ["Jane", "Mary"], "ORLA": ["JANE", "MARY"]}}
     pieces = alignment.piece_bytes(tokenizer)
     keys = alignment.index_keys(dictionary, alignment.word_variants(tokenizer, dictionary), pieces)
-    rules = {key.translations[0].rules for found in keys.values() for key in found}
+    rules = {key.translations[0].rules for found in keys.values() for key in found.values()}
     assert len(rules) == 1  # the same for every form and place
     shown = sorted(
         (tokenizer.convert_ids_to_tokens(rule.prefix), tokenizer.convert_ids_to_tokens(rule.token))
