@@ -37,7 +37,7 @@ demo: setup ## write the embedded demo corpus anew from its generator
 	$(ENV) python data/demo/generate.py
 	$(ENV) python data/demo/tastes.py
 
-bench: setup ## speed and memory beside plain ways and floors (about 30 CPU-minutes)
+bench: setup ## speed, memory and growth beside plain ways and floors (hours; one part: python -m benchmarks.bench --only label)
 	$(ENV) python -m benchmarks.bench
 
 study: setup ## three seeds and the ablations on the embedded default (about 50 CPU-minutes)
