@@ -25,16 +25,15 @@ def open_store(project: Project) -> Store:
     from dvc.repo import Repo
 
     try:
-        repo = Repo(str(project.folder))
-        cache = Path(repo.cache.local.path)
+        with Repo(str(project.folder)) as repo:  # closed again: its databases are other processes' too
+            store = Store(Path(repo.cache.local.path), {}, {})
+            for name in repo.config["remote"]:
+                try:
+                    store.remotes[name] = repo.cloud.get_remote_odb(name, "audit")
+                except Exception as error:  # a remote that cannot be reached is told, and stops nobody
+                    store.unasked[name] = one_line(error)
     except DvcException as error:
         raise StageError(f"{project.folder}: DVC cannot read it: {error}") from None
-    store = Store(cache, {}, {})
-    for name in repo.config["remote"]:
-        try:
-            store.remotes[name] = repo.cloud.get_remote_odb(name, "audit")
-        except Exception as error:  # a remote that cannot be reached is told, and stops nobody
-            store.unasked[name] = one_line(error)
     return store
 
 

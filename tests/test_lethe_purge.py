@@ -9,11 +9,13 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import typer
 
 from lethe import gc, purge, requests
-from lethe.store import Store, cached
+from lethe.history import open_project
+from lethe.store import Store, cached, open_store
 from stages.lib.errors import StageError
 from tests import tiny
 
@@ -191,6 +193,13 @@ def test_the_typed_word_has_to_be_the_request(project: Path, monkeypatch: pytest
     monkeypatch.setattr("sys.stdin", io.StringIO("one\n"))
     purge.command("one", False, None, json=False)
     assert files_with(project.parent, ONE) != before
+
+
+def test_dvcs_databases_are_closed_again(project: Path) -> None:
+    """One left open breaks as soon as its file is read in this process and another process ends (SQLite's locks)."""
+    store = open_store(open_project(project))
+    assert set(store.remotes) == {"box"}
+    assert [file.path for file in psutil.Process().open_files() if "original-settings" in file.path] == []
 
 
 def test_an_open_request_is_not_purged(project: Path) -> None:
