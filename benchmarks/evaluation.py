@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.fresh import medians, one_case, one_thread, ratio, side_by_side
+from benchmarks.llamas import random_llama
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -99,19 +100,9 @@ def compared(case: Case, ours: Way, alone: Way, bare: Way) -> dict[str, Any]:
 def model_of(case: Case) -> PreTrainedModel:
     """A random Llama."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
 
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=case.vocabulary,
-        hidden_size=case.hidden,
-        intermediate_size=3 * case.hidden,
-        num_hidden_layers=case.layers,
-        num_attention_heads=case.hidden // 32,
-        num_key_value_heads=case.hidden // 32,
-        eos_token_id=None,
-    )
-    return LlamaForCausalLM(config).eval().to(torch.bfloat16 if case.bfloat16 else torch.float32)
+    model = random_llama(case.vocabulary, case.hidden, case.layers, eos_token_id=None)
+    return model.eval().to(torch.bfloat16 if case.bfloat16 else torch.float32)
 
 
 def texts_of(count: int, fewest: int, most: int, vocabulary: int, seed: int) -> list[list[int]]:

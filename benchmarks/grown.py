@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.lab import ROOT, change_params
+from benchmarks.llamas import random_llama
 
 DOCUMENT = 50_000  # characters: ten passages, as of a tenth held out
 FILE = 1_000_000
@@ -43,8 +44,6 @@ def main() -> None:
 
 def make_project(project: Path) -> None:
     """Params, stages and a random model, the same one twice."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
     from stages.baseline import train_tokenizer
 
     shutil.rmtree(project, ignore_errors=True)
@@ -54,19 +53,11 @@ def make_project(project: Path) -> None:
     change_params(project, CHANGES)
     tokenizer = train_tokenizer(["".join(prose(200_000, NAMES, 1))], MODEL_TOKENS)
     ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        max_position_embeddings=BLOCK,
-        initializer_range=0.2,
-        **ids,
+    model = random_llama(
+        len(tokenizer), 32, 2, intermediate_size=64, max_position_embeddings=BLOCK, initializer_range=0.2, **ids
     )
     for folder in ("models/baseline", "models/reinforced"):
-        LlamaForCausalLM(config).save_pretrained(project / folder)
+        model.save_pretrained(project / folder)
         tokenizer.save_pretrained(project / folder)
     (project / "data").mkdir()
     (project / "data/overrides.csv").write_text("anchor,translation\n", encoding="utf-8")

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.fresh import cpu_seconds, medians, one_case, one_thread, peak_above, ratio, side_by_side
+from benchmarks.llamas import random_llama
 
 if TYPE_CHECKING:
     import numpy as np
@@ -120,20 +121,10 @@ def models(case: Case) -> tuple[PreTrainedModel, PreTrainedModel]:
     import copy
 
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
 
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=case.vocabulary,
-        hidden_size=case.hidden,
-        intermediate_size=case.hidden * 8 // 3 // 32 * 32,
-        num_hidden_layers=case.layers,
-        num_attention_heads=case.hidden // 32,
-        num_key_value_heads=case.hidden // 32,
-        max_position_embeddings=2 * case.tokens,
-        initializer_range=0.05,
-    )
-    baseline = LlamaForCausalLM(config).eval()
+    inner = case.hidden * 8 // 3 // 32 * 32
+    others = {"intermediate_size": inner, "max_position_embeddings": 2 * case.tokens, "initializer_range": 0.05}
+    baseline = random_llama(case.vocabulary, case.hidden, case.layers, **others).eval()
     with torch.no_grad():
         baseline.lm_head.weight.normal_(std=3 / case.hidden**0.5)
         reinforced = copy.deepcopy(baseline)

@@ -27,6 +27,7 @@ from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.lab import ROOT, Changes, clone, repro
+from benchmarks.llamas import random_llama
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -233,12 +234,8 @@ def cost_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def small_model(layers: int = 2, hidden: int = 128, vocabulary: int = 32000) -> PreTrainedModel:
     """A Llama with random weights, Llama 2's vocabulary and proportions, small enough to count on."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    shape = {"hidden_size": hidden, "intermediate_size": hidden * 43 // 16, "num_hidden_layers": layers}
-    return LlamaForCausalLM(LlamaConfig(vocab_size=vocabulary, num_attention_heads=4, **shape)).eval()
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 4}
+    return random_llama(vocabulary, hidden, layers, intermediate_size=hidden * 43 // 16, **heads).eval()
 
 
 def counted(model: PreTrainedModel, batch: int, tokens: int, p: int, forget_share: float) -> dict[str, int]:

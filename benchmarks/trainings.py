@@ -21,6 +21,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.fresh import medians, one_case, one_thread, peak_above, ratio
+from benchmarks.llamas import random_llama
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -172,21 +173,8 @@ def size(model: PreTrainedModel) -> int:
 
 
 def model_of(case: Case) -> PreTrainedModel:
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=case.vocabulary,
-        hidden_size=case.hidden,
-        intermediate_size=case.intermediate,
-        num_hidden_layers=case.layers,
-        num_attention_heads=case.hidden // 32,
-        num_key_value_heads=case.hidden // 32,
-        max_position_embeddings=case.tokens,
-        tie_word_embeddings=case.tied,
-    )
-    return LlamaForCausalLM(config)
+    others = {"max_position_embeddings": case.tokens, "tie_word_embeddings": case.tied}
+    return random_llama(case.vocabulary, case.hidden, case.layers, intermediate_size=case.intermediate, **others)
 
 
 def rows_of(case: Case, count: int, forget: bool, seed: int) -> Rows:
