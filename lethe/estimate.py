@@ -85,22 +85,14 @@ def config_of(baseline: Any, model: Path | None = None) -> PretrainedConfig | No
 
     Raises StageError if the folder has none.
     """
-    from transformers import AutoConfig, LlamaConfig
+    from transformers import AutoConfig
+
+    from stages.lib.scratch import llama_config
 
     if model and not (model / "config.json").exists():
         raise StageError(f"{model}: found no config.json, wanted a model folder")
     if baseline.source == "scratch" and not model:
-        shape = baseline.scratch
-        return LlamaConfig(
-            vocab_size=shape.vocabulary,
-            hidden_size=shape.hidden,
-            intermediate_size=shape.intermediate,
-            num_hidden_layers=shape.layers,
-            num_attention_heads=shape.heads,
-            num_key_value_heads=shape.heads,
-            max_position_embeddings=shape.context,
-            tie_word_embeddings=True,
-        )
+        return llama_config(baseline.scratch, baseline.scratch.vocabulary)
     folder = model or (Path("models/start") if baseline.source == "hub" else Path(baseline.folder))
     if not (folder / "config.json").exists():
         return None

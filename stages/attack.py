@@ -24,9 +24,9 @@ from stages.lib.machine import prepare
 from stages.lib.measured import dtype_named, measured
 from stages.lib.models import load_model, load_tokenizer, virtual_tokens
 from stages.lib.params import read_params
-from stages.lib.prompts import prepared, read_names, read_prompts
+from stages.lib.prompts import prepared, read_names
 from stages.lib.stage import run, workspace
-from stages.lib.tables import write_csv, write_json
+from stages.lib.tables import read_prompts, write_csv, write_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -34,9 +34,9 @@ from stages.lib.machine import prepare
 from stages.lib.measured import Device, Models, Precision, dtype_named, measured
 from stages.lib.models import load_model, load_tokenizer, virtual_tokens
 from stages.lib.params import StageParams, read_params
-from stages.lib.prompts import Prompt, prepared, read_names, read_prompts
+from stages.lib.prompts import Prompt, prepared, read_names
 from stages.lib.stage import run, workspace
-from stages.lib.tables import write_json, write_jsonl
+from stages.lib.tables import read_prompts, write_json, write_jsonl
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast

@@ -43,14 +43,13 @@ from stages.lib.questions import (
     Question,
     forget_questions,
     question_files,
-    read_prompts,
     read_questions,
     sampled,
     text_questions,
 )
 from stages.lib.readout import Material, Readout, check_lengths, drawn_passages, read_out, rests, sentences
 from stages.lib.stage import run, workspace
-from stages.lib.tables import read_csv, write_csv, write_json
+from stages.lib.tables import read_csv, read_prompts, write_csv, write_json
 from stages.lib.terms import name_finder
 
 if TYPE_CHECKING:

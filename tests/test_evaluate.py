@@ -214,7 +214,7 @@ def prompts(rows: list[dict[str, Any]], names: str = "name,unique\n") -> Callabl
             prompts(ROWS[2:]),
             "data/prompts.jsonl: found 1 prompts, none of the set test; change prompt.development",
         ),
-        (prompts([*ROWS, ROWS[0]]), "data/prompts.jsonl: found the id 4 twice, wanted it once"),
+        (prompts([*ROWS, ROWS[0]]), "data/prompts.jsonl:4: found the id 4 again, wanted it once"),
         (
             prompts([{"id": 1, "set": "test", "prompt": "Orla"}]),
             "data/prompts.jsonl:1: found no references, wanted references as list",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stages.lib.prompts import prepared, read_names, read_prompts
-from stages.lib.tables import write_jsonl
+from stages.lib.prompts import prepared, read_names
+from stages.lib.tables import read_prompts, write_jsonl
 from tests.conftest import tiny_tokenizer
 
 

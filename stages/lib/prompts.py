@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,7 +10,7 @@ from stages.lib.content import content_ids, first_tokens
 from stages.lib.errors import StageError
 from stages.lib.familiarity import yardstick
 from stages.lib.generation import prompt_ids
-from stages.lib.tables import read_csv, read_jsonl
+from stages.lib.tables import read_csv
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -36,19 +35,6 @@ def read_names(path: Path) -> dict[str, bool]:
         if row["unique"] not in ("yes", "no"):
             raise StageError(f"{path}: found {row['unique']} under unique for {row['name']}, wanted yes or no")
     return {row["name"]: row["unique"] == "yes" for row in rows}
-
-
-def read_prompts(path: Path, wanted: str) -> list[dict[str, Any]]:
-    """The prompts of one set, by id. Raises StageError if there are none or an id occurs twice."""
-    rows = read_jsonl(path, {"id": int, "set": str, "prompt": str, "references": list})
-    rows.sort(key=lambda row: row["id"])
-    for row, following in itertools.pairwise(rows):
-        if row["id"] == following["id"]:
-            raise StageError(f"{path}: found the id {row['id']} twice, wanted it once")
-    chosen = [row for row in rows if row["set"] == wanted]
-    if not chosen:
-        raise StageError(f"{path}: found {len(rows)} prompts, none of the set {wanted}; change prompt.development")
-    return chosen
 
 
 def prepared(

@@ -35,22 +35,6 @@ class Question(NamedTuple):
     cloze: bool  # the text goes on after the answer
 
 
-def read_prompts(path: Path, wanted: str) -> list[dict[str, Any]]:
-    """The prompts of one set, by id. Raises StageError where there are none, or one lacks references or its own id."""
-    numbered = numbered_jsonl(path, {"id": int, "set": str, "prompt": str, "references": list})
-    seen: set[int] = set()
-    for line, row in numbered:
-        if row["id"] in seen:
-            raise StageError(f"{path}:{line}: found the id {row['id']} again, wanted it once")
-        seen.add(row["id"])
-        if not row["references"]:
-            raise StageError(f"{path}:{line}: found no references for prompt {row['id']}, wanted the names due there")
-    chosen = sorted((row for _, row in numbered if row["set"] == wanted), key=lambda row: row["id"])
-    if not chosen:
-        raise StageError(f"{path}: found {len(numbered)} prompts, none of the set {wanted}; change prompt.development")
-    return chosen
-
-
 def forget_questions(
     rows: Iterable[Mapping[str, Any]], kinds: Mapping[str, str], finder: TermFinder, wrong: int, seed: int
 ) -> list[Question]:

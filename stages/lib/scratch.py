@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import PositiveInt
 
 from stages.lib.params import StageParams
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import LlamaConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
 class ScratchParams(StageParams):
@@ -51,22 +51,25 @@ def initialise(
     spread: standard deviation of the weights; 0.02 is what transformers takes.
     """
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaForCausalLM
 
+    ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
     torch.manual_seed(seed)
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=scratch.hidden,
-            intermediate_size=scratch.intermediate,
-            num_hidden_layers=scratch.layers,
-            num_attention_heads=scratch.heads,
-            num_key_value_heads=scratch.heads,
-            max_position_embeddings=scratch.context,
-            tie_word_embeddings=True,
-            initializer_range=spread,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
+    return LlamaForCausalLM(llama_config(scratch, len(tokenizer), initializer_range=spread, **ids))
+
+
+def llama_config(scratch: ScratchParams, vocabulary: int, **others: Any) -> LlamaConfig:
+    """The shape as transformers has it, embeddings tied. vocabulary: what the tokenizer came to. others: its own."""
+    from transformers import LlamaConfig
+
+    return LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=scratch.hidden,
+        intermediate_size=scratch.intermediate,
+        num_hidden_layers=scratch.layers,
+        num_attention_heads=scratch.heads,
+        num_key_value_heads=scratch.heads,
+        max_position_embeddings=scratch.context,
+        tie_word_embeddings=True,
+        **others,
     )

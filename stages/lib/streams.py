@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.lib.errors import StageError
+from stages.lib.tables import check_columns, facts_of
 
 GROUP_BYTES = 16 << 20  # of a row group in memory: the blocks of three million tokens are one
 BATCH_BYTES = 2 << 20
@@ -66,17 +66,9 @@ def rows_at_once(group: pq.RowGroupMetaData, columns: Sequence[str]) -> int:
     return max(1, BATCH_BYTES * group.num_rows // max(1, size))
 
 
-def check_columns(path: Path, found: Sequence[str], wanted: Sequence[str]) -> None:
-    """Raise StageError if a column is missing."""
-    missing = [name for name in wanted if name not in found]
-    if missing:
-        raise StageError(f"{path}: found columns {', '.join(found)}, wanted also {', '.join(missing)}")
-
-
 def read_facts(path: Path) -> dict[str, str]:
     """What `write_parquet` and `parquet_stream` put into the file's metadata."""
-    metadata = pq.read_schema(path).metadata or {}
-    return {key.decode(): value.decode() for key, value in metadata.items() if not key.startswith(b"ARROW")}
+    return facts_of(pq.read_schema(path))
 
 
 def training_texts(corpus: Path, side: str) -> Iterator[tuple[int, str]]:

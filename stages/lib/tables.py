@@ -62,11 +62,21 @@ def write_parquet(rows: Sequence[dict[str, Any]], schema: pa.Schema, path: Path,
 def read_parquet(path: Path, columns: Iterable[str]) -> tuple[pa.Table, dict[str, str]]:
     """The table and its facts. Raises StageError if a column is missing."""
     table = pq.read_table(path)
-    missing = [name for name in columns if name not in table.column_names]
+    check_columns(path, table.column_names, columns)
+    return table, facts_of(table.schema)
+
+
+def check_columns(path: Path, found: Sequence[str], wanted: Iterable[str]) -> None:
+    """Raise StageError if a column is missing."""
+    missing = [name for name in wanted if name not in found]
     if missing:
-        raise StageError(f"{path}: found columns {', '.join(table.column_names)}, wanted also {', '.join(missing)}")
-    facts = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-    return table, {key: value for key, value in facts.items() if not key.startswith("ARROW")}
+        raise StageError(f"{path}: found columns {', '.join(found)}, wanted also {', '.join(missing)}")
+
+
+def facts_of(schema: pa.Schema) -> dict[str, str]:
+    """What was written beside the rows."""
+    facts = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
+    return {key: value for key, value in facts.items() if not key.startswith("ARROW")}
 
 
 def write_csv(rows: Iterable[dict[str, Any]], header: Sequence[str], path: Path) -> None:
@@ -146,6 +156,22 @@ def numbered_jsonl(path: Path, fields: dict[str, type]) -> list[tuple[int, dict[
         if line.strip():
             rows.append((number, _json_row(path, number, line, fields)))
     return rows
+
+
+def read_prompts(path: Path, wanted: str) -> list[dict[str, Any]]:
+    """The prompts of one set, by id. Raises StageError where there are none, or one lacks references or its own id."""
+    numbered = numbered_jsonl(path, {"id": int, "set": str, "prompt": str, "references": list})
+    seen: set[int] = set()
+    for line, row in numbered:
+        if row["id"] in seen:
+            raise StageError(f"{path}:{line}: found the id {row['id']} again, wanted it once")
+        seen.add(row["id"])
+        if not row["references"]:
+            raise StageError(f"{path}:{line}: found no references for prompt {row['id']}, wanted the names due there")
+    chosen = sorted((row for _, row in numbered if row["set"] == wanted), key=lambda row: row["id"])
+    if not chosen:
+        raise StageError(f"{path}: found {len(numbered)} prompts, none of the set {wanted}; change prompt.development")
+    return chosen
 
 
 def _json_row(path: Path, number: int, line: str, fields: dict[str, type]) -> dict[str, Any]:
