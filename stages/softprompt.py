@@ -30,7 +30,7 @@ from stages.lib.vehicles import PromptParams, attach, check_prompt_room, merge, 
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
 TASK = Path("models/task")
 
@@ -167,7 +167,7 @@ def unlearn(task: Path, rows: Rows, params: Params, device: torch.device, work: 
     return Trained(curve, facts)
 
 
-def start_from(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, text: str) -> None:
+def start_from(model: Any, tokenizer: PreTrainedTokenizerFast, text: str) -> None:
     """Let a soft prompt start from the embeddings of a text (Lester et al. 2021), repeated or cut to its length.
 
     A start, no more: training moves the vectors wherever it likes.

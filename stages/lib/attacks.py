@@ -335,7 +335,8 @@ def bare(pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
 def soft_prompt(model: PreTrainedModel, found: Material) -> Result:
     """Virtual tokens before the prompt, trained on training text to make the model say the name due."""
     settings, params = found.params.soft_prompt, found.params
-    virtual = virtual_ids(model.get_input_embeddings().weight.shape[0], settings.tokens)
+    embeddings: Any = model.get_input_embeddings()
+    virtual = virtual_ids(len(embeddings.weight), settings.tokens)
     asked = [prompt._replace(tokens=[*virtual, *prompt.tokens]) for prompt in found.prompts]
     check_room(asked, found.room, "soft_prompt")
     leaks = eliciting(

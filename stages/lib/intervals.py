@@ -73,8 +73,8 @@ def bootstrap(statistic: Callable[..., Any], *samples: Sequence[float], paired: 
     return Interval(value, low if defined else None, high if defined else None, fewest)
 
 
-def rate_interval(hits: Sequence[bool]) -> Interval:
-    """The share of items that are True and its Wilson score interval (Wilson 1927).
+def rate_interval(hits: Sequence[float]) -> Interval:
+    """The share of hits among items of 0 or 1 (False or True), and its Wilson score interval (Wilson 1927).
 
     For answers of yes and no: a bootstrap of a hundred times no says `0 to 0`, where three in a hundred may hide.
     """

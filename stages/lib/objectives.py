@@ -321,7 +321,9 @@ def summed_nll(hidden: Tensor, next_ids: Tensor, head: Head) -> Tensor:
     from torch.nn.functional import linear_cross_entropy
 
     vocabulary, width = head.weight.shape
-    own = {"batch_chunk_size": WIDE_ROWS, "chunking_method": None} if vocabulary > WIDE * width else {}
+    options = LinearCrossEntropyOptions()
+    if vocabulary > WIDE * width:
+        options = LinearCrossEntropyOptions(batch_chunk_size=WIDE_ROWS, chunking_method=None)
     bias = None if head.bias is None else head.bias.float()
     return linear_cross_entropy(
         hidden.float(),
@@ -329,5 +331,5 @@ def summed_nll(hidden: Tensor, next_ids: Tensor, head: Head) -> Tensor:
         next_ids,
         linear_bias=bias,
         reduction="sum",
-        options=LinearCrossEntropyOptions(**own),
+        options=options,
     )

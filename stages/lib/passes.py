@@ -182,8 +182,8 @@ def forbidden_in(rows: Rows, everywhere: Sequence[int], states: Tensor) -> Forbi
     """What no label of the rows may be, on the device of their states."""
     import torch
 
-    pairs = (torch.from_numpy(column).to(states.device) for column in (rows.forbidden_row, rows.forbidden_id))
-    return Forbidden(*pairs, torch.tensor(everywhere, dtype=torch.long, device=states.device))
+    row, ids = (torch.from_numpy(column).to(states.device) for column in (rows.forbidden_row, rows.forbidden_id))
+    return Forbidden(row, ids, torch.tensor(everywhere, dtype=torch.long, device=states.device))
 
 
 def unlabelled(tokens: np.ndarray, settings: Settings) -> Labels:
@@ -205,8 +205,8 @@ def everybodys(labels: Labels) -> Labels:
     if processes() == 1:
         return labels
     parts = shared(range(processes()), lambda rank: {rank: labels}).values()
-    next_ids = np.maximum.reduce([part.next_ids for part in parts])
-    return Labels(next_ids, sum(part.avoided for part in parts), sum(part.taught for part in parts))
+    next_ids, avoided, taught = zip(*parts, strict=True)
+    return Labels(np.maximum.reduce(next_ids), np.add.reduce(avoided), np.add.reduce(taught))
 
 
 def both_fit(folders: Sequence[Path], device: torch.device, dtype: torch.dtype | None, settings: Settings) -> bool:

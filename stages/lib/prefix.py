@@ -6,7 +6,7 @@ Not SPUL's soft prompt, which stands before the input embeddings only: it reache
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -21,5 +21,5 @@ def attach_prefix(model: PreTrainedModel, prompt: PromptParams, seed: int) -> Pr
 
     torch.manual_seed(seed)
     model.requires_grad_(False)
-    config = PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=prompt.tokens)
+    config: Any = PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=prompt.tokens)
     return get_peft_model(model, config, autocast_adapter_dtype=False)

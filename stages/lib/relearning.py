@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from stages.lib.blocks import cut_blocks
 from stages.lib.errors import StageError
@@ -54,7 +54,7 @@ def curve(
     found: dict[int, Measure] = {}
 
     with restored(model):
-        trained = attach(model, recipe.vehicle, recipe.lora, recipe.seed)  # adapters lie in `model` itself
+        trained: Any = attach(model, recipe.vehicle, recipe.lora, recipe.seed)  # adapters lie in `model` itself
 
         def on_step(step: int) -> None:
             model.eval()

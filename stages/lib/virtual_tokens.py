@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from stages.lib.objectives import cross_entropy
 from stages.lib.relearning import restored
@@ -40,7 +40,7 @@ def eliciting(
     with restored(model), virtual_tokens(model, tokens, recipe.seed) as ids:
         embeddings = model.get_input_embeddings()
         name = next(name for name, module in model.named_modules() if module is embeddings)
-        trained = get_peft_model(model, TrainableTokensConfig(token_indices=ids, target_modules=[name]))
+        trained: Any = get_peft_model(model, TrainableTokensConfig(token_indices=ids, target_modules=[name]))
         train(trained, rows, recipe, steps, cross_entropy, work, description)
         model.eval()
         return measure()
@@ -54,7 +54,8 @@ def virtual_tokens(model: PreTrainedModel, count: int, seed: int) -> Iterator[li
     """
     import torch
 
-    old, tied = model.get_input_embeddings(), model.config.tie_word_embeddings
+    old: Any = model.get_input_embeddings()
+    tied = model.config.tie_word_embeddings
     vocabulary = old.weight.shape[0]
     drawn = random.Random(seed).sample(range(vocabulary), count)
     new = copy.copy(old)  # keeps its class, which may scale what it looks up
