@@ -113,26 +113,28 @@ def continue_by_lot(
 ) -> list[list[Continuation]]:
     """`copies` continuations of every prompt, each next token drawn from softmax(logits / temperature).
 
-    A prompt is read once for all its copies; the draws depend on the seed and the prompts asked together. The
-    probability of each continuation is 0.0: nothing is added up. Not shared by processes: one row of draws runs through
-    all batches.
+    A prompt is read once for all its copies; the draws depend on the seed and the prompts asked together, not on how
+    many processes share them. The probability of each continuation is 0.0: nothing is added up.
     """
+    import numpy as np
     import torch
 
-    chance = torch.Generator(model.device).manual_seed(seed)
-
-    def drawn(logits: Tensor) -> Tensor:
-        return torch.multinomial((logits / temperature).softmax(dim=-1), 1, generator=chance)
-
-    done: dict[int, list[Continuation]] = {}
     lengths = [copies * (len(prompt) + new_tokens) for prompt in prompts]
     with headless(model) as head:
-        for batch in batches(lengths, BATCH_TOKENS):
+
+        def continued(batch: list[int]) -> dict[int, list[Continuation]]:
+            own = np.random.SeedSequence([seed, batch[0]]).generate_state(1)  # a row of draws for each batch
+            chance = torch.Generator(model.device).manual_seed(int(own[0]))
+
+            def drawn(logits: Tensor) -> Tensor:
+                return torch.multinomial((logits / temperature).softmax(dim=-1), 1, generator=chance)
+
             tokens, mask = pad_left([prompts[i] for i in batch], model.device)
             ids, _ = _continue_batch(model, head, tokens, mask, [()] * len(batch), new_tokens, drawn, copies)
             rows = [_until_end(row, ends, 0.0) for row in ids.tolist()]
-            for place, i in enumerate(batch):
-                done[i] = rows[place * copies : (place + 1) * copies]
+            return {i: rows[place * copies : (place + 1) * copies] for place, i in enumerate(batch)}
+
+        done = shared(list(batches(lengths, BATCH_TOKENS)), continued)
     return [done[i] for i in range(len(prompts))]
 
 
