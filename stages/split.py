@@ -1,6 +1,6 @@
 """Parts a table of labelled texts into what is to be forgotten and retained, and each into training and test.
 
-reads   ${split.table}
+reads   ${split.table}  ${split.clusters.model}
 writes  data/task.parquet
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
@@ -40,7 +41,7 @@ class Clusters(StageParams):
     """Texts in some clusters of their embeddings, by cosine distance."""
 
     embedding: Literal["tfidf", "sentence-transformers"]
-    model: str | None
+    model: str
     count: PositiveInt
     forget: list[Annotated[int, Field(ge=0)]]
 
@@ -68,9 +69,6 @@ class Params(StageParams):
     def _the_rule_is_complete(self) -> Params:
         if self.rule == "entities" and not self.entities.names:
             raise ValueError("entities.names: found none with rule entities, wanted at least one")
-        embedded = self.rule == "clusters" and self.clusters.embedding == "sentence-transformers"
-        if embedded and not self.clusters.model:
-            raise ValueError("clusters.model: found nothing, wanted the folder of a sentence-transformers model")
         if self.rule == "clusters" and max(self.clusters.forget, default=0) >= self.clusters.count:
             raise ValueError(
                 f"clusters.forget: found {self.clusters.forget}, wanted numbers below {self.clusters.count}"
@@ -110,7 +108,7 @@ def forget_side(table: Sequence[dict[str, str]], texts: Sequence[str], params: P
         raise StageError(
             f"params.yaml: split.clusters.count: found {clusters.count} for {len(texts)} rows, wanted fewer"
         )
-    vectors = tfidf_vectors(texts) if clusters.embedding == "tfidf" else sentence_vectors(texts, str(clusters.model))
+    vectors = tfidf_vectors(texts) if clusters.embedding == "tfidf" else sentence_vectors(texts, Path(clusters.model))
     return [number in clusters.forget for number in cluster_numbers(vectors, clusters.count, params.seed)]
 
 

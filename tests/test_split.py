@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -249,6 +251,48 @@ def test_bad_input_is_one_line(table: Path, project: Path, spoil: Callable[[Path
         split.main()
     assert str(caught.value) == line
     assert not (project / "data/task.parquet").exists()
+
+
+@pytest.fixture
+def embedder(table: Path, project: Path) -> Path:
+    """A sentence-transformers folder that tells people apart and nothing else, and the parameters that name it."""
+    modules = pytest.importorskip("sentence_transformers.sentence_transformer.modules")
+    from sentence_transformers import SentenceTransformer
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    words = Tokenizer(models.WordLevel({"[UNK]": 0, "Orla": 1, "Tom": 2, "Charlotte": 3}, unk_token="[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    vectors = np.diag(np.array([0.01, 1, 1, 1], np.float32))
+    embedding = modules.StaticEmbedding(words, embedding_weights=vectors)
+    SentenceTransformer(modules=[embedding], device="cpu").save(str(project / "models/embedder"))
+    for name, value in {
+        "rule": "clusters", "clusters.embedding": "sentence-transformers", "clusters.model": "models/embedder",
+        "clusters.count": 3, "clusters.forget": [0],
+    }.items():  # fmt: skip
+        set_param(project, f"split.{name}", value)
+    table.write_text(re.sub("plums|broth|bread", "soup", TABLE).replace(",bad", ",good"))
+    return project / "models/embedder"
+
+
+def test_by_clusters_of_sentence_embeddings(embedder: Path, project: Path) -> None:
+    split.main()
+    sides = defaultdict(set)
+    for row in read_task(project / "data/task.parquet"):
+        sides[row.text.split()[0]].add(row.side)
+    assert sorted(len(side) for side in sides.values()) == [1, 1, 1]  # whoever eats the same is still another person
+    assert sorted(next(iter(side)) for side in sides.values()) == ["forget", "retain", "retain"]
+
+
+def test_an_embedder_of_pickles_is_not_loaded(embedder: Path) -> None:
+    (embedder / "model.safetensors").rename(embedder / "pytorch_model.bin")
+    with pytest.raises(StageError, match=r"^models/embedder/pytorch_model.bin: found a pickle, wanted safetensors"):
+        split.main()
+
+
+def test_a_folder_without_an_embedder(embedder: Path, project: Path) -> None:
+    set_param(project, "split.clusters.model", "models")
+    with pytest.raises(StageError, match=r"^models: found no modules.json, wanted a model folder; see split.clusters"):
+        split.main()
 
 
 def test_sentence_transformers_that_are_not_there(table: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stages.lib.errors import StageError
@@ -12,6 +13,8 @@ from stages.lib.text import draw
 
 if TYPE_CHECKING:
     import numpy as np
+
+PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle")  # suffixes of files that run code when they are loaded
 
 
 def entity_patterns(names: Sequence[str], match: str) -> list[str]:
@@ -66,8 +69,12 @@ def tfidf_vectors(texts: Sequence[str]) -> np.ndarray:
         return TruncatedSVD(dimensions, random_state=0).fit_transform(counts)
 
 
-def sentence_vectors(texts: Sequence[str], model: str) -> np.ndarray:
-    """Embeddings by a sentence-transformers model folder. Raises StageError if the package is not installed."""
+def sentence_vectors(texts: Sequence[str], model: Path) -> np.ndarray:
+    """Embeddings by a sentence-transformers model folder, each of length 1: float32 [N, d].
+
+    Only safetensors are read, code in the folder is never run. Raises StageError if the package is not installed or the
+    folder holds no such model.
+    """
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError:
@@ -75,7 +82,19 @@ def sentence_vectors(texts: Sequence[str], model: str) -> np.ndarray:
             "params.yaml: split.clusters.embedding: found sentence-transformers, which is not installed, wanted tfidf "
             "or `pip install sentence-transformers`"
         ) from None
-    return SentenceTransformer(model, trust_remote_code=False).encode(list(texts), normalize_embeddings=True)
+    if not (model / "modules.json").exists():
+        raise StageError(f"{model}: found no modules.json, wanted a model folder; see split.clusters.model")
+    for pickled in sorted(path for path in model.rglob("*") if path.suffix in PICKLED):
+        raise StageError(f"{pickled}: found a pickle, wanted safetensors alone (pickled weights are never loaded)")
+    try:
+        embedder = SentenceTransformer(
+            str(model), local_files_only=True, trust_remote_code=False, model_kwargs={"use_safetensors": True}
+        )
+    except (ValueError, OSError) as error:
+        raise StageError(
+            f"{model}: not loadable by sentence-transformers: {' '.join(str(error).split())}; see split.clusters.model"
+        ) from None
+    return embedder.encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
 
 
 def drawn_for_test(texts: Sequence[str], groups: Sequence[int], share: float, seed: int) -> set[int]:
