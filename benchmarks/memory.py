@@ -6,6 +6,7 @@ python -m benchmarks.memory CASE    prints one line of JSON; `make bench` runs a
 from __future__ import annotations
 
 import tempfile
+from functools import cache
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +31,7 @@ class Case(NamedTuple):
     vocabulary: int
     rows: int
     tokens: int
+    weights: str = "float32"
 
 
 CASES = {
@@ -37,6 +39,7 @@ CASES = {
     "10M, full, bfloat16": Case("full", "bfloat16", 256, 8, 8192, 8, 512),
     "40M, full, float32": Case("full", "float32", 512, 8, 16384, 4, 512),
     "40M, lora, float32": Case("lora", "float32", 512, 8, 16384, 4, 512),
+    "40M, lora, float32, nf4": Case("lora", "float32", 512, 8, 16384, 4, 512, "nf4"),
     "40M, prompt, float32": Case("prompt", "float32", 512, 8, 16384, 4, 512),
     "100M, full, float32": Case("full", "float32", 768, 12, 16384, 2, 512),
     "100M, full, bfloat16": Case("full", "bfloat16", 768, 12, 16384, 2, 512),
@@ -50,6 +53,7 @@ def measure(case: Case) -> dict[str, Any]:
     from torch.profiler import ProfilerActivity, profile
 
     trained(case._replace(hidden=32, layers=1, vocabulary=64, rows=1, tokens=16))  # so that every library is loaded
+    start(case)
     resident = peak_above(lambda: trained(case)) * 2**20 / 1e6
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         trained(case)
@@ -74,15 +78,16 @@ def trained(case: Case) -> Any:
     """A Llama of the case's shape, trained for a few steps on random tokens."""
     import numpy as np
     import torch
-    from transformers import LlamaForCausalLM
 
     from stages.lib.objectives import cross_entropy
-    from stages.lib.training import Rows, train, true_next_ids
+    from stages.lib.training import Rows, load_start, train, true_next_ids
     from stages.lib.vehicles import attach
 
-    torch.manual_seed(0)
     wanted = recipe(case)
-    model: Any = LlamaForCausalLM(shape(case))
+    model = load_start(start(case), torch.device("cpu"), wanted)
+    for parameter in model.parameters():  # out of the mapped file, into memory of torch's own, as on a card
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.clone()
     model = attach(model, wanted.vehicle, wanted.lora, 0, wanted.prompt)
     tokens = np.random.default_rng(0).integers(0, case.vocabulary, (case.rows * STEPS, case.tokens), dtype=np.int32)
     length = np.full(len(tokens), case.tokens, np.int32)
@@ -90,6 +95,18 @@ def trained(case: Case) -> Any:
     with tempfile.TemporaryDirectory() as work:
         train(model, rows, wanted, STEPS, cross_entropy, Path(work), "memory")
     return model
+
+
+@cache
+def start(case: Case) -> Path:
+    """A folder with a model of the case's shape."""
+    import torch
+    from transformers import LlamaForCausalLM
+
+    torch.manual_seed(0)
+    folder = Path(tempfile.mkdtemp(prefix="lethe-memory-"))
+    LlamaForCausalLM(shape(case)).save_pretrained(folder)
+    return folder
 
 
 def shape(case: Case) -> Any:
@@ -107,8 +124,8 @@ def recipe(case: Case) -> Any:
     from stages.lib.params import read_yaml
 
     values = read_yaml(ROOT / "params.yaml")["finetune"]
-    own = {"vehicle": case.vehicle, "precision": case.precision, "batch_size": case.rows, "resume_every": 0}
-    return Params.model_validate(values | own | {"device": "cpu"})
+    own = {"vehicle": case.vehicle, "weights": case.weights, "precision": case.precision, "batch_size": case.rows}
+    return Params.model_validate(values | own | {"resume_every": 0, "device": "cpu"})
 
 
 def page(cases: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -267,7 +268,7 @@ def run_estimate(sections: Mapping[str, Any], cards: Cards, model: Path | None) 
     ]
     return {
         "device": str(device),
-        "cards": cards._asdict(),
+        "cards": asdict(cards),
         "operations_per_second": round(rate),
         "weights": weight_count(config),
         "forget_tokens": texts.forget,

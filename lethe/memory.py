@@ -6,6 +6,7 @@ Weights, gradients and Adam's moments are counted from the config; activations a
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stages.lib.errors import StageError
@@ -14,10 +15,12 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+NF4 = 0.5 + (1 + 4 / 256) / 64  # bytes of a 4-bit weight with its share of scales, one byte for 64, and of theirs
 GRADIENT = 4  # bytes for each number in training
 
 
-class Cards(NamedTuple):
+@dataclass(frozen=True)
+class Cards:
     """What the training is to run on. count 0: the CPU. sharded: FSDP or DeepSpeed spread weights over the cards."""
 
     count: int
@@ -54,13 +57,13 @@ def training_memory(recipe: Any, config: PretrainedConfig, block_tokens: int, ca
     from stages.lib.training import CPU_TOKENS, MOMENTS, BatchPlan, activation_bytes, autocast_bytes, fit_card, fit_rows
 
     weights, moved = weight_count(config), moved_numbers(recipe, config)
-    shards = cards.count if cards.sharded else 1
+    stored, shards = stored_bytes(recipe, config), cards.count if cards.sharded else 1
     copies = autocast_bytes(weights, recipe.weights, recipe.precision)
     if shards > 1:  # two layers are whole at a time, the one that computes and the one that comes next
-        copies = 2 * (copies + BYTES[recipe.weights] * weights) / config.num_hidden_layers
+        copies = 2 * (copies + stored) / config.num_hidden_layers
     tokens = block_tokens + (recipe.prompt.tokens if recipe.vehicle == "prompt" else 0)
     whole, recomputed = activation_bytes(config, tokens, recipe.vehicle, recipe.precision)
-    held = BYTES[recipe.weights] * weights / shards
+    held = stored / shards
     moments = MOMENTS[recipe.optimiser] * moved / shards
     share = recipe.batch_size // max(1, cards.count)
     if not cards.count:
@@ -85,6 +88,15 @@ def training_memory(recipe: Any, config: PretrainedConfig, block_tokens: int, ca
     )
 
 
+def stored_bytes(recipe: Any, config: PretrainedConfig) -> float:
+    """Bytes of the model's weights while it is trained: all in one dtype, or linear layers in 4 bits (QLoRA)."""
+    weights = weight_count(config)
+    if recipe.weights != "nf4":
+        return BYTES[recipe.weights] * weights
+    rounded = sum(module.in_features * module.out_features for module in linear_layers(config).values())
+    return NF4 * rounded + BYTES[recipe.precision] * (weights - rounded)
+
+
 def head_bytes(config: PretrainedConfig, moves: bool, tokens: int) -> float:
     """What torch's chunked linear cross-entropy holds: a float32 head or its gradient, or both, and hidden states."""
     return 4 * config.vocab_size * config.hidden_size * (2 if moves else 1) + 12 * tokens * config.hidden_size
@@ -99,14 +111,18 @@ def moved_numbers(recipe: Any, config: PretrainedConfig) -> int:
         inner = recipe.prompt.encoder
         return recipe.prompt.tokens * width + (2 * width * inner + inner**2 + 2 * inner + width if inner else 0)
     targets = recipe.lora.targets
-    linear = [
-        (name, module.in_features + module.out_features)
-        for name, module in empty_model(config).named_modules()
-        if hasattr(module, "in_features") and not name.endswith("lm_head")
-    ]
     return sum(
-        recipe.lora.rank * sides for name, sides in linear if targets == "all-linear" or name.split(".")[-1] in targets
+        recipe.lora.rank * (module.in_features + module.out_features)
+        for name, module in linear_layers(config).items()
+        if targets == "all-linear" or name.split(".")[-1] in targets
     )
+
+
+def linear_layers(config: PretrainedConfig) -> dict[str, Any]:
+    """The linear layers by name, but for the output head."""
+    from stages.lib.quantised import linear_layers
+
+    return dict(linear_layers(empty_model(config)))
 
 
 def weight_count(config: PretrainedConfig) -> int:

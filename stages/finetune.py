@@ -21,12 +21,12 @@ from stages.lib.errors import StageError
 from stages.lib.hashing import file_sha256, folder_sha256, path_sha256
 from stages.lib.machine import prepare
 from stages.lib.methods import Method, MethodParams, chosen
-from stages.lib.models import check_tokenizer, frozen_head, load_model, load_tokenizer, save_model, save_prompt
+from stages.lib.models import check_tokenizer, frozen_head, load_tokenizer, save_model, save_prompt
 from stages.lib.params import read_params
 from stages.lib.reference import forget_rows, unknown_pairs, with_base
 from stages.lib.stage import is_main_process, run, workspace
 from stages.lib.tables import read_json, read_parquet, write_csv, write_json
-from stages.lib.training import LOSS_HEADER, MASKED, RecipeParams, Rows, corpus_rows, joined, train
+from stages.lib.training import LOSS_HEADER, MASKED, RecipeParams, Rows, corpus_rows, joined, load_start, train
 from stages.lib.vehicles import (
     PromptParams,
     attach,
@@ -229,7 +229,7 @@ def trained(
     import torch
 
     tokenizer, save_dtype = load_tokenizer(baseline), getattr(torch, params.save_dtype)
-    model = load_model(baseline, device, getattr(torch, params.weights))
+    model = load_start(baseline, device, params)
     method = chosen(params, hidden_size(baseline), params.seed)
     if method.base_hidden and not method.layer and params.vehicle == "full":
         method = chosen(params, hidden_size(baseline), params.seed, frozen_head(model))
@@ -245,7 +245,7 @@ def trained(
         if params.vehicle == "full":
             save_model(model, tokenizer, folders[step], save_dtype, weights)
         elif params.vehicle == "lora":
-            model.save_pretrained(work / "adapters" / str(step), state_dict=weights)
+            model.save_pretrained(work / "adapters" / str(step), state_dict=dict(weights))
         else:
             save_prompt(model, tokenizer, folders[step], baseline)
 

@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 from pydantic import NonNegativeFloat, PositiveFloat, field_validator, model_validator
 
@@ -31,19 +31,14 @@ from stages.lib.blocks import context_length
 from stages.lib.errors import StageError
 from stages.lib.labelled import Labelled, read_task
 from stages.lib.machine import prepare
-from stages.lib.models import absent_reason, load_model, load_tokenizer, save_model
+from stages.lib.models import absent_reason, load_tokenizer, save_model
 from stages.lib.objectives import cross_entropy
 from stages.lib.params import StageParams, read_params
 from stages.lib.scratch import ScratchParams, initialise, train_tokenizer
 from stages.lib.share import one_first
 from stages.lib.stage import SCRATCH, is_main_process, run, workspace
 from stages.lib.tables import write_csv
-from stages.lib.training import LOSS_HEADER, RecipeParams, Rows, sharding, steps_of, train
-from stages.lib.vehicles import attach, merge
-
-if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedModel
+from stages.lib.training import LOSS_HEADER, RecipeParams, Rows, steps_of, train_folder
 
 
 class Start(StageParams):
@@ -64,7 +59,6 @@ class Params(RecipeParams):
     revision: str | None
     scratch: Start
     background: str
-    quantise: Literal["none", "4bit"]
     epochs: PositiveFloat
     background_share: NonNegativeFloat
 
@@ -87,10 +81,6 @@ class Params(RecipeParams):
     def _fits_together(self) -> Params:
         if self.source == "hub" and not self.model:
             raise ValueError("model: found nothing with source hub, wanted owner/name")
-        if self.quantise != "none" and self.vehicle != "lora":
-            raise ValueError(
-                f"quantise: found {self.quantise} with vehicle {self.vehicle}, wanted vehicle lora (QLoRA)"
-            )
         return self
 
 
@@ -111,7 +101,12 @@ def main() -> None:
         curves = {}
         for name, (folder, known) in targets.items():
             taught = token_rows(start, known, background, params)
-            curves[name] = specialise(start, taught, params, device, work / name, folder)
+            steps = steps_of(len(taught.length), params.batch_size, params.epochs)
+            curves[name] = train_folder(
+                start, taught, params, steps, cross_entropy, device, work / name, folder, f"specialise {folder.name}"
+            )
+            if is_main_process():
+                write_asking(Asking(params.template, params.labels), folder)
         write_csv(curves["task"], LOSS_HEADER, work / "reports/loss/specialise.csv")
         told = " and ".join(f"{curve[-1]['loss']:.3f} ({name})" for name, curve in curves.items())
         print(f"specialise: {len(rows)} rows, {len(retained)} of them retained; loss {told}")
@@ -177,56 +172,6 @@ def token_rows(start: Path, known: Sequence[Labelled], background: Sequence[str]
     if not taken:
         return rows
     return together(rows, background_rows(tokenizer, taken, pad, params.background), pad)
-
-
-def specialise(
-    start: Path, rows: Rows, params: Params, device: torch.device, work: Path, target: Path
-) -> list[dict[str, float]]:
-    """Train the base on the rows, fold adapters into its full-precision weights and write the plain model folder."""
-    import torch
-
-    work.mkdir(parents=True, exist_ok=True)
-    tokenizer, weights = load_tokenizer(start), getattr(torch, params.weights)
-    base = load_quantised(start, device) if params.quantise == "4bit" else load_model(start, device, weights)
-    model = attach(base, params.vehicle, params.lora, params.seed)
-    steps = steps_of(len(rows.length), params.batch_size, params.epochs)
-    whole: dict[str, Any] = {}
-    curve = train(
-        model, rows, params, steps, cross_entropy, work, f"specialise {target.name}", [steps],
-        save=lambda _, found: whole.update(found),
-    )  # fmt: skip
-    if is_main_process():
-        if params.quantise == "4bit" or (params.vehicle == "lora" and sharding()):
-            from peft import PeftModel
-
-            model.save_pretrained(work / "adapter", state_dict=whole)
-            model = PeftModel.from_pretrained(load_model(start, device, weights), work / "adapter")
-        own = whole if params.vehicle == "full" else None
-        save_model(merge(model), tokenizer, target, getattr(torch, params.save_dtype), own)
-        write_asking(Asking(params.template, params.labels), target)
-    return curve
-
-
-def load_quantised(folder: Path, device: torch.device) -> PreTrainedModel:
-    """The base with 4-bit weights (QLoRA, Dettmers et al. 2023). Raises StageError where the device cannot."""
-    from importlib.util import find_spec
-
-    if device.type != "cuda" or find_spec("bitsandbytes") is None:
-        found = device.type if device.type != "cuda" else "no bitsandbytes"
-        raise StageError(
-            f"params.yaml: specialise.quantise: found 4bit on {found}, wanted none, or a CUDA device and "
-            "`pip install bitsandbytes`"
-        )
-    import torch
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
-
-    settings: Any = BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
-    )  # fmt: skip
-    return AutoModelForCausalLM.from_pretrained(
-        folder, quantization_config=settings, device_map={"": device}, local_files_only=True, use_safetensors=True
-    )
 
 
 if __name__ == "__main__":

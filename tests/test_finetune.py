@@ -58,9 +58,10 @@ def write_labels(project: Path, baseline: Path, masked: bool = False) -> None:
     write_parquet(rows, schema, project / "data/labels.parquet", **facts)
 
 
-@pytest.mark.parametrize("vehicle", ["full", "lora"])
-def test_models_at_the_named_steps(labelled: Path, vehicle: str) -> None:
+@pytest.mark.parametrize(("vehicle", "stored"), [("full", "float32"), ("lora", "float32"), ("lora", "nf4")])
+def test_models_at_the_named_steps(labelled: Path, vehicle: str, stored: str) -> None:
     set_param(labelled, "finetune.vehicle", vehicle)
+    set_param(labelled, "finetune.weights", stored)
     finetune.main()
     folders = sorted(path.name for path in Path("models/checkpoints").iterdir())
     assert folders == ["step-00002", "step-00004"]

@@ -207,8 +207,8 @@ def test_diverged_training_stops(tmp_path: Path) -> None:
 def test_full_training_on_bfloat16_weights_is_refused() -> None:
     problems = section_problems("finetune", RecipeParams, recipe().model_dump() | {"weights": "bfloat16"})
     assert problems == [
-        "finetune: weights: found bfloat16 with vehicle full, wanted float32 (small steps vanish in bfloat16 weights) "
-        "or vehicle lora"
+        "finetune: weights: found bfloat16 with vehicle full, wanted float32 (small steps vanish in weights of fewer "
+        "bits) or vehicle lora"
     ]
 
 

@@ -74,8 +74,10 @@ def test_a_base_from_scratch_learns_the_background_too(tiny: Path) -> None:
     assert model.config.initializer_range == read_params("specialise", specialise.Params).scratch.spread
 
 
-def test_lora_is_folded_into_plain_weights(tiny: Path) -> None:
+@pytest.mark.parametrize("weights", ["float32", "nf4"])
+def test_lora_is_folded_into_plain_weights(tiny: Path, weights: str) -> None:
     set_param(tiny, "specialise.vehicle", "lora")
+    set_param(tiny, "specialise.weights", weights)
     specialise.main()
     assert not (tiny / "models/task/adapter_config.json").exists()
     assert np.isfinite(load_model(tiny / "models/task", torch.device("cpu")).lm_head.weight.detach().numpy()).all()
@@ -120,13 +122,9 @@ def param(name: str, value: object) -> Callable[[Path], None]:
             "data/none: found no config.json, wanted a model folder; see specialise.base",
         ),
         (
-            param("quantise", "4bit"),
-            "params.yaml: specialise: quantise: found 4bit with vehicle full, wanted vehicle lora (QLoRA)",
-        ),
-        (
-            lambda project: [param("quantise", "4bit")(project), param("vehicle", "lora")(project)],
-            "params.yaml: specialise.quantise: found 4bit on cpu, wanted none, or a CUDA device and "
-            "`pip install bitsandbytes`",
+            param("weights", "nf4"),
+            "params.yaml: specialise: weights: found nf4 with vehicle full, wanted float32 (small steps vanish in "
+            "weights of fewer bits) or vehicle lora",
         ),
     ],
 )

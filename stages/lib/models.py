@@ -89,6 +89,11 @@ def load_model(
 
 def load_weights(folder: Path, device: torch.device, dtype: torch.dtype | None) -> PreTrainedModel:
     """The model of a folder with weights of its own, as load_model says; a prompt that belongs to them is on."""
+    return in_use(read_weights(folder, dtype=dtype or "auto").to(device), folder)
+
+
+def read_weights(folder: Path, **how: Any) -> Any:
+    """The causal language model of a folder. how: as from_pretrained takes it. Raises StageError as load_model does."""
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
@@ -96,9 +101,9 @@ def load_weights(folder: Path, device: torch.device, dtype: torch.dtype | None) 
     if not any(folder.glob("*.safetensors")):
         raise StageError(f"{folder}: found no *.safetensors, wanted a model folder (pickled weights are never loaded)")
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(
+        return AutoModelForCausalLM.from_pretrained(
             folder,
-            dtype=dtype or "auto",
+            **how,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
@@ -106,7 +111,11 @@ def load_weights(folder: Path, device: torch.device, dtype: torch.dtype | None) 
         )
     except (ValueError, OSError) as error:
         raise StageError(f"{folder}: not loadable as a causal language model: {' '.join(str(error).split())}") from None
-    model.to(device).eval()
+
+
+def in_use(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """The model that was read from the folder, in evaluation mode, its architecture checked, its tokens counted."""
+    model.eval()
     check_head(model)
     model.get_input_embeddings().register_forward_pre_hook(lambda _, ids: count_tokens(ids[0].numel()))
     own = folder / OWN_PROMPT
@@ -256,9 +265,9 @@ def with_prefix(model: PreTrainedModel, numbers: Tensor) -> PreTrainedModel:
         if position_ids is None:
             position_ids = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)[:, -tokens:]
         if past_key_values is None or past_key_values.get_seq_length() == 0:
-            past_key_values = DynamicCache(config=config)
+            past_key_values, prefix = DynamicCache(config=config), cast("Tensor", model.prefix)
             for layer in range(layers):
-                pair = (model.prefix[2 * layer + which].to(model.dtype).expand(rows, -1, -1, -1) for which in (0, 1))
+                pair = (prefix[2 * layer + which].to(model.dtype).expand(rows, -1, -1, -1) for which in (0, 1))
                 past_key_values.update(*pair, layer)
         whole = torch.cat([attention_mask.new_ones(rows, virtual), attention_mask], dim=1)
         return plain(
@@ -266,7 +275,7 @@ def with_prefix(model: PreTrainedModel, numbers: Tensor) -> PreTrainedModel:
             past_key_values=past_key_values, **others,
         )  # fmt: skip
 
-    model.forward = forward  # type: ignore[method-assign] -- shadows the class's forward on this instance only
+    model.forward = forward  # type: ignore[method-assign]  # shadows the class's forward on this instance only
     return model
 
 

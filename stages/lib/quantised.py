@@ -3,14 +3,37 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
     from torch import Tensor, nn
     from transformers import PreTrainedModel
 
 Bits = Literal[8, 4]
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # a faster kernel that it would fetch is not wanted
+
+
+def load_rounded(folder: Path, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
+    """The folder's model with linear layers in 4-bit NormalFloats and all else in `dtype`: QLoRA's base for adapters.
+
+    Dettmers et al. 2023, arXiv 2305.14314: a scale per 64 weights, itself rounded, about half a byte a weight. The
+    weights do not move. dtype: also of what the layers compute in. Raises StageError as load_model does.
+    """
+    from transformers import BitsAndBytesConfig
+
+    from stages.lib.models import in_use, read_weights
+
+    rounding = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+    model = read_weights(folder, dtype=dtype, quantization_config=rounding, device_map={"": device})
+    layer: Any
+    for layer in linear_layers(model).values():  # some CPUs would round the scales again for passes without gradients
+        layer.support_avx512bf16_for_cpu = False
+    return in_use(model, folder)
 
 
 def quantise(model: PreTrainedModel, bits: Bits) -> None:

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
     from torch import Tensor
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from stages.lib.models import Head
     from stages.lib.objectives import Objective, Positions
@@ -34,6 +34,7 @@ CPU_TOKENS = 8192  # tokens of one micro-batch on the CPU
 OPTIMISERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_bnb_8bit"}  # our names: transformers'
 MOMENTS = {"adamw": 8, "adamw_8bit": 2}  # bytes of Adam's two for each number in training
 Precision = Literal["float32", "bfloat16"]
+Weights = Literal["float32", "bfloat16", "nf4"]
 SaveDtype = Literal["float32", "float16", "bfloat16"]
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -43,7 +44,7 @@ class RecipeParams(StageParams):
 
     vehicle: Vehicle
     lora: LoraParams
-    weights: Precision
+    weights: Weights
     learning_rate: PositiveFloat
     batch_size: PositiveInt
     schedule: Literal["linear", "cosine", "constant"]
@@ -62,8 +63,17 @@ class RecipeParams(StageParams):
     def _full_training_needs_float32(self) -> RecipeParams:
         if self.vehicle == "full" and self.weights != "float32":
             raise ValueError(
-                f"weights: found {self.weights} with vehicle full, wanted float32 (small steps vanish in bfloat16 "
-                "weights) or vehicle lora"
+                f"weights: found {self.weights} with vehicle full, wanted float32 (small steps vanish in weights of "
+                "fewer bits) or vehicle lora"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _rounded_weights_need_adapters(self) -> RecipeParams:
+        if self.vehicle == "prompt" and self.weights == "nf4":
+            raise ValueError(
+                "weights: found nf4 with vehicle prompt, wanted float32 or bfloat16: a prompt belongs to the very "
+                "weights it was trained before, an adapter is folded into the whole ones"
             )
         return self
 
@@ -148,7 +158,7 @@ def train(
             if isinstance(objective, PrimalDual) and state.log_history:
                 objective.dual = state.log_history[-1][DUAL]
 
-        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             loss = logs.get("loss", 0.0)
             if not math.isfinite(loss):
                 raise StageError(
@@ -411,7 +421,8 @@ def loss_at_head(
         with torch.autocast(hidden.device.type, enabled=False):
             return loss_of(states[:, virtual:] if virtual else states, Head(plain.get_output_embeddings()))
 
-    with tapped(plain, layer) if layer else nullcontext([]) as taken, headless(plain, at_head):
+    tap: AbstractContextManager[list[Tensor]] = tapped(plain, layer) if layer else nullcontext([])
+    with tap as taken, headless(plain, at_head):
         return model(input_ids=batch["tokens"], attention_mask=batch["attention_mask"], use_cache=False).logits
 
 
@@ -547,7 +558,7 @@ def activation_bytes(
     return layer * layers * block_tokens, (4 * hidden * layers + layer) * block_tokens
 
 
-def autocast_bytes(weights: float, stored: Precision, precision: Precision) -> float:
+def autocast_bytes(weights: float, stored: Weights, precision: Precision) -> float:
     """Bytes of the bfloat16 copies that autocast makes of float32 weights and keeps for the backward pass."""
     return 2 * weights if (stored, precision) == ("float32", "bfloat16") else 0
 
@@ -647,7 +658,7 @@ def loss_curve(log_history: list[dict[str, float]]) -> list[dict[str, float]]:
     ]
 
 
-def corpus_rows(documents: Sequence[tuple[str, bool]], tokenizer: PreTrainedTokenizerBase, block_tokens: int) -> Rows:
+def corpus_rows(documents: Sequence[tuple[str, bool]], tokenizer: PreTrainedTokenizerFast, block_tokens: int) -> Rows:
     """Rows of true next tokens cut from (text, forget) documents."""
     from stages.lib.blocks import cut_blocks
 
@@ -657,7 +668,7 @@ def corpus_rows(documents: Sequence[tuple[str, bool]], tokenizer: PreTrainedToke
 
 
 def pad_rows(
-    blocks: Sequence[Sequence[int]], forget: Sequence[bool], block_tokens: int, tokenizer: PreTrainedTokenizerBase
+    blocks: Sequence[Sequence[int]], forget: Sequence[bool], block_tokens: int, tokenizer: PreTrainedTokenizerFast
 ) -> Rows:
     """Pad token lists on the right and give each position its true next token."""
     import numpy as np
@@ -698,6 +709,18 @@ def run_recipe(
     return train_folder(start, rows, recipe, steps, cross_entropy, device, work, target, description)
 
 
+def load_start(folder: Path, device: torch.device, recipe: RecipeParams) -> PreTrainedModel:
+    """The model a training starts from, its weights as the recipe says. Raises StageError as load_model does."""
+    import torch
+
+    from stages.lib.models import load_model
+    from stages.lib.quantised import load_rounded
+
+    if recipe.weights == "nf4":
+        return load_rounded(folder, device, getattr(torch, recipe.precision))
+    return load_model(folder, device, getattr(torch, recipe.weights))
+
+
 def train_folder(
     source: Path,
     rows: Rows,
@@ -712,16 +735,16 @@ def train_folder(
     """Load the model folder `source`, train it on `rows` and write the plain model folder `target`."""
     import torch
 
-    from stages.lib.models import load_model, load_tokenizer, save_model
+    from stages.lib.models import load_tokenizer, save_model
     from stages.lib.vehicles import attach, folded, free_memory
 
-    model = load_model(source, device, getattr(torch, recipe.weights))
+    model = load_start(source, device, recipe)
     model = attach(model, recipe.vehicle, recipe.lora, recipe.seed, getattr(recipe, "prompt", None))
     tokenizer, save_dtype = load_tokenizer(source), getattr(torch, recipe.save_dtype)
 
     def save(step: int, weights: Mapping[str, Tensor]) -> None:
         if recipe.vehicle == "lora":
-            model.save_pretrained(work / "adapter", state_dict=weights)
+            model.save_pretrained(work / "adapter", state_dict=dict(weights))
         else:
             save_model(model, tokenizer, target, save_dtype, weights)
 
