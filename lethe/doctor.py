@@ -227,8 +227,8 @@ def too_large(run: Mapping[str, Any] | None, cards: Cards) -> Iterator[str]:
         if work["memory"] > cards.memory:
             yield (
                 f"{work['stage']}: found {size(cards.memory)} free in {kind}, wanted about {size(work['memory'])}; "
-                "vehicle lora with weights bfloat16 takes a fifth, a shorter block less; see presets/README.md for "
-                "several GPUs"
+                "vehicle lora with weights bfloat16 takes a fifth, with nf4 a tenth, a shorter block less; see "
+                "presets/README.md for several GPUs"
             )
 
 
