@@ -18,7 +18,6 @@ $(VENV)/installed: pyproject.toml constraints.txt constraints-test.txt
 	@touch $@
 
 repro: setup ## check params.yaml, run the pipeline, show the result
-	@$(ENV) lethe check
 	@$(ENV) lethe repro
 	@$(ENV) lethe result
 

@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lethe.answers import Json, print_json
+from lethe.check import check
 from stages.lib.errors import StageError
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
+PARAMS = Path("params.yaml")
 LOCKS = Path(".dvc/tmp")  # where DVC notes who uses what
 OWN = Path(".scratch/repro.lock")
 SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -35,13 +37,16 @@ def command(
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Refuse if another run is under way.")] = False,
     json: Json = False,
 ) -> None:
-    """Run `dvc repro`, after any other run in this folder has ended; targets and options are those of `dvc repro`.
+    """Check params.yaml and run `dvc repro`, after any other run in this folder has ended.
 
-    Waits with one line that names the other run, or refuses with that line (--no-wait). Exit code 1 if DVC fails. With
-    --json the stages' own words go to stderr.
+    Targets and options are those of `dvc repro`. Every problem in params.yaml is told before the first stage. Waits
+    with one line that names the other run, or refuses with that line (--no-wait). Exit code 1 if DVC fails. With --json
+    the stages' own words go to stderr.
     """
     if not Path(".dvc").is_dir():
         raise StageError(f"{Path.cwd()}: found no .dvc folder, wanted the folder of a DVC project")
+    if PARAMS.exists():
+        print(check(PARAMS), file=sys.stderr if json else sys.stdout, flush=True)
     with alone(no_wait) as waited:
         code = dvc_repro(context.args, quiet=json)
     if json:

@@ -194,5 +194,13 @@ def test_outside_of_a_project(tmp_path: Path) -> None:
     assert done.stderr == f"error: {tmp_path}: found no .dvc folder, wanted the folder of a DVC project\n"
 
 
+def test_a_problem_in_params_is_told_before_the_first_stage(project: Path) -> None:
+    (project / "params.yaml").write_text("one: {}\n")
+    refused = lethe_repro(project)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.startswith("error: params.yaml: 2 problems\n")
+    assert not (project / "started").exists()
+
+
 def test_make_repro_runs_it() -> None:
     assert "\t@$(ENV) lethe repro\n" in (tiny.ROOT / "Makefile").read_text()
