@@ -52,7 +52,7 @@ class Case(NamedTuple):
 
 
 BY_TEXT = [Case(stage, size) for size in SIZES for stage in ("corpus", "block", "extract", "translate")]
-LABELLED = [Case("label", size) for size in (0.1, 0.3, 1)]
+LABELLED = [Case("label", size) for size in SIZES]
 BY_ANCHORS = [
     Case(stage, TEXT_OF_ANCHORS, anchors)
     for anchors in ANCHORS

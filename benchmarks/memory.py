@@ -6,7 +6,6 @@ python -m benchmarks.memory CASE    prints one line of JSON; `make bench` runs a
 from __future__ import annotations
 
 import tempfile
-from functools import cache
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,11 +51,13 @@ def measure(case: Case) -> dict[str, Any]:
     one_thread()
     from torch.profiler import ProfilerActivity, profile
 
-    trained(case._replace(hidden=32, layers=1, vocabulary=64, rows=1, tokens=16))  # so that every library is loaded
-    start(case)
-    resident = peak_above(lambda: trained(case)) * 2**20 / 1e6
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-        trained(case)
+    with tempfile.TemporaryDirectory() as folder:
+        small = case._replace(hidden=32, layers=1, vocabulary=64, rows=1, tokens=16)
+        trained(small, saved(small, Path(folder) / "small"))  # so that every library is loaded
+        start = saved(case, Path(folder) / "start")
+        resident = peak_above(lambda: trained(case, start)) * 2**20 / 1e6
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+            trained(case, start)
     events = [event for event in recorded.profiler.kineto_results.events() if event.name() == "[memory]"]
     events.sort(key=lambda event: event.start_ns())
     allocated = max(accumulate(event.nbytes() for event in events)) / 1e6
@@ -74,8 +75,8 @@ def plan(case: Case) -> dict[str, float]:
     return pieces | {"rows": planned.rows, "planned": round(planned.total / 1e6, 1)}
 
 
-def trained(case: Case) -> Any:
-    """A Llama of the case's shape, trained for a few steps on random tokens."""
+def trained(case: Case, start: Path) -> Any:
+    """The case's Llama, trained for a few steps on random tokens."""
     import numpy as np
     import torch
 
@@ -84,7 +85,7 @@ def trained(case: Case) -> Any:
     from stages.lib.vehicles import attach
 
     wanted = recipe(case)
-    model = load_start(start(case), torch.device("cpu"), wanted)
+    model = load_start(start, torch.device("cpu"), wanted)
     for parameter in model.parameters():  # out of the mapped file, into memory of torch's own, as on a card
         if parameter.is_floating_point():
             parameter.data = parameter.data.clone()
@@ -97,14 +98,12 @@ def trained(case: Case) -> Any:
     return model
 
 
-@cache
-def start(case: Case) -> Path:
-    """A folder with a model of the case's shape."""
+def saved(case: Case, folder: Path) -> Path:
+    """The folder, and in it a model of the case's shape."""
     import torch
     from transformers import LlamaForCausalLM
 
     torch.manual_seed(0)
-    folder = Path(tempfile.mkdtemp(prefix="lethe-memory-"))
     LlamaForCausalLM(shape(case)).save_pretrained(folder)
     return folder
 

@@ -144,6 +144,11 @@ BAD = {
         "params.yaml: finetune.retain_rows: found 0.0 with objective npo, which has a retain term, wanted more, or the "
         "weight of that term 0.0",
     ),
+    "weights": (
+        {"vehicle": "prompt", "weights": "nf4"},
+        "params.yaml: finetune: weights: found nf4 with vehicle prompt, wanted float32 or bfloat16: a prompt belongs "
+        "to the very weights it was trained before, an adapter is folded into the whole ones",
+    ),
     "prompt.tokens": (
         {"vehicle": "prompt", "prompt.tokens": 60},
         "params.yaml: finetune.prompt.tokens: found 60 before blocks of 16 tokens, wanted at most 48: the model's "
