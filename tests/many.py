@@ -1,6 +1,8 @@
 """What test_processes.py runs in one process and in two: trainings and readings of a tiny model.
 
-python -m tests.many FOLDER [sharded]     # reads FOLDER/model, writes FOLDER/results.json and FOLDER/*.safetensors
+python -m tests.many FOLDER [sharded] [bfloat16]
+
+Reads FOLDER/model, writes FOLDER/results.json and FOLDER/*.safetensors.
 """
 
 from __future__ import annotations
@@ -37,13 +39,14 @@ def trainings(folder: Path, sharded: bool) -> dict[str, list[float]]:
     from stages.lib.training import train
     from tests.test_lib_training import prompt_recipe, recipe, some_rows
 
+    precision = "bfloat16" if "bfloat16" in sys.argv else "float32"
     rows = some_rows(10, 12)  # every third is a forget row: some processes see none in a step
     hidden = np.random.default_rng(1).standard_normal((10, 12, 32), dtype=np.float32)
     with_base = rows._replace(columns={objectives.BASE_HIDDEN: hidden})
     steering = partial(objectives.rmu, control=objectives.control_vector(32, 2.0, 0), alpha=1.0)
     ascent = partial(objectives.with_retain, objectives.gradient_ascent, 1.0)
     kinds: dict[str, tuple[Any, Any, Any, int | None]] = {
-        "full": (recipe(resume_every=0), rows, objectives.cross_entropy, None),
+        "full": (recipe(resume_every=0, precision=precision), rows, objectives.cross_entropy, None),
         "ascent": (recipe(resume_every=0), rows, ascent, None),
         "dual": (recipe(resume_every=0), rows, objectives.PrimalDual(1.0, 0.5, 1.0), None),
         "adapters": (recipe(resume_every=0, vehicle="lora"), with_base, steering, 1),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -225,6 +227,26 @@ def test_accelerate_config_may_not_contradict(
     else:
         with pytest.raises(StageError, match="accelerate config: found mixed_precision bf16, wanted no"):
             training.check_precision(precision)
+
+
+def test_deepspeed_rounds_no_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    training.check_precision("bfloat16")
+    assert os.environ["ACCELERATE_MIXED_PRECISION"] == "no"  # which would have it hold bfloat16 weights
+    state: Any = SimpleNamespace(deepspeed_plugin=SimpleNamespace(deepspeed_config={}))
+    training.compute_in_bfloat16(state)
+    assert state.deepspeed_plugin.deepspeed_config == {"torch_autocast": {"enabled": True, "dtype": "bfloat16"}}
+
+
+def test_fsdp_adds_up_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    state: Any = SimpleNamespace(fsdp_plugin=SimpleNamespace(mixed_precision_policy=None))
+    training.compute_in_bfloat16(state)
+    policy = state.fsdp_plugin.mixed_precision_policy
+    assert (policy.param_dtype, policy.reduce_dtype, policy.output_dtype) == (
+        torch.bfloat16, torch.float32, torch.float32,
+    )  # fmt: skip
 
 
 def test_batch_is_shared_by_processes(monkeypatch: pytest.MonkeyPatch) -> None:

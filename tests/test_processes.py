@@ -80,6 +80,28 @@ def test_sharded_weights_take_the_same_course_and_are_saved_whole(alone: Path, t
     assert_same_course(alone, tmp_path, "full")
 
 
+def test_sharded_weights_in_bfloat16_are_kept_and_saved_in_float32(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    found = {}
+    for name, config in {"one": None, "sharded": SHARDED | {"mixed_precision": "bf16"}}.items():
+        (tmp_path / name).mkdir()
+        found[name] = launched(tmp_path / name, config, "sharded", "bfloat16")["curves"]["full"]
+    assert found["sharded"] == pytest.approx(found["one"], rel=2e-3)
+    in_float32 = launched(tmp_path, None, "sharded")["curves"]["full"]
+    assert abs(found["sharded"][0] - in_float32[0]) > 1e-3  # it does compute in bfloat16
+    assert any(loss != round_to_bfloat16(loss, 5) for loss in found["sharded"])  # but hands on the loss as it is
+    weights = load_file(tmp_path / "sharded/full.safetensors")
+    moved = [weight for weight in weights.values() if not weight.equal(weight.bfloat16().float())]
+    assert len(moved) > len(weights) / 2
+
+
+def round_to_bfloat16(number: float, digits: int) -> float:
+    import torch
+
+    return round(float(torch.tensor(number, dtype=torch.bfloat16)), digits)
+
+
 def assert_same_course(one: Path, other: Path, kind: str) -> None:
     from safetensors.torch import load_file
     from torch.testing import assert_close

@@ -134,9 +134,9 @@ def train(
 
     from stages.lib.objectives import PrimalDual
 
-    check_precision(recipe.precision)
     if recipe.vehicle == "prompt" or save is None or with_base:
         keep_whole(description)
+    check_precision(recipe.precision)
     if sharding() and recipe.resume_every and is_main_process():
         print(f"{description}: {sharding()[0]} keeps nothing to resume from, a stopped training starts again")
     if recipe.resume_every and not sharding():
@@ -223,6 +223,8 @@ def make_trainer(
             if "FSDP" in sharding() and not self.is_fsdp_enabled:
                 shard_on_cpus(self.accelerator)
                 self.is_fsdp_enabled = True
+            if recipe.precision == "bfloat16":
+                compute_in_bfloat16(self.accelerator.state)
 
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:
             if self.args.world_size == 1:
@@ -270,7 +272,7 @@ def make_trainer(
         adam_beta2=recipe.adam_betas[1],
         max_grad_norm=recipe.max_grad_norm,
         optim=OPTIMISERS[recipe.optimiser],
-        bf16=recipe.precision == "bfloat16",
+        bf16=recipe.precision == "bfloat16" and "DEEPSPEED" not in sharding(),
         use_cpu=not on_gpu,
         seed=recipe.seed,
         data_seed=recipe.seed,
@@ -511,7 +513,7 @@ def plan_batch(model: PreTrainedModel, block_tokens: int, recipe: RecipeParams, 
     moved = trainable_parameters(model) / (processes if sharding() else 1)
     whole, recomputed = activation_bytes(model.config, block_tokens, recipe.vehicle, recipe.precision)
     weights = sum(parameter.numel() for parameter in model.parameters())
-    copies = 0 if sharding() else autocast_bytes(weights, recipe.weights, recipe.precision)
+    copies = 0 if "FSDP" in sharding() else autocast_bytes(weights, recipe.weights, recipe.precision)
     return fit_card(share, free - copies, (4 + MOMENTS[recipe.optimiser]) * moved, whole, recomputed)
 
 
@@ -581,7 +583,7 @@ def check_precision(precision: Precision) -> None:
             f"accelerate config: found mixed_precision {found}, wanted {wanted} as params.yaml's precision {precision} "
             "says; run `accelerate config`"
         )
-    os.environ["ACCELERATE_MIXED_PRECISION"] = wanted
+    os.environ["ACCELERATE_MIXED_PRECISION"] = "no" if "DEEPSPEED" in sharding() else wanted
 
 
 def keep_whole(description: str) -> None:
@@ -619,6 +621,21 @@ def shard_on_cpus(accelerator: Any) -> None:
 
     accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin()
     accelerator.state.distributed_type = DistributedType.FSDP
+
+
+def compute_in_bfloat16(state: Any) -> None:
+    """Let what shards the weights compute in bfloat16, but keep weights, sums and the loss in float32.
+
+    Left to itself accelerate lets DeepSpeed round all weights before the first step, and FSDP add up the gradients of
+    all processes and hand on the loss in bfloat16. Nothing is changed where nothing is sharded.
+    """
+    import torch
+    from torch.distributed.fsdp import MixedPrecisionPolicy
+
+    if "DEEPSPEED" in sharding():
+        state.deepspeed_plugin.deepspeed_config["torch_autocast"] = {"enabled": True, "dtype": "bfloat16"}
+    if "FSDP" in sharding():
+        state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32, torch.float32)
 
 
 def resume_bytes(model: PreTrainedModel, vehicle: Vehicle) -> int:
