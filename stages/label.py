@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -28,6 +29,7 @@ from stages.lib.alignment import (
     index_keys,
     index_rules,
     own_rules,
+    packed,
     piece_bytes,
     splice,
     word_bounded,
@@ -132,16 +134,16 @@ def translate_blocks(
     rules: of `own_rules`; those without a prefix hold for all blocks alike and need not be kept with each.
     """
     prefixed = index_rules(rule for rule in rules if rule.prefix)
-    spliced = [
+    spliced = (
         splice(tokens, keys, partial(draw, seed, int(block)), bounded, prefixed)
         for block, tokens in zip(blocks.block, real_tokens(blocks), strict=True)
-    ]
-    return [cut_to_context(block, context) if context else block for block in spliced]
+    )
+    return [packed(cut_to_context(block, context) if context else block) for block in spliced]
 
 
-def real_tokens(blocks: Blocks) -> list[list[int]]:
+def real_tokens(blocks: Blocks) -> Iterator[list[int]]:
     """The token ids of each block without its padding."""
-    return [tokens[:length].tolist() for tokens, length in zip(blocks.tokens, blocks.length, strict=True)]
+    return (tokens[:length].tolist() for tokens, length in zip(blocks.tokens, blocks.length, strict=True))
 
 
 def weights_dtype(precision: str) -> torch.dtype | None:
@@ -222,7 +224,7 @@ def readable(blocks: Blocks, next_ids: np.ndarray, alpha: float, pieces: Sequenc
         f"The first {SHOWN_BLOCKS} blocks with their labels for alpha {alpha}. [a -> b]: the text goes on with a, the "
         "label is b.\n[a -> ]: never trained.\n"
     ]
-    for block, document, tokens, targets in list(shown)[:SHOWN_BLOCKS]:
+    for block, document, tokens, targets in islice(shown, SHOWN_BLOCKS):
         parts.append(f"\n=== block {block} of document {document}\n{marked(tokens, targets.tolist(), pieces)}\n")
     return "".join(parts)
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -64,8 +65,10 @@ OwnRules = Mapping[int, Mapping[Tokens, frozenset[Rule]]]  # by the length of th
 class Spliced:
     """A block's tokens with the anchors replaced."""
 
-    translated: list[int] = field(default_factory=list)
-    map: list[int] = field(default_factory=list)  # [tokens]: translated index whose prediction is used here, or NEVER
+    translated: MutableSequence[int] = field(default_factory=list)
+    map: MutableSequence[int] = field(
+        default_factory=list
+    )  # [tokens]: translated index whose prediction is used here, or NEVER
     forbidden: dict[Rule, int] = field(default_factory=dict)  # in force at translated indices after this one, or ALWAYS
     anchors: list[str] = field(default_factory=list)  # as matched, left to right
     interior: int = 0  # positions inside an anchor's tokens
@@ -151,6 +154,11 @@ def cut_to_context(spliced: Spliced, context: int) -> Spliced:
     kept = [index if index < context else NEVER for index in spliced.map]
     cut = sum(index >= context for index in spliced.map)
     return replace(spliced, translated=spliced.translated[:context], map=kept, cut=cut)
+
+
+def packed(spliced: Spliced) -> Spliced:
+    """The same in a ninth of the memory: in a list every token takes 36 bytes."""
+    return replace(spliced, translated=array("i", spliced.translated), map=array("i", spliced.map))
 
 
 def forbidden_at(spliced: Spliced, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -249,7 +257,7 @@ def start_rule(tokens: Tokens, pieces: Sequence[bytes]) -> Rule:
 
 
 def own_rules(
-    texts: Sequence[Sequence[int]],
+    texts: Iterable[Sequence[int]],
     keys: Keys,
     bounded: Bounded,
     pieces: Sequence[bytes],
