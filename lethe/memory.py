@@ -21,7 +21,7 @@ GRADIENT = 4  # bytes for each number in training
 
 @dataclass(frozen=True)
 class Cards:
-    """What the training is to run on. count 0: the CPU. sharded: FSDP or DeepSpeed spread weights over the cards."""
+    """What the training is to run on. count 0: the CPU. sharded: FSDP spreads weights over the cards."""
 
     count: int
     memory: float  # bytes of each, free before the model comes
