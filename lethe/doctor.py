@@ -42,8 +42,8 @@ def command(
 ) -> None:
     """Say what is here, what a run with the current params will take, and what is wrong. Nothing is changed.
 
-    Several GPUs are taken to share the weights (FSDP). Exit code 3 if something is wrong; what is only
-    worth knowing is a note.
+    Several GPUs are taken to share the weights (FSDP). Exit code 3 if something is wrong; what is only worth knowing is
+    a note.
     """
     from lethe.memory import Cards
 

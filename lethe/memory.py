@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stages.lib.errors import StageError
+from stages.lib.quantised import linear_layers
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -93,7 +94,7 @@ def stored_bytes(recipe: Any, config: PretrainedConfig) -> float:
     weights = weight_count(config)
     if recipe.weights != "nf4":
         return BYTES[recipe.weights] * weights
-    rounded = sum(module.in_features * module.out_features for module in linear_layers(config).values())
+    rounded = sum(module.in_features * module.out_features for module in linear_layers(empty_model(config)).values())
     return NF4 * rounded + BYTES[recipe.precision] * (weights - rounded)
 
 
@@ -113,16 +114,9 @@ def moved_numbers(recipe: Any, config: PretrainedConfig) -> int:
     targets = recipe.lora.targets
     return sum(
         recipe.lora.rank * (module.in_features + module.out_features)
-        for name, module in linear_layers(config).items()
+        for name, module in linear_layers(empty_model(config)).items()
         if targets == "all-linear" or name.split(".")[-1] in targets
     )
-
-
-def linear_layers(config: PretrainedConfig) -> dict[str, Any]:
-    """The linear layers by name, but for the output head."""
-    from stages.lib.quantised import linear_layers
-
-    return dict(linear_layers(empty_model(config)))
 
 
 def weight_count(config: PretrainedConfig) -> int:

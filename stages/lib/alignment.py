@@ -66,9 +66,7 @@ class Spliced:
     """A block's tokens with the anchors replaced."""
 
     translated: MutableSequence[int] = field(default_factory=list)
-    map: MutableSequence[int] = field(
-        default_factory=list
-    )  # [tokens]: translated index whose prediction is used here, or NEVER
+    map: MutableSequence[int] = field(default_factory=list)  # [tokens]: translated index that answers here, or NEVER
     forbidden: dict[Rule, int] = field(default_factory=dict)  # in force at translated indices after this one, or ALWAYS
     anchors: list[str] = field(default_factory=list)  # as matched, left to right
     interior: int = 0  # positions inside an anchor's tokens
