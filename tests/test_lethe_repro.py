@@ -196,6 +196,7 @@ def test_outside_of_a_project(tmp_path: Path) -> None:
 
 def test_a_problem_in_params_is_told_before_the_first_stage(project: Path) -> None:
     (project / "params.yaml").write_text("one: {}\n")
+    (project / "go").touch()  # the stage would end at once
     refused = lethe_repro(project)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr.startswith("error: params.yaml: 2 problems\n")
