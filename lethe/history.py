@@ -114,11 +114,11 @@ def experiments(project: Project) -> dict[str, str]:
     return {id_: found[1] for id_, ref in rows if (found := EXPERIMENT.fullmatch(ref))}
 
 
-def blob_ids(project: Project, names: Sequence[str]) -> list[str]:
-    """The blob that each `<commit>:<path>` names, "" where there is none."""
+def object_ids(project: Project, names: Sequence[str], kind: str = "blob") -> list[str]:
+    """The object of a kind, blob or tree, that each `<commit>:<path>` names, "" where there is none."""
     lines = "".join(f"{name}\n" for name in names).encode()
     found = git(project, "cat-file", "--batch-check=%(objectname) %(objecttype)", given=lines).decode().splitlines()
-    return [line.split()[0] if line.endswith(" blob") else "" for line in found]
+    return [line.split()[0] if line.endswith(f" {kind}") else "" for line in found]
 
 
 def contents(project: Project, ids: Iterable[str]) -> dict[str, bytes]:
@@ -135,17 +135,32 @@ def contents(project: Project, ids: Iterable[str]) -> dict[str, bytes]:
 
 def versions(project: Project, every: Sequence[Commit], path: str) -> list[tuple[bytes, tuple[Commit, ...]]]:
     """Every content that the file at `path` (from the project's folder) has in these commits, in their order."""
-    ids = blob_ids(project, [f"{commit.id}:{project.prefix}{path}" for commit in every])
-    held: dict[str, list[Commit]] = {}
-    for commit, id_ in zip(every, ids, strict=True):
-        held.setdefault(id_, []).append(commit)
+    held = commits_by_object(project, every, path, "blob")
     read = contents(project, held)
-    return [(read[id_], tuple(found)) for id_, found in held.items() if id_]
+    return [(read[id_], commits) for id_, commits in held.items()]
+
+
+def folder_versions(
+    project: Project, every: Sequence[Commit], folder: str
+) -> list[tuple[dict[str, bytes], tuple[Commit, ...]]]:
+    """Every content that the folder has in these commits, {path relative to it: content} each, in their order."""
+    held = commits_by_object(project, every, folder, "tree")
+    return [(folder_at(project, commits[0].id, folder), commits) for commits in held.values()]
+
+
+def commits_by_object(project: Project, every: Sequence[Commit], path: str, kind: str) -> dict[str, tuple[Commit, ...]]:
+    """{object: the commits in which `path` is this object}, of a kind, blob or tree, in the order of the commits."""
+    held: dict[str, tuple[Commit, ...]] = {}
+    ids = object_ids(project, [f"{commit.id}:{project.prefix}{path}" for commit in every], kind)
+    for commit, id_ in zip(every, ids, strict=True):
+        if id_:
+            held[id_] = (*held.get(id_, ()), commit)
+    return held
 
 
 def files_at(project: Project, commit: str, paths: Sequence[str]) -> dict[str, bytes]:
     """{path: content} of those of the files that the commit holds."""
-    ids = blob_ids(project, [f"{commit}:{project.prefix}{path}" for path in paths])
+    ids = object_ids(project, [f"{commit}:{project.prefix}{path}" for path in paths])
     read = contents(project, ids)
     return {path: read[id_] for path, id_ in zip(paths, ids, strict=True) if id_}
 

@@ -6,8 +6,20 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from lethe.fingerprint import Subject, md5_of, same_tensors, sha256s
-from lethe.history import Commit, Entry, History, Lock, files_at, params_of, recorded, uncommitted_lock, versions
+from lethe.fingerprint import Subject, folder_md5, md5_of, same_tensors, sha256s
+from lethe.history import (
+    Commit,
+    Entry,
+    History,
+    Lock,
+    files_at,
+    folder_at,
+    folder_versions,
+    params_of,
+    recorded,
+    uncommitted_lock,
+    versions,
+)
 from lethe.store import Store, cached, manifest, read_file
 from lethe.verify import sha256_of
 from stages.lib.errors import StageError
@@ -40,8 +52,8 @@ class Link(NamedTuple):
 
 
 def is_code(path: str) -> bool:
-    """Whether a dep is code rather than data."""
-    return path.startswith("stages/") or path == "constraints.txt"
+    """Whether a dep is code rather than data: a file, or since the library has packages a folder of it."""
+    return path.startswith(("stages/", "lethe/")) or path == "constraints.txt"
 
 
 def outs_of(history: History) -> Index:
@@ -217,17 +229,42 @@ def code_commit(history: History, code: Mapping[str, str], recorded_in: Commit) 
         return recorded_in.id, []
     holding = [commit.id for commit in history.commits]
     for path in differing:
-        held = versions(history.project, history.commits, path)
-        same = {commit.id for content, commits in held if bytes_md5(content) == code[path] for commit in commits}
+        same = commits_holding(history, path, code[path])
         holding = [id_ for id_ in holding if id_ in same]
     found = (id_ for id_ in reversed(holding) if not code_differences(history, id_, code))
     return next(found, ""), differing
 
 
 def code_differences(history: History, commit: str, code: Mapping[str, str]) -> list[str]:
-    """The files that have another md5 in the commit, or are not in it."""
-    held = files_at(history.project, commit, list(code))
-    return [path for path, md5 in code.items() if path not in held or bytes_md5(held[path]) != md5]
+    """The files and folders of code that have another md5 in the commit, or are not in it."""
+    held = md5s_at(history, commit, code)
+    return [path for path, md5 in code.items() if held.get(path) != md5]
+
+
+def commits_holding(history: History, path: str, md5: str) -> set[str]:
+    """The commits in which the file, or the folder if the md5 ends in .dir, has this md5."""
+    if md5.endswith(".dir"):
+        found = folder_versions(history.project, history.commits, path)
+        return {commit.id for files, commits in found if contents_md5(files) == md5 for commit in commits}
+    held = versions(history.project, history.commits, path)
+    return {commit.id for content, commits in held if bytes_md5(content) == md5 for commit in commits}
+
+
+def md5s_at(history: History, commit: str, wanted: Mapping[str, str]) -> dict[str, str]:
+    """{path: md5 as dvc.lock gives it} of what the commit holds of some files and folders.
+
+    wanted: {path: md5}; a path is taken for a folder if its md5 ends in .dir.
+    """
+    folders = [path for path, md5 in wanted.items() if md5.endswith(".dir")]
+    files = files_at(history.project, commit, [path for path in wanted if path not in folders])
+    below = {path: folder_at(history.project, commit, path) for path in folders}
+    held = {path: bytes_md5(content) for path, content in files.items()}
+    return held | {path: contents_md5(found) for path, found in below.items() if found}
+
+
+def contents_md5(files: Mapping[str, bytes]) -> str:
+    """The md5 that dvc.lock gives a folder of {relative path: content}."""
+    return folder_md5({name: bytes_md5(content) for name, content in files.items()})
 
 
 def recommitted(history: History, links: Iterable[Link]) -> list[tuple[Commit, dict[str, list[str]]]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -103,11 +102,11 @@ def made(entry: Entry, md5: str) -> bool:
 
 def commit_with(history: History, lock: Lock, deps: Mapping[str, str]) -> str:
     """The first commit with this dvc.lock that also holds the code it speaks of; the first one if none does."""
-    from lethe.history import files_at
+    from lethe.lineage import md5s_at
 
     for commit in lock.commits:
-        files = files_at(history.project, commit.id, list(deps))
-        if all(hashlib.md5(content).hexdigest() == deps[path] for path, content in files.items()):
+        held = md5s_at(history, commit.id, deps)
+        if all(deps[path] == md5 for path, md5 in held.items()):
             return commit.id
     return lock.commits[0].id
 

@@ -175,7 +175,7 @@ def in_corpus(history: History, store: Store, asked: Asked, md5: str, numbers: S
 def by_hash(history: History, store: Store, asked: Asked, md5: str, numbers: Sequence[int]) -> str:
     """Words for what the hash asked about is: the corpus, its folder of text, or a file in that; "" if it is none."""
     from lethe.history import recorded
-    from lethe.lineage import CORPUS
+    from lethe.lineage import CORPUS, is_code
     from lethe.store import manifest
 
     if not asked.md5:
@@ -185,7 +185,7 @@ def by_hash(history: History, store: Store, asked: Asked, md5: str, numbers: Seq
     for number in numbers:
         deps = recorded(history.locks[number].text)["corpus"].deps
         for path, folder in deps.items():
-            if path != CORPUS and folder.startswith(asked.md5) and not path.startswith("stages/"):
+            if path != CORPUS and folder.startswith(asked.md5) and not is_code(path):
                 return f"is {path}"
             files = (manifest(store, folder) or {}) if folder.endswith(".dir") else {}
             names = [name for name, file_md5 in files.items() if file_md5.startswith(asked.md5)]

@@ -19,6 +19,10 @@ from stages.lib.hashing import file_sha256, folder_sha256
 from stages.lib.tables import CORPUS, blocks_schema, write_json, write_parquet
 from tests.conftest import TINY_TEXT
 
+LIBRARY = (
+    "stages/lib/models.py",
+    "lethe/models",
+)  # what every stage imports, where it is there: a file once, now a folder
 CODE = {"stages/corpus.py": "corpus = 1\n", "stages/finetune.py": "finetune = 1\n", "constraints.txt": "torch==2\n"}
 PARAMS: dict[str, dict[str, Any]] = {
     "corpus": {"forget": "data/forget", "seed": 0},
@@ -160,6 +164,7 @@ def write_lock(folder: Path, params: dict[str, Any]) -> None:
         code = [
             path for path in CODE if path == f"stages/{name}.py" or (path == "constraints.txt" and name != "corpus")
         ]
+        code += [path for path in LIBRARY if (folder / path).exists()]
         entry = {"cmd": f"python -m stages.{name}", "deps": [item(folder, path) for path in sorted([*code, *deps])]}
         if name in params:
             entry["params"] = {"params.yaml": {name: params[name]}}

@@ -199,6 +199,47 @@ def test_the_code_that_ran_is_found_in_another_commit(past: tuple) -> None:
     assert git(folder, "show", f"{code['commit']}:stages/finetune.py") == ran.strip()
 
 
+@pytest.fixture
+def moved(tmp_path: Path) -> tuple[Path, dict[str, str], dict[str, str]]:
+    """A project whose library was files under stages/lib at the first run and is a package at the second."""
+    folder = recorded.empty(tmp_path / "project")
+    old, new = (folder / path for path in recorded.LIBRARY)
+    old.parent.mkdir()
+    old.write_text("width = 1\n")
+    first = recorded.run(folder)
+    recorded.commit(folder, "files")
+    old.unlink()
+    new.mkdir(parents=True)
+    (new / "heads.py").write_text("width = 1\n")
+    second = recorded.run(folder, TINY_TEXT * 2)
+    recorded.commit(folder, "a package")
+    return folder, first, second
+
+
+def test_code_is_known_by_files_before_the_library_had_packages_and_by_folders_since(moved: tuple) -> None:
+    folder, first, second = moved
+    for made, subject, library in ((first, "files", "stages/lib/models.py"), (second, "a package", "lethe/models")):
+        answer = json_of(folder, "audit", made["models/unlearned"])
+        assert library in answer["code"]["files"]
+        assert library not in {row["path"] for row in answer["chain"]}
+        assert answer["code"]["not_in_the_commit_of_the_lock"] == []
+        assert answer["code"]["commit"] == answer["recorded"]["commit"]
+        assert answer["recorded"]["subject"] == subject
+    document = str(folder / "data/forget/a.txt")
+    assert lethe(folder, "trace", document).exit_code == 0
+
+
+def test_a_package_that_was_edited_after_the_run_is_found_in_another_commit(moved: tuple) -> None:
+    folder, _, _ = moved
+    ran = git(folder, "rev-parse", "HEAD")
+    made = recorded.run(folder, TINY_TEXT * 3)
+    (folder / "lethe/models/heads.py").write_text("width = 2\n")  # edited between the run and the commit
+    recorded.commit(folder, "run, and an edit")
+    code = json_of(folder, "audit", made["models/unlearned"])["code"]
+    assert code["not_in_the_commit_of_the_lock"] == ["lethe/models"]
+    assert code["commit"] == ran
+
+
 def test_a_report_that_was_edited_is_not_believed(past: tuple) -> None:
     folder, _, _, _ = past
     made = recorded.run(folder, TINY_TEXT * 2)
@@ -465,6 +506,7 @@ def test_ancestors_of_a_path_in_one_lock(past: tuple) -> None:
     ]
     assert history.ancestors(lock, "data/forget") == []
     assert lineage.is_code("stages/x.py")
+    assert lineage.is_code("lethe/models")
     assert not lineage.is_code("data/x.csv")
 
 
