@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 ENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: help setup repro test quick lint demo bench study compare compare-all soak book tofu tastes sst2 clean
+.PHONY: help setup repro test quick lint deps demo bench study compare compare-all soak book tofu tastes sst2 clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -30,7 +30,10 @@ quick: setup ## the fast tests
 lint: setup ## style and types
 	$(ENV) ruff check .
 	$(ENV) ruff format --check .
-	$(ENV) mypy stages lethe
+	$(ENV) mypy stages lethe tools
+
+deps: setup ## write the code that each stage imports into dvc.yaml
+	$(ENV) python -m tools.deps
 
 demo: setup ## write the embedded demo corpus anew from its generator
 	$(ENV) python data/demo/generate.py

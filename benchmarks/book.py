@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.lab import ROOT, Changes, clone, repro, run
-from stages.lib.harness import STOCK, stock_file
-from stages.lib.metrics import number
-from stages.lib.steps import METRICS
+from lethe.evaluation.lm_eval import STOCK, stock_file
+from lethe.report.metric_catalogue import number
+from lethe.report.step_table import METRICS
 
 PRESET = "presets/book.yaml"
 RESULT = ROOT / "reports/book/result.json"

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, get_args
 from ruamel.yaml import YAML
 
 from benchmarks.lab import ROOT, Changes, clone, repro
-from stages.lib.methods import MethodParams
-from stages.lib.vehicles import Vehicle
+from lethe.training.adapters import Vehicle
+from lethe.unlearning.methods import MethodParams
 
 OBJECTIVES: tuple[str, ...] = get_args(MethodParams.model_fields["objective"].annotation)
 VEHICLES: tuple[str, ...] = get_args(Vehicle)

@@ -28,7 +28,7 @@ def one_case(cases: Mapping[str, Any], measure: Callable[[Any], dict[str, Any]])
 
 def one_thread() -> None:
     """Allocator as a stage has it, and one torch thread."""
-    from stages.lib.machine import prepare
+    from lethe.models.device import prepare
 
     prepare("cpu")
     import torch

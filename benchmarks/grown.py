@@ -78,8 +78,8 @@ def write_corpus(project: Path, characters: int, names: int) -> None:
     """data/corpus.parquet with documents of DOCUMENT characters, and one to retain."""
     import pyarrow as pa
 
-    from stages.lib.streams import parquet_stream
-    from stages.lib.tables import CORPUS
+    from lethe.core.tables import CORPUS
+    from lethe.text.streaming import parquet_stream
 
     with parquet_stream(CORPUS, project / "data/corpus.parquet") as append:
         append(pa.Table.from_pylist([row(0, "retain", retained())], CORPUS))
@@ -95,7 +95,7 @@ def row(number: int, side: str, text: str) -> dict[str, Any]:
 
 def write_anchors(project: Path, names: list[str]) -> None:
     """The names as anchors, and as a person's list of them."""
-    from stages.lib.tables import ANCHORS, write_csv
+    from lethe.core.tables import ANCHORS, write_csv
 
     rows = [dict.fromkeys(ANCHORS, "") | {"anchor": name, "forms": f"{name}|{name}s", "count": 1} for name in names]
     write_csv(rows, ANCHORS, project / "data/anchors.csv")

@@ -34,7 +34,8 @@ simulated too. CPU seconds, and peak memory above what the process took before, 
 *Exponent*: of the growth since the row before, 1 is linear, 0 is bounded. The second table has 2 MB of text and
 dictionaries of more and more names, the one of rank r as frequent as 1 / r. *extract, named* is the backend `file`;
 *label, translated* is all that label does before its models."""
-CODE = b"".join(path.read_bytes() for path in [*sorted(ROOT.glob("stages/**/*.py")), ROOT / "benchmarks/grown.py"])
+SOURCES = [path for folder in ("stages", "lethe") for path in sorted((ROOT / folder).rglob("*.py"))]
+CODE = b"".join(path.read_bytes() for path in [*SOURCES, ROOT / "benchmarks/grown.py"])
 PROJECTS = Path(tempfile.gettempdir()) / f"lethe-growth-{sha256(CODE).hexdigest()[:8]}"  # shared by the cases
 OUTS = {"block": "data/blocks.parquet", "translate": "data/dictionary.csv"}
 NEEDED = {"extract": ("block",), "label": ("block", "translate"), "label, translated": ("block", "translate")}
@@ -138,8 +139,8 @@ def run_stage(stage: str, project: Path) -> None:
 
 def simulate_models() -> None:
     """No model is loaded by extract and translate; what it would say is made up."""
+    from lethe.dictionary import model_ranking as likeliest
     from stages import extract, translate
-    from stages.lib import likeliest
 
     nothing: Callable[..., Any] = lambda *given: None  # noqa: E731
     extract.load_model = translate.load_model = translate.load_tokenizer = nothing
@@ -153,7 +154,8 @@ def simulate_tokenizer() -> None:
     """Every fourth character ends a token: a gigabyte is no more tokens than it would be, but sooner."""
     from array import array
 
-    from stages.lib import blocks, evidence
+    from lethe.anchors import probability_rise as evidence
+    from lethe.models import tokenization as blocks
 
     def spell(backend: Any, text: str) -> tuple[array[int], array[int]]:
         ends = np.minimum(np.arange(4, len(text) + 4, 4), len(text))
@@ -166,11 +168,12 @@ def translate_only() -> None:
     """What label does before its models run: keys, rules, translated blocks, and what is forbidden where."""
     from functools import partial
 
+    from lethe.core.corpus import read_blocks
+    from lethe.labels.generic_labels import rows_of
+    from lethe.labels.translation import index_keys, own_rules, word_bounded, word_variants
+    from lethe.models.checkpoints import load_tokenizer
+    from lethe.models.token_text import piece_bytes
     from stages.label import read_dictionary, real_tokens, translate_blocks
-    from stages.lib.alignment import index_keys, own_rules, piece_bytes, word_bounded, word_variants
-    from stages.lib.corpora import read_blocks
-    from stages.lib.models import load_tokenizer
-    from stages.lib.passes import rows_of
 
     baseline = Path("models/baseline")
     blocks = read_blocks(Path("data/blocks.parquet"), baseline)

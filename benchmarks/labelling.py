@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from transformers import PreTrainedModel
 
-    from stages.lib.alignment import Key, Spliced
+    from lethe.labels.translation import Key, Spliced
 
 ALPHA = 5.0
 ANCHORS = 64
@@ -137,7 +137,7 @@ def made_blocks(case: Case) -> Blocks:
     """Random tokens in which anchors of two tokens stand; each becomes one, two or three other tokens."""
     import numpy as np
 
-    from stages.lib.alignment import Key, Rule, Translation
+    from lethe.labels.translation import Key, Rule, Translation
     from tests.reference_label import Entry
 
     drawn = random.Random(0)
@@ -157,15 +157,15 @@ def made_blocks(case: Case) -> Blocks:
 
 def spliced(blocks: Blocks) -> list[Spliced]:
     """The blocks as the stage translates them."""
-    from stages.lib.alignment import splice
+    from lethe.labels.translation import splice
 
     return [splice(tokens.tolist(), blocks.keys, lambda *_: 0, lambda *_: True) for tokens in blocks.tokens]
 
 
 def ours(blocks: Blocks, pair: tuple[PreTrainedModel, PreTrainedModel], bfloat16: bool) -> np.ndarray:
     """The stage's way: next ids int32 [N, T]."""
+    from lethe.labels.generic_labels import Settings, label_blocks
     from stages.label import BATCH_TOKENS, CHUNK_LOGITS
-    from stages.lib.passes import Settings, label_blocks
 
     settings = Settings([ALPHA], bfloat16, BATCH_TOKENS["cpu"], CHUNK_LOGITS["cpu"])
     length = (blocks.tokens >= 0).sum(axis=1)
@@ -187,8 +187,8 @@ def floor(blocks: Blocks, pair: tuple[PreTrainedModel, PreTrainedModel]) -> None
     """The two forward passes alone, heads and all, over the batches that ours makes."""
     import torch
 
+    from lethe.labels.generic_labels import batches, padded
     from stages.label import BATCH_TOKENS
-    from stages.lib.passes import batches, padded
 
     translated = [block.translated for block in spliced(blocks)]
     longest = [max(len(block), blocks.tokens.shape[1]) for block in translated]

@@ -68,7 +68,7 @@ def measure(case: Case) -> dict[str, Any]:
 
 def plan(case: Case) -> dict[str, float]:
     """The planner's MB, piece by piece and together."""
-    from lethe.memory import Cards, training_memory
+    from lethe.preflight.memory import Cards, training_memory
 
     planned = training_memory(recipe(case), shape(case), case.tokens, Cards(0, 0.0))
     pieces = {name: round(value / 1e6, 1) for name, value in zip(planned._fields[:6], planned, strict=False)}
@@ -80,9 +80,9 @@ def trained(case: Case, start: Path) -> Any:
     import numpy as np
     import torch
 
-    from stages.lib.objectives import cross_entropy
-    from stages.lib.training import Rows, load_start, train, true_next_ids
-    from stages.lib.vehicles import attach
+    from lethe.training.adapters import attach
+    from lethe.training.loop import Rows, load_start, train, true_next_ids
+    from lethe.training.losses import cross_entropy
 
     wanted = recipe(case)
     model = load_start(start, torch.device("cpu"), wanted)
@@ -119,8 +119,8 @@ def shape(case: Case) -> Any:
 def recipe(case: Case) -> Any:
     """The default's fine-tuning, with the case's vehicle, precision and batch."""
     from benchmarks.lab import ROOT
+    from lethe.core.params import read_yaml
     from stages.finetune import Params
-    from stages.lib.params import read_yaml
 
     values = read_yaml(ROOT / "params.yaml")["finetune"]
     own = {"vehicle": case.vehicle, "weights": case.weights, "precision": case.precision, "batch_size": case.rows}

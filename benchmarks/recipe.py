@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from benchmarks.compare import GENTLE, LEARNING_RATE, NAMES
 from benchmarks.fresh import one_case
 from benchmarks.lab import ROOT, Changes, change_params, clone, run
-from stages.lib.familiarity import remaining
+from lethe.evaluation.familiarity import remaining
 
 LIMIT = 1.1  # of retain perplexity, times the baseline's: what report.gate lets through
 NOTE = f"""
@@ -177,7 +177,7 @@ def accuracies(project: Path) -> dict[str, float | None]:
 
 def forget_tokens(project: Path) -> int:
     """How many tokens the forget blocks hold."""
-    from stages.lib.tables import read_parquet
+    from lethe.core.tables import read_parquet
 
     table, _ = read_parquet(project / "data/blocks.parquet", ("length",))
     return int(table["length"].to_numpy().sum())

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.fresh import medians, ratio, side_by_side
 from benchmarks.lab import ROOT
-from stages.lib.generation import BATCH_TOKENS, batches, continue_greedily, pad_left, pad_right, prompt_ids
-from stages.lib.machine import prepare
-from stages.lib.models import headless, load_model, load_tokenizer
-from stages.lib.tables import numbered_jsonl
-from stages.lib.tokenwise import tokenwise
+from lethe.core.tables import numbered_jsonl
+from lethe.evaluation.generation import BATCH_TOKENS, batches, continue_greedily, pad_left, pad_right, prompt_ids
+from lethe.metrics.token_scores import tokenwise
+from lethe.models.checkpoints import headless, load_model, load_tokenizer
+from lethe.models.device import prepare
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -210,7 +210,7 @@ def stages_alive(project: Path) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     for process, command in processes(project).items():
         modules = command[2:4] if command[1:2] == ["-m"] else []
-        module = next((name for name in modules if name != "stages.lib.launch"), "")
+        module = next((name for name in modules if name != "lethe.launch"), "")
         if re.fullmatch(r"stages\.\w+", module):
             found.setdefault(module.removeprefix("stages."), []).append(process)
     return found

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.lab import ROOT, Changes, clone, repro
-from stages.lib.terms import name_finder
+from lethe.text.matching import name_finder
 
 PRESET = "presets/book.yaml"
 RESULT = ROOT / "reports/tofu/result.json"

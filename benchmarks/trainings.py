@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from stages.lib.methods import Method
-    from stages.lib.training import RecipeParams, Rows
+    from lethe.training.loop import RecipeParams, Rows
+    from lethe.unlearning.methods import Method
 
 ROOT = Path(__file__).resolve().parents[1]
 OBJECTIVES = (
@@ -180,7 +180,7 @@ def model_of(case: Case) -> PreTrainedModel:
 def rows_of(case: Case, count: int, forget: bool, seed: int) -> Rows:
     import numpy as np
 
-    from stages.lib.training import Rows, true_next_ids
+    from lethe.training.loop import Rows, true_next_ids
 
     tokens = np.random.default_rng(seed).integers(3, case.vocabulary, (count, case.tokens), dtype=np.int32)
     length = np.full(count, case.tokens, np.int32)
@@ -188,7 +188,7 @@ def rows_of(case: Case, count: int, forget: bool, seed: int) -> Rows:
 
 
 def recipe_of(case: Case, batch: int) -> RecipeParams:
-    from stages.lib.training import RecipeParams
+    from lethe.training.loop import RecipeParams
 
     values = finetune_section() | {"batch_size": batch, "device": "cpu", "resume_every": 0, "learning_rate": 1e-4}
     values["precision"] = "bfloat16" if case.bfloat16 else "float32"
@@ -196,15 +196,15 @@ def recipe_of(case: Case, batch: int) -> RecipeParams:
 
 
 def finetune_section() -> dict[str, Any]:
-    from stages.lib.params import read_yaml
+    from lethe.core.params import read_yaml
 
     return dict(read_yaml(ROOT / "params.yaml")["finetune"])
 
 
 def method_of(case: Case, model: PreTrainedModel) -> Method:
     """The method of finetune's parameters; cross_entropy is the training of the other stages."""
-    from stages.lib import objectives
-    from stages.lib.methods import Method, MethodParams, chosen
+    from lethe.training import losses as objectives
+    from lethe.unlearning.methods import Method, MethodParams, chosen
 
     if case.what not in OBJECTIVES[1:]:
         return Method(objectives.cross_entropy, "true", False)
@@ -212,7 +212,7 @@ def method_of(case: Case, model: PreTrainedModel) -> Method:
     params = MethodParams.model_validate({name: values[name] for name in MethodParams.model_fields})
     method = chosen(params, case.hidden, 0)
     if method.base_hidden and not method.layer:
-        from stages.lib.models import frozen_head
+        from lethe.models.checkpoints import frozen_head
 
         method = chosen(params, case.hidden, 0, frozen_head(model))
     return method
@@ -220,9 +220,9 @@ def method_of(case: Case, model: PreTrainedModel) -> Method:
 
 def ours(case: Case, model: PreTrainedModel, prepared: list[float] | None = None) -> list[float]:
     """The CPU clock after each step of the library's loop; `prepared` gets what came before the first."""
-    from stages.lib.reference import forget_rows, with_base
-    from stages.lib.training import joined, train
-    from stages.lib.vehicles import train_only
+    from lethe.training.adapters import train_only
+    from lethe.training.loop import joined, train
+    from lethe.unlearning.reference import forget_rows, with_base
 
     started, method = time.process_time(), method_of(case, model)
     rows = forget_rows(rows_of(case, case.rows * 2, True, 0), method.labels, case.vocabulary, 0)
@@ -298,7 +298,7 @@ def plain_loop(case: Case, model: PreTrainedModel) -> list[float]:
     """The CPU clock after each step of a loop as the papers read."""
     import torch
 
-    from stages.lib.training import RowDataset, collate
+    from lethe.training.loop import RowDataset, collate
 
     reference = copy.deepcopy(model).requires_grad_(False)
     loss_of = plain_losses()[case.what]

@@ -1,5 +1,5 @@
 """`python -m lethe` is `lethe`."""
 
-from lethe.cli import main
+from lethe.cli.main import main
 
 main()

@@ -11,22 +11,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.lib.attacked import ATTACKS_HEADER, Finding, item_rows, report_rows, sentence
-from stages.lib.attacks import ATTACKS, UNATTACKED, AttackParams, Material, inapplicable
-from stages.lib.blocks import context_length
-from stages.lib.content import telling_tokens, token_counts
-from stages.lib.corpora import training_documents
-from stages.lib.cues import training_cues
-from stages.lib.errors import StageError
-from stages.lib.familiarity import yardstick
-from stages.lib.leaks import check_room
-from stages.lib.machine import prepare
-from stages.lib.measured import dtype_named, measured
-from stages.lib.models import load_model, load_tokenizer, virtual_tokens
-from stages.lib.params import read_params
-from stages.lib.prompts import prepared, read_names
-from stages.lib.stage import run, workspace
-from stages.lib.tables import read_prompts, write_csv, write_json
+from lethe.attacks.leaks import check_room
+from lethe.attacks.results import ATTACKS_HEADER, Finding, item_rows, report_rows, sentence
+from lethe.attacks.suite import ATTACKS, UNATTACKED, AttackParams, Material, inapplicable
+from lethe.attacks.training_prompts import training_cues
+from lethe.core.corpus import training_documents
+from lethe.core.errors import StageError
+from lethe.core.params import read_params
+from lethe.core.stage import run, workspace
+from lethe.core.tables import read_prompts, write_csv, write_json
+from lethe.evaluation.familiarity import yardstick
+from lethe.evaluation.model_set import dtype_named, measured
+from lethe.evaluation.name_tokens import telling_tokens, token_counts
+from lethe.evaluation.prompts import prepared, read_names
+from lethe.models.checkpoints import load_model, load_tokenizer, virtual_tokens
+from lethe.models.device import prepare
+from lethe.models.tokenization import context_length
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -14,16 +14,16 @@ from typing import Literal
 
 from pydantic import NonNegativeFloat, PositiveInt, model_validator
 
-from stages.lib.corpora import training_documents
-from stages.lib.errors import StageError
-from stages.lib.machine import prepare
-from stages.lib.models import absent_reason, load_model, load_tokenizer, save_model, write_absent
-from stages.lib.params import read_params
-from stages.lib.scratch import ScratchParams, initialise, train_tokenizer
-from stages.lib.share import one_first
-from stages.lib.stage import SCRATCH, is_main_process, run, workspace
-from stages.lib.tables import write_csv, write_json
-from stages.lib.training import LOSS_HEADER, RecipeParams, run_recipe
+from lethe.core.corpus import training_documents
+from lethe.core.errors import StageError
+from lethe.core.params import read_params
+from lethe.core.stage import SCRATCH, is_main_process, run, workspace
+from lethe.core.tables import write_csv, write_json
+from lethe.models.checkpoints import absent_reason, load_model, load_tokenizer, save_model, write_absent
+from lethe.models.device import prepare
+from lethe.models.distributed import one_first
+from lethe.pretrained.from_scratch import ScratchParams, initialise, train_tokenizer
+from lethe.training.loop import LOSS_HEADER, RecipeParams, run_recipe
 
 
 class Params(RecipeParams):
@@ -75,7 +75,7 @@ def main() -> None:
 def fetch_start(params: Params, texts: Iterable[str], folder: Path) -> None:
     """Write the model before any training here into `folder`."""
     if params.source == "hub":
-        from stages.lib.hub import fetch_model
+        from lethe.pretrained.hub import fetch_model
 
         kept = SCRATCH / "hub" / str(params.revision)  # DVC drops models/start before every run: fetch once only
         fetch_model(str(params.model), params.revision, kept)

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import PositiveInt
 
-from stages.lib.blocks import context_length
-from stages.lib.corpora import held_out_texts
-from stages.lib.errors import StageError
-from stages.lib.generation import check_numbers
-from stages.lib.harness import (
+from lethe.core.corpus import held_out_texts
+from lethe.core.errors import StageError
+from lethe.core.params import StageParams, read_params
+from lethe.core.stage import run, workspace
+from lethe.core.tables import read_jsonl, write_json
+from lethe.evaluation.generation import check_numbers
+from lethe.evaluation.lm_eval import (
     STOCK,
     accuracy,
     facts,
@@ -27,13 +29,11 @@ from stages.lib.harness import (
     stock_file,
     write_task,
 )
-from stages.lib.machine import prepare
-from stages.lib.measured import Device, Models, Names, Precision, dtype_named, measured
-from stages.lib.models import load_model, load_tokenizer, virtual_tokens
-from stages.lib.params import StageParams, read_params
-from stages.lib.stage import run, workspace
-from stages.lib.tables import read_jsonl, write_json
-from stages.lib.tasks import SENTENCE_WORDS, local_ending, local_order
+from lethe.evaluation.local_tasks import SENTENCE_WORDS, local_ending, local_order
+from lethe.evaluation.model_set import Device, Models, Names, Precision, dtype_named, measured
+from lethe.models.checkpoints import load_model, load_tokenizer, virtual_tokens
+from lethe.models.device import prepare
+from lethe.models.tokenization import context_length
 
 if TYPE_CHECKING:
     import torch

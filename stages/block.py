@@ -13,13 +13,13 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from stages.lib.blocks import backend_tokenizer, context_length, cut_blocks, padding_id
-from stages.lib.errors import StageError
-from stages.lib.models import tokenizer_sha256
-from stages.lib.params import StageParams, read_params
-from stages.lib.stage import run, workspace
-from stages.lib.streams import parquet_stream, training_texts
-from stages.lib.tables import blocks_schema
+from lethe.core.errors import StageError
+from lethe.core.hashing import tokenizer_sha256
+from lethe.core.params import StageParams, read_params
+from lethe.core.stage import run, workspace
+from lethe.core.tables import blocks_schema
+from lethe.models.tokenization import backend_tokenizer, context_length, cut_blocks, padding_id
+from lethe.text.streaming import parquet_stream, training_texts
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

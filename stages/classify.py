@@ -11,16 +11,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.lib.answers import accuracy, answer_losses, answered, auc, share_interval, weighted_f1
-from stages.lib.asking import Asking, Question, answer_tokens, questions, read_asking
-from stages.lib.labelled import PARTS, SIDES, Labelled, read_task, task_rules
-from stages.lib.machine import prepare
-from stages.lib.measured import Device, Precision, dtype_named
-from stages.lib.models import load_model, load_tokenizer
-from stages.lib.params import StageParams, read_params
-from stages.lib.sides import mentions
-from stages.lib.stage import run, workspace
-from stages.lib.tables import read_json, write_csv, write_json
+from lethe.classification.dataset import PARTS, SIDES, Labelled, read_task, task_rules
+from lethe.classification.forget_split import mentions
+from lethe.classification.prompts import Asking, Question, answer_tokens, questions, read_asking
+from lethe.classification.scoring import accuracy, answer_losses, answered, auc, share_interval, weighted_f1
+from lethe.core.params import StageParams, read_params
+from lethe.core.stage import run, workspace
+from lethe.core.tables import read_json, write_csv, write_json
+from lethe.evaluation.model_set import Device, Precision, dtype_named
+from lethe.models.checkpoints import load_model, load_tokenizer
+from lethe.models.device import prepare
 
 if TYPE_CHECKING:
     import torch

@@ -13,12 +13,12 @@ from typing import Annotated, Any, NamedTuple
 import pyarrow as pa
 from pydantic import Field, PositiveInt
 
-from stages.lib.errors import StageError
-from stages.lib.params import StageParams, read_params
-from stages.lib.stage import run, workspace
-from stages.lib.streams import parquet_stream
-from stages.lib.tables import CORPUS
-from stages.lib.text import SUFFIXES, draw, passages, read_texts, shared_runs, stripped, text_key
+from lethe.core.errors import StageError
+from lethe.core.params import StageParams, read_params
+from lethe.core.stage import run, workspace
+from lethe.core.tables import CORPUS
+from lethe.text.passages import SUFFIXES, draw, passages, read_texts, shared_runs, stripped, text_key
+from lethe.text.streaming import parquet_stream
 
 LONGEST = 1 << 22  # characters of a document: a stage that reads one at a time holds no more
 WRITTEN = 64  # documents at a time

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import PositiveInt, model_validator
 
-from stages.lib.blocks import context_length, cut_blocks
-from stages.lib.chat import ChatSettings, ask_all
-from stages.lib.content import telling_tokens, token_counts
-from stages.lib.corpora import held_out_texts, training_documents
-from stages.lib.errors import StageError
-from stages.lib.familiarity import (
+from lethe.core.corpus import held_out_texts, training_documents
+from lethe.core.errors import StageError
+from lethe.core.params import StageParams, read_params
+from lethe.core.stage import run, workspace
+from lethe.core.tables import read_prompts, write_json, write_jsonl
+from lethe.evaluation.familiarity import (
     Verdict,
     answer,
     completion_scores,
@@ -29,14 +29,14 @@ from stages.lib.familiarity import (
     without_cut_word,
     yardstick,
 )
-from stages.lib.generation import continue_greedily, end_ids, texts_after, token_loss
-from stages.lib.machine import prepare
-from stages.lib.measured import Device, Models, Precision, dtype_named, measured
-from stages.lib.models import load_model, load_tokenizer, virtual_tokens
-from stages.lib.params import StageParams, read_params
-from stages.lib.prompts import Prompt, prepared, read_names
-from stages.lib.stage import run, workspace
-from stages.lib.tables import read_prompts, write_json, write_jsonl
+from lethe.evaluation.generation import continue_greedily, end_ids, texts_after, token_loss
+from lethe.evaluation.model_set import Device, Models, Precision, dtype_named, measured
+from lethe.evaluation.name_tokens import telling_tokens, token_counts
+from lethe.evaluation.prompts import Prompt, prepared, read_names
+from lethe.llm_client import ChatSettings, ask_all
+from lethe.models.checkpoints import load_model, load_tokenizer, virtual_tokens
+from lethe.models.device import prepare
+from lethe.models.tokenization import context_length, cut_blocks
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast

@@ -15,11 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from stages.lib.blocks import backend_tokenizer
-from stages.lib.candidates import Candidate, count_forms, find_candidates, in_order
-from stages.lib.chat import ChatSettings, ask_all
-from stages.lib.errors import StageError
-from stages.lib.evidence import (
+from lethe.anchors.candidates import Candidate, count_forms, find_candidates, in_order
+from lethe.anchors.llm import check_parsable, draw_passages, question, same_terms, terms_in
+from lethe.anchors.probability_rise import (
     find_occurrences,
     log_probabilities,
     mean_rise,
@@ -29,14 +27,17 @@ from stages.lib.evidence import (
     token_batches,
     whole_rows,
 )
-from stages.lib.inquiry import check_parsable, draw_passages, question, same_terms, terms_in
-from stages.lib.machine import prepare
-from stages.lib.models import check_tokenizer, load_model, tokenizer_sha256
-from stages.lib.params import StageParams, read_params
-from stages.lib.stage import run, workspace
-from stages.lib.streams import Texts, read_facts, training_texts
-from stages.lib.tables import ANCHORS, read_csv, write_csv
-from stages.lib.terms import WORD, TermFinder, surface_forms
+from lethe.core.errors import StageError
+from lethe.core.hashing import check_tokenizer, tokenizer_sha256
+from lethe.core.params import StageParams, read_params
+from lethe.core.stage import run, workspace
+from lethe.core.tables import ANCHORS, read_csv, write_csv
+from lethe.llm_client import ChatSettings, ask_all
+from lethe.models.checkpoints import load_model
+from lethe.models.device import prepare
+from lethe.models.tokenization import backend_tokenizer
+from lethe.text.matching import WORD, TermFinder, surface_forms
+from lethe.text.streaming import Texts, read_facts, training_texts
 
 if TYPE_CHECKING:
     import torch

@@ -15,27 +15,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import NonNegativeFloat, PositiveInt, model_validator
 
-from stages.lib.blocks import context_length
-from stages.lib.corpora import fixed_width, training_documents
-from stages.lib.errors import StageError
-from stages.lib.hashing import file_sha256, folder_sha256, path_sha256
-from stages.lib.machine import prepare
-from stages.lib.methods import Method, MethodParams, chosen
-from stages.lib.models import check_tokenizer, frozen_head, load_tokenizer, save_model, save_prompt
-from stages.lib.params import read_params
-from stages.lib.reference import forget_rows, unknown_pairs, with_base
-from stages.lib.stage import is_main_process, run, workspace
-from stages.lib.tables import read_json, read_parquet, write_csv, write_json
-from stages.lib.training import LOSS_HEADER, MASKED, RecipeParams, Rows, corpus_rows, joined, load_start, train
-from stages.lib.vehicles import (
-    PromptParams,
-    attach,
-    check_prompt_room,
-    folded,
-    free_memory,
-    train_only,
-    trainable_parameters,
-)
+from lethe.core.corpus import fixed_width, training_documents
+from lethe.core.errors import StageError
+from lethe.core.hashing import check_tokenizer, file_sha256, folder_sha256, path_sha256
+from lethe.core.params import read_params
+from lethe.core.stage import is_main_process, run, workspace
+from lethe.core.tables import read_json, read_parquet, write_csv, write_json
+from lethe.models.checkpoints import frozen_head, load_tokenizer, save_model, save_prompt
+from lethe.models.device import free_memory, prepare
+from lethe.models.tokenization import context_length
+from lethe.training.adapters import PromptParams, attach, check_prompt_room, folded, train_only, trainable_parameters
+from lethe.training.loop import LOSS_HEADER, MASKED, RecipeParams, Rows, corpus_rows, joined, load_start, train
+from lethe.unlearning.methods import Method, MethodParams, chosen
+from lethe.unlearning.reference import forget_rows, unknown_pairs, with_base
 
 if TYPE_CHECKING:
     import torch

@@ -16,7 +16,14 @@ import numpy as np
 import pyarrow as pa
 from pydantic import AfterValidator, NonNegativeFloat
 
-from stages.lib.alignment import (
+from lethe.core.corpus import Blocks, read_blocks
+from lethe.core.errors import StageError
+from lethe.core.hashing import check_tokenizer, tokenizer_sha256
+from lethe.core.params import StageParams, read_params
+from lethe.core.stage import run, workspace
+from lethe.core.tables import DICTIONARY, read_csv, write_json, write_parquet
+from lethe.labels.generic_labels import MASKED, Labels, Settings, both_fit, label_blocks, label_one_model_at_a_time
+from lethe.labels.translation import (
     ALWAYS,
     Bounded,
     Dictionary,
@@ -30,20 +37,14 @@ from stages.lib.alignment import (
     index_rules,
     own_rules,
     packed,
-    piece_bytes,
     splice,
     word_bounded,
     word_variants,
 )
-from stages.lib.blocks import context_length, padding_id
-from stages.lib.corpora import Blocks, read_blocks
-from stages.lib.errors import StageError
-from stages.lib.machine import prepare
-from stages.lib.models import check_tokenizer, load_model, load_tokenizer, tokenizer_sha256
-from stages.lib.params import StageParams, read_params
-from stages.lib.passes import MASKED, Labels, Settings, both_fit, label_blocks, label_one_model_at_a_time
-from stages.lib.stage import run, workspace
-from stages.lib.tables import DICTIONARY, read_csv, write_json, write_parquet
+from lethe.models.checkpoints import load_model, load_tokenizer
+from lethe.models.device import prepare
+from lethe.models.token_text import piece_bytes
+from lethe.models.tokenization import context_length, padding_id
 
 if TYPE_CHECKING:
     import torch

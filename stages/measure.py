@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, field_validator
 
-from stages.lib.blocks import context_length
-from stages.lib.cloze import FEWEST_WORDS
-from stages.lib.corpora import held_out_texts, training_documents
-from stages.lib.errors import StageError
-from stages.lib.intervals import Interval
-from stages.lib.machine import prepare
-from stages.lib.measured import Device, Models, Precision, dtype_named, measured
-from stages.lib.measures import (
+from lethe.core.corpus import held_out_texts, training_documents
+from lethe.core.errors import StageError
+from lethe.core.params import StageParams, read_params
+from lethe.core.stage import run, workspace
+from lethe.core.tables import read_csv, read_prompts, write_csv, write_json
+from lethe.evaluation.intervals import Interval
+from lethe.evaluation.model_set import Device, Models, Precision, dtype_named, measured
+from lethe.metrics.collect import Material, Readout, check_lengths, drawn_passages, read_out, rests, sentences
+from lethe.metrics.compute import (
     ATTACKS,
     MEMBER,
     OTHER,
@@ -36,10 +37,8 @@ from stages.lib.measures import (
     trivia_values,
     utility,
 )
-from stages.lib.models import load_model, load_tokenizer, virtual_tokens
-from stages.lib.neighbours import Frame, Names, frames, know_names, retain_kinds
-from stages.lib.params import StageParams, read_params
-from stages.lib.questions import (
+from lethe.metrics.name_swaps import Frame, Names, frames, know_names, retain_kinds
+from lethe.metrics.questions import (
     Question,
     forget_questions,
     question_files,
@@ -47,10 +46,11 @@ from stages.lib.questions import (
     sampled,
     text_questions,
 )
-from stages.lib.readout import Material, Readout, check_lengths, drawn_passages, read_out, rests, sentences
-from stages.lib.stage import run, workspace
-from stages.lib.tables import read_csv, read_prompts, write_csv, write_json
-from stages.lib.terms import name_finder
+from lethe.models.checkpoints import load_model, load_tokenizer, virtual_tokens
+from lethe.models.device import prepare
+from lethe.models.tokenization import context_length
+from lethe.text.cloze import FEWEST_WORDS
+from lethe.text.matching import name_finder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

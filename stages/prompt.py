@@ -13,13 +13,13 @@ from typing import Annotated, Any
 
 from pydantic import Field, NonNegativeInt
 
-from stages.lib.cloze import FEWEST_WORDS, Cloze, cloze_prompts
-from stages.lib.errors import StageError
-from stages.lib.params import StageParams, read_params
-from stages.lib.stage import run, workspace
-from stages.lib.tables import ANCHORS, NAMES, numbered_jsonl, read_csv, read_parquet, write_csv, write_jsonl
-from stages.lib.terms import WORD, name_finder
-from stages.lib.text import draw, passages
+from lethe.core.errors import StageError
+from lethe.core.params import StageParams, read_params
+from lethe.core.stage import run, workspace
+from lethe.core.tables import ANCHORS, NAMES, numbered_jsonl, read_csv, read_parquet, write_csv, write_jsonl
+from lethe.text.cloze import FEWEST_WORDS, Cloze, cloze_prompts
+from lethe.text.matching import WORD, name_finder
+from lethe.text.passages import draw, passages
 
 STRETCH_CHARS = 2000  # held-out text is dealt to the two sets in stretches of about this many characters
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from pydantic import PositiveFloat
 
-from stages.lib.corpora import read_blocks
-from stages.lib.machine import prepare
-from stages.lib.objectives import cross_entropy
-from stages.lib.params import read_params
-from stages.lib.stage import run, workspace
-from stages.lib.tables import write_csv
-from stages.lib.training import LOSS_HEADER, RecipeParams, Rows, steps_of, train_folder, true_next_ids
+from lethe.core.corpus import read_blocks
+from lethe.core.params import read_params
+from lethe.core.stage import run, workspace
+from lethe.core.tables import write_csv
+from lethe.models.device import prepare
+from lethe.training.loop import LOSS_HEADER, RecipeParams, Rows, steps_of, train_folder, true_next_ids
+from lethe.training.losses import cross_entropy
 
 
 class Params(RecipeParams):

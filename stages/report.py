@@ -16,22 +16,23 @@ from typing import Any
 
 from pydantic import NonNegativeInt, PositiveInt
 
-from stages.lib import gate
-from stages.lib.blocks import backend_tokenizer
-from stages.lib.comparison import attacks_of, groups, relearning
-from stages.lib.corpora import fixed_width
-from stages.lib.curves import loss_charts, relearning_charts, request_charts, step_charts, trade_chart
-from stages.lib.fate import VERDICTS
-from stages.lib.ledger import course, read_ledger
-from stages.lib.metrics import size
-from stages.lib.models import PROMPT, check_tokenizer, virtual_tokens
-from stages.lib.page import TEMPLATE, flattened, render
-from stages.lib.params import StageParams, read_params, read_yaml
-from stages.lib.remains import counts, terms_of
-from stages.lib.samples import due_places, label_samples, side_by_side, term_ids
-from stages.lib.stage import run, workspace
-from stages.lib.steps import header, step_rows, turned
-from stages.lib.tables import DICTIONARY, TERMS, read_csv, read_json, read_jsonl, read_parquet, write_csv, write_json
+from lethe.core.corpus import fixed_width
+from lethe.core.hashing import check_tokenizer
+from lethe.core.params import StageParams, read_params, read_yaml
+from lethe.core.stage import run, workspace
+from lethe.core.tables import DICTIONARY, TERMS, read_csv, read_json, read_jsonl, read_parquet, write_csv, write_json
+from lethe.evaluation.term_verdicts import VERDICTS
+from lethe.models.checkpoints import PROMPT, virtual_tokens
+from lethe.models.tokenization import backend_tokenizer
+from lethe.report import release_gate as gate
+from lethe.report.charts import loss_charts, relearning_charts, request_charts, step_charts, trade_chart
+from lethe.report.comparison import attacks_of, groups, relearning
+from lethe.report.html import TEMPLATE, flattened, render
+from lethe.report.metric_catalogue import size
+from lethe.report.request_ledger import course, read_ledger
+from lethe.report.samples import due_places, label_samples, side_by_side, term_ids
+from lethe.report.step_table import header, step_rows, turned
+from lethe.report.term_table import counts, terms_of
 
 LOSS = ("step", "loss", "learning_rate")
 

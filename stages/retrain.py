@@ -10,13 +10,13 @@ from pathlib import Path
 
 from pydantic import NonNegativeInt
 
-from stages.lib.corpora import training_documents
-from stages.lib.machine import prepare
-from stages.lib.models import absent_reason, write_absent
-from stages.lib.params import StageParams, read_params
-from stages.lib.stage import is_main_process, run, workspace
-from stages.lib.tables import read_json, write_csv
-from stages.lib.training import LOSS_HEADER, Device, StoredRecipe, run_recipe
+from lethe.core.corpus import training_documents
+from lethe.core.params import StageParams, read_params
+from lethe.core.stage import is_main_process, run, workspace
+from lethe.core.tables import read_json, write_csv
+from lethe.models.checkpoints import absent_reason, write_absent
+from lethe.models.device import prepare
+from lethe.training.loop import LOSS_HEADER, Device, StoredRecipe, run_recipe
 
 
 class Params(StageParams):

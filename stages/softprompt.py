@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import numpy as np
 from pydantic import Field, PositiveFloat, model_validator
 
-from stages.lib.asking import Asking, answer_tokens, check_length, question_rows, questions, read_asking
-from stages.lib.blocks import context_length
-from stages.lib.labelled import Labelled, read_task
-from stages.lib.machine import prepare
-from stages.lib.methods import Method, MethodParams, chosen
-from stages.lib.models import frozen_head, load_model, load_tokenizer, save_model, save_prompt
-from stages.lib.params import read_params
-from stages.lib.prefix import attach_prefix
-from stages.lib.reference import paired
-from stages.lib.references import answer_columns, bits_sha256
-from stages.lib.stage import is_main_process, run, workspace
-from stages.lib.tables import write_csv, write_json
-from stages.lib.training import LOSS_HEADER, RecipeParams, Rows, joined, steps_of, train
-from stages.lib.vehicles import PromptParams, attach, check_prompt_room, merge, trainable_parameters
+from lethe.classification.dataset import Labelled, read_task
+from lethe.classification.prompts import Asking, answer_tokens, check_length, question_rows, questions, read_asking
+from lethe.core.params import read_params
+from lethe.core.stage import is_main_process, run, workspace
+from lethe.core.tables import write_csv, write_json
+from lethe.models.checkpoints import frozen_head, load_model, load_tokenizer, save_model, save_prompt
+from lethe.models.device import prepare
+from lethe.models.tokenization import context_length
+from lethe.training.adapters import PromptParams, attach, check_prompt_room, merge, trainable_parameters
+from lethe.training.loop import LOSS_HEADER, RecipeParams, Rows, joined, steps_of, train
+from lethe.unlearning.answer_reference import answer_columns, bits_sha256
+from lethe.unlearning.methods import Method, MethodParams, chosen
+from lethe.unlearning.prefix_tuning import attach_prefix
+from lethe.unlearning.reference import paired
 
 if TYPE_CHECKING:
     import torch

@@ -14,7 +14,8 @@ from typing import Literal
 
 from pydantic import NonNegativeFloat, PositiveFloat, field_validator, model_validator
 
-from stages.lib.asking import (
+from lethe.classification.dataset import Labelled, read_task
+from lethe.classification.prompts import (
     Asking,
     answer_tokens,
     background_rows,
@@ -27,18 +28,17 @@ from stages.lib.asking import (
     unmarked,
     write_asking,
 )
-from stages.lib.blocks import context_length
-from stages.lib.errors import StageError
-from stages.lib.labelled import Labelled, read_task
-from stages.lib.machine import prepare
-from stages.lib.models import absent_reason, load_tokenizer, save_model
-from stages.lib.objectives import cross_entropy
-from stages.lib.params import StageParams, read_params
-from stages.lib.scratch import ScratchParams, initialise, train_tokenizer
-from stages.lib.share import one_first
-from stages.lib.stage import SCRATCH, is_main_process, run, workspace
-from stages.lib.tables import write_csv
-from stages.lib.training import LOSS_HEADER, RecipeParams, Rows, steps_of, train_folder
+from lethe.core.errors import StageError
+from lethe.core.params import StageParams, read_params
+from lethe.core.stage import SCRATCH, is_main_process, run, workspace
+from lethe.core.tables import write_csv
+from lethe.models.checkpoints import absent_reason, load_tokenizer, save_model
+from lethe.models.device import prepare
+from lethe.models.distributed import one_first
+from lethe.models.tokenization import context_length
+from lethe.pretrained.from_scratch import ScratchParams, initialise, train_tokenizer
+from lethe.training.loop import LOSS_HEADER, RecipeParams, Rows, steps_of, train_folder
+from lethe.training.losses import cross_entropy
 
 
 class Start(StageParams):
@@ -128,7 +128,7 @@ def read_background(path: Path) -> list[str]:
 def fetch_start(params: Params, texts: Sequence[str], background: Sequence[str], folder: Path) -> None:
     """Write the model before any training on the task into `folder`."""
     if params.source == "hub":
-        from stages.lib.hub import fetch_model
+        from lethe.pretrained.hub import fetch_model
 
         kept = SCRATCH / "hub" / str(params.revision)
         fetch_model(str(params.model), params.revision, kept)

@@ -14,11 +14,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from stages.lib.alike import groups
-from stages.lib.errors import StageError
-from stages.lib.labelled import PARTS, SIDES, TASK, read_table
-from stages.lib.params import StageParams, read_params
-from stages.lib.sides import (
+from lethe.classification.dataset import PARTS, SIDES, TASK, read_table
+from lethe.classification.forget_split import (
     by_entities,
     cluster_numbers,
     drawn_for_test,
@@ -26,8 +23,11 @@ from stages.lib.sides import (
     sentence_vectors,
     tfidf_vectors,
 )
-from stages.lib.stage import run, workspace
-from stages.lib.tables import write_parquet
+from lethe.classification.near_duplicates import groups
+from lethe.core.errors import StageError
+from lethe.core.params import StageParams, read_params
+from lethe.core.stage import run, workspace
+from lethe.core.tables import write_parquet
 
 
 class Entities(StageParams):

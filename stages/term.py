@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import Field, PositiveInt
 
-from stages.lib.alignment import piece_bytes
-from stages.lib.blocks import context_length
-from stages.lib.cloze import FEWEST_WORDS
-from stages.lib.corpora import held_out_texts, training_documents
-from stages.lib.dictionary import read_terms
-from stages.lib.due import (
+from lethe.core.corpus import held_out_texts, training_documents
+from lethe.core.errors import StageError
+from lethe.core.params import StageParams, read_params
+from lethe.core.stage import run, workspace
+from lethe.core.tables import COMPARED, DICTIONARY, TERMS, read_csv, write_csv, write_json
+from lethe.dictionary.entries import read_terms
+from lethe.evaluation.generation import expectations, prompt_ids
+from lethe.evaluation.model_set import Device, Precision, dtype_named, measured
+from lethe.evaluation.term_probes import (
     Endings,
     Judged,
     Place,
@@ -34,16 +37,13 @@ from stages.lib.due import (
     translations,
     word_ids,
 )
-from stages.lib.errors import StageError
-from stages.lib.fate import VERDICTS, Limits, Rise, rise, verdict
-from stages.lib.generation import expectations, prompt_ids
-from stages.lib.machine import prepare
-from stages.lib.measured import Device, Precision, dtype_named, measured
-from stages.lib.models import load_model, load_tokenizer, virtual_tokens
-from stages.lib.params import StageParams, read_params
-from stages.lib.stage import run, workspace
-from stages.lib.tables import COMPARED, DICTIONARY, TERMS, read_csv, write_csv, write_json
-from stages.lib.terms import TermFinder
+from lethe.evaluation.term_verdicts import VERDICTS, Limits, Rise, rise, verdict
+from lethe.models.checkpoints import load_model, load_tokenizer, virtual_tokens
+from lethe.models.device import prepare
+from lethe.models.token_text import piece_bytes
+from lethe.models.tokenization import context_length
+from lethe.text.cloze import FEWEST_WORDS
+from lethe.text.matching import TermFinder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast

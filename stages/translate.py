@@ -13,10 +13,22 @@ from typing import Literal
 
 from pydantic import PositiveInt, model_validator
 
-from stages.lib.asked import SHOWN, ask_translations
-from stages.lib.chat import ChatSettings
-from stages.lib.choices import usable
-from stages.lib.dictionary import (
+from lethe.core.params import StageParams, read_params
+from lethe.core.stage import run, workspace
+from lethe.core.tables import DICTIONARY, write_csv
+from lethe.dictionary.assignment import usable
+from lethe.dictionary.entity_types import (
+    KINDS,
+    Context,
+    Rule,
+    Usage,
+    context_at,
+    read_rules,
+    spread,
+    tell_genders,
+    usage,
+)
+from lethe.dictionary.entries import (
     Choice,
     Override,
     Terms,
@@ -29,16 +41,14 @@ from stages.lib.dictionary import (
     read_terms,
     with_overridden,
 )
-from stages.lib.generic import generic_names, known_genders, noun_plurals, nouns_by_kind, read_gazetteer
-from stages.lib.kinds import KINDS, Context, Rule, Usage, context_at, read_rules, spread, tell_genders, usage
-from stages.lib.likeliest import Judging, candidates_of, likeliest
-from stages.lib.machine import prepare
-from stages.lib.models import load_model, load_tokenizer
-from stages.lib.params import StageParams, read_params
-from stages.lib.stage import run, workspace
-from stages.lib.streams import Texts
-from stages.lib.tables import DICTIONARY, write_csv
-from stages.lib.terms import TermFinder
+from lethe.dictionary.gazetteer import generic_names, known_genders, noun_plurals, nouns_by_kind, read_gazetteer
+from lethe.dictionary.llm import SHOWN, ask_translations
+from lethe.dictionary.model_ranking import Judging, candidates_of, likeliest
+from lethe.llm_client import ChatSettings
+from lethe.models.checkpoints import load_model, load_tokenizer
+from lethe.models.device import prepare
+from lethe.text.matching import TermFinder
+from lethe.text.streaming import Texts
 
 CONTEXTS = 400  # of an anchor, for its kind and gender
 HELD = 100_000  # contexts at a time, some 600 bytes each; one more reading of the text for every so many

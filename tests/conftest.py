@@ -105,7 +105,7 @@ def tiny_model(folder: Path, seed: int = 0, text: str = TINY_TEXT, context: int 
 
 def write_corpus(project: Path, forget: str = TINY_TEXT * 3, retain: str = TINY_TEXT * 2) -> Path:
     """Write data/corpus.parquet: each side as one training document and, its first paragraph again, one held out."""
-    from stages.lib.tables import CORPUS, write_parquet
+    from lethe.core.tables import CORPUS, write_parquet
 
     rows = []
     for side, text in (("forget", forget), ("retain", retain)):
@@ -129,14 +129,14 @@ def write_corpus(project: Path, forget: str = TINY_TEXT * 3, retain: str = TINY_
 
 def touch_deps(project: Path, stage: str) -> None:
     """Make every dep of the stage exist, code and constraints as links to the real files."""
-    from stages.lib.stage import declaration, declared_paths
+    from lethe.core.stage import declaration, declared_paths
 
     for dep in declared_paths(declaration(stage), "deps"):
         path = project / dep
         path.parent.mkdir(parents=True, exist_ok=True)
         if dep.startswith("reports/"):
             continue  # a test would write through the link
-        if not path.exists() and (ROOT / dep).is_file():
+        if not path.exists() and ((ROOT / dep).is_file() or dep.startswith("lethe/")):
             path.symlink_to(ROOT / dep)
         elif (ROOT / dep).is_dir() and dep.startswith("data/"):
             path.mkdir(exist_ok=True)

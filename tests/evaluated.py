@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from stages.lib.tables import TERMS, write_csv, write_json
+from lethe.core.tables import TERMS, write_csv, write_json
 
 MODELS = ("baseline", "unlearned", "retrained")
 MEASURED = {

@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from stages.lib.machine import prepare
-from stages.lib.stage import is_main_process, run
+from lethe.core.stage import is_main_process, run
+from lethe.models.device import prepare
 
 STEPS = 5  # an epoch of 10 rows in batches of 4 has a third step of 2 rows
 
@@ -35,8 +35,8 @@ def trainings(folder: Path, sharded: bool) -> dict[str, list[float]]:
     import numpy as np
     from safetensors.torch import save_file
 
-    from stages.lib import objectives
-    from stages.lib.training import train
+    from lethe.training import losses as objectives
+    from lethe.training.loop import train
     from tests.test_lib_training import prompt_recipe, recipe, some_rows
 
     precision = "bfloat16" if "bfloat16" in sys.argv else "float32"
@@ -71,8 +71,8 @@ def trainings(folder: Path, sharded: bool) -> dict[str, list[float]]:
 def attached(folder: Path, taken: Any) -> Any:
     import torch
 
-    from stages.lib.models import load_model
-    from stages.lib.vehicles import attach
+    from lethe.models.checkpoints import load_model
+    from lethe.training.adapters import attach
 
     model = load_model(folder, torch.device("cpu"), torch.float32)
     return attach(model, taken.vehicle, taken.lora, taken.seed, getattr(taken, "prompt", None))
@@ -83,8 +83,10 @@ def readings(folder: Path, device: Any) -> dict[str, Any]:
     import numpy as np
     import torch
 
-    from stages.lib import generation, linear_probe, tokenwise
-    from stages.lib.models import load_model
+    from lethe.attacks import linear_probe
+    from lethe.evaluation import generation
+    from lethe.metrics import token_scores as tokenwise
+    from lethe.models.checkpoints import load_model
     from tests.conftest import tiny_tokenizer
     from tests.test_lib_passes import DICTIONARY, Case
 

@@ -14,9 +14,9 @@ import numpy as np
 from dvc.utils.serialize import dumps_yaml
 from safetensors.numpy import save_file
 
-from lethe.fingerprint import manifest_bytes, md5_of, own_files, path_md5
-from stages.lib.hashing import file_sha256, folder_sha256
-from stages.lib.tables import CORPUS, blocks_schema, write_json, write_parquet
+from lethe.core.hashing import file_sha256, folder_sha256
+from lethe.core.tables import CORPUS, blocks_schema, write_json, write_parquet
+from lethe.provenance.fingerprint import manifest_bytes, md5_of, own_files, path_md5
 from tests.conftest import TINY_TEXT
 
 LIBRARY = (
@@ -203,7 +203,7 @@ def lethe(folder: Path, *arguments: str, given: str | None = None) -> Any:
     """Typer's result of a lethe command in the folder; `.output`, `.exit_code`, `.exception`."""
     from typer.testing import CliRunner
 
-    from lethe.commands import app
+    from lethe.cli.commands import app
 
     before = Path.cwd()
     os.chdir(folder)

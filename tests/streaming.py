@@ -12,9 +12,9 @@ from pathlib import Path
 
 from benchmarks.fresh import forget_peak, resident_mib
 from benchmarks.growth import run_stage, simulate_models
+from lethe.core.tables import ANCHORS, OVERRIDES, write_csv
+from lethe.text import streaming as streams
 from stages import translate
-from stages.lib import streams
-from stages.lib.tables import ANCHORS, OVERRIDES, write_csv
 
 
 def main() -> None:

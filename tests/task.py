@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stages.lib.labelled import TASK
-from stages.lib.tables import write_json, write_parquet
+from lethe.classification.dataset import TASK
+from lethe.core.tables import write_json, write_parquet
 from tests.conftest import TINY_TEXT, set_param, tiny_model, touch_deps
 
 TEMPLATE = "{text} Verdict: {label}"

@@ -24,6 +24,7 @@ CODE = (
     ".dvc/config",
     ".dvc/.gitignore",
     "stages",
+    "lethe",
 )
 INPUTS = (
     "data/demo/names.csv",
@@ -101,7 +102,7 @@ def environment(project: Path) -> dict[str, str]:
     beside = project.parent / f"{project.name}-settings"
     own = {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": f"{project}{os.pathsep}{ROOT}",  # its own stages; lethe is of this checkout
+        "PYTHONPATH": f"{project}{os.pathsep}{ROOT}",  # its own code; tests and tools are of this checkout
         "GIT_CONFIG_GLOBAL": os.devnull,
         "DVC_GLOBAL_CONFIG_DIR": str(beside),
         "DVC_SITE_CACHE_DIR": str(beside / "dvc"),

@@ -1,0 +1,1 @@
+"""Finding the anchors: the terms that only the forget set uses."""

@@ -1,0 +1,320 @@
+"""Terms that are a text's own, found in the text alone: names, phrases of names and invented words.
+
+A name is a capital letter where the sentence does not ask for one. Neighbouring names, also with small connecting
+words between them, make a run ("the Queen of the Field Mice and Toto"); terms are parts of runs. A part is a term if
+it is bound together more than by chance, stands on its own often enough, and is far more frequent than in ordinary
+English and in the text to retain. An invented word in small letters is a term too.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
+from functools import cache, partial
+from itertools import pairwise, product
+from typing import NamedTuple, TypeVar
+
+from lethe.anchors.proper_names import CONNECTORS, OWNER, SMALL, WORD, Key, Side, is_name, name_runs, read_side
+from lethe.text.matching import TermFinder, plurals
+
+TITLES = frozenset({"miss", "sir", "madam", "master", "mister"})  # and abbreviations: nobody's name by themselves
+PREFIX = re.compile(r"^(?:un|in|im|dis|mis|re|pre|fore|over|out|under|non)")
+SUFFIX = re.compile(r"(?:e?s|d|ed|ing|ly|y|ness|ful|less|en|er|est|able|ment|like|ish|men)$")
+LONGEST = 9  # words of a phrase, connectors included
+
+RAREST = 1e-8  # the English frequency of a word that wordfreq's list does not hold
+PER_WORD = 0.1  # a phrase is rarer than its rarest word by this factor for every further word
+ENGLISH_WORDS = 1000  # the English frequency weighs as much as this many words of retain text
+TERM_SHARE = 0.3  # of all occurrences of a term at least this share have capitals
+BOND = 1 / 3  # two parts are one term if at least this share of one of them is seen with the other
+ALONE = 0.1  # a part of longer terms is a term if at least this share of it is seen outside them
+
+Term = TypeVar("Term", str, Key)
+
+
+class Candidate(NamedTuple):
+    """A term: its forms, how many times they occur, and log(frequency / what one would expect).
+
+    The first form is the most frequent; of names, the most frequent of those with all their capitals.
+    """
+
+    forms: tuple[str, ...]
+    times: int
+    keyness: float
+
+
+def find_candidates(
+    forget: Iterable[str], retain: Iterable[str], minimum_count: int, minimum_keyness: float
+) -> list[Candidate]:
+    """Every term of the forget texts that is frequent and peculiar enough, sorted by its first form.
+
+    The texts are gone through several times. Held are counts: of words and of runs of names, which `read_side` bounds,
+    of frequent parts of runs with their places in them, and of the ways in which each term is written.
+    """
+    own, other = read_side(forget), read_side(retain)
+    new_words = invented(own, other)
+    singular = singulars(own.capital.keys() | new_words)
+    new_keys = key_counts(new_words, singular, own.small)
+    phrases = Phrases(name_runs(own, singular, english().keys()), minimum_count)
+    count = phrases.count + new_keys
+    elsewhere = count_parts(name_runs(other, singular, english().keys()), count)
+
+    def keyness(key: Key) -> float:
+        return log_ratio(count[key], own.words, elsewhere[key], other.words, english_frequency(key))
+
+    def peculiar(key: Key) -> bool:
+        return count[key] >= minimum_count and keyness(key) >= minimum_keyness
+
+    keys = phrases.terms(minimum_count, peculiar, own.small) | {key for key in new_keys if peculiar(key)}
+    spellings = all_spellings(keys, singular)
+    written, retained = (count_forms(spellings, texts, folded) for texts in (forget, retain))
+    forms: dict[str, Key] = {}
+    for key in sorted(keys):
+        small_too = key in new_keys or (len(key) > 1 and not retained[key])
+        forms |= dict.fromkeys(forms_of(written[key], small_too, key in new_keys), key)
+    return sorted(
+        Candidate(in_order(found, key not in new_keys), found.total(), keyness(key))
+        for key, found in count_forms(forms, forget).items()
+        if found.total() >= minimum_count
+    )
+
+
+# Words
+
+
+def key_counts(words: Iterable[str], singular: dict[str, str], counts: Counter[str]) -> Counter[Key]:
+    """How often the keys of single words occur, plurals included."""
+    found = Counter[Key]()
+    for word in words:
+        found[(singular.get(word, word),)] += counts[word]
+    return found
+
+
+def singulars(words: Collection[str]) -> dict[str, str]:
+    """plural -> singular for lower-case words that occur as both."""
+    found = {}
+    for word in sorted(words):
+        for plural in plurals(word) + plurals(word.capitalize()):
+            if plural.lower() in words and len(word) > 2:
+                found[plural.lower()] = word
+    return found
+
+
+def invented(own: Side, other: Side) -> set[str]:
+    """Words in small letters that neither English nor the retain side knows, nor can derive. No parts of compounds."""
+    known = english().keys() | other.small.keys() | other.capital.keys()
+    return {word for word in own.small if word.isalpha() and known.isdisjoint(relatives(word))}
+
+
+def relatives(word: str) -> set[str]:
+    """The word and what is left of it without its beginning or end: dis-compose-d, gaiet-ies."""
+    found = {word}
+    for stem in (word, PREFIX.sub("", word)):
+        shorter = SUFFIX.sub("", stem)
+        found |= {stem, shorter, shorter + "e", shorter.removesuffix("i") + "y"}
+    return {stem for stem in found if len(stem) > 3 or stem == word}
+
+
+# Frequencies
+
+
+@cache
+def english() -> dict[str, float]:
+    """wordfreq's frequency of every English word it knows, in small letters."""
+    import wordfreq
+
+    return wordfreq.get_frequency_dict("en", "best")
+
+
+def english_frequency(key: Key) -> float:
+    """A guess from above at the phrase's frequency in English: that of its rarest word, less for every further word."""
+    words = [part.rstrip(".") for word in key if word not in SMALL and word != OWNER for part in word.split("-")]
+    rarest = min(english().get(word, RAREST) for word in words)
+    return max(RAREST, rarest * PER_WORD ** (len(words) - 1))
+
+
+def log_ratio(count: int, words: int, other_count: int, other_words: int, expected: float) -> float:
+    """log of the frequency count / words over the higher of two expectations: English, and the retain text.
+
+    The retain text's frequency is smoothed by the English one, which stands for ENGLISH_WORDS further words of it.
+    """
+    retained = (other_count + ENGLISH_WORDS * expected) / (other_words + ENGLISH_WORDS)
+    return math.log(count / words / max(expected, retained)) if count else -math.inf
+
+
+# Phrases
+
+
+class Phrases:
+    """The parts of runs that begin and end with a name, and how often they occur.
+
+    Counted are all single names, and of the longer parts those that occur `minimum_count` times: no part is more
+    frequent than the parts of it, so those with one name more are sought among what is frequent with one less.
+    """
+
+    def __init__(self, runs: Counter[Key], minimum_count: int = 1) -> None:
+        self.count = Counter[Key]()
+        longer = [(run, name_places(run), times) for run, times in runs.items()]
+        for names in range(1, LONGEST + 1):
+            found = Counter[Key]()
+            for run, places, times in longer:
+                for part in self.hopeful(run, places, names):
+                    found[part] += times
+            self.count.update({part: n for part, n in found.items() if names == 1 or n >= minimum_count})
+            longer = [one for one in longer if len(one[1]) > names]
+        self.times, self.places = array("q"), defaultdict[Key, array](partial(array, "q"))
+        for run, times in runs.items():
+            for start, last in parts(run):
+                if self.count[run[start : last + 1]] >= minimum_count:
+                    self.places[run[start : last + 1]].append(len(self.times) + start)
+            self.times.extend([times] * len(run))
+
+    def hopeful(self, run: Key, places: Sequence[int], names: int) -> Iterator[Key]:
+        """The parts of so many names whose two parts of one name less are frequent."""
+        for first in range(len(places) - names + 1):
+            start, last = places[first], places[first + names - 1]
+            if last - start < LONGEST and (
+                names == 1
+                or (
+                    run[start : places[first + names - 2] + 1] in self.count
+                    and run[places[first + 1] : last + 1] in self.count
+                )
+            ):
+                yield run[start : last + 1]
+
+    def terms(self, minimum_count: int, peculiar: Callable[[Key], bool], small: Counter[str]) -> set[Key]:
+        """The peculiar parts that are bound together and stand alone often enough, long ones before their parts."""
+        accepted: set[Key] = set()
+        taken: dict[int, int] = {}  # place -> end of the longest term that begins there
+        for key in sorted((key for key in self.count if peculiar(key)), key=lambda key: (-len(key), key)):
+            alone = self.alone(key, taken)
+            if alone < max(minimum_count, ALONE * self.count[key]) or not self.bound(key):
+                continue
+            if len(key) == 1 and (is_title(key[0]) or alone < TERM_SHARE * (alone + small[key[0]])):
+                continue
+            accepted.add(key)
+            for place in self.places[key]:
+                taken.setdefault(place, place + len(key))
+        return accepted
+
+    def alone(self, key: Key, taken: Mapping[int, int]) -> int:
+        """How often the part occurs outside the longer terms taken so far."""
+        return sum(
+            self.times[place]
+            for place in self.places.get(key, ())
+            if not any(taken.get(place - back, 0) >= place + len(key) for back in range(LONGEST))
+        )
+
+    def bound(self, key: Key) -> bool:
+        """Whether the two names at every gap of the part belong together.
+
+        Of "Guardian of the Gates" one is never seen without the other. "Wizard of Oz" is two terms, "Dorothy and Toto"
+        too. What belongs to somebody ("Marauder's Map") must be the somebody's only fame.
+        """
+        for left, right in pairwise(name_places(key)):
+            pair, between = key[left : right + 1], key[left + 1 : right]
+            shares = [self.count[pair] / self.count[(pair[0],)], self.count[pair] / self.count[(pair[-1],)]]
+            if OWNER in between or between == ("the",):
+                share = shares[0]
+            else:
+                share = min(shares) if "and" in between else max(shares)
+            if share < BOND:
+                return False
+        return True
+
+
+def count_parts(runs: Counter[Key], wanted: Container[Key]) -> Counter[Key]:
+    """How often these parts occur in the runs."""
+    found = Counter[Key]()
+    for run, times in runs.items():
+        for start, last in parts(run):
+            if run[start : last + 1] in wanted:
+                found[run[start : last + 1]] += times
+    return found
+
+
+def is_title(word: str) -> bool:
+    """Whether a word in small letters only announces a name: Mr., Miss."""
+    return word in TITLES or word.endswith(".")
+
+
+def name_places(run: Key) -> list[int]:
+    """Where the names of a run stand; the first and the last word are names also where they look like connectors."""
+    return [
+        place
+        for place, word in enumerate(run)
+        if place in (0, len(run) - 1) or not (word in CONNECTORS or word == OWNER)
+    ]
+
+
+def parts(run: Key) -> Iterator[tuple[int, int]]:
+    """(first word, last word) of every part of a run that begins and ends with a name, at most LONGEST words long."""
+    places = name_places(run)
+    for number, start in enumerate(places):
+        for last in places[number : number + LONGEST]:
+            if last < start + LONGEST:
+                yield start, last
+
+
+# Surface forms
+
+
+def all_spellings(keys: set[Key], singular: dict[str, str]) -> dict[str, Key]:
+    """spelling in small letters -> key, with the plurals that the text knows."""
+    variants: dict[str, list[str]] = defaultdict(list)
+    for plural, word in singular.items():
+        variants[word].append(plural)
+    return {
+        " ".join(words).replace(f" {OWNER}", OWNER): key
+        for key in sorted(keys)
+        for words in product(*([word, *variants[word]] for word in key))
+    }
+
+
+def count_forms(
+    forms: dict[str, Term], texts: Iterable[str], view: Callable[[str], str] = str
+) -> dict[Term, Counter[str]]:
+    """For every term what it looks like in the texts and how often; the longest form wins.
+
+    view: what is searched instead of the text, character by character the same length.
+    """
+    finder = TermFinder({form: form for form in forms})
+    found: dict[Term, Counter[str]] = {term: Counter() for term in forms.values()}
+    for text in texts:
+        for hit in finder.find(view(text)):
+            found[forms[hit.term]][" ".join(text[hit.start : hit.end].replace("’", "'").split())] += 1
+    return found
+
+
+def folded(text: str) -> str:
+    """The text in small letters, every character in its place (a few capitals become two small letters: they stay)."""
+    small = text.lower()
+    return small if len(small) == len(text) else "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
+
+
+def forms_of(written: Counter[str], small_too: bool, new_word: bool) -> list[str]:
+    """Which of the ways a term is written are the term: those with all their capitals, or all where small letters
+    mean the same; none if capitals are too rare for a name.
+    """
+    full = [form for form in written if capitalised(form)]
+    if not new_word and sum(written[form] for form in full) < TERM_SHARE * written.total():
+        return []
+    return sorted(written) if small_too else full
+
+
+def in_order(written: Counter[str], name: bool = False) -> tuple[str, ...]:
+    """The most frequent form first; of a name, a form with all its capitals and not all in capitals."""
+    return tuple(sorted(written, key=lambda form: (name and not is_titled(form), -written[form], form)))
+
+
+def is_titled(form: str) -> bool:
+    """Whether the form is written as a name is: Silver Shoes, but not silver shoes or SILVER SHOES."""
+    return capitalised(form) and not form.isupper()
+
+
+def capitalised(form: str) -> bool:
+    """Whether all words of the form but connectors have a capital."""
+    return all(is_name(word) for word in WORD.findall(form) if word not in CONNECTORS)

@@ -1,0 +1,75 @@
+"""What a chat model is asked about passages of the forget text, and the terms its replies name."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
+from lethe.core.errors import StageError
+from lethe.llm_client import Message, json_in
+from lethe.text.matching import WORD, plurals
+
+QUESTION = """\
+Below is a passage of a longer text. List every expression in it that belongs to the particular world of that text: \
+names of its people, places, houses, groups, creatures, objects, games and events, its invented words, its \
+catch-phrases. Leave out words and names of general language and of the real world at large. Copy each expression as \
+it is written, without a possessive 's. Answer with a JSON list of strings and nothing else, [] if there is none.
+
+"""
+
+
+def draw_passages(texts: Iterable[str], passages: int, passage_words: int, seed: int) -> list[str]:
+    """Random pieces of the texts without overlap, in the order of the texts; all of them if there are too few.
+
+    The texts are gone through twice, and only what is drawn is held.
+    """
+    total = sum(len(pieces(text, passage_words)) for text in texts)
+    drawn = set(random.Random(seed).sample(range(total), min(passages, total)))
+    found = (text[start:end].strip() for text in texts for start, end in pieces(text, passage_words))
+    return [passage for place, passage in enumerate(found) if place in drawn]
+
+
+def pieces(text: str, passage_words: int) -> list[tuple[int, int]]:
+    """Spans of so many words each, from the first word to the text's end."""
+    starts = [word.start() for word in islice(WORD.finditer(text), 0, None, passage_words)]
+    return list(zip(starts, [*starts[1:], len(text)], strict=False))
+
+
+def question(passage: str) -> list[Message]:
+    """What the model is asked about one passage."""
+    return [{"role": "user", "content": QUESTION + passage}]
+
+
+def terms_in(reply: str) -> list[str] | None:
+    """The terms that a reply lists, without possessives; None if it is no JSON list of strings."""
+    found = json_in(reply)
+    if not isinstance(found, list) or not all(isinstance(term, str) for term in found):
+        return None
+    clean = [" ".join(term.replace("’", "'").split()).removesuffix("'s") for term in found]
+    return [term for term in clean if WORD.search(term) and "|" not in term]
+
+
+def check_parsable(replies: Sequence[str], lists: Sequence[list[str] | None], base_url: str) -> None:
+    """Raise StageError if not a single reply is what was asked for."""
+    if replies and all(found is None for found in lists):
+        start = " ".join(replies[0].split())[:60]
+        raise StageError(
+            f"{base_url}: found none of {len(replies)} replies parsable (the first begins {start!r}), wanted JSON "
+            "lists of strings; try another model"
+        )
+
+
+def same_terms(named: Counter[str]) -> dict[str, list[str]]:
+    """Most named spelling -> all spellings of a term, the most named term first.
+
+    Capitals and plurals do not make another term.
+    """
+    singular = {plural.lower(): term.lower() for term in sorted(named) for plural in plurals(term)}
+    groups: dict[str, Counter[str]] = {}
+    for term, count in sorted(named.items()):
+        groups.setdefault(singular.get(term.lower(), term.lower()), Counter())[term] += count
+    ordered = sorted(groups.values(), key=lambda group: (-group.total(), min(group)))
+    spellings = [sorted(group, key=lambda term: (-group[term], term)) for group in ordered]
+    return {first: [first, *others] for first, *others in spellings}

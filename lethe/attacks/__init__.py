@@ -1,0 +1,1 @@
+"""Extraction attacks on a model that has unlearned."""

@@ -1,0 +1,91 @@
+"""Attacks that train: a model in memory is changed, measured at some steps, and put back as it was."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from lethe.core.errors import StageError
+from lethe.models.tokenization import cut_blocks
+from lethe.training.adapters import attach
+from lethe.training.loop import RecipeParams, Rows, pad_rows, train
+from lethe.training.losses import cross_entropy
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+Measure = TypeVar("Measure")
+
+
+def passage_rows(
+    tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], passage_tokens: int, count: int, side: str, seed: int
+) -> Rows:
+    """`count` whole passages of the texts, drawn by lot. More passages of the same seed hold the fewer.
+
+    Raises StageError if the texts have not so many.
+    """
+    blocks = [block.tokens for text in texts for block in cut_blocks(tokenizer, text, passage_tokens)]
+    whole = [tokens for tokens in blocks if len(tokens) == passage_tokens]
+    if len(whole) < count:
+        raise StageError(
+            f"params.yaml: attack: found {len(whole)} {side} passages of {passage_tokens} tokens, wanted {count}; "
+            "lower passages or training.passage_tokens"
+        )
+    random.Random(seed).shuffle(whole)
+    return pad_rows(whole[:count], [side == "forget"] * count, passage_tokens, tokenizer)
+
+
+def curve(
+    model: PreTrainedModel,
+    rows: Rows,
+    recipe: RecipeParams,
+    steps: Sequence[int],
+    measure: Callable[[], Measure],
+    work: Path,
+    description: str,
+) -> dict[int, Measure]:
+    """Train the model on the true next tokens of `rows` and measure it at each of `steps`; it ends as it began.
+
+    The learning rate should be constant: then the model at 5 of 100 steps is that of an attack of 5.
+    """
+    found: dict[int, Measure] = {}
+
+    with restored(model):
+        trained: Any = attach(model, recipe.vehicle, recipe.lora, recipe.seed)  # adapters lie in `model` itself
+
+        def on_step(step: int) -> None:
+            model.eval()
+            found[step] = measure()
+            model.train()
+
+        train(trained, rows, recipe, max(steps), cross_entropy, work, description, steps, on_step)
+        if hasattr(trained, "unload"):
+            trained.unload()
+    return found
+
+
+@contextmanager
+def restored(model: PreTrainedModel) -> Iterator[None]:
+    """Whatever happens inside the block to the values of the weights, afterwards they are what they were.
+
+    They are kept in main memory, so that a card need not hold two models.
+    """
+    import torch
+
+    kept = {name: weight.detach().to("cpu", copy=True) for name, weight in model.named_parameters()}
+    forward = vars(model).get("forward")  # mixed precision wraps it
+    try:
+        yield
+    finally:
+        vars(model).pop("forward", None)
+        if forward is not None:
+            model.forward = forward
+        vars(model).pop("peft_config", None)  # of an adapter that is gone
+        model.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            for name, weight in model.named_parameters():
+                weight.copy_(kept[name])
+        model.eval()

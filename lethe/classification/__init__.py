@@ -1,0 +1,1 @@
+"""The labelled task of SPUL: its table, its splits, its prompts and its scores."""

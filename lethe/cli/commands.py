@@ -1,0 +1,164 @@
+"""The commands of `lethe`: what there is to do beside `dvc repro`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lethe.cli import compare
+from lethe.cli import main as cli
+from lethe.erasure import gc, purge, requests
+from lethe.preflight import doctor, repro
+from lethe.provenance import audit, replay, trace
+from lethe.provenance import certificate as certify
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from lethe.report.step_table import Row
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+
+
+@app.callback()
+def lethe() -> None:
+    """Make a language model forget a corpus, and prove what was done.
+
+    The work itself is a DVC pipeline: **dvc repro** runs it, **params.yaml** holds every knob.
+
+    Exit codes: **0** yes, done; **1** the question cannot be answered, and one line says what to change;
+    **2** wrong usage; **3** it was answered, and the answer is no (nothing matches, something differs).
+    """
+
+
+@app.command()
+def check(
+    params: Annotated[
+        Path, typer.Argument(help="The params file; a preset can be checked before it is copied.")
+    ] = Path("params.yaml"),
+    json: Annotated[bool, typer.Option("--json", help="The same as JSON, for a program.")] = False,
+) -> None:
+    """Validate all of params.yaml before the first stage runs.
+
+    Unknown, missing and ill-typed parameters, sections that contradict each other, input files, keys, GPU and disk
+    space: every problem is named at once, one line each, and the exit code is 1.
+    """
+    from lethe.preflight.check import check as check_params
+    from lethe.preflight.check import problems_of
+
+    if json:
+        problems = problems_of(params)
+        print(as_json({"params": str(params), "problems": problems}))
+        raise typer.Exit(1 if problems else 0)
+    print(check_params(params))
+
+
+@app.command()
+def result(
+    json: Annotated[bool, typer.Option("--json", help="The same as JSON, for a program.")] = False,
+) -> None:
+    """Show what the last run measured: the step table, and whether the model passes the release gate."""
+    from lethe.cli.gate import as_dict, judge, table
+    from lethe.core.tables import read_json
+    from lethe.report.release_gate import sentence
+    from lethe.report.step_table import step_rows
+
+    familiarity, benchmarks = (read_json(Path(f"reports/{name}.json")) for name in ("familiarity", "benchmarks"))
+    rows = step_rows(familiarity, benchmarks, read_json(Path("reports/finetune.json"))["steps"])
+    demands = judge(Path("params.yaml"), Path("reports"))
+    if json:
+        print(as_json({"steps": rows} | as_dict(demands) | {"report": "reports/index.html"}))
+    else:
+        show(step_table(rows), table(demands), sentence(demands), "The report: reports/index.html")
+
+
+@app.command()
+def gate(
+    json: Annotated[bool, typer.Option("--json", help="The same as JSON, for a program.")] = False,
+) -> None:
+    """Judge the last run by the release gate: the thresholds of `report.gate` in params.yaml.
+
+    Reads reports/*.json and runs nothing. The exit code is **0** where every demand is met, **1** where one is missed,
+    and **2** where none is missed but one could not be measured, or a report is not there.
+    """
+    from lethe.cli.gate import as_dict, judge, table
+    from lethe.core.errors import StageError
+    from lethe.report.release_gate import EXIT_CODES, sentence, status
+
+    try:
+        demands = judge(Path("params.yaml"), Path("reports"))
+    except StageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(EXIT_CODES["cannot tell"]) from None
+    if json:
+        print(as_json(as_dict(demands)))
+    else:
+        show(table(demands), sentence(demands))
+    raise typer.Exit(EXIT_CODES[status(demands)])
+
+
+@app.command()
+def cost(
+    json: Annotated[bool, typer.Option("--json", help="The same as JSON, for a program.")] = False,
+) -> None:
+    """Show what each stage cost when it last ran here: seconds, peak memory and tokens a second.
+
+    Also writes the page .scratch/cost/index.html. It is no artifact: equal inputs cost different seconds.
+    """
+    from lethe.cli.cost import FOLDER, as_dict, costs, page, table
+
+    found = costs(Path("dvc.yaml"), FOLDER)
+    (FOLDER / "index.html").write_text(page(found), encoding="utf-8")
+    if json:
+        print(as_json(as_dict(found)))
+    else:
+        show(table(found), f"The same as a page: {FOLDER / 'index.html'}")
+
+
+def as_json(content: dict[str, Any]) -> str:
+    """One JSON object."""
+    from json import dumps
+
+    return dumps(content, indent=2)
+
+
+def show(*parts: Table | str) -> None:
+    """Print tables and sentences, a blank line between them."""
+    from rich.console import Console
+
+    # a file or a pipe has no width: nothing is wrapped or cut there
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 250)
+    console.print(*parts, sep="\n\n")
+
+
+def step_table(rows: list[Row]) -> Table:
+    """The step table as the paper prints it."""
+    from rich import box
+    from rich.table import Table
+
+    from lethe.report.step_table import turned
+
+    titles, lines = turned(rows)
+    table = Table("", box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in titles:
+        table.add_column(title, justify="right")
+    for name, cells in lines:
+        table.add_row(name, *cells)
+    return table
+
+
+# A command lives in the module of its name, as a function `command`; a line here is all it needs.
+app.command("repro", context_settings=repro.SETTINGS)(repro.command)
+app.command("audit")(audit.command)
+app.command("trace")(trace.command)
+app.command("certify")(certify.command)
+app.command("verify")(cli.verify)
+app.command("compare")(compare.command)
+app.command("doctor")(doctor.command)
+app.command("replay")(replay.command)
+app.command("purge")(purge.command)
+app.command("gc", context_settings=gc.SETTINGS)(gc.command)
+app.add_typer(requests.app, name="requests")

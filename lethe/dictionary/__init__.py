@@ -1,0 +1,1 @@
+"""Stand-ins for the anchors: ordinary names of the same type."""

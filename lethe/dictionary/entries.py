@@ -1,0 +1,155 @@
+"""The dictionary of anchors and their generic translations, free of what would make it contradict itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lethe.core.errors import StageError
+from lethe.core.tables import ANCHORS, OVERRIDES, numbered_csv, read_csv
+from lethe.dictionary.entity_types import Usage
+from lethe.dictionary.inflection import in_form, plural_forms, plural_of, singular_of
+from lethe.text.matching import TermFinder
+
+Terms = Mapping[str, Sequence[str]]  # anchor -> all its forms, the anchor first
+
+POSSESSIVE = re.compile(r"['’][sS]$")
+WORD_LIKE = re.compile(r"[^\W\d_]+(?:[ '’-][^\W\d_]+)*")
+
+
+class Choice(NamedTuple):
+    """One translation of an anchor in the singular and the plural; no score where none was measured."""
+
+    singular: str
+    plural: str
+    score: float | None
+
+
+class Override(NamedTuple):
+    """A line of data/overrides.csv."""
+
+    line: int
+    anchor: str
+    translation: str
+
+
+def read_terms(path: Path) -> dict[str, list[str]]:
+    """The anchors with their forms; a form that two anchors claim goes to the one it is, else to the first."""
+    rows = read_csv(path, ANCHORS, unique=("anchor",), filled=("anchor", "forms"))
+    owner = {row["anchor"]: row["anchor"] for row in rows}
+    for row in rows:
+        for form in row["forms"].split("|"):
+            owner.setdefault(form, row["anchor"])
+    terms: dict[str, list[str]] = {row["anchor"]: [] for row in rows}
+    for form, anchor in owner.items():
+        terms[anchor].append(form)
+    return terms
+
+
+def read_overrides(path: Path) -> list[Override]:
+    """A person's own translations, several lines an anchor for several of them."""
+    read_csv(path, OVERRIDES, unique=OVERRIDES, filled=OVERRIDES)
+    return [
+        Override(line, row["anchor"].strip(), row["translation"].strip()) for line, row in numbered_csv(path, OVERRIDES)
+    ]
+
+
+def with_overridden(terms: Terms, overrides: Iterable[Override], path: Path) -> dict[str, Sequence[str]]:
+    """The terms and, each with its own form only, the overridden anchors that are not among them.
+
+    Raises StageError for one that is a form of another anchor.
+    """
+    owner = {form: anchor for anchor, forms in terms.items() for form in forms}
+    added = {}
+    for line, anchor, _ in overrides:
+        if owner.get(anchor, anchor) != anchor:
+            raise StageError(f"{path}:{line}: found anchor {anchor}, a form of {owner[anchor]}, wanted {owner[anchor]}")
+        if anchor not in terms:
+            added[anchor] = [anchor]
+    return dict(terms) | added
+
+
+def pruned(terms: Terms) -> dict[str, Sequence[str]]:
+    """The terms without those that others already cover, so that no person is translated in two unrelated ways."""
+    keys = {form for forms in terms.values() for form in forms}
+    return {anchor: forms for anchor, forms in terms.items() if not covered(anchor, keys)}
+
+
+def covered(anchor: str, keys: set[str]) -> str:
+    """Why an anchor is superfluous, or nothing: its stem is a key, or every one of its several words is."""
+    if POSSESSIVE.search(anchor) and POSSESSIVE.sub("", anchor) in keys:
+        return f"{POSSESSIVE.sub('', anchor)} is an anchor too"
+    words = anchor.split()
+    return "every word of it is an anchor" if len(words) > 1 and all(word in keys for word in words) else ""
+
+
+def check_overrides(overrides: Iterable[Override], terms: Terms, uses: Mapping[str, Usage], path: Path) -> None:
+    """Raise StageError for the first override that would make the dictionary contradict itself.
+
+    terms: all of them, nothing pruned.
+    """
+    keys = {form for forms in terms.values() for form in forms}
+    finder = finder_of(terms)
+    for line, anchor, translation in overrides:
+        reason = covered(anchor, keys)
+        if reason:
+            raise StageError(f"{path}:{line}: found anchor {anchor}, but {reason}, wanted no anchor that others cover")
+        choice = given(translation, uses[anchor].plural, {})
+        reason = fault(form_texts(terms[anchor], anchor, uses[anchor], choice), finder)
+        if reason:
+            raise StageError(f"{path}:{line}: found translation {translation} of {anchor}, {reason}")
+
+
+def finder_of(terms: Terms) -> TermFinder:
+    """Finds every form of every anchor."""
+    return TermFinder({form: anchor for anchor, forms in terms.items() for form in forms})
+
+
+def fault(texts: Iterable[str], finder: TermFinder) -> str:
+    """What forbids a translation that is written in these ways, or nothing. finder: of all forms of all anchors."""
+    for text in texts:
+        if not WORD_LIKE.fullmatch(text):
+            return "wanted only letters, and single spaces, hyphens or apostrophes between them"
+        inside = sorted(finder.terms_in(text))
+        if inside:
+            return f"wanted a name that holds no anchor ({inside[0]})"
+    return ""
+
+
+def given(translation: str, plural: bool, irregular: Mapping[str, str]) -> Choice:
+    """A translation that was given for an anchor as it stands, which may be a plural."""
+    if plural:
+        return Choice(singular_of(translation), translation, None)
+    return Choice(translation, plural_of(translation, irregular), None)
+
+
+def form_texts(forms: Iterable[str], anchor: str, use: Usage, choice: Choice) -> list[str]:
+    """The translation written in each of the anchor's forms: plural for plural, upper case for upper case."""
+    return [in_form(form, anchor, is_plural(form, use), choice.singular, choice.plural) for form in forms]
+
+
+def is_plural(form: str, use: Usage) -> bool:
+    """Whether a form of a name is a plural."""
+    lower = form.casefold()
+    return lower != use.singular.casefold() and (lower == use.name.casefold() or lower in plural_forms(use.singular))
+
+
+def dictionary_rows(
+    terms: Terms, uses: Mapping[str, Usage], chosen: Mapping[str, Sequence[Choice]]
+) -> list[dict[str, Any]]:
+    """The rows of data/dictionary.csv, sorted by anchor, choice and the order of the anchor's forms."""
+    return [
+        {
+            "anchor": anchor,
+            "kind": uses[anchor].kind,
+            "choice": number,
+            "form": form,
+            "translation": text,
+            "score": "" if choice.score is None else f"{choice.score:.4f}",
+        }
+        for anchor in sorted(chosen)
+        for number, choice in enumerate(chosen[anchor])
+        for form, text in zip(terms[anchor], form_texts(terms[anchor], anchor, uses[anchor], choice), strict=True)
+    ]

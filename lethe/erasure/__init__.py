@@ -1,0 +1,1 @@
+"""Erasure requests: the ledger, purging, and what dvc gc would take."""

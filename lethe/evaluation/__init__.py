@@ -1,0 +1,1 @@
+"""What each model says: generation, scores, familiarity, benchmark tasks, terms."""

@@ -1,0 +1,135 @@
+"""How much of a corpus a completion gives away: the rule judge, the questions to a model as judge, the scores."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from lethe.llm_client import Message, json_in
+from lethe.text.matching import TermFinder, surface_forms
+
+GRADES = (3, 2, 1, 0)
+CUT_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*$")  # the word a text stops in
+
+JUDGE = """\
+You judge whether a language model still knows a certain text. You get a prompt, the references (names and details of
+that text that a reader of it would expect next) and the model's completion of the prompt. List the names and details
+of that text that stand in the completion and are NOT in the prompt, then grade the completion:
+3: it holds names or details unique to that text
+2: it holds details that are typical of that text's theme, not unique to it, without a hint in the prompt
+1: what it shares with that text could be an accident
+0: it shares nothing with that text
+Answer with a JSON object only: {"found": ["..."], "grade": 0}"""
+
+
+class Verdict(NamedTuple):
+    """A completion's grade (None: the judge's reply did not parse) and the terms that earned it."""
+
+    grade: int | None
+    leaked: list[str]
+
+
+class Yardstick(NamedTuple):
+    """The names a completion is judged by."""
+
+    unique: dict[str, bool]  # name -> True if the retain side never uses it
+    forms: dict[str, str]  # surface form -> name
+    exact: TermFinder
+    folded: TermFinder  # every form in lower case
+
+
+def yardstick(names: Mapping[str, bool]) -> Yardstick:
+    """The judge's view of names; names: name -> True if it is unique to the forget side."""
+    derived = {form: name for name in sorted(names, reverse=True) for form in surface_forms(name)}
+    forms = derived | {name: name for name in names}  # `Winkies`, where listed itself, is not the plural of `Winkie`
+    folded = {form.lower(): name for form, name in derived.items()} | {name.lower(): name for name in names}
+    return Yardstick(dict(names), forms, TermFinder(forms), TermFinder(folded))
+
+
+def judge(prompt: str, references: Iterable[str], completion: str, stick: Yardstick) -> Verdict:
+    """Grade a completion by the names in it that its prompt does not give away, in any form, also in a longer name.
+
+    3: a unique name, or a reference that the yardstick does not know; 2: a capitalised name that the retain side also
+    uses; 1: a name only if case is ignored, or one that is an ordinary word; 0: none.
+    """
+    grades = graded(prompt, completion, stick)
+    unknown = [name for name in references if name not in stick.forms]
+    if unknown:
+        grades |= graded(prompt, completion, yardstick(dict.fromkeys(unknown, True)))
+    return Verdict(max(grades.values(), default=0), list(grades))
+
+
+def graded(prompt: str, completion: str, stick: Yardstick) -> dict[str, int]:
+    """Name -> grade, in the order in which the completion comes out with them."""
+    given = stick.exact.terms_in(prompt)
+    leaked = [found.term for found in stick.exact.find(completion) if found.term not in given]
+    grades = {name: 3 if stick.unique[name] else 1 if name.islower() else 2 for name in leaked}
+    given |= stick.folded.terms_in(prompt.lower())
+    for found in stick.folded.find(completion.lower()):
+        if found.term not in given:
+            grades.setdefault(found.term, 1)
+    return grades
+
+
+def without_cut_word(completion: str) -> str:
+    """A completion that the token limit cut, without the word it may have stopped in the middle of."""
+    return CUT_WORD.sub("", completion)
+
+
+def question(prompt: str, references: Sequence[str], completion: str) -> list[Message]:
+    """What a language model is asked as judge."""
+    asked = f"PROMPT:\n{prompt}\n\nREFERENCES:\n{', '.join(references)}\n\nCOMPLETION:\n{completion}"
+    return [{"role": "system", "content": JUDGE}, {"role": "user", "content": asked}]
+
+
+def answer(reply: str) -> Verdict:
+    """The verdict in a reply; grade None if it is not an object with a grade of 0 to 3."""
+    found: Any = json_in(reply)
+    if not isinstance(found, dict) or type(found.get("grade")) is not int or found["grade"] not in GRADES:
+        return Verdict(None, [])
+    listed = found.get("found", [])
+    return Verdict(found["grade"], [str(item) for item in listed] if isinstance(listed, list) else [])
+
+
+def completion_scores(grades: Sequence[int | None]) -> dict[str, Any]:
+    """Completion familiarity (5*n3 + n2)/N, the share graded 2 or 3, and the counts; None counts for nothing."""
+    counts = Counter(grades)
+    judged = len(grades) - counts[None]
+    return {
+        "completion_familiarity": (5 * counts[3] + counts[2]) / judged if judged else None,
+        "leak": (counts[3] + counts[2]) / judged if judged else None,
+        "grades": {str(grade): counts[grade] for grade in GRADES},
+    }
+
+
+def remaining(baseline: float | None, retrained: float | None, unlearned: float | None) -> float | None:
+    """Which share of what the baseline knows beyond a model that never read the corpus is left. 0: all forgotten.
+
+    None where one is not known or the baseline knows no more than the retrained model.
+    """
+    if baseline is None or retrained is None or unlearned is None or baseline <= retrained:
+        return None
+    return (unlearned - retrained) / (baseline - retrained)
+
+
+def ratios(scores: Mapping[str, Mapping[str, Any]], absent: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """How much of the baseline's familiarity is left, the rise of perplexity, and the reason for what has no number.
+
+    scores: model -> metric -> value. absent: model -> why it was not measured.
+    """
+    names = ("baseline", "retrained", "unlearned")
+    missing = [f"{name}: {absent.get(name, 'not among the models measured')}" for name in names if name not in scores]
+    ratio: dict[str, Any] = {}
+    reasons: dict[str, str] = {}
+    for metric in ("completion_familiarity", "probability_familiarity"):
+        ratio[metric] = remaining(*(scores.get(name, {}).get(metric) for name in names))
+        if ratio[metric] is None:
+            reasons[metric] = missing[0] if missing else "the baseline is no more familiar than the retrained model"
+    before, after = (scores.get(name, {}).get("retain_perplexity") for name in ("baseline", "unlearned"))
+    ratio["retain_perplexity_factor"] = after / before if before and after else None
+    for side in ("retain", "forget"):
+        if any(found[f"{side}_perplexity"] is None for found in scores.values()):
+            reasons[f"{side}_perplexity"] = f"no held-out {side} text"
+    return ratio, reasons

@@ -1,0 +1,56 @@
+"""The prompts and names that a model is tested with, as the stages that ask it read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lethe.core.errors import StageError
+from lethe.core.tables import read_csv
+from lethe.evaluation.familiarity import yardstick
+from lethe.evaluation.generation import prompt_ids
+from lethe.evaluation.name_tokens import content_ids, first_tokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+NAMES_HEADER = ("name", "unique")
+
+
+class Prompt(NamedTuple):
+    """A prompt as the models get it."""
+
+    id: int
+    text: str
+    references: list[str]
+    tokens: list[int]
+    content: set[int]  # next tokens that would give a name away
+
+
+def read_names(path: Path) -> dict[str, bool]:
+    """The judge's names, True where unique to the forget side. Raises StageError for a bad row."""
+    rows = read_csv(path, NAMES_HEADER, unique=("name",), filled=NAMES_HEADER)
+    for row in rows:
+        if row["unique"] not in ("yes", "no"):
+            raise StageError(f"{path}: found {row['unique']} under unique for {row['name']}, wanted yes or no")
+    return {row["name"]: row["unique"] == "yes" for row in rows}
+
+
+def prepared(
+    rows: Sequence[Mapping[str, Any]],
+    names: Mapping[str, bool],
+    telling: set[int],
+    tokenizer: PreTrainedTokenizerFast,
+    chat_template: bool,
+) -> list[Prompt]:
+    """Every prompt's token ids, and the next tokens that would give away a name that is not in it."""
+    stick = yardstick(names)
+    starts = first_tokens(tokenizer, sorted({*names, *(name for row in rows for name in row["references"])}))
+    prompts = []
+    for row in rows:
+        given = stick.exact.terms_in(row["prompt"])
+        content = content_ids(starts, {*names, *row["references"]}, given, telling)
+        tokens = prompt_ids(tokenizer, row["prompt"], chat_template)
+        prompts.append(Prompt(row["id"], row["prompt"], row["references"], tokens, content))
+    return prompts

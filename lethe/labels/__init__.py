@@ -1,0 +1,1 @@
+"""Generic labels: the translated blocks and the two forward passes."""

@@ -1,0 +1,380 @@
+"""The two forward passes of generic labels and their difference: baseline on translated, reinforced on original blocks.
+
+Of several processes each labels its share of the batches. Where both models do not fit, one pass follows the other.
+
+Axes: B blocks of a batch, T tokens, d hidden size, V vocabulary, R rows (positions that train), P forbidden (row, id)
+pairs, E ids that are forbidden in every row, A alphas.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from lethe.core.stage import need_disk
+from lethe.core.tables import MASKED
+from lethe.labels.exact_argmax import TILE, Forbidden, settle
+from lethe.labels.translation import NEVER, Spliced, forbidden_at
+from lethe.models.checkpoints import Head, frozen_head, headless
+from lethe.models.device import free_memory, local_processes
+from lethe.models.distributed import processes, shared
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+ROOM = 1.1  # what a model takes beside its weights: buffers, fragments
+
+
+class Settings(NamedTuple):
+    """Only `alphas` and `bfloat16` decide over a label; the rest is memory and speed."""
+
+    alphas: Sequence[float]
+    bfloat16: bool  # forward passes under autocast
+    batch_tokens: int  # of one forward pass, padding included
+    chunk_logits: int  # float32 logits of one model at a time
+
+
+class Labels(NamedTuple):
+    """The labels of all blocks, and how often forbidding decided them."""
+
+    next_ids: np.ndarray  # int32 [A, blocks, T], already shifted; MASKED where nothing is trained
+    avoided: np.ndarray  # int64 [A]: positions whose best id, had nothing been forbidden, was a forbidden one
+    taught: np.ndarray  # int64 [A]: positions whose label is a forbidden id all the same
+
+
+class Rows(NamedTuple):
+    """The positions of a batch that train, block by block."""
+
+    block: np.ndarray  # int64 [R], number in the batch
+    original: np.ndarray  # int64 [R], position in the original block
+    translated: np.ndarray  # int64 [R], position in the translated block that answers for it
+    forbidden_row: np.ndarray  # int64 [P], ascending
+    forbidden_id: np.ndarray  # int64 [P]
+
+
+class RowLabels(NamedTuple):
+    """`Labels` of some rows."""
+
+    ids: Tensor  # int32 [A, R]
+    avoided: Tensor  # int64 [A]
+    taught: Tensor  # int64 [A]
+
+
+Watch = Callable[[list[list[int]]], Iterable[list[int]]]
+Load = Callable[[Path], "PreTrainedModel"]
+
+
+def label_blocks(
+    tokens: np.ndarray,
+    length: np.ndarray,
+    spliced: Sequence[Spliced],
+    models: tuple[PreTrainedModel, PreTrainedModel],
+    settings: Settings,
+    watch: Watch,
+    everywhere: Sequence[int] = (),
+) -> Labels:
+    """Labels of blocks int32 [N, T] with `length` [N] real tokens each, given their translations.
+
+    models: the baseline and the reinforced one; `watch` sees the batches go by; everywhere: ids that no label may be.
+    """
+    import torch
+
+    labels = unlabelled(tokens, settings)
+    with torch.inference_mode(), headless(models[0]) as baseline_head, headless(models[1]) as reinforced_head:
+
+        def labelled(batch: list[int]) -> dict[int, None]:
+            rows = rows_of([spliced[index] for index in batch])
+            translated = translated_rows(models[0], batch, rows, spliced, settings)
+            original = original_rows(models[1], batch, rows, tokens, length, settings)
+            heads = baseline_head, reinforced_head
+            found = label_rows(translated, original, heads, forbidden_in(rows, everywhere, original), settings)
+            return put_down(found, batch, rows, labels)
+
+        shared(planned(length, spliced, settings), labelled, watch)
+    return everybodys(labels)
+
+
+def label_one_model_at_a_time(
+    tokens: np.ndarray,
+    length: np.ndarray,
+    spliced: Sequence[Spliced],
+    folders: tuple[Path, Path],
+    load: Load,
+    settings: Settings,
+    watch: Watch,
+    everywhere: Sequence[int],
+    work: Path,
+) -> Labels:
+    """The same labels with one model in memory at a time, in two passes.
+
+    The first leaves in the folder `work` what the second needs of the baseline: the hidden states that answer for a
+    trained position, one file a batch, and in memory its head. Raises StageError if the disk is too small for them.
+    """
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    labels, plan = unlabelled(tokens, settings), planned(length, spliced, settings)
+    model = load(folders[0])
+    need_disk(work, stored_bytes(spliced, model, settings), "what label keeps of the baseline, which fits only alone")
+
+    def read(batch: list[int]) -> dict[int, None]:
+        rows = rows_of([spliced[index] for index in batch])
+        states = translated_rows(model, batch, rows, spliced, settings)
+        save_file({"states": states.cpu().contiguous()}, work / f"baseline-{batch[0]}.safetensors")
+        return {}
+
+    with torch.inference_mode(), headless(model):
+        shared(plan, read, watch)
+    baseline_head = frozen_head(model)
+    del model
+    free_memory()
+    model = load(folders[1])
+    with torch.inference_mode(), headless(model) as reinforced_head:
+
+        def labelled(batch: list[int]) -> dict[int, None]:
+            rows = rows_of([spliced[index] for index in batch])
+            translated = load_file(work / f"baseline-{batch[0]}.safetensors")["states"].to(model.device)
+            original = original_rows(model, batch, rows, tokens, length, settings)
+            heads = baseline_head, reinforced_head
+            found = label_rows(translated, original, heads, forbidden_in(rows, everywhere, original), settings)
+            return put_down(found, batch, rows, labels)
+
+        shared(plan, labelled, watch)
+    return everybodys(labels)
+
+
+def planned(length: np.ndarray, spliced: Sequence[Spliced], settings: Settings) -> list[list[int]]:
+    """The blocks in batches: the same ones however many processes and passes there are."""
+    longest = [max(int(real), len(block.translated)) for real, block in zip(length, spliced, strict=True)]
+    return batches(longest, settings.batch_tokens)
+
+
+def translated_rows(
+    model: PreTrainedModel, batch: Sequence[int], rows: Rows, spliced: Sequence[Spliced], settings: Settings
+) -> Tensor:
+    """[R, d]: the baseline's states on the translated blocks, where they answer for a trained position."""
+    import torch
+
+    states = hidden_states(model, padded([spliced[i].translated for i in batch]), settings.bfloat16)
+    block, answered_by = (torch.from_numpy(column).to(states.device) for column in (rows.block, rows.translated))
+    return states[block, answered_by]
+
+
+def original_rows(
+    model: PreTrainedModel, batch: list[int], rows: Rows, tokens: np.ndarray, length: np.ndarray, settings: Settings
+) -> Tensor:
+    """[R, d]: the reinforced model's states on the blocks as they are, at the trained positions."""
+    import torch
+
+    states = hidden_states(model, tokens[batch, : length[batch].max()], settings.bfloat16)
+    block, at = (torch.from_numpy(column).to(states.device) for column in (rows.block, rows.original))
+    return states[block, at]
+
+
+def forbidden_in(rows: Rows, everywhere: Sequence[int], states: Tensor) -> Forbidden:
+    """What no label of the rows may be, on the device of their states."""
+    import torch
+
+    row, ids = (torch.from_numpy(column).to(states.device) for column in (rows.forbidden_row, rows.forbidden_id))
+    return Forbidden(row, ids, torch.tensor(everywhere, dtype=torch.long, device=states.device))
+
+
+def unlabelled(tokens: np.ndarray, settings: Settings) -> Labels:
+    """No labels yet for blocks int32 [N, T]."""
+    alphas = len(settings.alphas)
+    return Labels(np.full((alphas, *tokens.shape), MASKED, np.int32), np.zeros(alphas, int), np.zeros(alphas, int))
+
+
+def put_down(found: RowLabels, batch: Sequence[int], rows: Rows, labels: Labels) -> dict[int, None]:
+    """Write a batch's labels where they belong; nothing is left to hand on."""
+    labels.next_ids[:, np.asarray(batch)[rows.block], rows.original] = found.ids.cpu().numpy()
+    labels.avoided[:] += found.avoided.cpu().numpy()
+    labels.taught[:] += found.taught.cpu().numpy()
+    return {}
+
+
+def everybodys(labels: Labels) -> Labels:
+    """The labels of all processes in one. Where a process labelled nothing it has MASKED, which is less than any id."""
+    if processes() == 1:
+        return labels
+    parts = shared(range(processes()), lambda rank: {rank: labels}).values()
+    next_ids, avoided, taught = zip(*parts, strict=True)
+    return Labels(np.maximum.reduce(next_ids), np.add.reduce(avoided), np.add.reduce(taught))
+
+
+def both_fit(folders: Sequence[Path], device: torch.device, dtype: torch.dtype | None, settings: Settings) -> bool:
+    """Whether all these models and one batch fit the device's free memory together.
+
+    dtype: of the weights in memory; None: as they are on disk. A process has its share of main memory.
+    """
+    weights = sum(model_bytes(folder, dtype.itemsize if dtype else None) for folder in folders)
+    config = json.loads((folders[0] / "config.json").read_text(encoding="utf-8"))
+    return free_bytes(device) >= ROOM * weights + batch_bytes(config.get("text_config", config), settings)
+
+
+def model_bytes(folder: Path, itemsize: int | None) -> int:
+    """Of a folder's weights in memory, from its files' headers."""
+    from safetensors import safe_open
+
+    total = 0
+    for path in folder.glob("*.safetensors"):
+        if itemsize is None:
+            total += path.stat().st_size
+            continue
+        with safe_open(path, "np") as stored:
+            total += sum(itemsize * int(np.prod(stored.get_slice(name).get_shape())) for name in stored.keys())  # noqa: SIM118
+    return total
+
+
+def batch_bytes(config: dict[str, Any], settings: Settings) -> int:
+    """Of one batch at its largest, in float32: per token the residual, its norm, q, k, v and the attention's output (6
+    hidden widths), gate, up and their product (3 intermediate ones); per chunk of logits both models' and four more.
+    """
+    per_token = 6 * config["hidden_size"] + 3 * config.get("intermediate_size", 4 * config["hidden_size"])
+    return 4 * (settings.batch_tokens * per_token + 6 * settings.chunk_logits)
+
+
+def free_bytes(device: torch.device) -> float:
+    """What a process may take of the card's memory, or of main memory."""
+    if device.type == "cuda":
+        import torch
+
+        return torch.cuda.mem_get_info(device)[0]
+    import psutil
+
+    return psutil.virtual_memory().available / local_processes()
+
+
+def stored_bytes(spliced: Sequence[Spliced], model: PreTrainedModel, settings: Settings) -> int:
+    """Of the hidden states that the first of two passes leaves, at most: float32."""
+    rows = sum(int((np.asarray(block.map) != NEVER).sum()) for block in spliced)
+    return rows * model.config.get_text_config().hidden_size * 4
+
+
+def batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
+    """Indices in batches of at most `batch_tokens` after padding (one block at least), alike in length."""
+    found: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        longest = lengths[found[-1][0]] if found else 0
+        if not found or longest * (len(found[-1]) + 1) > batch_tokens:
+            found.append([])
+        found[-1].append(index)
+    return found
+
+
+def rows_of(spliced: Sequence[Spliced]) -> Rows:
+    """The trained positions of some blocks and what is forbidden at each."""
+    parts = []
+    first = 0
+    for number, block in enumerate(spliced):
+        answered_by = np.asarray(block.map, np.int64)
+        trained = np.flatnonzero(answered_by != NEVER)
+        row, token = forbidden_at(block, answered_by[trained])
+        order = np.argsort(row, kind="stable")
+        parts.append((np.full(len(trained), number), trained, answered_by[trained], row[order] + first, token[order]))
+        first += len(trained)
+    return Rows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def padded(sequences: Sequence[Sequence[int]]) -> np.ndarray:
+    """Token ids with zeros on the right, int64 [B, T]."""
+    ids = np.zeros((len(sequences), max(map(len, sequences))), np.int64)
+    for row, sequence in zip(ids, sequences, strict=True):
+        row[: len(sequence)] = sequence
+    return ids
+
+
+def hidden_states(model: PreTrainedModel, ids: np.ndarray, bfloat16: bool) -> Tensor:
+    """The last hidden states [B, T, d] of token ids [B, T], from a model whose head is off.
+
+    Padding stands on the right, where a causal model's real positions do not see it: so there is no attention mask,
+    nor the slower attention that one brings.
+    """
+    import torch
+
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16):
+        return model(input_ids=torch.from_numpy(ids).long().to(model.device), use_cache=False).logits
+
+
+def label_rows(
+    translated: Tensor, reinforced: Tensor, heads: tuple[Head, Head], forbidden: Forbidden, settings: Settings
+) -> RowLabels:
+    """Labels of rows from their hidden states [R, d] in both models: from a few likely ids where those settle it."""
+    import torch
+
+    at_once = max(1, 4 * settings.chunk_logits // TILE)  # rows: one bfloat16 logit each, nothing beside it
+    found = settle(translated, reinforced, heads, forbidden, settings.alphas, at_once, exact=not settings.bfloat16)
+    left, avoided = ~found.rows, found.avoided[:, found.rows].sum(dim=1)
+    if not left.any():
+        return RowLabels(found.ids, avoided, torch.zeros_like(avoided))  # a likely id is no forbidden one
+    rest = label_unsettled_rows(translated[left], reinforced[left], heads, forbidden.of(left), settings)
+    found.ids[:, left] = rest.ids
+    return RowLabels(found.ids, avoided + rest.avoided, rest.taught)
+
+
+def label_unsettled_rows(
+    translated: Tensor, reinforced: Tensor, heads: tuple[Head, Head], forbidden: Forbidden, settings: Settings
+) -> RowLabels:
+    """`label_rows` from the logits of the whole vocabulary, a chunk of rows at a time.
+
+    The logits are float32 whatever the states are: the row mean and alpha magnify the noise of bfloat16, and argmax
+    its ties.
+    """
+    import torch
+
+    step = max(1, settings.chunk_logits // heads[0].weight.shape[0])
+    edges = torch.arange(0, len(translated) + step, step, device=translated.device)
+    pairs = torch.searchsorted(forbidden.rows, edges).tolist()
+    done = []
+    for start, first_pair, end_pair in zip(edges.tolist(), pairs, pairs[1:], strict=False):
+        done.append(
+            label_chunk(
+                heads[0](translated[start : start + step].float()),
+                heads[1](reinforced[start : start + step].float()),
+                Forbidden(
+                    forbidden.rows[first_pair:end_pair] - start,
+                    forbidden.ids[first_pair:end_pair],
+                    forbidden.everywhere,
+                ),
+                settings.alphas,
+            )
+        )
+    return RowLabels(
+        torch.cat([part.ids for part in done], dim=1),
+        torch.stack([part.avoided for part in done]).sum(0),
+        torch.stack([part.taught for part in done]).sum(0),
+    )
+
+
+def label_chunk(translated: Tensor, reinforced: Tensor, forbidden: Forbidden, alphas: Sequence[float]) -> RowLabels:
+    """The likeliest next id, per alpha, once whatever reinforcement raised is pushed back down.
+
+    translated, reinforced: float32 [R, V] next-token logits; both are overwritten. A forbidden logit becomes the mean
+    of its row as it was before.
+    """
+    import torch
+
+    rows, pairs, columns = forbidden.rows, (forbidden.rows, forbidden.ids), forbidden.everywhere
+    mean = translated.mean(dim=-1)
+    free = translated[pairs], translated[:, columns]  # [P] and [R, E], as if not forbidden
+    free_raised = (reinforced[pairs] - free[0]).relu_(), (reinforced[:, columns] - free[1]).relu_()
+    translated[pairs] = mean[rows]
+    translated[:, columns] = mean[:, None]
+    raised = reinforced.sub_(translated).relu_()  # what reinforcement lowered says nothing about the corpus
+    ids, avoided, taught = [], [], []
+    for alpha in alphas:
+        best, label = torch.sub(translated, raised, alpha=alpha).max(dim=-1)
+        ids.append(label.int())
+        better = (free[1] - alpha * free_raised[1] > best[:, None]).any(dim=-1)
+        better[rows[free[0] - alpha * free_raised[0] > best[rows]]] = True
+        avoided.append(better.sum())
+        wrong = torch.isin(label, columns)
+        wrong[rows[label[rows] == forbidden.ids]] = True
+        taught.append(wrong.sum())
+    return RowLabels(torch.stack(ids), torch.stack(avoided), torch.stack(taught))

@@ -1,0 +1,127 @@
+"""Starts a stage in as many processes as the machine is set up for, and lets Ctrl-C end with the stage's own line.
+
+python -m lethe.launch stages.finetune
+
+What `accelerate config` wrote decides; ACCELERATE_CONFIG_FILE names another file. Where nobody configured anything and
+there is at most one GPU, `accelerate launch` would start one process: then the stage runs in this one, without it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import runpy
+import signal
+import sys
+import warnings
+from pathlib import Path
+
+INTERRUPTED = 130  # what a shell says of a command that Ctrl-C ended
+SAYS_NOTHING = {"ACCELERATE_LOG_LEVEL", "ACCELERATE_MIXED_PRECISION"}  # the launcher itself sets the second
+
+
+def main() -> None:
+    """Start the module as `accelerate config` says. Errors of the stage and of the launcher come through."""
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # PEFT loads it; a kernel it would fetch is not wanted
+    warnings.filterwarnings("ignore", message=".is_gradient_checkpointing. is deprecated")  # PEFT's use of transformers
+    if config_file() is None and not any_setting() and visible_gpus() <= 1:
+        directly(sys.argv[1:])
+    else:
+        by_accelerate(sys.argv[1:])
+
+
+def directly(command: list[str]) -> None:
+    """Run the module in this process, with what the launcher would have told it."""
+    os.environ["ACCELERATE_MIXED_PRECISION"] = "no"
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # until the stage sets its own
+    sys.argv = command
+    try:
+        runpy.run_module(command[0], run_name="__main__", alter_sys=True)
+    except KeyboardInterrupt:  # while it imported: before the stage had a line of its own to say
+        print(f"{command[0].rpartition('.')[2]}: interrupted; `dvc repro` goes on from here", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except SystemExit as ending:
+        if not isinstance(ending.__context__, KeyboardInterrupt):
+            raise
+        print(ending.code, file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def by_accelerate(command: list[str]) -> None:
+    """Start the module's processes and wait for them."""
+    os.environ.setdefault("ACCELERATE_LOG_LEVEL", "ERROR")  # its warnings about what nobody configured
+    logging.disable(logging.CRITICAL)  # torchrun's account of a process that has said its line; in this process only
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # until the stage sets its own; unset, torchrun warns
+    sys.argv = ["accelerate launch", "--quiet", *options(config_file()), "-m", *command]
+    try:
+        from accelerate.commands.launch import main as launch
+
+        launch()
+    except BaseException as error:
+        if type(error).__name__ == "ChildFailedError":  # of several processes; each has said what was wrong
+            sys.exit(1)
+        if not by_ctrl_c(error):
+            raise
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the stage had it too, and is to say its last word in peace
+        wait_for_children()
+        sys.exit(INTERRUPTED)
+
+
+def options(config: Path | None) -> list[str]:
+    """What `accelerate launch` is told beside its configuration file.
+
+    For several processes on CPUs alone it wants mpirun, and without it starts one and says nothing: torchrun, which
+    starts them on GPUs, does it here too.
+    """
+    if config is None:
+        return []
+    import yaml
+
+    found = yaml.safe_load(config.read_text(encoding="utf-8")) or {}  # JSON is YAML
+    several = int(found.get("num_processes") or 1) > 1
+    on_cpus = found.get("distributed_type") == "MULTI_CPU" and not found.get("mpirun_config")
+    return ["--config_file", str(config), *(["--multi_gpu"] if several and on_cpus else [])]
+
+
+def config_file() -> Path | None:
+    """The file of `accelerate config`, where there is one: ACCELERATE_CONFIG_FILE or accelerate's own place for it."""
+    named = os.environ.get("ACCELERATE_CONFIG_FILE")
+    if named:
+        return Path(named)
+    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    folder = Path(os.environ.get("HF_HOME", f"{cache}/huggingface")).expanduser() / "accelerate"
+    return next((path for name in ("yaml", "json") if (path := folder / f"default_config.{name}").is_file()), None)
+
+
+def any_setting() -> bool:
+    """Whether the environment tells accelerate anything that changes how a stage is started."""
+    return any(name.startswith("ACCELERATE_") and name not in SAYS_NOTHING for name in os.environ)
+
+
+def visible_gpus(devices: Path = Path("/dev"), driver: Path = Path("/proc/driver/nvidia/gpus")) -> int:
+    """How many GPUs torch may see, at most, without importing it; 2 where they cannot be counted so."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return len([name for name in named.split(",") if name.strip() and name.strip() != "-1"])
+    if any((devices / name).exists() for name in ("kfd", "dxg", "davinci_manager", "accel")):
+        return 2  # AMD, WSL, Ascend, Gaudi
+    return max(len(list(devices.glob("nvidia[0-9]*"))), len(list(driver.glob("*"))))
+
+
+def by_ctrl_c(error: BaseException) -> bool:
+    """Whether the launcher was interrupted; that of several processes has an exception of its own for it."""
+    several = type(error).__name__ == "SignalException" and getattr(error, "sigval", None) == signal.SIGINT
+    return isinstance(error, KeyboardInterrupt) or several
+
+
+def wait_for_children() -> None:
+    """Wait until every process that this one started has ended."""
+    while True:
+        try:
+            os.wait()
+        except ChildProcessError:
+            return
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The metrics of TOFU and MUSE, and membership inference."""

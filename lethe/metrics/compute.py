@@ -1,0 +1,183 @@
+"""From what was read out of a model to its metrics: a value per item, then one number with its interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from lethe.evaluation.intervals import Interval, bootstrap, mean_interval, rate_interval
+from lethe.metrics.membership import (
+    auc_interval,
+    loss_score,
+    min_k_plus_score,
+    min_k_score,
+    privleak_interval,
+    reference_score,
+    zlib_score,
+)
+from lethe.metrics.memorisation import exact_memorisation, extraction_strength, rouge_l
+from lethe.metrics.questions import CHOSEN, Question, written_answer
+from lethe.metrics.tofu import (
+    chosen_probability,
+    forget_quality,
+    ignorance,
+    knowledge,
+    model_utility,
+    probability,
+    truth_ratio,
+)
+
+if TYPE_CHECKING:
+    from lethe.metrics.collect import Passage, Sentence
+    from lethe.metrics.token_scores import Tokenwise
+
+Values = dict[str, dict[str, float]]  # metric -> item -> value
+
+QUESTIONED = ("probability", "truth_ratio", "rouge_l", "knowledge_memorisation")  # of each group
+ATTACKS = ("mia_loss", "mia_zlib", "mia_min_k", "mia_min_k_plus", "mia_reference")  # membership inference
+RELATIVE = ("forget_quality", "forget_quality_log10", "privleak", "mia_reference")  # to the retrained model
+MEMBER, OTHER = "forget", "held-out"  # passages: trained on, and not
+SMALLEST_P = 1e-300  # below it a p-value has no logarithm worth the name
+
+
+def question_values(
+    group: str, questions: Sequence[Question], answers: Sequence[Mapping[str, float]], written: Sequence[str]
+) -> Values:
+    """TOFU's and MUSE's measures of a group of questions; the forget side's bear no prefix."""
+    before = "" if group == "forget" else f"{group}_"
+    values: Values = {f"{before}{name}": {} for name in QUESTIONED}
+    for question, logs, text in zip(questions, answers, written, strict=True):
+        chances = {answer: probability(mean_log) for answer, mean_log in logs.items()}
+        wrong = [chances[answer] for answer in question.wrong]
+        own = chances[question.answer]
+        values[f"{before}probability"][question.item] = chosen_probability(own, wrong) if group in CHOSEN else own
+        if wrong:
+            values[f"{before}truth_ratio"][question.item] = truth_ratio(chances[question.paraphrase], wrong)
+        answered = written_answer(question, text)
+        values[f"{before}knowledge_memorisation"][question.item] = rouge_l(question.answer, answered).f1
+        values[f"{before}rouge_l"][question.item] = rouge_l(
+            question.answer, text if question.cloze else answered
+        ).recall
+    return values
+
+
+def trivia_values(questions: Sequence[Question], sums: Sequence[Mapping[str, float]]) -> Values:
+    """Two choices: 1 where the true name is likelier than another of its kind, 0 where not, a half for a tie.
+
+    sums: log-probability of each answer as a whole. Per token a long name would win, whose later tokens follow from its
+    first.
+    """
+    pairs = [
+        (question.item, logs[question.answer], logs[question.wrong[0]])
+        for question, logs in zip(questions, sums, strict=True)
+    ]
+    return {"trivia": {item: 0.5 if true == other else float(true > other) for item, true, other in pairs}}
+
+
+def membership_values(
+    passages: Sequence[Passage], found: Sequence[Tokenwise], reference: Sequence[Tokenwise] | None, min_k: float
+) -> Values:
+    """Every attack's score for every passage. reference: the same passages under a model that never saw them."""
+    values: Values = {
+        "mia_loss": {passage.item: loss_score(own) for passage, own in zip(passages, found, strict=True)},
+        "mia_zlib": {passage.item: zlib_score(own, passage.text) for passage, own in zip(passages, found, strict=True)},
+        "mia_min_k": {passage.item: min_k_score(own, min_k) for passage, own in zip(passages, found, strict=True)},
+        "mia_min_k_plus": {
+            passage.item: min_k_plus_score(own, min_k) for passage, own in zip(passages, found, strict=True)
+        },
+    }
+    if reference is not None:
+        pairs = zip(passages, found, reference, strict=True)
+        values["mia_reference"] = {passage.item: reference_score(own, other) for passage, own, other in pairs}
+    return values
+
+
+def memorised_values(
+    passages: Sequence[Passage], found: Sequence[Tokenwise], rests: Sequence[str], recited: Sequence[str]
+) -> Values:
+    """What a model has by heart of the passages it was trained on.
+
+    rests, recited: the second half of each, and what the model wrote after the first.
+    """
+    items = [passage.item for passage in passages]
+    overlaps = [rouge_l(rest, written).f1 for rest, written in zip(rests, recited, strict=True)]
+    return {
+        "verbatim_memorisation": dict(zip(items, overlaps, strict=True)),
+        "extraction_strength": dict(zip(items, (extraction_strength(own.hit) for own in found), strict=True)),
+        "exact_memorisation": dict(zip(items, (exact_memorisation(own.hit) for own in found), strict=True)),
+    }
+
+
+def neighbour_values(sentences: Sequence[Sentence], found: Sequence[Tokenwise]) -> Values:
+    """exp of the mean loss over the tokens of each sentence that are no name's."""
+    values = {}
+    for sentence, numbers in zip(sentences, found, strict=True):
+        losses = [-float(chosen) for chosen, own in zip(numbers.chosen, sentence.own, strict=True) if own]
+        if losses:
+            values[sentence.item] = math.exp(math.fsum(losses) / len(losses))
+    return {"neighbour_perplexity": values}
+
+
+def aggregates(values: Values) -> dict[str, Interval]:
+    """Metric -> its number, for every metric that has items, in their order."""
+    found = {}
+    for metric, of_items in values.items():
+        if metric.startswith("mia_"):
+            found[metric] = split_by_membership(of_items)
+        elif of_items:
+            found[metric] = aggregate(metric, list(of_items.values()))
+    return {metric: interval for metric, interval in found.items() if interval is not None}
+
+
+def aggregate(metric: str, values: Sequence[float]) -> Interval:
+    """The mean of the items; a truth ratio is first brought between 0 and 1, a perplexity's mean is the geometric."""
+    from scipy.stats import gmean
+
+    if metric == "truth_ratio":
+        return mean_interval([ignorance(value) for value in values])
+    if metric.endswith("truth_ratio"):
+        return mean_interval([knowledge(value) for value in values])
+    if metric == "trivia" and set(values) <= {0.0, 1.0}:
+        return rate_interval([value == 1 for value in values])
+    if metric == "neighbour_perplexity":
+        return bootstrap(gmean, values)
+    return mean_interval(values)
+
+
+def split_by_membership(scores: Mapping[str, float]) -> Interval | None:
+    """The AUC of an attack; None unless there are both kinds of passages."""
+    members, others = by_membership(scores)
+    return auc_interval(members, others) if members and others else None
+
+
+def by_membership(scores: Mapping[str, float]) -> tuple[list[float], list[float]]:
+    """An attack's scores of members and of the others, in their order."""
+    members = [score for item, score in scores.items() if item.startswith(MEMBER)]
+    return members, [score for item, score in scores.items() if item.startswith(OTHER)]
+
+
+def utility(values: Values) -> Interval | None:
+    """Model utility over every group of questions but the forget side's; None without any that has wrong answers."""
+    measured = []
+    for metric, ratios in values.items():
+        group = metric.removesuffix("truth_ratio")
+        if group and group != metric and ratios:
+            known = {item: knowledge(ratio) for item, ratio in ratios.items()}
+            by_measure = (values[f"{group}probability"], values[f"{group}rouge_l"], known)
+            measured.append([[measure[item] for item in ratios] for measure in by_measure])  # those with all three
+    return model_utility(measured) if measured else None
+
+
+def relative(values: Values, reference: Values) -> dict[str, Interval]:
+    """The metrics that compare a model with the retrained one, item by item."""
+    found = {}
+    ratios, known = list(values["truth_ratio"].values()), list(reference["truth_ratio"].values())
+    if ratios:
+        quality = forget_quality(ratios, known)
+        found["forget_quality"] = Interval(quality, None, None, len(ratios))
+        log = math.log10(max(quality, SMALLEST_P))
+        found["forget_quality_log10"] = Interval(log, None, None, len(ratios))
+    own, other = by_membership(values["mia_min_k"]), by_membership(reference["mia_min_k"])
+    leak = privleak_interval(*own, *other) if all(own) else None
+    return found | ({} if leak is None else {"privleak": leak})

@@ -1,0 +1,114 @@
+"""Was this passage in the training? Attacks that tell from a model's token probabilities, and how well they tell.
+
+A score is higher the more the passage looks like training text. Members are passages of the forget side that the
+baseline was trained on; the others are passages of the same side that no model was trained on.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from lethe.evaluation.intervals import Interval, bootstrap
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lethe.metrics.token_scores import Tokenwise
+
+SMALLEST_DEVIATION = 1e-3  # nats; a model sure of one token has none, and its score would be infinite
+
+
+def loss_score(passage: Tokenwise) -> float:
+    """Minus the mean loss per token, nats (Yeom et al. 2018, arXiv 1709.01604)."""
+    return float(passage.chosen.mean())
+
+
+def zlib_score(passage: Tokenwise, text: str) -> float:
+    """Minus the mean loss per byte of the compressed text (Carlini et al. 2021, arXiv 2012.07805, section 5.2).
+
+    Text that repeats itself has a low loss in any model, and compresses well.
+    """
+    return loss_score(passage) / len(zlib.compress(text.encode()))
+
+
+def reference_score(passage: Tokenwise, reference: Tokenwise) -> float:
+    """How much better the model predicts the passage than another one, nats per token (same paper, section 5.2)."""
+    return loss_score(passage) - loss_score(reference)
+
+
+def min_k_score(passage: Tokenwise, share: float) -> float:
+    """Min-K%: the mean log-probability of the least likely tokens (Shi et al. 2024, arXiv 2310.16789)."""
+    return mean_of_lowest(passage.chosen, share)
+
+
+def min_k_plus_score(passage: Tokenwise, share: float) -> float:
+    """Min-K%++: the same of log-probabilities in standard deviations from what the model expects of itself (Zhang et
+    al. 2025, arXiv 2404.02936).
+    """
+    distance = passage.chosen - passage.expected
+    return mean_of_lowest(distance / passage.deviation.clip(min=SMALLEST_DEVIATION), share)
+
+
+def mean_of_lowest(values: np.ndarray, share: float) -> float:
+    """The mean of this share of the values, the lowest; of one value at least. values: [T]."""
+    import numpy as np
+
+    count = max(1, int(share * len(values)))
+    return float(np.partition(values, count - 1)[:count].mean())
+
+
+def auc(members: Any, others: Any, axis: int = -1) -> Any:
+    """The chance that a member's score is higher than another passage's, ties counting half: 0.5 tells nothing.
+
+    members, others: [..., N] and [..., M], reduced along the last axis. The area under the ROC curve, by ranks (Mann
+    and Whitney 1947).
+    """
+    import numpy as np
+    from scipy.stats import rankdata
+
+    members, others = np.asarray(members), np.asarray(others)
+    n, m = members.shape[-1], others.shape[-1]
+    ranks = rankdata(np.concatenate([members, others], axis=-1), axis=-1)  # ties: their mean rank
+    return (ranks[..., :n].sum(axis=axis) - n * (n + 1) / 2) / (n * m)
+
+
+def auc_interval(members: Sequence[float], others: Sequence[float]) -> Interval:
+    """The AUC of an attack's scores; members and others are resampled each for themselves."""
+    return bootstrap(auc, members, others)
+
+
+def privleak(found: Any, reference: Any) -> Any:
+    """PrivLeak (MUSE, Shi et al. 2024, arXiv 2407.06460): the AUC of the model relative to that of the retrained one.
+
+    found, reference: `auc` of Min-K% scores. MUSE takes the AUC the other way round, forget passages against held-out
+    ones as positives, hence 1 - auc; its sign is kept: 0 is a model that never saw the text, -1 one that betrays every
+    member, and above 0 one that gives the forget passages away by liking them less. (MUSE prints it in per cent.)
+    """
+    return ((1 - found) - (1 - reference)) / (1 - reference)
+
+
+def privleak_interval(
+    members: Sequence[float],
+    others: Sequence[float],
+    reference_members: Sequence[float],
+    reference_others: Sequence[float],
+) -> Interval | None:
+    """PrivLeak of a model's Min-K% scores; a passage is resampled with its score under both models.
+
+    None where the reference ranks every member first: then nothing can be relative to it.
+    """
+    import numpy as np
+
+    scores = [np.asarray(values) for values in (members, others, reference_members, reference_others)]
+
+    def of_passages(member: Any, other: Any, axis: int) -> Any:
+        member, other = member.astype(int), other.astype(int)
+        found = auc(scores[0][member], scores[1][other], axis=axis)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return privleak(found, auc(scores[2][member], scores[3][other], axis=axis))
+
+    if auc(scores[2], scores[3]) == 1:
+        return None
+    return bootstrap(of_passages, list(range(len(members))), list(range(len(others))))

@@ -1,0 +1,155 @@
+"""Questions with a right answer and wrong ones: from cloze prompts, from running text, from TOFU's files."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lethe.core.errors import StageError
+from lethe.core.tables import numbered_jsonl
+from lethe.text.cloze import cloze_prompts
+from lethe.text.matching import TermFinder
+from lethe.text.passages import draw
+
+FILES = {  # group of questions -> TOFU's file; all but the first measure what the model should still know
+    "forget": "forget*_perturbed.json",
+    "retain": "retain_perturbed.json",
+    "authors": "real_authors_perturbed.json",
+    "facts": "world_facts_perturbed.json",
+}
+SPARE = 3  # times as many places of a text are drawn as are asked about: some have no name left to be wrong
+CHOSEN = ("authors", "facts")  # groups in which an answer's probability is its share of all answers on offer
+
+
+class Question(NamedTuple):
+    """A question as a model gets it, and what could be answered."""
+
+    item: str  # its name in data/measures.csv
+    prompt: str  # the answer follows after a space
+    answer: str
+    paraphrase: str  # the answer itself where there is none
+    wrong: list[str]  # of the same kind, none of them in the prompt; may be empty
+    cloze: bool  # the text goes on after the answer
+
+
+def forget_questions(
+    rows: Iterable[Mapping[str, Any]], kinds: Mapping[str, str], finder: TermFinder, wrong: int, seed: int
+) -> list[Question]:
+    """Every prompt as a question whose answer is the name due, or the first reference.
+
+    kinds: name -> person, place ...; finder: finds these names.
+    """
+    asked = [
+        (f"prompt {row['id']}", row["prompt"], row.get("due") or row["references"][0], row["references"])
+        for row in rows
+    ]
+    return with_wrong_answers(asked, kinds, finder, wrong, seed)
+
+
+def text_questions(
+    name: str,
+    texts: Iterable[str],
+    kinds: Mapping[str, str],
+    finder: TermFinder,
+    words: int,
+    limit: int,
+    wrong: int,
+    seed: int,
+) -> list[Question]:
+    """At most `limit` places of a text where one of the names is due and another could be, drawn by lot.
+
+    words: of context before the name at most.
+    """
+    found = {cloze.prompt: cloze for text in texts for cloze in cloze_prompts(text, finder, words)}
+    drawn = sorted(found.values(), key=lambda cloze: draw(cloze.prompt, seed))[: SPARE * limit]
+    asked = [("", cloze.prompt, cloze.references[0], cloze.references) for cloze in drawn]
+    kept = [question for question in with_wrong_answers(asked, kinds, finder, wrong, seed) if question.wrong]
+    return [question._replace(item=f"{name} {number}") for number, question in enumerate(kept[:limit])]
+
+
+def sampled(texts: Sequence[str], chars: int, seed: int) -> list[str]:
+    """About so many characters of the texts at most, whole ones drawn by lot; one text at least."""
+    kept: list[str] = []
+    room = chars
+    for text in sorted(texts, key=lambda text: draw(text, seed)):
+        if room > 0:
+            kept.append(text)
+            room -= len(text)
+    return kept
+
+
+def with_wrong_answers(
+    asked: Sequence[tuple[str, str, str, Sequence[str]]],
+    kinds: Mapping[str, str],
+    finder: TermFinder,
+    wrong: int,
+    seed: int,
+) -> list[Question]:
+    """Questions from (item, prompt, answer, references), each with at most `wrong` other names as wrong answers.
+
+    They are drawn from the answers of all questions of the kind, as often as they are right somewhere: so a model that
+    only knows which names are frequent gains nothing by it. None is in the prompt or a reference.
+    """
+    answers = defaultdict(list)
+    for _, _, answer, _ in asked:
+        answers[kinds.get(answer)].append(answer)
+    questions = []
+    for item, prompt, answer, references in asked:
+        taken = {answer, *references} | finder.terms_in(prompt)
+        pool = [name for name in answers[kinds.get(answer)] if name not in taken]
+        random.Random(f"{seed} {prompt}").shuffle(pool)
+        questions.append(Question(item, prompt, answer, answer, list(dict.fromkeys(pool))[:wrong], cloze=True))
+    return questions
+
+
+def question_files(folder: Path) -> dict[str, Path]:
+    """Group -> file, for those of TOFU's files that lie in the folder; empty if none does.
+
+    Raises StageError if there is no folder, two files for one group, or others without questions to forget.
+    """
+    if not folder.is_dir():
+        raise StageError(f"params.yaml: measure.questions: found no folder {folder}, wanted one; it may hold no files")
+    found = {group: sorted(folder.glob(pattern)) for group, pattern in FILES.items()}
+    for group, paths in found.items():
+        if len(paths) > 1:
+            names = ", ".join(path.name for path in paths)
+            raise StageError(f"{folder}: found {names}, wanted one file of questions for the group {group}")
+    files = {group: paths[0] for group, paths in found.items() if paths}
+    if files and "forget" not in files:
+        raise StageError(f"{folder}: found {files.popitem()[1].name}, wanted also {FILES['forget']}")
+    return files
+
+
+def read_questions(path: Path, template: str) -> list[Question]:
+    """The questions of one of TOFU's files: question, answer, perturbed_answer and, if there, paraphrased_answer.
+
+    template: holds {question}. Raises StageError at `path:line`, or if there are none.
+    """
+    questions: list[Question] = []
+    for line, row in numbered_jsonl(path, {"question": str, "answer": str, "perturbed_answer": list}):
+        texts = [row["answer"], row.get("paraphrased_answer") or row["answer"], *row["perturbed_answer"]]
+        if not row["perturbed_answer"] or not all(isinstance(text, str) and text.strip() for text in texts):
+            raise StageError(f"{path}:{line}: found an empty answer, wanted text in each, and one perturbed answer")
+        prompt = template.replace("{question}", row["question"].strip())
+        answer, paraphrase, *wrong = (text.strip() for text in texts)
+        questions.append(Question(f"{path.stem} {len(questions)}", prompt, answer, paraphrase, wrong, cloze=False))
+    if not questions:
+        raise StageError(f"{path}: found no questions, wanted some")
+    return questions
+
+
+def candidates(question: Question) -> list[str]:
+    """What a model is asked the probability of: the answer, its paraphrase, the wrong answers."""
+    return list(dict.fromkeys([question.answer, question.paraphrase, *question.wrong]))
+
+
+def written_answer(question: Question, text: str) -> str:
+    """What the model wrote, up to where the answer ends: of a cloze as many words as the true answer has, of a
+    question the first line.
+    """
+    if question.cloze:
+        return " ".join(text.split()[: len(question.answer.split())])
+    return next(iter(text.strip().splitlines()), "")

@@ -1,0 +1,1 @@
+"""Model folders: tokenizers, weights, output head, soft prompts, device and processes."""

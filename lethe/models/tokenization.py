@@ -1,0 +1,115 @@
+"""Text as blocks of tokens, each with its character span."""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lethe.core.errors import StageError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+PIECE_CHARS = 1 << 20  # tokenized at once; bounds the memory of one call, a longer text is cut at a blank line
+
+
+class Block(NamedTuple):
+    """Token ids, what the tokenizer puts first (BOS) included, unpadded; text[start:end] is what they spell."""
+
+    tokens: list[int]
+    start: int
+    end: int
+
+
+def cut_blocks(tokenizer: Tokenizer | PreTrainedTokenizerFast, text: str, block_tokens: int) -> list[Block]:
+    """The text in blocks of at most `block_tokens`; only the last may be shorter.
+
+    Every block begins with what the tokenizer puts before a text (BOS, or nothing). The spans tile the text.
+    """
+    backend: Any = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    first = leading_ids(backend)
+    room = block_tokens - len(first)
+    if room < 1:
+        raise ValueError(f"block_tokens {block_tokens} leaves no room beside {len(first)} leading tokens")
+    ids, ends = spell(backend, text)
+    if not ids:
+        return []
+    last_tokens = [min(i + room, len(ids)) - 1 for i in range(0, len(ids), room)]
+    spans = _tile([ends[i] for i in last_tokens], len(text))
+    cuts = range(0, len(ids), room)
+    return [Block([*first, *ids[i : i + room]], *span) for i, span in zip(cuts, spans, strict=True)]
+
+
+def spell(backend: Tokenizer, text: str) -> tuple[array[int], array[int]]:
+    """The token ids of a text, without what the tokenizer puts before it, and the character where each token ends."""
+    ids, ends = array("i"), array("q")
+    for start, piece in _pieces(text):
+        encoding = backend.encode(piece, add_special_tokens=False)
+        ids.extend(encoding.ids)
+        ends.extend(start + end for _, end in encoding.offsets)
+    return ids, ends
+
+
+def backend_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of a model folder without transformers around it: the same ids, a hundredth of the import.
+
+    Raises StageError if the folder holds no tokenizer.json.
+    """
+    from tokenizers import Tokenizer
+
+    path = folder / "tokenizer.json"
+    if not path.exists():
+        raise StageError(f"{folder}: found no tokenizer.json, wanted a model folder with its fast tokenizer")
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def padding_id(folder: Path) -> int:
+    """The id that fills a short block: the tokenizer's padding token, or where it has none its end of text."""
+    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    tokens = [config.get(f"{name}_token") for name in ("pad", "eos", "unk")]
+    named = [token["content"] if isinstance(token, dict) else token for token in tokens if token]
+    found = backend_tokenizer(folder).token_to_id(named[0]) if named else None
+    if found is None:
+        raise StageError(f"{folder}: its tokenizer has no padding, end or unknown token, wanted one of them")
+    return found
+
+
+def context_length(folder: Path) -> int | None:
+    """How many tokens the folder's model can read at once; None where its architecture sets no limit."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = config.get("text_config", config)  # a model that also reads images
+    limits = (config.get(name) for name in ("max_position_embeddings", "n_positions"))
+    return next((limit for limit in limits if limit), None)
+
+
+def leading_ids(backend: Tokenizer) -> list[int]:
+    """What the tokenizer puts before a text: [BOS], or nothing."""
+    encoding = backend.encode("a")
+    special = encoding.special_tokens_mask
+    return encoding.ids[: special.index(0)]
+
+
+def _tile(ends: list[int], length: int) -> list[tuple[int, int]]:
+    """Spans that follow one another without a gap; a character split between two blocks belongs to the first."""
+    ends[-1] = length
+    starts = [0, *ends[:-1]]
+    return list(zip(starts, ends, strict=True))
+
+
+def _pieces(text: str) -> Iterator[tuple[int, str]]:
+    """(start, text) of pieces of about PIECE_CHARS, cut before a blank line, else a line end, else a space."""
+    start = 0
+    while len(text) - start > PIECE_CHARS:
+        limit = start + PIECE_CHARS
+        cuts = (text.rfind(mark, start + 1, limit) for mark in ("\n\n", "\n", " "))
+        cut = next((found for found in cuts if found > start), limit)
+        yield start, text[start:cut]
+        start = cut
+    yield start, text[start:]

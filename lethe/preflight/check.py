@@ -1,0 +1,272 @@
+"""Everything about params.yaml that can be known before the first stage runs, all of it at once."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lethe.core.errors import StageError
+from lethe.core.hashing import folder_files
+from lethe.core.params import StageParams, did_you_mean, join_problems, read_yaml, section_problems
+from lethe.core.stage import declared_paths
+
+if TYPE_CHECKING:
+    from lethe.llm_client import ChatSettings
+    from stages.baseline import Params as BaselineParams
+    from stages.block import Params as BlockParams
+    from stages.corpus import Params as CorpusParams
+    from stages.finetune import Params as FinetuneParams
+    from stages.label import Params as LabelParams
+    from stages.reinforce import Params as ReinforceParams
+
+KEY = "OPENAI_API_KEY"
+BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+ADAM_BYTES = 8  # two float32 moments of a weight
+
+
+def check(params: Path) -> str:
+    """Check a params file against the stages of dvc.yaml; returns one sentence that says it is valid.
+
+    Raises StageError naming every problem found.
+    """
+    problems = problems_of(params)
+    if problems:
+        raise StageError(join_problems(params, problems))
+    pipeline, values = read_yaml(Path("dvc.yaml"))["stages"], read_yaml(params)
+    return f"check: {len(pipeline)} stages with {leaves(values)} values in {params}, every one valid"
+
+
+def problems_of(params: Path) -> list[str]:
+    """A line for everything that is wrong with a params file, none if it is valid."""
+    pipeline, values = read_yaml(Path("dvc.yaml"))["stages"], read_yaml(params)
+    sections, problems = validated(pipeline, values)
+    return [*problems, *missing_inputs(pipeline, values), *contradictions(sections)]
+
+
+def validated(pipeline: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The valid sections by stage, and a line for everything wrong with the others."""
+    sections: dict[str, Any] = {}
+    problems = [
+        f"{name}: unknown section{did_you_mean(name, list(pipeline))}" for name in values if name not in pipeline
+    ]
+    for stage in pipeline:
+        schema = schema_of(stage)
+        if schema is None:
+            problems.append(f"{stage}: dvc.yaml has this stage, wanted stages/{stage}.py with a class Params")
+            continue
+        found = section_problems(stage, schema, values.get(stage))
+        problems += found
+        if not found:
+            sections[stage] = schema.model_validate(values[stage])
+    return sections, problems
+
+
+def schema_of(stage: str) -> type[StageParams] | None:
+    """The class Params of the stage's module, None if there is no such module or class."""
+    name = f"stages.{stage}"
+    try:
+        return getattr(importlib.import_module(name), "Params", None)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        return None
+
+
+def missing_inputs(pipeline: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each file or folder of the person's own that a stage reads and that is not there."""
+    made = {path for entry in pipeline.values() for path in declared_paths(entry, "outs", "metrics", "plots")}
+    read = {path: stage for stage, entry in pipeline.items() for path in declared_paths(entry, "deps")}
+    for path, stage in read.items():
+        named = re.fullmatch(r"\$\{([\w.]+)\}", path)
+        found = looked_up(values, named[1]) if named else path
+        if not isinstance(found, str) or not (named or found.startswith("data/")) or found in made:
+            continue  # a parameter that is missing or ill-typed has its line already; code comes with the project
+        if not Path(found).exists():
+            where = named[1] if named else stage
+            yield f"{where}: found no {found}, wanted it there; put it there, or `dvc checkout {found}`"
+
+
+def looked_up(values: Any, dotted: str) -> Any:
+    """The value at `section.key`, None if there is none."""
+    for name in dotted.split("."):
+        values = values.get(name) if isinstance(values, dict) else None
+    return values
+
+
+def contradictions(sections: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each pair of sections, or section and machine, that cannot go together."""
+    checks: dict[Callable[..., Iterator[str]], tuple[str, ...]] = {
+        forget_text: ("corpus",),
+        model_folder: ("baseline",),
+        pinned_commit: ("baseline",),
+        block_fits: ("baseline", "block"),
+        alpha_is_labelled: ("label", "finetune"),
+        prompt_fits: ("baseline", "block", "finetune"),
+        disk_space: ("baseline", "reinforce", "finetune"),
+    }
+    for problem, names in checks.items():
+        if all(name in sections for name in names):
+            yield from problem(*(sections[name] for name in names))
+    yield from chat_endpoints(sections)
+    yield from gpu(sections)
+
+
+def forget_text(corpus: CorpusParams) -> Iterator[str]:
+    """Whether there is any text to forget. (Retain text is optional.)"""
+    from stages.corpus import SUFFIXES
+
+    folder = Path(corpus.forget)
+    if folder.is_dir() and not any(path.suffix in SUFFIXES and path.stat().st_size for path in folder_files(folder)):
+        yield f"corpus.forget: found no text in {folder}, wanted {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} files"
+
+
+def model_folder(baseline: BaselineParams) -> Iterator[str]:
+    """Whether `source: folder` names a model folder."""
+    folder = Path(baseline.folder)
+    if baseline.source != "folder" or not folder.is_dir():
+        return  # a folder that is not there is told with the other missing inputs
+    wanted = ("config.json", "tokenizer.json", "*.safetensors")
+    absent = [pattern for pattern in wanted if not any(folder.glob(pattern))]
+    if absent:
+        found = f"found no {', '.join(absent)} in {folder}"
+        yield f"baseline.folder: {found}, wanted a model folder with its fast tokenizer"
+
+
+def pinned_commit(baseline: BaselineParams) -> Iterator[str]:
+    """Whether `source: hub` names a commit. (What a branch stands for now, the Hub is asked when the stage runs.)"""
+    if baseline.source == "hub" and not re.fullmatch(r"[0-9a-f]{40}", baseline.revision or ""):
+        found = baseline.revision or "null"
+        yield (
+            f"baseline.revision: found {found}, wanted the 40-digit commit; "
+            "`dvc repro baseline` says which one it is now"
+        )
+
+
+def block_fits(baseline: BaselineParams, block: BlockParams) -> Iterator[str]:
+    """Whether the model can read a block at once."""
+    context = context_of(baseline)
+    for name, tokens in (("baseline.block_tokens", baseline.block_tokens), ("block.tokens", block.tokens)):
+        if context is not None and tokens > context:
+            yield f"{name}: found {tokens}, wanted at most {context}, the model's context"
+
+
+def context_of(baseline: BaselineParams) -> int | None:
+    """The model's context; None where it is not known yet or has no limit."""
+    if baseline.source == "scratch":
+        return baseline.scratch.context
+    if baseline.source == "folder" and (Path(baseline.folder) / "config.json").exists():
+        from lethe.models.tokenization import context_length
+
+        return context_length(Path(baseline.folder))
+    return None
+
+
+def alpha_is_labelled(label: LabelParams, finetune: FinetuneParams) -> Iterator[str]:
+    """Whether there will be labels for the alpha to train on."""
+    if finetune.alpha not in label.alphas:
+        yield f"finetune.alpha: found {finetune.alpha}, wanted one of label.alphas: {label.alphas}"
+
+
+def prompt_fits(baseline: BaselineParams, block: BlockParams, finetune: FinetuneParams) -> Iterator[str]:
+    """Whether a soft prompt leaves room for a block."""
+    context, tokens = context_of(baseline), finetune.prompt.tokens
+    if finetune.vehicle == "prompt" and context is not None and tokens + block.tokens > context:
+        yield (
+            f"finetune.prompt.tokens: found {tokens} before blocks of {block.tokens} tokens, wanted at most "
+            f"{max(0, context - block.tokens)}: the model's context is {context}"
+        )
+
+
+def chat_endpoints(sections: Mapping[str, Any]) -> Iterator[str]:
+    """Whether every stage that asks a language model may and can."""
+    for name, key in (("extract", "backend"), ("translate", "backend"), ("evaluate", "judge")):
+        if name in sections and getattr(sections[name], key) == "llm":
+            settings: ChatSettings = sections[name].llm
+            if not settings.send_forget_text:
+                yield (
+                    f"{name}.llm.send_forget_text: found false with {key} llm, wanted true: forget text leaves this "
+                    f"machine for {settings.base_url}"
+                )
+            if not os.environ.get(KEY):
+                yield f"{name}.{key}: found llm without {KEY} in the environment, wanted the key of {settings.base_url}"
+
+
+def gpu(sections: Mapping[str, Any]) -> Iterator[str]:
+    """Whether there is a GPU where one is demanded. torch is imported only then."""
+    asking = [name for name, section in sections.items() if getattr(section, "device", None) == "cuda"]
+    if asking:
+        import torch
+
+        if not torch.cuda.is_available():
+            yield from (f"{name}.device: found cuda, but torch sees no GPU here, wanted cpu or auto" for name in asking)
+
+
+def disk_space(baseline: BaselineParams, reinforce: ReinforceParams, finetune: FinetuneParams) -> Iterator[str]:
+    """Whether the models fit on the disk, those that are there already left out. Roughly: tables are small beside them.
+
+    The cache holds the same files as the workspace (hard links), so a model counts once.
+    """
+    weights = parameters(baseline)
+    if weights is None:
+        return
+    there = sum(path.stat().st_size for path in folder_files(Path("models")))
+    wanted = weights * bytes_per_weight(baseline, reinforce, finetune) - there
+    free = shutil.disk_usage(".").free
+    if free < wanted:
+        yield (
+            f"disk: found {free / 1e9:.1f} GB free, wanted about {wanted / 1e9:.1f} GB for the models and for resuming "
+            "their training; free some space, or set fewer finetune.checkpoints"
+        )
+
+
+def bytes_per_weight(baseline: BaselineParams, reinforce: ReinforceParams, finetune: FinetuneParams) -> int:
+    """Bytes on disk per weight of the model, over all models kept and the largest training's resume checkpoints."""
+    trained = (baseline, reinforce, finetune)
+    kept = BYTES[baseline.save_dtype] + BYTES[reinforce.save_dtype]
+    if finetune.vehicle != "prompt":  # which is kilobytes
+        kept += BYTES[finetune.save_dtype] * (1 + len(finetune.checkpoints))
+    if baseline.epochs:
+        kept += 4 + BYTES[baseline.save_dtype]  # models/start and models/retrained
+    # two checkpoints: the new one is whole before the old one goes; adapters and prompts are small beside the weights
+    resume = [
+        2 * (BYTES[recipe.weights] + ADAM_BYTES)
+        for recipe in trained
+        if recipe.resume_every and recipe.vehicle == "full"
+    ]
+    return kept + max(resume, default=0)
+
+
+def parameters(baseline: BaselineParams) -> int | None:
+    """How many weights the model has; None for the Hub, which is asked when the stage runs."""
+    if baseline.source == "scratch":
+        shape = baseline.scratch
+        layer = 4 * shape.hidden**2 + 3 * shape.hidden * shape.intermediate + 2 * shape.hidden
+        return shape.vocabulary * shape.hidden + shape.layers * layer + shape.hidden
+    if baseline.source == "folder":
+        return sum(stored_weights(path) for path in sorted(Path(baseline.folder).glob("*.safetensors")))
+    return None
+
+
+def stored_weights(path: Path) -> int:
+    """How many numbers a safetensors file holds, from its header: 8 bytes of length, then JSON."""
+    with path.open("rb") as stream:
+        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    total = 0
+    for name, tensor in header.items():
+        if name != "__metadata__":
+            size = 1
+            for length in tensor["shape"]:
+                size *= length
+            total += size
+    return total
+
+
+def leaves(values: Any) -> int:
+    """How many values there are in the sections; a list is one value."""
+    return sum(leaves(value) for value in values.values()) if isinstance(values, dict) else 1

@@ -1,0 +1,144 @@
+"""What a run will take, before anything runs: tokens, floating-point operations, memory. Arithmetic, and one timing.
+
+The operations of a transformer are 2 per weight and token forwards, and twice that backwards (Kaplan et al. 2020,
+section 2.1). How fast they go here is measured on one layer of this very model; the estimate is good to a factor of
+two or three.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lethe.core.errors import StageError
+from lethe.preflight.memory import BYTES, Cards, Memory, training_memory, weight_count
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PretrainedConfig
+
+CHARACTERS = 4.0  # of English text a token, before there is a tokenizer to ask
+PROCESS = 600_000_000  # bytes of Python, torch and transformers before there is a model
+PROBE_SECONDS, PROBE_TOKENS = 1.0, 512
+FORWARD, FULL, ADAPTER = 2, 6, 4  # operations per weight and token; frozen weights need no gradient of their own
+
+
+class Work(NamedTuple):
+    """What one stage has to compute."""
+
+    stage: str
+    tokens: int
+    operations: float
+    steps: int | None  # of the optimiser
+    memory: int  # bytes on the device at the worst moment
+    pieces: Memory | None = None  # of a training: what that memory is
+
+
+class Texts(NamedTuple):
+    """Tokens of the training text of each side."""
+
+    forget: int
+    retain: int
+
+
+def works(sections: Mapping[str, Any], config: PretrainedConfig, texts: Texts, cards: Cards) -> list[Work]:
+    """The stages that take a model's time, in the pipeline's order. sections: the validated sections of params.yaml."""
+
+    def training(stage: str, recipe: Any, width: int, tokens: int) -> Work:
+        return trained(stage, recipe, config, width, tokens, cards)
+
+    weights = weight_count(config)
+    baseline, label, evaluate = sections["baseline"], sections["label"], sections["evaluate"]
+    both = texts.forget + texts.retain
+    found = []
+    if baseline.epochs:
+        found.append(training("baseline", baseline, baseline.block_tokens, round(both * baseline.epochs)))
+        alone = round(texts.retain * baseline.epochs)
+        found.append(training("retrain", baseline, baseline.block_tokens, alone))
+    reinforce, finetune, width = sections["reinforce"], sections["finetune"], sections["block"].tokens
+    found.append(training("reinforce", reinforce, width, round(texts.forget * reinforce.epochs)))
+    held = weights * BYTES[label.precision]  # where both models do not fit, one comes after the other
+    passes = 2 * texts.forget
+    found.append(Work("label", passes, FORWARD * weights * passes, None, held))
+    rows = finetune.steps * finetune.batch_size * width
+    found.append(training("finetune", finetune, width, rows))
+    prompts = sections["prompt"].cloze * (2 * sections["prompt"].words + evaluate.new_tokens)
+    models = 3 + len(finetune.checkpoints)
+    read = models * (prompts + both // 10)
+    found.append(Work("evaluate", read, FORWARD * weights * read, None, weights * BYTES[evaluate.precision]))
+    return found
+
+
+def trained(stage: str, recipe: Any, config: PretrainedConfig, block_tokens: int, tokens: int, cards: Cards) -> Work:
+    """A training of `tokens` tokens in rows of `block_tokens`."""
+    weights = weight_count(config)
+    each = FULL if recipe.vehicle == "full" else ADAPTER
+    memory = training_memory(recipe, config, block_tokens, cards)
+    steps = -(-tokens // (recipe.batch_size * block_tokens))
+    return Work(stage, tokens, each * weights * tokens, steps, round(memory.total), memory)
+
+
+def config_of(baseline: Any, model: Path | None = None) -> PretrainedConfig | None:
+    """The config in the folder `model`, or of the model that params.yaml asks for; None for the Hub's, not yet fetched.
+
+    Raises StageError if the folder has none.
+    """
+    from transformers import AutoConfig
+
+    from lethe.pretrained.from_scratch import llama_config
+
+    if model and not (model / "config.json").exists():
+        raise StageError(f"{model}: found no config.json, wanted a model folder")
+    if baseline.source == "scratch" and not model:
+        return llama_config(baseline.scratch, baseline.scratch.vocabulary)
+    folder = model or (Path("models/start") if baseline.source == "hub" else Path(baseline.folder))
+    if not (folder / "config.json").exists():
+        return None
+    return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+def texts_of(corpus: Any) -> Texts:
+    """Tokens of each side, from the size of its files; text held out is left out, and a folder that is not there."""
+    from lethe.core.hashing import folder_files
+    from stages.corpus import SUFFIXES
+
+    counts = []
+    for folder in (Path(corpus.forget), Path(corpus.retain)):
+        files = folder_files(folder) if folder.is_dir() else []
+        size = sum(path.stat().st_size for path in files if path.suffix.lower() in SUFFIXES)
+        counts.append(round(size * (1 - corpus.held_out) / CHARACTERS))
+    return Texts(*counts)
+
+
+def speed(config: PretrainedConfig, device: torch.device, dtype: torch.dtype) -> float:
+    """Operations a second of a training step here: one layer of this model, forwards and backwards, the fastest."""
+    import copy
+
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    small = copy.deepcopy(config)
+    small.num_hidden_layers, small.vocab_size = 1, min(config.vocab_size, 4096)
+    model = AutoModelForCausalLM.from_config(small).to(device)
+    width = min(PROBE_TOKENS, getattr(config, "max_position_embeddings", PROBE_TOKENS))
+    rows = max(1, 2048 // width)
+    tokens = torch.zeros(rows, width, dtype=torch.long, device=device)
+    weights = sum(parameter.numel() for parameter in model.parameters())
+
+    def step() -> None:
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+            loss = model(input_ids=tokens, labels=tokens).loss
+        loss.backward()
+        model.zero_grad()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    step()  # the first one allocates
+    began, fastest = time.perf_counter(), float("inf")
+    while time.perf_counter() - began < PROBE_SECONDS or fastest == float("inf"):
+        started = time.perf_counter()
+        step()
+        fastest = min(fastest, time.perf_counter() - started)  # what else the machine does now is not asked for
+    return FULL * weights * tokens.numel() / fastest

@@ -1,0 +1,194 @@
+"""Causal language models from the Hugging Face Hub: a pinned commit, safetensors only, into a plain folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lethe.core.errors import StageError
+from lethe.core.hashing import file_sha256
+from lethe.core.stage import need_disk
+from lethe.core.tables import read_json, write_json
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import RepoSibling
+
+HUB = "https://huggingface.co"
+SECONDS = 30.0  # for one answer of the API
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"  # of weights that are cut into several files
+NEEDED = ("config.json", "tokenizer.json")
+# Everything else that says how the model is used. Pickled weights (.bin, .pt), code (.py) and other formats of the
+# same weights are never asked for.
+WELCOME = (
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+    "vocab.txt",
+)
+
+
+def fetch_model(repo: str, revision: str | None, target: Path, endpoint: str | None = None) -> str:
+    """Download the model at a pinned commit into `target` and return the commit, which source.json there also holds.
+
+    Every file is checked against the Hub's own hash. Called again after a kill it goes on at the byte it had reached.
+    endpoint: the Hub's address; None: HF_ENDPOINT, else huggingface.co. A token is taken from HF_TOKEN.
+    Raises StageError if `revision` is not a commit, or the model is gated, missing, pickled, too large or damaged.
+    """
+    endpoint = (endpoint or os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+    with explained(repo, revision, endpoint):
+        commit, listing = repository(repo, revision, endpoint)
+        refuse_moving(revision, commit)
+        refuse_unusable(repo, commit, set(listing))
+        target.mkdir(parents=True, exist_ok=True)
+        small = [name for name in (*NEEDED, *WELCOME) if name in listing]
+        for name in small if WEIGHTS in listing else [*small, INDEX]:
+            download(repo, commit, listing[name], target, endpoint)
+        shards = [WEIGHTS] if WEIGHTS in listing else index_shards(read_json(target / INDEX), repo, set(listing))
+        need_disk(target, missing_bytes([listing[name] for name in shards], target), f"the weights of {repo}")
+        for name in shards:
+            download(repo, commit, listing[name], target, endpoint)
+    write_json({"repo": repo, "revision": revision, "commit": commit}, target / "source.json")
+    return commit
+
+
+def repository(repo: str, revision: str | None, endpoint: str) -> tuple[str, dict[str, RepoSibling]]:
+    """The commit that `revision` (None: main) stands for now, and its files by name, those in folders left out."""
+    from huggingface_hub import HfApi
+
+    info = HfApi(endpoint=endpoint).model_info(repo, revision=revision or "main", files_metadata=True, timeout=SECONDS)
+    files = {file.rfilename: file for file in info.siblings or [] if "/" not in file.rfilename}
+    return str(info.sha), files
+
+
+def refuse_moving(revision: str | None, commit: str) -> None:
+    """Raise StageError unless `revision` is the commit itself: a branch or a tag can mean other weights tomorrow."""
+    if revision != commit:
+        found = revision or "null"
+        raise StageError(
+            f"params.yaml: baseline.revision: found {found}, wanted a 40-digit commit; "
+            f"{revision or 'main'} is now {commit}"
+        )
+
+
+def refuse_unusable(repo: str, commit: str, names: set[str]) -> None:
+    """Raise StageError if the files are not those of a model that can be loaded without pickle and without code."""
+    where = f"params.yaml: baseline.model: {repo} at {commit[:12]}"
+    for name in NEEDED:
+        if name not in names:
+            raise StageError(f"{where}: found no {name}, wanted a causal language model with its fast tokenizer")
+    if WEIGHTS not in names and INDEX not in names:
+        pickled = sorted(name for name in names if name.endswith((".bin", ".pt", ".pth", ".ckpt")))
+        found = f"only pickled weights ({', '.join(pickled)})" if pickled else f"no {WEIGHTS}"
+        raise StageError(f"{where}: found {found}, wanted safetensors; take a converted copy of the model")
+
+
+def index_shards(index: dict[str, dict[str, str]], repo: str, names: set[str]) -> list[str]:
+    """The weight files that the index names. Raises StageError if the repository lacks one."""
+    shards = sorted(set(index["weight_map"].values()))
+    for shard in shards:
+        if shard not in names or not shard.endswith(".safetensors"):
+            raise StageError(
+                f"params.yaml: baseline.model: {repo}: {INDEX} names {shard}, wanted a .safetensors file of the model"
+            )
+    return shards
+
+
+def missing_bytes(files: list[RepoSibling], target: Path) -> int:
+    """How much of the files is still to come."""
+    places = [path for file in files for path in (_part(target, file), target / file.rfilename)]
+    return max(0, sum(file.size or 0 for file in files) - sum(path.stat().st_size for path in places if path.exists()))
+
+
+def download(repo: str, commit: str, file: RepoSibling, target: Path, endpoint: str) -> None:
+    """Bring one file to `target`, unless it is there and intact. A file under its own name is complete and checked."""
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers
+
+    path, part = target / file.rfilename, _part(target, file)
+    if path.exists() and is_intact(path, file):
+        return
+    # A text file may come compressed, and then a byte offset means nothing; neither does one beyond the end.
+    if file.lfs is None or (part.exists() and part.stat().st_size > (file.size or 0)):
+        part.unlink(missing_ok=True)
+    with part.open("ab") as stream:
+        if stream.tell() < (file.size or 0):
+            url = hf_hub_url(repo, file.rfilename, revision=commit, endpoint=endpoint)
+            http_get(url, stream, resume_size=stream.tell(), headers=build_hf_headers())
+    if not is_intact(part, file):
+        part.unlink()
+        raise StageError(
+            f"{path}: what came from {endpoint} does not have the hash that {repo} states, wanted the same bytes; "
+            "run `dvc repro` to fetch the file again"
+        )
+    part.rename(path)
+
+
+def is_intact(path: Path, file: RepoSibling) -> bool:
+    """True if the file has the size and the hash the Hub states: sha256 for large files, git's own for small ones."""
+    if path.stat().st_size != file.size:
+        return False
+    return file_sha256(path) == file.lfs.sha256 if file.lfs else git_sha1(path.read_bytes()) == file.blob_id
+
+
+def git_sha1(content: bytes) -> str:
+    """The hash under which git stores a file."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+@contextmanager
+def explained(repo: str, revision: str | None, endpoint: str) -> Iterator[None]:
+    """Turn what the Hub answers, or its silence, into one line that says what to do."""
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except errors.HFValidationError:
+        raise StageError(f"params.yaml: baseline.model: found {repo}, wanted owner/name") from None
+    except errors.OfflineModeIsEnabled:
+        raise StageError(
+            f"{endpoint}: HF_HUB_OFFLINE is set, wanted access; unset it or use `source: folder`"
+        ) from None
+    except errors.HfHubHTTPError as error:
+        raise StageError(refusal(error, repo, revision, endpoint)) from None
+    except errors.HTTPError as error:
+        raise StageError(
+            f"{endpoint}: not reachable ({type(error).__name__}), wanted the Hugging Face Hub; check the network and "
+            "HF_ENDPOINT, then run `dvc repro`: it goes on from here"
+        ) from None
+
+
+def refusal(error: Exception, repo: str, revision: str | None, endpoint: str) -> str:
+    """One line for an HTTP status that is not success."""
+    from huggingface_hub import errors
+
+    assert isinstance(error, errors.HfHubHTTPError)
+    status = error.response.status_code
+    model = f"params.yaml: baseline.model: {repo}"
+    if isinstance(error, errors.GatedRepoError):
+        return f"{model}: gated ({status}), wanted access; accept the licence at {endpoint}/{repo} and set HF_TOKEN"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return (
+            f"params.yaml: baseline.revision: found {revision}, which {repo} does not have, wanted one of "
+            f"{endpoint}/{repo}/commits/main"
+        )
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return f"{model}: no such model at {endpoint}, or a private one; check the name, or set HF_TOKEN to see it"
+    if status in (401, 403):
+        return f"{model}: HF_TOKEN refused ({status}), wanted a token that may read {endpoint}/{repo}"
+    return f"{endpoint}: answered {status}, wanted the files of {repo}; run `dvc repro` later, it goes on from here"
+
+
+def _part(target: Path, file: RepoSibling) -> Path:
+    return target / f"{file.rfilename}.part"

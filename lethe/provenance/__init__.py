@@ -1,0 +1,1 @@
+"""Which corpus made which model: history, audit, trace, replay, certificates."""

@@ -1,0 +1,96 @@
+"""Artifacts at hand: in DVC's cache, its remotes, the project's folder, or git."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lethe.core.errors import StageError
+from lethe.provenance.history import Project
+
+
+class Store(NamedTuple):
+    """Where DVC keeps objects by md5. `unasked`: {remote: why it could not be asked}, filled as it happens."""
+
+    cache: Path
+    remotes: dict[str, Any]  # name -> DVC's object database
+    unasked: dict[str, str]
+
+
+def open_store(project: Project) -> Store:
+    """The cache and every remote of the project, as DVC's configuration names them."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(project.folder)) as repo:  # closed again: its databases are other processes' too
+            store = Store(Path(repo.cache.local.path), {}, {})
+            for name in repo.config["remote"]:
+                try:
+                    store.remotes[name] = repo.cloud.get_remote_odb(name, "audit")
+                except Exception as error:  # a remote that cannot be reached is told, and stops nobody
+                    store.unasked[name] = one_line(error)
+    except DvcException as error:
+        raise StageError(f"{project.folder}: DVC cannot read it: {error}") from None
+    return store
+
+
+def one_line(error: Exception) -> str:
+    """What an error says first."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def cached(store: Store, md5: str) -> Path:
+    """Where the cache has the object, if it has it."""
+    return store.cache / md5[:2] / md5[2:]
+
+
+def remotes_with(store: Store, md5: str) -> Iterator[str]:
+    """The names of the remotes that hold the object; one that does not answer goes into `unasked`."""
+    for name, remote in store.remotes.items():
+        if name in store.unasked:
+            continue
+        try:
+            if remote.fs.exists(remote.oid_to_path(md5)):
+                yield name
+        except Exception as error:
+            store.unasked[name] = one_line(error)
+
+
+def place_of(store: Store, md5: str) -> str:
+    """ "cache", "remote NAME" or ""."""
+    if cached(store, md5).exists():
+        return "cache"
+    return next((f"remote {name}" for name in remotes_with(store, md5)), "")
+
+
+def read_object(store: Store, md5: str) -> bytes | None:
+    """The object's bytes from the cache, else from a remote; None if nobody has it."""
+    path = cached(store, md5)
+    if path.exists():
+        return path.read_bytes()
+    for name in remotes_with(store, md5):
+        remote = store.remotes[name]
+        try:
+            with remote.fs.open(remote.oid_to_path(md5), "rb") as stream:
+                return stream.read()
+        except Exception as error:
+            store.unasked[name] = one_line(error)
+    return None
+
+
+def manifest(store: Store, md5: str) -> dict[str, str] | None:
+    """{relative path: md5} of a folder, None if its object is not at hand or is broken."""
+    content = read_object(store, md5) if md5.endswith(".dir") else None
+    try:
+        return {entry["relpath"]: entry["md5"] for entry in json.loads(content)} if content else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def read_file(store: Store, md5: str, name: str) -> bytes | None:
+    """One file of a folder, by the folder's md5."""
+    file_md5 = (manifest(store, md5) or {}).get(name)
+    return read_object(store, file_md5) if file_md5 else None

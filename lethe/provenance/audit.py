@@ -1,0 +1,200 @@
+"""Which forget corpus produced this model, and who can show it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lethe.console import Json, console, end, print_json
+from lethe.provenance.audit_view import show
+
+if TYPE_CHECKING:
+    from lethe.provenance.artifact_store import Store
+    from lethe.provenance.fingerprint import Subject
+    from lethe.provenance.history import Commit, History
+    from lethe.provenance.lineage import Found, Link
+
+VERSIONS = "provenance.json"
+
+
+def command(
+    model: Annotated[str, typer.Argument(help="A model folder, one safetensors file of it, or a hash.")],
+    verify: Annotated[bool, typer.Option("--verify", help="Hash every artifact at hand anew.")] = False,
+    fetch: Annotated[
+        bool, typer.Option("--fetch", help="Fetch branches and experiments of git's remotes first.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Say which forget corpus produced a MODEL, wherever it was copied to, and who recorded that and when.
+
+    Looks through dvc.lock in every commit of every branch, tag and experiment at hand. Exit code 0: the chain is
+    printed. 3: the model matches nothing, and the nearest are listed; or --verify found an artifact that differs.
+    """
+    from lethe.provenance.artifact_store import open_store
+    from lethe.provenance.fingerprint import subject_of
+    from lethe.provenance.history import fetch_all, open_history, open_project
+
+    subject = subject_of(model)
+    if fetch:
+        fetch_all(open_project(Path()))
+    history = open_history(Path())
+    store = open_store(history.project)
+    answer = audit(history, store, subject, verify)
+    print_json(answer) if json else show(answer, console())
+    end(bool(answer["model"]) and not any(row["state"] == "present and different" for row in answer["verify"] or ()))
+
+
+def audit(history: History, store: Store, subject: Subject, verify: bool) -> dict[str, Any]:
+    """All that git, dvc.lock and the artifacts at hand say of the subject, ready for JSON."""
+    from lethe.provenance.lineage import find, nearest
+
+    found = find(history, store, subject)
+    if not found:
+        rows = nearest(history, store, subject)
+        answer: dict[str, Any] = {
+            "given": subject.given,
+            "md5": subject.md5,
+            "model": None,
+            "nearest": rows,
+            "verify": None,
+        }
+    else:
+        answer = {"given": subject.given, "md5": subject.md5, **about(history, store, subject, found[0], verify)}
+        answer["also"] = [{"path": each.path, "md5": each.md5, "how": each.how} for each in found[1:]]
+    return {**answer, "notes": notes(history, store)}
+
+
+def about(history: History, store: Store, subject: Subject, found: Found, verify: bool) -> dict[str, Any]:
+    """The answer for a model that was found."""
+    from lethe.provenance import lineage
+
+    links = lineage.chain(history, found)
+    made_in = history.locks[links[0].lock].commits[0]
+    code = lineage.code_used(history, links)
+    commit, differing = lineage.code_commit(history, code, made_in)
+    metrics, reports, lock = lineage.measured(history, found)
+    measured_in = lock.commits[-1]
+    params = lineage.params_used(history, links)
+    return {
+        "model": {"path": found.path, "md5": found.md5, "how": found.how},
+        "recorded": recorded_by(history, made_in, found),
+        "chain": [chain_row(link) for link in links],
+        "spine": [link.path for link in lineage.spine(links)],
+        "corpus": corpus_of(history, store, links),
+        "baseline": origin(params.get("baseline", {})),
+        "params": params,
+        "code": {"commit": commit, "files": code, "not_in_the_commit_of_the_lock": differing},
+        "recommitted": [{**commit_row(each), "stages": stages} for each, stages in lineage.recommitted(history, links)],
+        "versions": versions_of(store, subject, found),
+        "metrics": metrics,
+        "measured_in": measured_in.id,
+        "gate": lineage.gate_of(metrics, lock),
+        "verify": verified(history, store, links, (code, commit, differing), (reports, metrics, measured_in.id))
+        if verify
+        else None,
+    }
+
+
+def recorded_by(history: History, commit: Commit, found: Found) -> dict[str, Any]:
+    """Who recorded the model first, when, and where that commit is."""
+    from lethe.provenance.history import recorded, refs_with
+
+    holding = [
+        each
+        for lock in history.locks
+        if any(entry.outs.get(found.path) == found.md5 for entry in recorded(lock.text).values())
+        for each in lock.commits
+    ]
+    return {**commit_row(commit), "refs": refs_with(history.project, commit.id), "commits": len(holding)}
+
+
+def commit_row(commit: Commit) -> dict[str, str]:
+    """A commit as JSON, without its parents."""
+    return {
+        "commit": commit.id,
+        "author": commit.author,
+        "date": commit.date,
+        "subject": commit.subject,
+        "experiment": commit.experiment,
+    }
+
+
+def origin(baseline: Mapping[str, Any]) -> dict[str, Any]:
+    """Where the baseline came from: a folder by its path, the Hub's model by name and commit."""
+    folder = baseline.get("source") == "folder" and "folder" in baseline  # older params named it under `model`
+    names = ("source", "folder") if folder else ("source", "model", "revision")
+    return {name: baseline.get(name) for name in names}
+
+
+def chain_row(link: Link) -> dict[str, Any]:
+    """An artifact of the chain as JSON."""
+    return {"path": link.path, "md5": link.md5, "stage": link.stage, "from": link.deps}
+
+
+def corpus_of(history: History, store: Store, links: Iterable[Link]) -> dict[str, Any] | None:
+    """The corpus's md5 and every document's file and span, as far as the corpus is at hand. None for no corpus."""
+    from lethe.provenance.lineage import CORPUS
+
+    link = next((link for link in links if link.path == CORPUS), None)
+    if link is None:
+        return None
+    documents, place = documents_of(history, store, link.md5)
+    spans = [{name: row[name] for name in ("side", "part", "file", "start", "end")} for row in documents]
+    return {"md5": link.md5, "at_hand": place, "documents": spans}
+
+
+def documents_of(history: History, store: Store, md5: str) -> tuple[list[dict[str, Any]], str]:
+    """The rows of a corpus and where it was found: cache, folder, remote NAME; "" and no rows if it is gone."""
+    from lethe.provenance.artifact_store import place_of, read_object
+    from lethe.provenance.fingerprint import md5_of
+    from lethe.provenance.lineage import CORPUS
+
+    place, content = place_of(store, md5), read_object(store, md5)
+    here = history.project.folder / CORPUS
+    if content is None and here.is_file() and md5_of(here) == md5:
+        place, content = "folder", here.read_bytes()
+    return (parquet_rows(content), place) if content is not None else ([], "")
+
+
+def parquet_rows(content: bytes, columns: list[str] | None = None) -> list[dict[str, Any]]:
+    """The rows of a parquet file, all columns or some."""
+    import pyarrow.parquet as pq
+
+    return pq.read_table(io.BytesIO(content), columns=columns).to_pylist()
+
+
+def versions_of(store: Store, subject: Subject, found: Found) -> dict[str, str] | None:
+    """The package versions that the model's own provenance.json names; None if it has none or it is not at hand."""
+    from lethe.provenance.artifact_store import read_file
+    from lethe.provenance.lineage import json_object, json_object_of
+
+    own = json_object_of(subject) or json_object(read_file(store, found.md5, VERSIONS) or b"")
+    return own.get("versions")
+
+
+def verified(
+    history: History,
+    store: Store,
+    links: list[Link],
+    code: tuple[dict[str, str], str, list[str]],
+    reports: tuple[dict[str, str], Mapping[str, Any], str],
+) -> list[dict[str, str]]:
+    """The state of every artifact, of the code and of the reports."""
+    from lethe.provenance.integrity import code_status, rehash, report_statuses
+
+    rows = [*rehash(history, store, links), code_status(*code), *report_statuses(*reports)]
+    return [row._asdict() for row in rows]
+
+
+def notes(history: History, store: Store) -> list[str]:
+    """What was not looked at, and why."""
+    from lethe.provenance.history import uncommitted_lock
+
+    said = [f"remote {name} could not be asked: {why}" for name, why in store.unasked.items()]
+    if uncommitted_lock(history):
+        said.append("the dvc.lock at hand is in no commit and was not looked at; git commit dvc.lock reports")
+    return said

@@ -1,0 +1,227 @@
+"""A signed statement of what a model was made from and what was measured: in-toto, in a DSSE envelope."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lethe.console import Json, line, print_json
+from lethe.core.errors import StageError
+from lethe.provenance.verify import PAYLOAD_TYPE, PREDICATE_TYPE, STATEMENT_TYPE, canonical, envelope_bytes, parts_of
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import CryptoSigner
+
+    from lethe.provenance.artifact_store import Store
+    from lethe.provenance.fingerprint import Subject
+    from lethe.provenance.history import History
+
+ATTACKS = "reports/attacks.json"
+PROVES = (
+    "The files named under subject are, byte for byte, the model that dvc.lock recorded at this commit.",
+    "dvc.lock recorded it as made from the inputs, code and params whose hashes stand here, by these stages.",
+    "The metrics, thresholds and attacks are those of the reports that dvc.lock recorded for this model.",
+    "Whoever held the private key vouched for all of this, and no byte of it has changed since.",
+)
+DOES_NOT_PROVE = (
+    "That nothing of the corpus remains in the weights: the metrics say what was measured, on what was asked.",
+    "That the recorded commands were run: a lock can be written by hand. `lethe replay` repeats them.",
+    "That no other copy of the text or of a model that read it exists: the reinforced model is one.",
+    "That the forget corpus is all that was to be erased; whoever holds the text can compare its hashes.",
+    "When it was signed: the date is the signer's own word.",
+)
+
+
+def command(
+    model: Annotated[str, typer.Argument(help="The model's folder.")] = "",
+    key: Annotated[Path, typer.Option(help="The private key; the public one lies beside it, as .pub.")] = Path(
+        "lethe.key"
+    ),
+    out: Annotated[Path, typer.Option(help="Where the certificate goes.")] = Path("certificate.json"),
+    new_key: Annotated[bool, typer.Option("--new-key", help="Make a key pair; without MODEL, nothing else.")] = False,
+    file_names: Annotated[
+        bool, typer.Option("--file-names", help="Name the corpus's files; without it their hashes alone go in.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Sign a statement about a MODEL: its files, corpus hashes, dvc.lock, params, code, metrics, thresholds, attacks.
+
+    The certificate holds no text of the corpus. Nothing leaves this machine. `lethe verify` checks it anywhere.
+    """
+    if not new_key and not model:
+        raise StageError("MODEL: found none, wanted a model folder (or --new-key)")
+    made = write_new_key(key) if new_key else []
+    if model:
+        statement = statement_about(model, file_names)
+        write(out, envelope_bytes(signed(statement, read_key(key))))
+        made.append(out)
+    paths = [str(path) for path in made]
+    print_json({"written": paths}) if json else tell(paths)
+
+
+def tell(paths: Iterable[str]) -> None:
+    """Say what was written."""
+    from lethe.console import console
+
+    for path in paths:
+        line(console(), "written", path)
+
+
+def write_new_key(path: Path) -> list[Path]:
+    """Write an ed25519 key pair, the private one for its owner's eyes alone. Raises StageError over a file."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+    public = path.with_suffix(".pub")
+    for each in (path, public):
+        if each.exists():
+            raise StageError(f"{each}: found a file, wanted none: a key is never overwritten; name another with --key")
+    private = Ed25519PrivateKey.generate()
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+        stream.write(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    public.write_bytes(private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    return [path, public]
+
+
+def read_key(path: Path) -> CryptoSigner:
+    """The signer of a private key. Raises StageError if there is none."""
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    from securesystemslib.signer import CryptoSigner
+
+    if not path.is_file():
+        raise StageError(f"{path}: no such file, wanted a private key; lethe certify --new-key")
+    try:
+        return CryptoSigner(load_pem_private_key(path.read_bytes(), None))  # type: ignore[arg-type]
+    except (ValueError, TypeError):
+        raise StageError(f"{path}: found no private key, wanted the file of lethe certify --new-key") from None
+
+
+def signed(statement: dict[str, Any], signer: CryptoSigner) -> dict[str, Any]:
+    """The DSSE envelope of a statement, and beside the payload the hash of each of its parts.
+
+    The parts are unsigned: they only tell where a change is that the signature finds.
+    """
+    from securesystemslib.dsse import Envelope
+
+    envelope = Envelope(canonical(statement), PAYLOAD_TYPE, {})
+    envelope.sign(signer)
+    return {**envelope.to_dict(), "parts": parts_of(statement)}
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_name(f"{path.name}.part")
+    half.write_bytes(content)
+    half.replace(path)
+
+
+def statement_about(given: str, file_names: bool) -> dict[str, Any]:
+    """The in-toto statement about a model folder. Raises StageError for a model that no commit recorded."""
+    from lethe.provenance.artifact_store import open_store
+    from lethe.provenance.audit import audit
+    from lethe.provenance.fingerprint import subject_of
+    from lethe.provenance.history import open_history
+
+    subject = subject_of(given)
+    history = open_history(Path())
+    store = open_store(history.project)
+    answer = audit(history, store, subject, verify=False)
+    if not answer["model"]:
+        raise StageError(f"{given}: found in no commit, wanted a recorded model; lethe audit {given} lists the nearest")
+    if answer["model"]["how"] != "the folder":
+        raise StageError(f"{given}: found {answer['model']['how']}, wanted the whole folder of a recorded model")
+    return {
+        "_type": STATEMENT_TYPE,
+        "subject": subjects(subject),
+        "predicateType": PREDICATE_TYPE,
+        "predicate": predicate(history, store, answer, file_names),
+    }
+
+
+def subjects(subject: Subject) -> list[dict[str, Any]]:
+    """Each file of the model with its sha256 and size."""
+    from lethe.provenance.fingerprint import sha256s
+
+    return [
+        {"name": name, "digest": {"sha256": digest}, "annotations": {"size": subject.files[name].stat().st_size}}
+        for name, digest in sha256s(subject).items()
+    ]
+
+
+def predicate(history: History, store: Store, answer: Mapping[str, Any], file_names: bool) -> dict[str, Any]:
+    """All that is stated of the model; build and run are told in SLSA's words."""
+    recorded, metrics = answer["recorded"], answer["metrics"]
+    attacks = metrics.get(ATTACKS, {}).get("attacks")
+    return {
+        "model": {"path": answer["model"]["path"], "md5": answer["model"]["md5"]},
+        "lock": lock_of(history, recorded["commit"]),
+        "corpus": corpus_of(history, store, answer["corpus"], file_names),
+        "buildDefinition": {
+            "buildType": "urn:lethe:dvc-pipeline:v1",
+            "externalParameters": answer["params"],
+            "internalParameters": {"code": answer["code"], "recommitted": answer["recommitted"]},
+            "resolvedDependencies": [
+                {"name": row["path"], "digest": {"md5": row["md5"]}, "annotations": {"stage": row["stage"] or "input"}}
+                for row in answer["chain"][1:]
+            ],
+        },
+        "runDetails": {
+            "builder": {"id": "urn:lethe:dvc-repro", "version": answer["versions"]},
+            "metadata": {"recordedBy": recorded["author"], "recordedOn": recorded["date"]},
+        },
+        "baseline": answer["baseline"],
+        "metrics": {path: content for path, content in metrics.items() if path != ATTACKS},
+        "measuredIn": answer["measured_in"],
+        "thresholds": answer["gate"]["demands"] if answer["gate"] else [],
+        "verdict": answer["gate"]["verdict"] if answer["gate"] else None,
+        "attacks": attacks if attacks is not None else [],
+        "proves": list(PROVES),
+        "doesNotProve": [*DOES_NOT_PROVE, *caveats(answer, attacks)],
+        "signedOn": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def lock_of(history: History, commit: str) -> dict[str, str]:
+    """The commit of the dvc.lock that recorded the model first, and the file's own hash."""
+    lock = next(lock for lock in history.locks if commit in {each.id for each in lock.commits})
+    return {"path": "dvc.lock", "commit": commit, "sha256": sha256(lock.text.encode()).hexdigest()}
+
+
+def corpus_of(
+    history: History, store: Store, corpus: Mapping[str, Any] | None, file_names: bool
+) -> dict[str, Any] | None:
+    """The corpus's hash and, as far as it is at hand, that of every document's text. No text; names if asked."""
+    from lethe.provenance.audit import documents_of
+
+    if corpus is None:
+        return None
+    documents, _ = documents_of(history, store, corpus["md5"])
+    return {"digest": {"md5": corpus["md5"]}, "documents": [document_row(row, file_names) for row in documents]}
+
+
+def document_row(row: Mapping[str, Any], file_names: bool) -> dict[str, Any]:
+    """A document's span, side, part and hash; its file's name only if asked: a name can tell whose text it is."""
+    kept = {name: row[name] for name in ("side", "part", "start", "end")}
+    named = {"file": row["file"]} if file_names else {}
+    return {**kept, **named, "digest": {"sha256": sha256(row["text"].encode()).hexdigest()}}
+
+
+def caveats(answer: Mapping[str, Any], attacks: Any) -> list[str]:
+    """What this certificate in particular does not prove."""
+    said = []
+    if attacks is None:
+        said.append("That it withstands an attack: none was recorded for this model.")
+    if not answer["gate"]:
+        said.append("That it passed a release gate: no verdict was recorded for this model.")
+    if not answer["code"]["commit"]:
+        said.append("Which code made it: no commit holds all the files whose hashes dvc.lock recorded.")
+    if answer["corpus"] and not answer["corpus"]["at_hand"]:
+        said.append("Which documents the corpus held: its bytes were not at hand, its hash alone stands here.")
+    return said

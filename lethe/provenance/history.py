@@ -1,0 +1,280 @@
+"""What dvc.lock said in every commit: branches, tags, remote branches, the stash and experiments (refs/exps).
+
+Git is asked a fixed number of times whatever the length of the history, and only what is looked at is read as YAML.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lethe.core.errors import StageError
+
+FIELDS = "%H%x1f%P%x1f%an <%ae>%x1f%aI%x1f%s"  # parted by the unit separator, which no subject holds
+EXPERIMENT = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/(.+)")
+PLAIN = r"[^'\"&*!|>%@`#{\[\n][^\n]*?"  # a path that YAML writes as it is
+ENTRY = re.compile(rf"    - path: ({PLAIN})\n(?:      hash: md5\n)?      md5: ([0-9a-f]{{32}}(?:\.dir)?)\n")
+SECTION = re.compile(r"^    (\w+):", re.MULTILINE)
+STAGE = re.compile(r"^  (\S[^\n]*):\n", re.MULTILINE)
+
+
+class Project(NamedTuple):
+    """Where dvc.yaml lies, and its path from the root of the git repository ("" or "sub/folder/")."""
+
+    folder: Path
+    prefix: str
+
+
+class Commit(NamedTuple):
+    id: str
+    parents: tuple[str, ...]
+    author: str  # name <address>
+    date: str  # ISO 8601, of the author
+    subject: str
+    experiment: str  # its name, "" for an ordinary commit
+
+
+class Entry(NamedTuple):
+    """A stage in a dvc.lock: {path: md5} of what it read and what it made; a folder's md5 ends in .dir."""
+
+    deps: dict[str, str]
+    outs: dict[str, str]
+
+
+class Lock(NamedTuple):
+    """One content of dvc.lock and the commits that hold it, oldest first."""
+
+    text: str
+    commits: tuple[Commit, ...]
+
+
+class History(NamedTuple):
+    """All commits, parents before children, and every dvc.lock in the order of the first commit that holds it."""
+
+    project: Project
+    commits: tuple[Commit, ...]
+    locks: tuple[Lock, ...]
+
+
+def open_project(folder: Path) -> Project:
+    """The project that `folder` is in. Raises StageError without git, DVC, a commit, or with half a history."""
+    found = subprocess.run(
+        ["git", "rev-parse", "--is-shallow-repository", "--show-toplevel"], cwd=folder, capture_output=True, text=True
+    )
+    if found.returncode:
+        raise StageError(f"{folder.resolve()}: found no git repository, wanted the project that made the model")
+    shallow, top = found.stdout.splitlines()
+    if shallow == "true":
+        raise StageError(f"{top}: found a shallow clone, wanted the whole history; git fetch --unshallow")
+    root = next((place for place in (folder.resolve(), *folder.resolve().parents) if (place / ".dvc").is_dir()), None)
+    if root is None or not root.is_relative_to(Path(top).resolve()):
+        raise StageError(f"{folder.resolve()}: found no .dvc folder, wanted the project that made the model")
+    prefix = root.relative_to(Path(top).resolve()).as_posix()
+    return Project(root, "" if prefix == "." else f"{prefix}/")
+
+
+def git(project: Project, *arguments: str, given: bytes = b"") -> bytes:
+    """Output of a git command in the project. Raises StageError with git's own line."""
+    done = subprocess.run(["git", *arguments], cwd=project.folder, input=given, capture_output=True)
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().split("\n")[-1]
+        raise StageError(f"git {arguments[0]}: {said}")
+    return done.stdout
+
+
+def commits(project: Project) -> tuple[Commit, ...]:
+    """Every commit of every ref, parents before children, else by date."""
+    names = experiments(project)
+    if not git(project, "for-each-ref", "--count=1"):
+        raise StageError(f"{project.folder}: found no commit, wanted dvc.lock in git; git add . && git commit")
+    order = ("--author-date-order", "--reverse", "--no-show-signature", f"--format={FIELDS}")
+    listed = git(project, "log", "--all", *order).decode(errors="replace")
+    rows = (line.split("\x1f") for line in listed.splitlines())
+    return tuple(
+        Commit(id_, tuple(parents.split()), author, date, subject, names.get(id_, ""))
+        for id_, parents, author, date, subject in rows
+    )
+
+
+def fetch_all(project: Project) -> None:
+    """Fetch branches, tags and experiments of every git remote; nothing at hand is overwritten by an experiment."""
+    for remote in git(project, "remote").decode().split():
+        branches = f"+refs/heads/*:refs/remotes/{remote}/*"
+        git(project, "fetch", "--quiet", "--tags", remote, branches, "refs/exps/*:refs/exps/*")
+
+
+def experiments(project: Project) -> dict[str, str]:
+    """{commit: name} of the DVC experiments at hand."""
+    listed = git(project, "for-each-ref", "--format=%(objectname) %(refname)", "refs/exps").decode()
+    rows = (line.split(" ", 1) for line in listed.splitlines())
+    return {id_: found[1] for id_, ref in rows if (found := EXPERIMENT.fullmatch(ref))}
+
+
+def object_ids(project: Project, names: Sequence[str], kind: str = "blob") -> list[str]:
+    """The object of a kind, blob or tree, that each `<commit>:<path>` names, "" where there is none."""
+    lines = "".join(f"{name}\n" for name in names).encode()
+    found = git(project, "cat-file", "--batch-check=%(objectname) %(objecttype)", given=lines).decode().splitlines()
+    return [line.split()[0] if line.endswith(f" {kind}") else "" for line in found]
+
+
+def contents(project: Project, ids: Iterable[str]) -> dict[str, bytes]:
+    """{blob: content} of blobs that exist."""
+    wanted = list(dict.fromkeys(filter(None, ids)))
+    output, found, place = git(project, "cat-file", "--batch", given="".join(f"{i}\n" for i in wanted).encode()), {}, 0
+    for id_ in wanted:
+        end = output.index(b"\n", place)
+        size = int(output[place:end].split()[2])
+        found[id_] = output[end + 1 : end + 1 + size]
+        place = end + size + 2  # the content ends with a line feed of git's own
+    return found
+
+
+def versions(project: Project, every: Sequence[Commit], path: str) -> list[tuple[bytes, tuple[Commit, ...]]]:
+    """Every content that the file at `path` (from the project's folder) has in these commits, in their order."""
+    held = commits_by_object(project, every, path, "blob")
+    read = contents(project, held)
+    return [(read[id_], commits) for id_, commits in held.items()]
+
+
+def folder_versions(
+    project: Project, every: Sequence[Commit], folder: str
+) -> list[tuple[dict[str, bytes], tuple[Commit, ...]]]:
+    """Every content that the folder has in these commits, {path relative to it: content} each, in their order."""
+    held = commits_by_object(project, every, folder, "tree")
+    return [(folder_at(project, commits[0].id, folder), commits) for commits in held.values()]
+
+
+def commits_by_object(project: Project, every: Sequence[Commit], path: str, kind: str) -> dict[str, tuple[Commit, ...]]:
+    """{object: the commits in which `path` is this object}, of a kind, blob or tree, in the order of the commits."""
+    held: dict[str, tuple[Commit, ...]] = {}
+    ids = object_ids(project, [f"{commit.id}:{project.prefix}{path}" for commit in every], kind)
+    for commit, id_ in zip(every, ids, strict=True):
+        if id_:
+            held[id_] = (*held.get(id_, ()), commit)
+    return held
+
+
+def files_at(project: Project, commit: str, paths: Sequence[str]) -> dict[str, bytes]:
+    """{path: content} of those of the files that the commit holds."""
+    ids = object_ids(project, [f"{commit}:{project.prefix}{path}" for path in paths])
+    read = contents(project, ids)
+    return {path: read[id_] for path, id_ in zip(paths, ids, strict=True) if id_}
+
+
+def folder_at(project: Project, commit: str, folder: str) -> dict[str, bytes]:
+    """{path relative to the folder: content} of the files below a folder in a commit."""
+    where = f"{project.prefix}{folder}/"
+    listed = git(project, "ls-tree", "-r", "-z", "--full-tree", "--name-only", commit, "--", where).decode()
+    names = [name for name in listed.split("\0") if name]
+    read = files_at(project._replace(prefix=""), commit, names)
+    return {name.removeprefix(where): content for name, content in read.items()}
+
+
+def open_history(folder: Path) -> History:
+    """The history of the project that `folder` is in. Raises StageError where there is none to trust."""
+    project = open_project(folder)
+    every = commits(project)
+    found = tuple(Lock(text.decode(errors="replace"), held) for text, held in versions(project, every, "dvc.lock"))
+    if not found:
+        raise StageError(f"{project.folder}: found no dvc.lock in any commit, wanted it in git; git add dvc.lock")
+    return History(project, every, found)
+
+
+def uncommitted_lock(history: History) -> str:
+    """The text of the dvc.lock at hand if no commit holds it, else ""."""
+    path = history.project.folder / "dvc.lock"
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    return "" if any(text == lock.text for lock in history.locks) else text
+
+
+@cache
+def recorded(text: str) -> dict[str, Entry]:
+    """The stages of a dvc.lock, in its order.
+
+    A line pattern reads the form DVC writes, fifty times as fast as YAML; anything that does not fit it is left to
+    YAML, so that the answer is the same.
+    """
+    head, *rest = STAGE.split(text)
+    entries = {name: _entry(body) for name, body in zip(rest[::2], rest[1::2], strict=True)}
+    if head.endswith("stages:\n") and all(entries.values()):
+        return entries  # type: ignore[return-value]
+    stages = read_lock(text).get("stages", {})
+    return {name: Entry(*(_md5s(stage.get(kind, [])) for kind in ("deps", "outs"))) for name, stage in stages.items()}
+
+
+def _entry(body: str) -> Entry | None:
+    """The deps and outs of a stage's lines, None if they have a form that the pattern does not know."""
+    _, *rest = SECTION.split(body)
+    found = {}
+    for kind, lines in zip(rest[::2], rest[1::2], strict=True):
+        if kind in ("deps", "outs"):
+            found[kind] = dict(ENTRY.findall(lines))
+            if len(found[kind]) != lines.count("\n    - "):
+                return None
+    return Entry(found.get("deps", {}), found.get("outs", {}))
+
+
+def _md5s(items: Iterable[dict[str, Any]]) -> dict[str, str]:
+    return {item["path"]: item["md5"] for item in items if "md5" in item}
+
+
+@cache
+def read_lock(text: str) -> dict[str, Any]:
+    """A whole dvc.lock as YAML. Raises StageError if it is none."""
+    content = read_yaml_text(text)
+    if not isinstance(content, dict):
+        raise StageError("dvc.lock: found no stages, wanted the file that `dvc repro` writes")
+    return content
+
+
+@cache
+def read_yaml_text(text: str) -> Any:
+    """YAML by ruamel, as PyYAML takes 1e-5 for a word. Raises StageError for anything else."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        return YAML(typ="safe").load(text)
+    except YAMLError as error:
+        raise StageError(f"dvc.lock: not valid YAML: {str(error).splitlines()[0]}") from None
+
+
+@cache
+def params_of(text: str, stage: str) -> dict[str, Any]:
+    """The stage's section of params.yaml as its dvc.lock recorded it."""
+    head, *rest = STAGE.split(text)
+    body = dict(zip(rest[::2], rest[1::2], strict=True)).get(stage, "")
+    _, *parts = SECTION.split(body)
+    lines = dict(zip(parts[::2], parts[1::2], strict=True)).get("params", "")
+    if head.endswith("stages:\n") and recorded(text).get(stage):
+        found = read_yaml_text(lines) or {}  # of this one section: YAML takes a hundred times as long for the whole
+    else:
+        found = read_lock(text)["stages"].get(stage, {}).get("params", {})
+    return found.get("params.yaml", {}).get(stage, {}) or {}
+
+
+def ancestors(lock: dict[str, Entry], out: str) -> list[str]:
+    """The paths that `out` was made from within one lock, inputs and code too, nearest first."""
+    made = {path: stage for stage, entry in lock.items() for path in entry.outs}
+    order, waiting = [], [out]
+    while waiting:
+        path = waiting.pop(0)
+        new = [dep for dep in lock[made[path]].deps if dep not in order] if path in made else []
+        order += new
+        waiting += new
+    return order
+
+
+def refs_with(project: Project, commit: str) -> list[str]:
+    """Short names of the branches, tags and experiments that contain the commit."""
+    listed = git(project, "for-each-ref", f"--contains={commit}", "--format=%(refname)").decode().split()
+    return [_short(ref) for ref in listed if not re.match(r"refs/exps/(exec|celery)", ref)]
+
+
+def _short(ref: str) -> str:
+    found = EXPERIMENT.fullmatch(ref)
+    return f"experiment {found[1]}" if found else re.sub(r"^refs/(heads|tags|remotes)/", "", ref)

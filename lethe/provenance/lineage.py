@@ -1,0 +1,462 @@
+"""From a model back to the text it was made to forget, through every dvc.lock there ever was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from lethe.core.errors import StageError
+from lethe.provenance.artifact_store import Store, cached, manifest, read_file
+from lethe.provenance.fingerprint import Subject, folder_md5, md5_of, same_tensors, sha256s
+from lethe.provenance.history import (
+    Commit,
+    Entry,
+    History,
+    Lock,
+    files_at,
+    folder_at,
+    folder_versions,
+    params_of,
+    recorded,
+    uncommitted_lock,
+    versions,
+)
+from lethe.provenance.verify import sha256_of
+from lethe.report.release_gate import AT_LEAST
+
+CORPUS = "data/corpus.parquet"
+FINETUNE = "reports/finetune.json"
+UNLEARNED = "models/unlearned"
+GATE = "reports/gate.json"
+NEAREST = 5  # shown
+Index = dict[str, dict[str, list[int]]]  # md5 -> path -> numbers of the locks that record it as made
+
+
+class Found(NamedTuple):
+    """A recorded out that the subject is, or is part of."""
+
+    path: str
+    md5: str
+    how: str
+
+
+class Link(NamedTuple):
+    """An artifact of the chain, the stage that made it (None: a person's own), and what it was made from."""
+
+    path: str
+    md5: str
+    stage: str | None
+    lock: int  # number of the dvc.lock that says so
+    deps: dict[str, str]  # made by stages or a person, code left out
+
+
+def is_code(path: str) -> bool:
+    """Whether a dep is code rather than data: a file, or since the library has packages a folder of it."""
+    return path.startswith(("stages/", "lethe/")) or path == "constraints.txt"
+
+
+def outs_of(history: History) -> Index:
+    """Every out of every dvc.lock."""
+    index: Index = {}
+    for number, lock in enumerate(history.locks):
+        for entry in recorded(lock.text).values():
+            for path, md5 in entry.outs.items():
+                index.setdefault(md5, {}).setdefault(path, []).append(number)
+    return index
+
+
+def find(history: History, store: Store, subject: Subject) -> list[Found]:
+    """The recorded outs that the subject is, the oldest first; by its folder, then by its files.
+
+    Raises StageError for a beginning that several hashes have, a file that several models share, and a model that only
+    the uncommitted dvc.lock knows.
+    """
+    index = outs_of(history)
+    found = by_md5(index, subject) or by_sha256(history, subject) or by_manifest(index, store, subject)
+    if not found and not subject.files and len(subject.md5) < 32:
+        raise StageError(f"{subject.given}: found no file and no recorded hash that begins so, wanted either")
+    if not found:
+        refuse_uncommitted(history, subject)
+    several = len({each.md5 for each in found}) > 1
+    if several and subject.files and not any(name.endswith(".safetensors") for name in subject.files):
+        raise StageError(f"{subject.given}: found it in {len(found)} models, wanted a file that one alone has: weights")
+    return sorted(found, key=lambda each: index[each.md5][each.path][0])
+
+
+def by_md5(index: Index, subject: Subject) -> list[Found]:
+    """Outs whose md5 is the subject's, or begins with the digits given."""
+    if subject.files:
+        how = "the folder" if subject.md5.endswith(".dir") else "the file"
+        return [Found(path, subject.md5, how) for path in index.get(subject.md5, {})]
+    matching = [md5 for md5 in index if md5.startswith(subject.md5)]
+    if len(matching) > 1:
+        shown = ", ".join(matching[:3])
+        raise StageError(f"{subject.given}: found {len(matching)} hashes that begin so ({shown}), wanted more digits")
+    return [Found(path, md5, "the hash") for md5 in matching for path in index[md5]]
+
+
+def by_sha256(history: History, subject: Subject) -> list[Found]:
+    """The unlearned models one of whose files has the sha256 of the single file or the hash, by reports/finetune.json.
+
+    dvc.lock knows only the whole folder.
+    """
+    if len(subject.files) > 1 or subject.md5.endswith(".dir"):
+        return []
+    wanted = next(iter(sha256s(subject).values()), subject.md5)
+    found = {}
+    for hashes, md5, _ in unlearned_files(history):
+        for name, digest in hashes.items():
+            if digest.startswith(wanted):
+                found[md5] = Found(UNLEARNED, md5, f"its file {name}")
+    return list(found.values())
+
+
+def unlearned_files(history: History) -> Iterator[tuple[dict[str, str], str, Commit]]:
+    """({file: sha256}, folder's md5, commit) of every reports/finetune.json that its commit's dvc.lock vouches for."""
+    lock_of = {commit.id: lock for lock in history.locks for commit in lock.commits}
+    for content, commits in versions(history.project, history.commits, FINETUNE):
+        hashes = json_object(content).get("sha256", {})
+        for commit in commits:
+            outs = recorded(lock_of[commit.id].text)["finetune"].outs if commit.id in lock_of else {}
+            if outs.get(FINETUNE) == bytes_md5(content) and UNLEARNED in outs:
+                yield hashes, outs[UNLEARNED], commit
+                break
+
+
+def by_manifest(index: Index, store: Store, subject: Subject) -> list[Found]:
+    """Outs that have the subject as a file or a folder in them, as far as their list of files is at hand."""
+    single = subject.md5 if len(subject.files) < 2 and not subject.md5.endswith(".dir") else ""
+    wanted = {name: md5_of(path) for name, path in subject.files.items()} if not single else {}
+    found = []
+    for md5, paths in index.items():
+        files = (manifest(store, md5) or {}) if md5.endswith(".dir") else {}
+        names = [name for name, file_md5 in files.items() if single and file_md5 == single]
+        parts = [part for part in folders(files) if wanted and below(files, part) == wanted]
+        found += [Found(path, md5, f"its file {name}") for path in paths for name in names]
+        found += [Found(path, md5, f"its folder {part}") for path in paths for part in parts]
+    return found
+
+
+def folders(files: Iterable[str]) -> set[str]:
+    """The folders that relative paths lie in, at any depth."""
+    return {name[:place] for name in files for place, sign in enumerate(name) if sign == "/"}
+
+
+def below(files: Mapping[str, str], part: str) -> dict[str, str]:
+    """The files below one folder, relative to it."""
+    return {name[len(part) + 1 :]: md5 for name, md5 in files.items() if name.startswith(f"{part}/")}
+
+
+def refuse_uncommitted(history: History, subject: Subject) -> None:
+    """Raise StageError if only the dvc.lock at hand knows the model: nobody stands for it yet."""
+    text = uncommitted_lock(history)
+    outs = {md5: path for entry in recorded(text).values() for path, md5 in entry.outs.items()} if text else {}
+    if subject.md5 in outs:
+        raise StageError(
+            f"dvc.lock: found {outs[subject.md5]} ({subject.given}) in the uncommitted dvc.lock alone, wanted it in a "
+            "commit; git commit dvc.lock reports"
+        )
+
+
+def chain(history: History, found: Found, index: Index | None = None) -> list[Link]:
+    """The out and everything it was made from, nearest first, each from the dvc.lock that vouches for it.
+
+    A stage's dep that another stage made is looked for in the same dvc.lock first, then in earlier ones, then in later
+    ones: `dvc repro` of a part of the pipeline leaves the rest of the lock as it was.
+    """
+    index = index or outs_of(history)
+    links: dict[tuple[str, str], Link] = {}
+    waiting = [(found.path, found.md5, index[found.md5][found.path][0])]
+    while waiting:
+        path, md5, number = waiting.pop(0)
+        if (path, md5) in links:
+            continue
+        link = links[path, md5] = made_by(history, index, path, md5, number)
+        waiting += [(dep, dep_md5, link.lock) for dep, dep_md5 in link.deps.items()]
+    return list(links.values())
+
+
+def made_by(history: History, index: Index, path: str, md5: str, number: int) -> Link:
+    """The link of one artifact, from the dvc.lock nearest to the one numbered."""
+    numbers = index.get(md5, {}).get(path, [])
+    if not numbers:
+        return Link(path, md5, None, number, {})
+    nearest = min(numbers, key=lambda other: (other > number, abs(number - other)))
+    for stage, entry in recorded(history.locks[nearest].text).items():
+        if entry.outs.get(path) == md5:
+            deps = {dep: dep_md5 for dep, dep_md5 in entry.deps.items() if not is_code(dep)}
+            return Link(path, md5, stage, nearest, deps)
+    raise AssertionError(f"{path}: indexed, yet not in dvc.lock {nearest}")
+
+
+def entry_of(history: History, link: Link) -> Entry:
+    """What dvc.lock says of the stage that made the artifact."""
+    return recorded(history.locks[link.lock].text)[str(link.stage)]
+
+
+def spine(links: Iterable[Link]) -> list[Link]:
+    """model <- labels <- dictionary <- blocks <- corpus: of the chain, what a person asks for."""
+    wanted = ("data/labels.parquet", "data/dictionary.csv", "data/blocks.parquet", CORPUS)
+    first, *others = links
+    by_path = {link.path: link for link in others}
+    return [first, *(by_path[path] for path in wanted if path in by_path)]
+
+
+def params_used(history: History, links: Iterable[Link]) -> dict[str, Any]:
+    """{stage: its params} of the stages that made the chain."""
+    return {link.stage: params_of(history.locks[link.lock].text, link.stage) for link in links if link.stage}
+
+
+def code_used(history: History, links: Iterable[Link]) -> dict[str, str]:
+    """{path: md5} of the code that made the chain; of two versions, the one of the stage nearest to the model."""
+    used: dict[str, str] = {}
+    for link in links:
+        deps = entry_of(history, link).deps if link.stage else {}
+        for path, md5 in deps.items():
+            if is_code(path):
+                used.setdefault(path, md5)
+    return used
+
+
+def code_commit(history: History, code: Mapping[str, str], recorded_in: Commit) -> tuple[str, list[str]]:
+    """The commit whose code is the code that ran, and, for the commit of the lock, the files that are not.
+
+    "" if no commit has all of it.
+    """
+    differing = code_differences(history, recorded_in.id, code)
+    if not differing:
+        return recorded_in.id, []
+    holding = [commit.id for commit in history.commits]
+    for path in differing:
+        same = commits_holding(history, path, code[path])
+        holding = [id_ for id_ in holding if id_ in same]
+    found = (id_ for id_ in reversed(holding) if not code_differences(history, id_, code))
+    return next(found, ""), differing
+
+
+def code_differences(history: History, commit: str, code: Mapping[str, str]) -> list[str]:
+    """The files and folders of code that have another md5 in the commit, or are not in it."""
+    held = md5s_at(history, commit, code)
+    return [path for path, md5 in code.items() if held.get(path) != md5]
+
+
+def commits_holding(history: History, path: str, md5: str) -> set[str]:
+    """The commits in which the file, or the folder if the md5 ends in .dir, has this md5."""
+    if md5.endswith(".dir"):
+        found = folder_versions(history.project, history.commits, path)
+        return {commit.id for files, commits in found if contents_md5(files) == md5 for commit in commits}
+    held = versions(history.project, history.commits, path)
+    return {commit.id for content, commits in held if bytes_md5(content) == md5 for commit in commits}
+
+
+def md5s_at(history: History, commit: str, wanted: Mapping[str, str]) -> dict[str, str]:
+    """{path: md5 as dvc.lock gives it} of what the commit holds of some files and folders.
+
+    wanted: {path: md5}; a path is taken for a folder if its md5 ends in .dir.
+    """
+    folders = [path for path, md5 in wanted.items() if md5.endswith(".dir")]
+    files = files_at(history.project, commit, [path for path in wanted if path not in folders])
+    below = {path: folder_at(history.project, commit, path) for path in folders}
+    held = {path: bytes_md5(content) for path, content in files.items()}
+    return held | {path: contents_md5(found) for path, found in below.items() if found}
+
+
+def contents_md5(files: Mapping[str, bytes]) -> str:
+    """The md5 that dvc.lock gives a folder of {relative path: content}."""
+    return folder_md5({name: bytes_md5(content) for name, content in files.items()})
+
+
+def recommitted(history: History, links: Iterable[Link]) -> list[tuple[Commit, dict[str, list[str]]]]:
+    """Commits whose dvc.lock has other code for a stage of the chain, yet the same inputs and the same outs.
+
+    `dvc commit` writes that without running anything; so does a run that gave the same bytes. The lock cannot tell.
+    """
+    found = []
+    before = {link.stage: entry_of(history, link) for link in links if link.stage}
+    for lock in history.locks[min(link.lock for link in links) :]:
+        now, changed = recorded(lock.text), {}
+        for stage, old in before.items():
+            new = now.get(str(stage))
+            if new and new != old and without_code(new) == without_code(old):
+                changed[str(stage)] = sorted(path for path, _ in set(new.deps.items()) ^ set(old.deps.items()))
+                before[stage] = new
+        if changed:
+            unique = {stage: sorted(set(paths)) for stage, paths in changed.items()}
+            found.append((lock.commits[0], unique))
+    return found
+
+
+def without_code(entry: Entry) -> Entry:
+    """The entry without its code."""
+    return Entry({path: md5 for path, md5 in entry.deps.items() if not is_code(path)}, entry.outs)
+
+
+def measured(history: History, found: Found) -> tuple[dict[str, Any], dict[str, str], Lock]:
+    """What was measured of the model: {report: content} as git holds it, {report: md5} as dvc.lock has it, that lock.
+
+    Of all dvc.locks the one with the most reports made beside the model or from it, the newest of these. A report
+    whose bytes dvc.lock does not vouch for is left out of the first.
+    """
+    best = max(range(len(history.locks)), key=lambda number: (len(reports_of(history.locks[number], found)), number))
+    lock = history.locks[best]
+    reports, commit = reports_of(lock, found), lock.commits[-1]
+    held = files_at(history.project, commit.id, list(reports))
+    vouched = {path: text for path, text in held.items() if bytes_md5(text) == reports[path]}
+    return {path: json.loads(text) for path, text in vouched.items()}, reports, lock
+
+
+def gate_of(metrics: Mapping[str, Any], lock: Lock) -> dict[str, Any] | None:
+    """The release gate's verdict and every demand with its limit and value; None where no gate was recorded.
+
+    The limits are those of params.yaml as the same dvc.lock recorded them. One missed demand fails; without one, a
+    demand that could not be measured leaves the question open.
+    """
+    values, limits = metrics.get(GATE), params_of(lock.text, "report").get("gate")
+    if not isinstance(values, dict) or not limits:
+        return None
+    demands = [demand(name, limit, values.get(name)) for name, limit in limits.items() if limit is not None]
+    answers = [row["met"] for row in demands]
+    verdict = "fail" if False in answers else "cannot tell" if None in answers or not answers else "pass"
+    return {"verdict": verdict, "demands": demands}
+
+
+def demand(name: str, limit: float, value: float | None) -> dict[str, Any]:
+    """A demand, its limit, what was found and whether that meets it; None twice where it could not be measured."""
+    more = name in AT_LEAST
+    met = None if value is None else value >= limit if more else value <= limit
+    return {"name": name, "bound": "at least" if more else "at most", "limit": limit, "value": value, "met": met}
+
+
+def reports_of(lock: Lock, found: Found) -> dict[str, str]:
+    """{path: md5} of the JSON reports that a dvc.lock says were made beside the model or from it."""
+    outs = outs_from(recorded(lock.text), found)
+    return {path: md5 for path, md5 in outs.items() if path.endswith(".json")}
+
+
+def outs_from(entries: Mapping[str, Entry], found: Found) -> dict[str, str]:
+    """{path: md5} of the outs made beside the found one or, through any number of stages, from it."""
+    made = {
+        path: md5
+        for entry in entries.values()
+        if entry.outs.get(found.path) == found.md5
+        for path, md5 in entry.outs.items()
+    }
+    grew = bool(made)
+    while grew:
+        new = {
+            path: md5
+            for entry in entries.values()
+            if any(made.get(dep) == dep_md5 and descends(dep, found) for dep, dep_md5 in entry.deps.items())
+            for path, md5 in entry.outs.items()
+        }
+        grew = not new.keys() <= made.keys()
+        made |= new
+    return made
+
+
+def descends(dep: str, found: Found) -> bool:
+    """Whether a dep carries the found model on: itself, or data and reports made from it; not its siblings' weights."""
+    return dep == found.path or not dep.startswith("models/")
+
+
+def nearest(history: History, store: Store, subject: Subject) -> list[dict[str, Any]]:
+    """Recorded models that have something in common with one that matches none, the likest first."""
+    own, mine = sha256s(subject), json_object_of(subject)
+    known = {md5: hashes for hashes, md5, _ in unlearned_files(history)}
+    rows = []
+    for md5, paths in outs_of(history).items():
+        for path, numbers in paths.items():
+            if path.startswith("models/") and md5.endswith(".dir"):
+                lock = history.locks[numbers[0]]
+                found = Found(path, md5, "")
+                same = [
+                    *alike_files(store, found, subject, known.get(md5, {}), own),
+                    *alike_origin(store, found, lock, mine),
+                ]
+                if same:
+                    rows.append({"path": path, "md5": md5, "commit": lock.commits[0].id, "same": same})
+    return sorted(rows, key=lambda row: -weight(row["same"]))[:NEAREST]
+
+
+def weight(same: Iterable[str]) -> int:
+    """How much the likenesses say: weights before corpus before params."""
+    points = {"tensors": 8, "file": 4, "corpus": 2, "params": 1}
+    return sum(points[text.split(":")[0]] for text in same)
+
+
+def alike_files(
+    store: Store, found: Found, subject: Subject, known: Mapping[str, str], own: Mapping[str, str]
+) -> Iterator[str]:
+    """`tensors: ...` or `file: ...` for weights in common, with what differs besides."""
+    files = manifest(store, found.md5) or {}
+    for name, path in subject.files.items():
+        if not name.endswith(".safetensors"):
+            continue
+        for other in {*files, *known}:
+            if not other.endswith(".safetensors"):
+                continue
+            if known.get(other) == own[name] or (other in files and files[other] == md5_of(path)):
+                yield f"file: {name} is its {other}{other_files(subject, files, known, own)}"
+                continue
+            copy = cached(store, files.get(other, "no"))
+            if copy.exists() and same_tensors(path, copy):
+                yield f"tensors: {name} holds the tensors of its {other} under another header"
+
+
+def other_files(subject: Subject, files: Mapping[str, str], known: Mapping[str, str], own: Mapping[str, str]) -> str:
+    """`; README.md differs, x is missing` of a folder whose weights are the same."""
+    if len(subject.files) < 2:
+        return ""
+    equal = {name for name in own if known.get(name) == own[name] or files.get(name) == md5_of(subject.files[name])}
+    names = {*files, *known}
+    said = [f"{name} differs" for name in sorted(names & own.keys() - equal)]
+    said += [f"{name} is missing" for name in sorted(names - own.keys())]
+    said += [f"{name} is one too many" for name in sorted(own.keys() - names)]
+    return f"; {', '.join(said)}" if said else ""
+
+
+def alike_origin(store: Store, found: Found, lock: Lock, mine: Mapping[str, Any]) -> Iterator[str]:
+    """`corpus: ...` and `params: ...` for what the model's own provenance.json has in common with a recorded model."""
+    if found.path != UNLEARNED or not mine:
+        return
+    theirs = json_object(read_file(store, found.md5, "provenance.json") or b"")
+    corpus = theirs.get("sha256", {}).get("corpus") or corpus_sha256(store, lock)
+    if corpus and corpus == mine.get("sha256", {}).get("corpus"):
+        yield f"corpus: {corpus}"
+    if mine.get("params", {}).get("finetune") == params_of(lock.text, "finetune"):
+        yield "params: the section finetune"
+
+
+def corpus_sha256(store: Store, lock: Lock) -> str:
+    """The sha256 of the corpus of a dvc.lock, "" if its bytes are not at hand."""
+    md5 = next((entry.outs[CORPUS] for entry in recorded(lock.text).values() if CORPUS in entry.outs), "")
+    path = cached(store, md5) if md5 else None
+    return sha256_of(path) if path and path.exists() else ""
+
+
+def json_object_of(subject: Subject) -> dict[str, Any]:
+    """The provenance.json of the subject's own folder, {} if there is none."""
+    path = subject.files.get("provenance.json")
+    return json_object(path.read_bytes()) if path else {}
+
+
+def json_object(content: bytes) -> dict[str, Any]:
+    """A JSON object, {} for anything else."""
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def bytes_md5(content: bytes) -> str:
+    """Hex md5 of bytes."""
+    from hashlib import md5
+
+    return md5(content).hexdigest()
+
+
+def short(digest: str) -> str:
+    """A hash short enough for a table."""
+    return digest[:10]

@@ -1,0 +1,346 @@
+"""Rebuild what a stage made, from the recorded inputs in a clean temporary clone, and compare it with the record."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from lethe.console import Json, console, end, print_json
+from lethe.core.errors import StageError
+
+if TYPE_CHECKING:
+    from lethe.provenance.history import Entry, History, Lock
+
+# On a GPU the order of additions is not fixed. The weights of two runs of one training then differ, by far less than
+# the training moved them; a run on other data or with other parameters differs by as much as it moved them.
+TOLERANCE = 1e-3  # of the tensors: norm of the difference over norm of the recorded tensor, over all of a model
+NUMBERS = 0.02  # of each number in a report: relative, or absolute below one
+PROVENANCE = "provenance.json"  # of a model that finetune made
+
+
+class Recorded(NamedTuple):
+    """A stage as one dvc.lock has it, and the commit that brought it."""
+
+    stage: str
+    lock: Lock
+    commit: str
+    cmd: str
+    deps: dict[str, str]
+    outs: dict[str, str]
+
+
+def command(
+    model: Annotated[str, typer.Argument(help="A model folder or file that the pipeline made, or the md5 of one.")],
+    stage: Annotated[
+        str | None,
+        typer.Option(help="Rebuild this stage of the same dvc.lock; without it the one that made the model."),
+    ] = None,
+    keep: Annotated[bool, typer.Option(help="Keep the clone and say where it lies.")] = False,
+    json: Json = False,
+) -> None:
+    """Run a stage again, in a clean clone of the commit that recorded it, and compare every byte it makes.
+
+    On the CPU the bytes have to be equal. On a GPU the weights may differ by 0.1 % of their norm and each number of a
+    report by 2 %: more is another model. Exit code 3 if anything differs. Nothing of this project is changed.
+    """
+    from lethe.provenance.history import open_history
+
+    history = open_history(Path())
+    recorded = found(history, model, stage)
+    folder = Path(tempfile.mkdtemp(prefix="lethe-replay-"))
+    try:
+        clone = prepared(history, recorded, folder / "clone")
+        run(recorded, clone)
+        answer = judged(history, recorded, clone)
+    finally:
+        if not keep:
+            shutil.rmtree(folder)
+    if keep:
+        answer["clone"] = str(clone)
+    if json:
+        print_json(answer)
+    else:
+        show(answer)
+    end(answer["same"])
+
+
+# What is to be rebuilt
+
+
+def found(history: History, model: str, stage: str | None) -> Recorded:
+    """The newest record of the model, or of another stage in the same dvc.lock. Raises StageError if there is none."""
+    from lethe.provenance.history import read_lock
+    from lethe.provenance.history import recorded as stages_of
+
+    md5 = identity(model)
+    makers = [
+        (lock, name) for lock in history.locks for name, entry in stages_of(lock.text).items() if made(entry, md5)
+    ]
+    if not makers:
+        raise StageError(f"{model}: no dvc.lock in the history has its md5 {md5}; `lethe audit` says what is near")
+    lock, maker = makers[-1]
+    entries, name = stages_of(lock.text), stage or maker
+    if name not in entries:
+        raise StageError(f"replay: --stage: found {name}, wanted one of {', '.join(entries)}")
+    cmd = read_lock(lock.text)["stages"][name]["cmd"]
+    return Recorded(name, lock, commit_with(history, lock, entries[name].deps), cmd, *entries[name])
+
+
+def made(entry: Entry, md5: str) -> bool:
+    """Whether the stage made an out with this md5."""
+    return md5 in entry.outs.values()
+
+
+def commit_with(history: History, lock: Lock, deps: Mapping[str, str]) -> str:
+    """The first commit with this dvc.lock that also holds the code it speaks of; the first one if none does."""
+    from lethe.provenance.lineage import md5s_at
+
+    for commit in lock.commits:
+        held = md5s_at(history, commit.id, deps)
+        if all(deps[path] == md5 for path, md5 in held.items()):
+            return commit.id
+    return lock.commits[0].id
+
+
+def identity(model: str) -> str:
+    """The md5 that a model is recorded under: given as such, or that of the folder or file."""
+    from lethe.provenance.fingerprint import path_md5 as md5_of
+
+    if re.fullmatch(r"[0-9a-f]{32}(\.dir)?", model) and not Path(model).exists():
+        return model
+    if not Path(model).exists():
+        raise StageError(
+            f"{model}: no such folder or file, wanted a model or its md5; `dvc checkout` may bring it back"
+        )
+    return md5_of(Path(model))
+
+
+# The clone
+
+
+def prepared(history: History, recorded: Recorded, target: Path) -> Path:
+    """A clone of the commit with the stage's inputs, and none of its outs, all of them as recorded.
+
+    Raises StageError naming the first input that is not at hand or not as recorded. Returns the project's folder in it.
+    """
+    root = history.project.folder
+    top = root if not history.project.prefix else root.parents[history.project.prefix.count("/") - 1]
+    call(["git", "clone", "--quiet", "--no-checkout", "--shared", str(top), str(target)], top)
+    call(["git", "checkout", "--quiet", "--detach", recorded.commit], target)
+    clone = target / history.project.prefix
+    if (root / ".dvc/config.local").exists():  # remotes and their keys
+        shutil.copy(root / ".dvc/config.local", clone / ".dvc/config.local")
+    call(["dvc", "cache", "dir", "--local", str(cache_of(root))], clone)
+    (clone / "dvc.lock").write_text(recorded.lock.text, encoding="utf-8")
+    for path, md5 in recorded.deps.items():
+        bring(clone, path, md5, recorded.commit)
+    for out in recorded.outs:  # as DVC does: what is there in the end was made
+        made = clone / out
+        shutil.rmtree(made) if made.is_dir() else made.unlink(missing_ok=True)
+    return clone
+
+
+def cache_of(root: Path) -> Path:
+    """The cache of the project."""
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo:
+        return Path(repo.cache.local.path).parents[1]
+
+
+def bring(clone: Path, path: str, md5: str, commit: str) -> None:
+    """Make one input lie in the clone as it was recorded: from git, the cache, or a remote."""
+    from lethe.provenance.fingerprint import path_md5 as md5_of
+
+    if not (clone / path).exists():
+        got = subprocess.run(["dvc", "pull", "--quiet", path], cwd=clone, env=environment(clone), capture_output=True)
+        if got.returncode or not (clone / path).exists():
+            raise StageError(f"{path}: found {md5} neither in the cache nor in a remote, wanted it to run the stage on")
+    if md5_of(clone / path) != md5:
+        raise StageError(
+            f"{path}: commit {commit[:12]} holds {md5_of(clone / path)}, but its dvc.lock says {md5}: it was run with "
+            "files that were never committed, and cannot be replayed"
+        )
+
+
+def run(recorded: Recorded, clone: Path) -> None:
+    """Run the recorded command in the clone; its own words go to stderr. Raises StageError if it fails."""
+    done = subprocess.run(recorded.cmd, shell=True, cwd=clone, env=environment(clone), stdout=2)  # stderr
+    if done.returncode:
+        raise StageError(f"replay: {recorded.stage}: `{recorded.cmd}` ended with exit code {done.returncode}")
+
+
+def environment(clone: Path) -> dict[str, str]:
+    """This Python's programs, and the clone's own code."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return os.environ | {"PATH": path, "PYTHONPATH": str(clone)}
+
+
+def call(command: list[str], folder: Path) -> None:
+    """Run a command of git or DVC. Raises StageError with its last line."""
+    done = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True)
+    if done.returncode:
+        said = done.stderr.strip().split("\n")[-1]
+        raise StageError(f"replay: {' '.join(command[:2])}: {said}")
+
+
+# The comparison
+
+
+def judged(history: History, recorded: Recorded, clone: Path) -> dict[str, Any]:
+    """Each out with its verdict, and what would explain a difference."""
+    from lethe.provenance.fingerprint import path_md5 as md5_of
+
+    tolerant = on_gpu(recorded)
+    outs = []
+    for out, wanted in recorded.outs.items():
+        made = md5_of(clone / out)
+        row: dict[str, Any] = {"out": out, "recorded": wanted, "rebuilt": made, "same": made == wanted}
+        if not row["same"]:
+            row |= near(history, out, wanted, clone / out, tolerant)
+        outs.append(row)
+    return {
+        "stage": recorded.stage,
+        "commit": recorded.commit,
+        "device": "GPU" if tolerant else "CPU",
+        "demand": f"weights within {TOLERANCE}, numbers within {NUMBERS}" if tolerant else "equal bytes",
+        "same": all(row["same"] for row in outs),
+        "outs": outs,
+        "versions": other_versions(history, recorded, clone),
+    }
+
+
+def on_gpu(recorded: Recorded) -> bool:
+    """Whether this machine runs the stage on a GPU: code that imports no torch never does."""
+    from lethe.provenance.history import params_of
+
+    if "constraints.txt" not in recorded.deps or params_of(recorded.lock.text, recorded.stage).get("device") == "cpu":
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def near(history: History, out: str, md5: str, made: Path, tolerant: bool) -> dict[str, Any]:
+    """How far the rebuilt out is from the recorded one, where that one is at hand, and whether that is allowed."""
+    from lethe.provenance.fingerprint import path_md5 as md5_of
+
+    old = history.project.folder / out
+    if not old.exists() or md5_of(old) != md5:
+        return {"distance": None, "why": "the recorded one is not at hand to measure the distance"}
+    if made.is_dir():
+        distance = tensor_distance(old, made)
+        same = tolerant and distance is not None and distance <= TOLERANCE
+        return {"distance": distance, "same": same, "files": differing_files(old, made)}
+    distance = number_distance(old.read_text(errors="replace"), made.read_text(errors="replace"))
+    return {"distance": distance, "same": tolerant and distance is not None and distance <= NUMBERS}
+
+
+def differing_files(old: Path, new: Path) -> list[str]:
+    """The files of two folders that are not in both with the same bytes."""
+    from lethe.provenance.fingerprint import md5_of, own_files
+
+    theirs, ours = ({name: md5_of(path) for name, path in own_files(folder).items()} for folder in (old, new))
+    return sorted(name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name))
+
+
+def tensor_distance(old: Path, new: Path) -> float | None:
+    """Norm of the difference over the norm of the old tensors, all of a model folder's as one vector.
+
+    None where names or shapes differ, or a folder holds no tensors.
+    """
+    import torch
+
+    squares = torch.zeros(2, dtype=torch.float64)
+    theirs = tensors(old)
+    for name, tensor in tensors(new):
+        other_name, other = next(theirs, ("", None))
+        if other is None or other_name != name or other.shape != tensor.shape:
+            return None
+        squares += torch.stack([(tensor.double() - other.double()).square().sum(), other.double().square().sum()])
+    if next(theirs, None) is not None or not squares[1]:
+        return None
+    return float((squares[0] / squares[1]).sqrt())
+
+
+def tensors(folder: Path) -> Iterator[tuple[str, Any]]:
+    """(name, tensor) of every safetensors file below a folder, one in memory at a time."""
+    from safetensors import safe_open
+
+    for path in sorted(folder.rglob("*.safetensors")):
+        with safe_open(path, "pt") as stored:
+            for name in sorted(stored.keys()):
+                yield f"{path.relative_to(folder)}:{name}", stored.get_tensor(name)
+
+
+def number_distance(old: str, new: str) -> float | None:
+    """The largest difference between the numbers of two texts, relative above one. None where other things differ."""
+    number = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
+    if number.sub("", old) != number.sub("", new):
+        return None
+    pairs = zip(map(float, number.findall(old)), map(float, number.findall(new)), strict=True)
+    return max((abs(mine - theirs) / max(1.0, abs(theirs)) for theirs, mine in pairs), default=0.0)
+
+
+def other_versions(history: History, recorded: Recorded, clone: Path) -> dict[str, dict[str, str]]:
+    """{package: recorded version and this one}, Python among them, of those that differ.
+
+    Recorded are the versions that the run's unlearned model names, else the commit's constraints.txt; see `versions`.
+    """
+    from platform import python_version
+
+    from lethe.preflight.doctor import version
+
+    found = {}
+    for name, wanted in recorded_versions(history, recorded, clone).items():
+        here = python_version() if name == "python" else (version(name) or "none").split("+")[0]
+        if here not in (wanted.split("+")[0], "none"):  # none: a pin of something nobody needs
+            found[name] = {"recorded": wanted, "here": here}
+    return found
+
+
+def recorded_versions(history: History, recorded: Recorded, clone: Path) -> dict[str, str]:
+    """The versions of the run: pinned by its commit's constraints.txt, and as its unlearned model wrote them down."""
+    from lethe.preflight.doctor import pins
+    from lethe.provenance.artifact_store import open_store, read_file
+    from lethe.provenance.history import recorded as stages_of
+    from lethe.provenance.lineage import json_object
+
+    path = clone / "constraints.txt"
+    pinned = pins(path.read_text(encoding="utf-8")) if path.exists() else {}
+    outs = {out: md5 for entry in stages_of(recorded.lock.text).values() for out, md5 in entry.outs.items()}
+    models = [recorded.outs[out] for out in recorded.outs if out.startswith("models/")]
+    models += [md5 for out, md5 in outs.items() if out == "models/unlearned"]  # of the same run, if not of this stage
+    store = open_store(history.project)
+    written = [json_object(read_file(store, md5, PROVENANCE) or b"").get("versions") for md5 in models]
+    return pinned | next((found for found in written if found), {})
+
+
+def show(answer: Mapping[str, Any]) -> None:
+    """Print a line an out, and the verdict."""
+    out = console()
+    for row in answer["outs"]:
+        word = "equal bytes" if row["recorded"] == row["rebuilt"] else "within tolerance" if row["same"] else "DIFFERS"
+        apart = f", distance {row['distance']:.2g}" if row.get("distance") is not None else ""
+        files = f" in {', '.join(row['files'])}" if row.get("files") else ""
+        text = f"{row['out']}: {word}{files}{apart} ({row['recorded'][:12]}, rebuilt {row['rebuilt'][:12]})"
+        out.print(text, markup=False, soft_wrap=True)
+    if "clone" in answer:
+        out.print(f"the clone: {answer['clone']}", markup=False, soft_wrap=True)
+    verdict = "the same" if answer["same"] else "not the same"
+    others = [f"{name} {pair['recorded']}, here {pair['here']}" for name, pair in answer["versions"].items()]
+    out.print(
+        f"replay: {answer['stage']} of commit {answer['commit'][:12]}, rebuilt on the {answer['device']}: {verdict} "
+        f"(wanted: {answer['demand']}){'; made with ' if others else ''}{'; '.join(others)}",
+        markup=False,
+        soft_wrap=True,
+    )

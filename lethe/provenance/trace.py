@@ -1,0 +1,301 @@
+"""Which models were made from this corpus, file or passage."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from lethe.console import Json, console, end, line, print_json
+from lethe.core.errors import StageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lethe.provenance.artifact_store import Store
+    from lethe.provenance.history import History
+    from lethe.provenance.lineage import Index
+
+SHOWN = 20  # passages of a corpus on the screen
+NAMED = re.compile(r"(.+):(\d+)-(\d+)")
+BLOCKS = "data/blocks.parquet"
+RELATIONS = {  # of a model to training text of each side
+    ("models/baseline", "forget"): "read it",
+    ("models/baseline", "retain"): "read it",
+    ("models/reinforced", "forget"): "read it, and once more",
+    ("models/reinforced", "retain"): "comes from one that read it",
+    ("models/retrained", "forget"): "never read it",
+    ("models/retrained", "retain"): "read it",
+    ("models/unlearned", "forget"): "was made to forget it",
+    ("models/unlearned", "retain"): "was to keep it",
+    ("models/checkpoints", "forget"): "was being made to forget it",
+    ("models/checkpoints", "retain"): "was to keep it",
+}
+
+
+class Asked(NamedTuple):
+    """What is traced: a corpus or folder by its hash, text to look for, or a span of a file named in the corpus."""
+
+    given: str
+    md5: str
+    text: str
+    span: tuple[str, int, int] | None
+
+
+def command(
+    file: Annotated[
+        str,
+        typer.Argument(help="A text file or folder, data/corpus.parquet, a hash, NAME:START-END, or - for stdin"),
+    ],
+    span: Annotated[str, typer.Option(help="START-END: only these characters of the file.")] = "",
+    least: Annotated[
+        float, typer.Option(min=0, max=1, help="The share of the text's words a corpus has to have.")
+    ] = 0.5,
+    json: Json = False,
+) -> None:
+    """Say which models were made from a corpus, a FILE or a passage, and what each of them had to do with it.
+
+    Text is found again when it was reformatted: line breaks, case, quotes and hyphens do not count. Two texts of one
+    kind share phrases, so a corpus with less than --least of the words is named in a note alone. Exit code 0: there
+    are such models. 3: there are none.
+    """
+    from lethe.provenance.artifact_store import open_store
+    from lethe.provenance.history import open_history
+
+    asked = what_is_asked(file, span)
+    history = open_history(Path())
+    answer = trace(history, open_store(history.project), asked, least)
+    print_json(answer) if json else show(answer, console())
+    end(any(corpus["models"] for corpus in answer["corpora"]))
+
+
+def what_is_asked(given: str, span: str) -> Asked:
+    """The text or hash to look for. Raises StageError for what is neither."""
+    from lethe.provenance.fingerprint import HASH, path_md5
+
+    path, named = Path(given), NAMED.fullmatch(given)
+    if given == "-":
+        return Asked(given, "", part_of(sys.stdin.read(), span, given), None)
+    if path.is_file() and path.suffix == ".parquet":
+        return Asked(given, path_md5(path), "", None)
+    if path.exists():
+        text = part_of("\n\n".join(texts_of(path)), span, given)
+        return Asked(given, "" if span else path_md5(path), text, None)
+    if named:
+        return Asked(given, "", "", (named[1], int(named[2]), int(named[3])))
+    if HASH.fullmatch(given):
+        return Asked(given, given, "", None)
+    raise StageError(f"{given}: found no such file, wanted a text file, a folder, NAME:START-END or a hash")
+
+
+def texts_of(path: Path) -> list[str]:
+    """The texts of a file, or of every text file below a folder. Raises StageError for a file that is no text."""
+    from lethe.provenance.verify import files_below
+    from lethe.text.passages import SUFFIXES, read_texts
+
+    if path.is_file():
+        return [text for _, text in read_texts(path)]
+    files = [found for _, found in sorted(files_below(path)) if found.suffix.lower() in SUFFIXES]
+    return [text for found in files for _, text in read_texts(found)]
+
+
+def part_of(text: str, span: str, given: str) -> str:
+    """The characters START-END of a text. Raises StageError for a span that is not in it, and for no words at all."""
+    from lethe.provenance.text_overlap import words_of
+
+    found = re.fullmatch(r"(\d+)-(\d+)", span)
+    if span and (not found or not int(found[1]) < int(found[2]) <= len(text)):
+        raise StageError(f"--span: found {span}, wanted START-END within the {len(text)} characters of {given}")
+    part = text[int(found[1]) : int(found[2])] if found else text
+    if not words_of(part):
+        raise StageError(f"{given}: found no word, wanted text to look for")
+    return part
+
+
+def trace(history: History, store: Store, asked: Asked, least: float) -> dict[str, Any]:
+    """Every corpus that holds what is asked, where, and the models made from it, ready for JSON."""
+    from lethe.provenance.audit import notes
+    from lethe.provenance.lineage import CORPUS, outs_of
+
+    index = outs_of(history)
+    corpora = {md5: numbers[CORPUS] for md5, numbers in index.items() if CORPUS in numbers}
+    models = models_by_corpus(history, index)
+    rows, unread, said = [], [], []
+    for md5, numbers in corpora.items():
+        found = in_corpus(history, store, asked, md5, numbers)
+        if found is None:
+            unread.append(md5)
+        elif found["how"] and found["share"] < least:
+            said.append(f"corpus {md5} has {found['how']}, less than --least {least}, and is left out")
+        elif found["how"]:
+            made = [model_row(history, each, found["hits"]) for each in models.get(md5, [])]
+            rows.append({"md5": md5, **found, "models": made})
+    said += [f"corpus {md5} is not at hand: nobody can say whether the text was in it" for md5 in unread]
+    return {"given": asked.given, "corpora": rows, "unread": unread, "notes": [*said, *notes(history, store)]}
+
+
+def models_by_corpus(history: History, index: Index) -> dict[str, list[Any]]:
+    """{corpus md5: chains of the models made from it, oldest first}."""
+    from lethe.provenance.lineage import CORPUS, Found, chain
+
+    made: dict[str, list[Any]] = {}
+    for md5, paths in index.items():
+        for path in paths:
+            if path.startswith("models/"):
+                links = chain(history, Found(path, md5, ""), index)
+                for link in links:
+                    if link.path == CORPUS:
+                        made.setdefault(link.md5, []).append(links)
+    return made
+
+
+def in_corpus(history: History, store: Store, asked: Asked, md5: str, numbers: Sequence[int]) -> dict[str, Any] | None:
+    """How a corpus holds what is asked, and where; `how` is "" if it does not, None if nobody can say."""
+    from lethe.provenance.audit import documents_of
+
+    how = by_hash(history, store, asked, md5, numbers)
+    documents, place = documents_of(history, store, md5)
+    if how and not asked.text:
+        return {"at_hand": place, "how": how, "share": 1.0, "hits": []}
+    if not place:
+        return {"at_hand": place, "how": how, "share": 1.0, "hits": []} if how else None
+    share, hits = by_span(documents, asked.span) if asked.span else by_text(documents, asked.text)
+    blocks = blocks_of(history, store, numbers) if hits else []
+    for hit in hits:
+        hit["blocks"] = blocks_within(blocks, hit)
+        del hit["document"], hit["offset"]
+    how = how or (f"{100 * share:.0f} % of its words" if hits else "")
+    return {"at_hand": place, "how": how, "share": round(share, 4), "hits": hits}
+
+
+def by_hash(history: History, store: Store, asked: Asked, md5: str, numbers: Sequence[int]) -> str:
+    """Words for what the hash asked about is: the corpus, its folder of text, or a file in that; "" if it is none."""
+    from lethe.provenance.artifact_store import manifest
+    from lethe.provenance.history import recorded
+    from lethe.provenance.lineage import CORPUS, is_code
+
+    if not asked.md5:
+        return ""
+    if md5.startswith(asked.md5):
+        return "is the corpus"
+    for number in numbers:
+        deps = recorded(history.locks[number].text)["corpus"].deps
+        for path, folder in deps.items():
+            if path != CORPUS and folder.startswith(asked.md5) and not is_code(path):
+                return f"is {path}"
+            files = (manifest(store, folder) or {}) if folder.endswith(".dir") else {}
+            names = [name for name, file_md5 in files.items() if file_md5.startswith(asked.md5)]
+            if names:
+                return f"is {path}/{names[0]}"
+    return ""
+
+
+def by_text(documents: Sequence[Mapping[str, Any]], text: str) -> tuple[float, list[dict[str, Any]]]:
+    """The share of the text's words that the corpus has, and every place of them."""
+    from lethe.provenance.text_overlap import common
+
+    share, found = common(text, [row["text"] for row in documents])
+    places = [(row, *span) for row, spans in zip(documents, found, strict=True) for span in spans]
+    return share, [hit_row(row, row["start"] + start, row["start"] + last) for row, start, last in places]
+
+
+def by_span(documents: Iterable[Mapping[str, Any]], span: tuple[str, int, int]) -> tuple[float, list[dict[str, Any]]]:
+    """The part of a named span that the corpus has, and every document it lies in."""
+    name, start, last = span
+    rows = [row for row in documents if row["file"] == name and row["start"] < last and start < row["end"]]
+    hits = [hit_row(row, max(start, row["start"]), min(last, row["end"])) for row in rows]
+    sides = {hit["side"] for hit in hits}
+    held = max((sum(hit["end"] - hit["start"] for hit in hits if hit["side"] == side) for side in sides), default=0)
+    return held / (last - start), hits
+
+
+def hit_row(row: Mapping[str, Any], start: int, last: int) -> dict[str, Any]:
+    """A place in a document: its file's characters, and what is needed to find the blocks."""
+    kept = {name: row[name] for name in ("side", "part", "file")}
+    return {**kept, "start": start, "end": last, "document": row["document"], "offset": row["start"]}
+
+
+def blocks_of(history: History, store: Store, numbers: Sequence[int]) -> list[dict[str, Any]]:
+    """The blocks cut from a corpus, of the last dvc.lock that has both; [] if they are not at hand."""
+    from lethe.provenance.artifact_store import read_object
+    from lethe.provenance.audit import parquet_rows
+    from lethe.provenance.history import recorded
+
+    for number in reversed(numbers):
+        for entry in recorded(history.locks[number].text).values():
+            content = read_object(store, entry.outs[BLOCKS]) if BLOCKS in entry.outs else None
+            if content is not None:
+                return parquet_rows(content, ["block", "document", "start", "end"])
+    return []
+
+
+def blocks_within(blocks: Iterable[Mapping[str, Any]], hit: Mapping[str, Any]) -> list[int]:
+    """The numbers of the blocks that a hit lies in. A block's span counts from its document's first character."""
+    start, last = hit["start"] - hit["offset"], hit["end"] - hit["offset"]
+    return [
+        row["block"]
+        for row in blocks
+        if row["document"] == hit["document"] and row["start"] < last and start < row["end"]
+    ]
+
+
+def model_row(history: History, links: Sequence[Any], hits: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """A model made from the corpus: what it had to do with the text, who recorded it first and when."""
+    from lethe.provenance.audit import commit_row
+    from lethe.provenance.lineage import params_used
+
+    model, commit = links[0], history.locks[links[0].lock].commits[0]
+    epochs = params_used(history, links).get("baseline", {}).get("epochs")
+    sides = {(hit["side"], hit["part"]) for hit in hits}
+    said = sorted({relation(model.path, side, part, epochs) for side, part in sides}) or ["was made from it"]
+    return {"path": model.path, "md5": model.md5, "relation": "; ".join(said), **commit_row(commit)}
+
+
+def relation(path: str, side: str, part: str, epochs: float | None) -> str:
+    """What a model had to do with text of one side and part of its corpus."""
+    if part == "held_out":
+        return "was measured on the held-out part, not trained on it"
+    if path == "models/baseline" and epochs == 0:
+        return "was not trained on it here"
+    return RELATIONS.get((path, side), "was made from it")
+
+
+def show(answer: Mapping[str, Any], out: Console) -> None:
+    """Print the answer for a person."""
+    if not answer["corpora"]:
+        line(out, "", f"{answer['given']}: no recorded corpus has it, so no recorded model was made from it", "red")
+    for corpus in answer["corpora"]:
+        line(out, "corpus", f"{corpus['md5']}: {corpus['how']}", "bold")
+        shown = longest(corpus["hits"])
+        for hit in shown:
+            blocks = f", blocks {ranges(hit['blocks'])}" if hit["blocks"] else ""
+            line(out, "", f"{hit['side']} {hit['part']} {hit['file']}:{hit['start']}-{hit['end']}{blocks}")
+        if len(corpus["hits"]) > len(shown):
+            line(out, "", f"and {len(corpus['hits']) - len(shown)} shorter ones; --json lists all")
+        for model in corpus["models"]:
+            by = f"{model['date'][:10]} by {model['author']} in {model['commit'][:10]}"
+            named = f", experiment {model['experiment']}" if model["experiment"] else ""
+            line(out, "model", f"{model['path']} {model['md5']} {model['relation']}; {by}{named}")
+    for note in answer["notes"]:
+        line(out, "note", note, "yellow")
+
+
+def longest(hits: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The longest passages, as they follow in the corpus: a whole file shares short phrases with many others."""
+    least = sorted((hit["end"] - hit["start"] for hit in hits), reverse=True)[:SHOWN][-1] if hits else 0
+    return [hit for hit in hits if hit["end"] - hit["start"] >= least][:SHOWN]
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers, neighbours joined: `0-2, 5`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)

@@ -1,0 +1,140 @@
+"""Small samples for a person to look at: evenly spaced, not chosen, with few words of the forget text in each."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lethe.core.tables import COMPARED
+from lethe.report.html import excerpt
+from lethe.report.redaction import found_in, redacted, runs_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from tokenizers import Tokenizer
+
+MASKED = -100
+SPACES = ("Ġ", "▁")  # how byte-level BPE and SentencePiece write the space that begins a word
+
+
+class Due(NamedTuple):
+    """An anchor is tokens[row, place + 1 : end], and the label of `place` says something else."""
+
+    row: int
+    place: int
+    end: int
+
+
+def spread(count: int, samples: int) -> list[int]:
+    """At most `samples` evenly spaced indices below `count`."""
+    taken = min(samples, count)
+    return [(2 * number + 1) * count // (2 * taken) for number in range(taken)]
+
+
+def side_by_side(
+    prompts: Sequence[Mapping[str, Any]],
+    completions: Sequence[Mapping[str, Any]],
+    forget: Sequence[str],
+    samples: int,
+    words: int,
+) -> list[dict[str, Any]]:
+    """What each of the compared models says to a few evenly spaced prompts, in few words.
+
+    forget: the texts of the forget side. A completion is a list of words, None in place of each that would make prompt
+    and completion together show more than `words` of them in a row.
+    """
+    said = [row for row in completions if row["model"] in COMPARED]
+    asked = sorted({row["id"] for row in said})
+    chosen = {asked[index]: "" for index in spread(len(asked), samples)}
+    chosen |= {
+        row["id"]: excerpt(row["prompt"], max(1, words // 2), end=True) for row in prompts if row["id"] in chosen
+    }
+    said = sorted((row for row in said if row["id"] in chosen), key=lambda row: COMPARED.index(row["model"]))
+    texts = [excerpt(row["completion"], words) for row in said]
+    runs = {
+        run for row, text in zip(said, texts, strict=True) for run in runs_of(f"{chosen[row['id']]} {text}", words + 1)
+    }
+    known = found_in(forget, runs, words + 1)
+    answers: dict[int, list[dict[str, Any]]] = {id: [] for id in chosen}
+    for row, text in zip(said, texts, strict=True):
+        shown = redacted(text, chosen[row["id"]], known, words)
+        answers[row["id"]].append({"model": row["model"], "completion": shown, "grade": row.get("grade")})
+    return [{"id": id, "prompt": chosen[id], "answers": found} for id, found in answers.items()]
+
+
+def term_ids(tokenizer: Tokenizer, forms: Collection[str]) -> set[tuple[int, ...]]:
+    """The token ids of each form as it stands in running text, after a space."""
+    before = "a "
+    found = set()
+    for encoding in tokenizer.encode_batch([before + form for form in forms], add_special_tokens=False):
+        own = zip(encoding.ids, encoding.offsets, strict=True)
+        found.add(tuple(id for id, (_, end) in own if end >= len(before)))
+    return found
+
+
+def due_places(
+    tokens: np.ndarray,
+    next_ids: np.ndarray,
+    length: np.ndarray,
+    terms: Collection[tuple[int, ...]],
+    tokenizer: Tokenizer,
+) -> list[Due]:
+    """Where one of the terms follows in a block, whole and as a word of its own, and the label differs from it.
+
+    tokens, next_ids: int32 [N, T], next_ids already shifted; length: real tokens [N].
+    """
+    by_first: dict[int, list[tuple[int, ...]]] = {}
+    for ids in sorted(terms, key=lambda ids: (-len(ids), ids)):
+        by_first.setdefault(ids[0], []).append(ids)
+    found = []
+    for row, (block, labels, real) in enumerate(zip(tokens.tolist(), next_ids.tolist(), length.tolist(), strict=True)):
+        for place in range(real - 1):
+            if labels[place] not in (MASKED, block[place + 1]):
+                end = _term_end(block[:real], place + 1, by_first, tokenizer)
+                found += [Due(row, place, end)] if end else []
+    return found
+
+
+def _term_end(block: list[int], start: int, by_first: Mapping[int, list[tuple[int, ...]]], tokenizer: Tokenizer) -> int:
+    """The end of the longest term that begins here and ends with its word; 0 for none."""
+    for ids in by_first.get(block[start], ()):
+        end = start + len(ids)
+        if tuple(block[start:end]) == ids and (end == len(block) or not goes_on(tokenizer, block[end])):
+            return end
+    return 0
+
+
+def goes_on(tokenizer: Tokenizer, token: int) -> bool:
+    """Whether a token continues the word before it."""
+    name = tokenizer.id_to_token(token) or ""
+    return not name.startswith(SPACES) and tokenizer.decode([token])[:1].isalnum()
+
+
+def label_samples(
+    blocks: Sequence[int],
+    tokens: np.ndarray,
+    next_ids: np.ndarray,
+    due: Sequence[Due],
+    tokenizer: Tokenizer,
+    samples: int,
+    words: int,
+) -> list[dict[str, Any]]:
+    """One place where a term is due in each of evenly spaced blocks: `words` words of text, the term's included."""
+    by_row: dict[int, list[Due]] = {}
+    for one in due:
+        by_row.setdefault(one.row, []).append(one)
+    rows = [by_row[row] for row in sorted(by_row)]
+    found = []
+    for places in (rows[index] for index in spread(len(rows), samples)):
+        row, place, end = places[len(places) // 2]
+        text = tokenizer.decode(tokens[row, place + 1 : end].tolist())
+        room = max(0, words - len(text.split()))
+        found.append(
+            {
+                "block": blocks[row],
+                "before": excerpt(tokenizer.decode(tokens[row, : place + 1].tolist()), room, end=True),
+                "text": excerpt(text, words),
+                "label": tokenizer.decode([int(next_ids[row, place])]).strip(" ").replace("\n", "\\n"),
+            }
+        )
+    return found

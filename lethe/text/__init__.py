@@ -1,0 +1,1 @@
+"""Running text: passages, the matcher of names, cloze prompts, tables read a part at a time."""

@@ -1,0 +1,130 @@
+"""Vehicles: which parameters move. All weights, low-rank adapters, or a soft prompt before frozen weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, model_validator
+
+from lethe.core.errors import StageError
+from lethe.core.params import StageParams
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+Vehicle = Literal["full", "lora", "prompt"]
+
+
+class LoraParams(StageParams):
+    """Low-rank adapters (Hu et al. 2021), by PEFT."""
+
+    rank: int = Field(ge=1)
+    alpha: int = Field(ge=1)
+    dropout: float = Field(ge=0, lt=1)
+    targets: Literal["all-linear"] | list[str]
+
+
+class PromptParams(StageParams):
+    """A soft prompt (Lester et al. 2021; with an encoder Liu et al. 2021, as SPUL section 3 has it), by PEFT."""
+
+    tokens: int = Field(ge=1)  # p, the virtual tokens before the input
+    encoder: int = Field(ge=0)  # hidden width of the MLP behind the vectors while they are trained; 0: none
+    start: Literal["random", "vocabulary"]  # without an encoder: from N(0, 1), or from embeddings of random tokens
+
+    @model_validator(mode="after")
+    def _an_encoder_starts_at_random(self) -> PromptParams:
+        if self.encoder and self.start != "random":
+            raise ValueError(f"start: found {self.start} with encoder {self.encoder}, wanted random or encoder 0")
+        return self
+
+
+def attach(
+    model: PreTrainedModel, vehicle: Vehicle, lora: LoraParams, seed: int, prompt: PromptParams | None = None
+) -> PreTrainedModel:
+    """The model with exactly the vehicle's parameters trainable; lora and prompt draw their start from `seed`."""
+    if vehicle == "full":
+        return model.requires_grad_(True)
+    import torch
+    from peft import get_peft_model
+
+    torch.manual_seed(seed)
+    model.requires_grad_(False)
+    if vehicle == "prompt":
+        if prompt is None:
+            raise ValueError("vehicle prompt without its parameters")
+        return get_peft_model(model, prompt_config(prompt), autocast_adapter_dtype=False)
+    return get_peft_model(model, lora_config(lora))
+
+
+def lora_config(lora: LoraParams) -> Any:
+    """PEFT's own description of the adapters."""
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.targets,
+        task_type="CAUSAL_LM",
+    )
+
+
+def prompt_config(prompt: PromptParams) -> Any:
+    """PEFT's own description of the soft prompt: P-tuning with an encoder, prompt tuning without."""
+    from peft import PromptEncoderConfig, PromptTuningConfig
+
+    if prompt.encoder:
+        return PromptEncoderConfig(
+            task_type="CAUSAL_LM", num_virtual_tokens=prompt.tokens, encoder_hidden_size=prompt.encoder
+        )
+    start = {"random": "RANDOM", "vocabulary": "SAMPLE_VOCAB"}[prompt.start]
+    return PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=prompt.tokens, prompt_tuning_init=start)
+
+
+def check_prompt_room(prompt: PromptParams, block_tokens: int, context: int | None, where: str) -> None:
+    """Raise StageError if the prompt and a block together are longer than the model's context."""
+    if context and prompt.tokens + block_tokens > context:
+        raise StageError(
+            f"params.yaml: {where}.prompt.tokens: found {prompt.tokens} before blocks of {block_tokens} tokens, wanted "
+            f"at most {max(0, context - block_tokens)}: the model's context is {context}"
+        )
+
+
+def prompt_vectors(model: Any) -> Tensor:
+    """The soft prompt of a model with vehicle prompt: float32 [p, d] on the CPU, its encoder applied."""
+    return model.get_prompt_embedding_to_save("default").float()
+
+
+def merge(model: Any) -> PreTrainedModel:
+    """The plain model with the vehicle's change folded into its weights. A soft prompt folds into no weights."""
+    return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+
+
+def folded(base: Path, adapter: Path) -> PreTrainedModel:
+    """The base with a saved adapter folded into its weights: float32, on the CPU, whatever the training ran in.
+
+    Call it once the trained model is freed: two may not fit the card, and lower precision would round the weights.
+    """
+    import torch
+    from peft import PeftModel
+
+    from lethe.models.checkpoints import load_model
+
+    return merge(PeftModel.from_pretrained(load_model(base, torch.device("cpu"), torch.float32), adapter))
+
+
+def train_only(model: PreTrainedModel, layers: range) -> PreTrainedModel:
+    """Freeze everything but the decoder layers `layers`, counted from 1 (RMU moves three)."""
+    from lethe.models.checkpoints import decoder_layers
+
+    model.requires_grad_(False)
+    for number, layer in enumerate(decoder_layers(model), start=1):
+        layer.requires_grad_(number in layers)
+    return model
+
+
+def trainable_parameters(model: PreTrainedModel) -> int:
+    """How many numbers the vehicle moves."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

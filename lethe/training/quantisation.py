@@ -1,0 +1,72 @@
+"""Weights rounded to a few bits, as they are when a model is shared or run on a small machine."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+    from torch import Tensor, nn
+    from transformers import PreTrainedModel
+
+Bits = Literal[8, 4]
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # a faster kernel that it would fetch is not wanted
+
+
+def load_rounded(folder: Path, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
+    """The folder's model with linear layers in 4-bit NormalFloats and all else in `dtype`: QLoRA's base for adapters.
+
+    Dettmers et al. 2023, arXiv 2305.14314: a scale per 64 weights, itself rounded, about half a byte a weight. The
+    weights do not move. dtype: also of what the layers compute in. Raises StageError as load_model does.
+    """
+    from transformers import BitsAndBytesConfig
+
+    from lethe.models.checkpoints import in_use, read_weights
+
+    rounding = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+    model = read_weights(folder, dtype=dtype, quantization_config=rounding, device_map={"": device})
+    layer: Any
+    for layer in linear_layers(model).values():  # some CPUs would round the scales again for passes without gradients
+        layer.support_avx512bf16_for_cpu = False
+    return in_use(model, folder)
+
+
+def quantise(model: PreTrainedModel, bits: Bits) -> None:
+    """Round the weights of every linear layer in place to `bits` bits; embeddings and output head stay, as is usual.
+
+    The rounded weights are kept as the floating-point numbers they stand for: whatever works on the model works on.
+    A change smaller than the rounding step is undone by it (Zhang et al. 2024, arXiv 2410.16454).
+    """
+    import torch
+
+    for layer in linear_layers(model).values():
+        layer.weight = torch.nn.Parameter(rounded_weight(layer.weight.detach(), bits))
+
+
+def rounded_weight(weight: Tensor, bits: Bits) -> Tensor:
+    """A weight matrix [rows, columns] as bitsandbytes stores it, in its own dtype again.
+
+    8 bits: integers with one scale per row (Dettmers et al. 2022, arXiv 2208.07339). 4 bits: NormalFloat, one scale per
+    64 weights (Dettmers et al. 2023, arXiv 2305.14314).
+    """
+    from bitsandbytes import functional
+
+    if bits == 4:
+        codes, state = functional.quantize_4bit(weight.contiguous(), quant_type="nf4")
+        return functional.dequantize_4bit(codes, state).to(weight.dtype)
+    integers, largest, _ = functional.int8_vectorwise_quant(weight.half().contiguous())
+    return (integers.float() * (largest.float() / 127).unsqueeze(1)).to(weight.dtype)
+
+
+def linear_layers(model: PreTrainedModel) -> dict[str, nn.Linear]:
+    """The model's linear layers by name, but for the output head."""
+    from torch import nn
+
+    head = model.get_output_embeddings()
+    found = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    return {name: module for name, module in found.items() if module is not head}

@@ -1,0 +1,1 @@
+"""The unlearning objectives and what they need from the base model."""

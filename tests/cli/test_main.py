@@ -1,0 +1,418 @@
+"""The `lethe` command: its checks, one bad thing at a time and all at once, and the table it shows."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import namedtuple
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.main import get_command
+
+from lethe.cli import commands
+from lethe.console import line
+from lethe.core.errors import StageError
+from lethe.core.tables import write_json
+from lethe.preflight import check
+from tests.conftest import ROOT, set_param
+from tests.evaluated import write_evaluated
+
+MODELS = {"baseline": 3.0, "retrained": 0.0, "step-00005": 1.0, "unlearned": 0.2}
+
+
+@pytest.fixture
+def inputs(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with everything a person brings, and params that fit it."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    for side in ("forget", "retain"):
+        (project / "data" / side).mkdir(parents=True)
+        set_param(project, f"corpus.{side}", f"data/{side}")
+    (project / "data/forget/a.txt").write_text("Orla went to Harrow Hill.\n")
+    shutil.copytree(ROOT / "data/prompts", project / "data/prompts")
+    for folder in ("data/benchmarks", "data/model", "data/questions", "data/demo"):
+        (project / folder).mkdir()
+    for table in ("tastes.csv", "tastes.txt"):
+        shutil.copy(ROOT / "data/demo" / table, project / "data/demo" / table)
+    for name in ("overrides.csv", "requests.jsonl"):
+        shutil.copy(ROOT / "data" / name, project / "data" / name)
+    values = {"prompt.names": "data/prompts/names.csv", "label.alphas": [5.0, 0.0]}
+    values |= {"finetune.steps": 30, "finetune.checkpoints": [5, 10, 20], "baseline.learning_rate": 2e-3}
+    for name, value in values.items():
+        set_param(project, name, value)
+    return project
+
+
+def problem_lines() -> list[str]:
+    """What the check finds, without the heading."""
+    try:
+        check.check(Path("params.yaml"))
+    except StageError as error:
+        first, *others = str(error).split("\n")
+        return [line.strip() for line in others] or [first.removeprefix("params.yaml: ")]
+    return []
+
+
+def test_a_valid_project_gets_one_sentence(inputs: Path) -> None:
+    sentence = check.check(Path("params.yaml"))
+    values = check.leaves(check.read_yaml(Path("params.yaml")))
+    stages = len(check.read_yaml(Path("dvc.yaml"))["stages"])
+    assert sentence == f"check: {stages} stages with {values} values in params.yaml, every one valid"
+    assert check.leaves({"a": {"b": 1, "c": [1, 2]}, "d": None}) == 3
+
+
+def test_all_problems_are_told_at_once(inputs: Path) -> None:
+    text = (inputs / "params.yaml").read_text()
+    text = text.replace("\nfinetune:", "\nfinetun:").replace("learning_rate: 0.002", "learning_rat: 0.002")
+    (inputs / "params.yaml").write_text(text.replace("held_out: 0.1", "held_out: a tenth"))
+    set_param(inputs, "block.tokens", 512)
+    assert problem_lines() == [
+        "finetun: unknown section; did you mean finetune?",
+        "corpus.held_out: found 'a tenth', wanted a number",
+        "baseline.learning_rate: parameter is missing",
+        "baseline.learning_rat: unknown parameter; did you mean learning_rate?",
+        "finetune: section is missing",
+    ]  # block.tokens: what it is compared with is not valid yet
+
+
+def test_a_stage_without_a_module_or_params(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ruamel.yaml import YAML
+
+    pipeline = YAML().load(inputs / "dvc.yaml")
+    pipeline["stages"]["dream"] = {"cmd": "true"}
+    YAML().dump(pipeline, inputs / "dvc.yaml")
+    set_param(inputs, "dream", {})
+    monkeypatch.delattr("stages.block.Params")
+    assert problem_lines() == [
+        "block: dvc.yaml has this stage, wanted stages/block.py with a class Params",
+        "dream: dvc.yaml has this stage, wanted stages/dream.py with a class Params",
+    ]
+
+
+ONE_BAD_VALUE = [
+    (
+        "corpus.forget",
+        "data/fogret",
+        ["corpus.forget: found no data/fogret, wanted it there; put it there, or `dvc checkout data/fogret`"],
+    ),
+    ("corpus.forget", "data/retain", ["corpus.forget: found no text in data/retain, wanted .txt, .md or .jsonl files"]),
+    ("extract.file", "a.csv", ["extract.file: found no a.csv, wanted it there; put it there, or `dvc checkout a.csv`"]),
+    ("block.tokens", 512, ["block.tokens: found 512, wanted at most 256, the model's context"]),
+    ("baseline.block_tokens", 512, ["baseline.block_tokens: found 512, wanted at most 256, the model's context"]),
+    ("finetune.alpha", 2.5, ["finetune.alpha: found 2.5, wanted one of label.alphas: [5.0, 0.0]"]),
+    (
+        "finetune.checkpoints",
+        [10, 5],
+        ["finetune: checkpoints: found [10, 5], wanted ascending steps below 30, which is the unlearned model itself"],
+    ),
+    (
+        "baseline",
+        {"source": "hub", "model": "owner/name", "revision": "main"},
+        ["baseline.revision: found main, wanted the 40-digit commit; `dvc repro baseline` says which one it is now"],
+    ),
+    (
+        "baseline",
+        {"source": "folder"},
+        [
+            "baseline.folder: found no config.json, tokenizer.json, *.safetensors in data/model, wanted a model folder "
+            "with its fast tokenizer"
+        ],
+    ),
+    (
+        "extract",
+        {"backend": "llm"},
+        [
+            "extract.llm.send_forget_text: found false with backend llm, wanted true: forget text leaves this machine "
+            "for http://127.0.0.1:8000/v1",
+            "extract.backend: found llm without OPENAI_API_KEY in the environment, wanted the key of "
+            "http://127.0.0.1:8000/v1",
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize(("where", "value", "lines"), ONE_BAD_VALUE)
+def test_one_bad_value(inputs: Path, where: str, value: object, lines: list[str]) -> None:
+    for name, scratch in {"block.tokens": 256, "baseline.block_tokens": 256, "baseline.scratch.context": 256}.items():
+        set_param(inputs, name, scratch)
+    for name, item in value.items() if isinstance(value, dict) else [("", value)]:
+        set_param(inputs, f"{where}.{name}".rstrip("."), item)
+    assert problem_lines() == lines
+
+
+def test_a_gpu_is_looked_for_only_where_it_is_asked_for(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    asked = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(asked.append(1)))
+    assert problem_lines() == []
+    assert asked == []
+    set_param(inputs, "label.device", "cuda")
+    assert problem_lines() == ["label.device: found cuda, but torch sees no GPU here, wanted cpu or auto"]
+
+
+def test_the_block_is_compared_with_a_model_folder_s_own_context(inputs: Path) -> None:
+    from tests.conftest import tiny_model
+
+    tiny_model(inputs / "models/mine", context=64)
+    set_param(inputs, "baseline.source", "folder")
+    set_param(inputs, "baseline.folder", "models/mine")
+    set_param(inputs, "baseline.block_tokens", 64)
+    set_param(inputs, "block.tokens", 65)
+    assert problem_lines() == ["block.tokens: found 65, wanted at most 64, the model's context"]
+
+
+def test_a_soft_prompt_has_to_leave_room_for_a_block(inputs: Path) -> None:
+    set_param(inputs, "finetune.prompt.tokens", 33)  # 33 + 224 of 256
+    assert problem_lines() == []  # no prompt is trained
+    set_param(inputs, "finetune.vehicle", "prompt")
+    assert problem_lines() == [
+        "finetune.prompt.tokens: found 33 before blocks of 224 tokens, wanted at most 32: the model's context is 256"
+    ]
+
+
+def test_disk_space_by_hand(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"finetune.checkpoints": [5, 10], "finetune.steps": 30}.items():
+        set_param(inputs, name, value)
+    sections, _ = check.validated({name: {} for name in ("baseline", "reinforce", "finetune")}, raw(inputs))
+    baseline = sections["baseline"]
+    # start, baseline, retrained, reinforced, two checkpoints, unlearned: 7 x 4 bytes; two resume checkpoints of weights
+    # and two moments: 2 x 12 bytes
+    assert check.bytes_per_weight(baseline, sections["reinforce"], sections["finetune"]) == 7 * 4 + 24
+    # a prompt is kilobytes; the baseline's and the reinforced model's trainings can still be resumed
+    prompt = sections["finetune"].model_copy(update={"vehicle": "prompt"})
+    assert check.bytes_per_weight(baseline, sections["reinforce"], prompt) == 4 * 4 + 24
+    # adapters: no moments of the weights, which no resume checkpoint holds either
+    lora = [recipe.model_copy(update={"vehicle": "lora"}) for recipe in (baseline, sections["reinforce"])]
+    assert check.bytes_per_weight(*lora, prompt) == 4 * 4
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage(0, 0, 1_000_000))
+    wanted = check.parameters(baseline) * (7 * 4 + 24)
+    assert problem_lines() == [
+        f"disk: found 0.0 GB free, wanted about {wanted / 1e9:.1f} GB for the models and for resuming their training; "
+        "free some space, or set fewer finetune.checkpoints"
+    ]
+    (inputs / "models").mkdir()
+    with (inputs / "models/there").open("wb") as stream:
+        stream.truncate(wanted)  # what an earlier run left needs no room
+    assert problem_lines() == []
+
+
+def raw(project: Path) -> dict:
+    return check.read_yaml(project / "params.yaml")
+
+
+def test_parameters_are_those_of_the_model(project: Path) -> None:
+    from stages.baseline import Params, initialise
+    from tests.conftest import tiny_model, tiny_tokenizer
+
+    params = Params.model_validate(raw(project)["baseline"])
+    tokenizer = tiny_tokenizer()
+    shape = params.scratch.model_copy(update={"vocabulary": len(tokenizer)})
+    model = initialise(shape, tokenizer, 0)
+    assert check.parameters(params.model_copy(update={"scratch": shape})) == model.num_parameters()
+
+    folder = tiny_model(project / "mine")
+    from safetensors.torch import load_file
+
+    stored = sum(tensor.numel() for tensor in load_file(folder / "model.safetensors").values())
+    assert check.stored_weights(folder / "model.safetensors") == stored
+    assert check.parameters(params.model_copy(update={"source": "hub"})) is None
+
+
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(cwd)}
+    command = [sys.executable, "-m", "lethe", *arguments]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_check_as_a_program(inputs: Path) -> None:
+    good = run("check", cwd=inputs)
+    assert (good.returncode, good.stderr) == (0, "")
+    assert good.stdout.endswith(" values in params.yaml, every one valid\n")
+    set_param(inputs, "finetune.alpha", 2.5)
+    bad = run("check", cwd=inputs)
+    assert (bad.returncode, bad.stdout) == (1, "")
+    assert bad.stderr == ("error: params.yaml: finetune.alpha: found 2.5, wanted one of label.alphas: [5.0, 0.0]\n")
+    shutil.copy(inputs / "params.yaml", inputs / "mine.yaml")
+    assert run("check", "mine.yaml", cwd=inputs).stderr.startswith("error: mine.yaml: finetune.alpha: found 2.5")
+
+
+def test_check_as_json(inputs: Path) -> None:
+    good = run("check", "--json", cwd=inputs)
+    assert (good.returncode, json.loads(good.stdout)) == (0, {"params": "params.yaml", "problems": []})
+    set_param(inputs, "evaluate.new_tokens", "six")
+    bad = run("check", "--json", cwd=inputs)
+    assert (bad.returncode, bad.stderr) == (1, "")
+    assert json.loads(bad.stdout)["problems"] == ["evaluate.new_tokens: found 'six', wanted an integer"]
+
+
+def test_every_command_takes_json_and_has_its_words_of_help() -> None:
+    root = get_command(commands.app)
+    groups = {name: getattr(command, "commands", {name: command}) for name, command in root.commands.items()}
+    every = [command for found in groups.values() for command in found.values()]
+    assert len(every) > 15
+    for command in every:
+        assert command.help, command.name
+        assert [option for option in command.params if "--json" in option.opts], command.name
+        assert all(option.help for option in command.params if option.name != "help"), command.name
+
+
+def test_a_long_line_goes_on_below_its_text_on_a_screen() -> None:
+    written = StringIO()
+    words = f"commit {'a' * 40} and {'b' * 60} [x]"
+    line(Console(file=written, force_terminal=True, width=60, no_color=True), "model", words)
+    assert written.getvalue().splitlines() == [
+        f"model     commit {'a' * 40}",  # 10 + 47, and no room for ` and`
+        "          and",
+        f"          {'b' * 60}",  # a hash is never cut
+        "          [x]",
+    ]
+    piped = StringIO()
+    line(Console(file=piped, width=60), "model", words)
+    assert piped.getvalue() == f"model     {words}\n"
+
+
+def test_check_outside_a_project(tmp_path: Path) -> None:
+    outside = run("check", cwd=tmp_path)
+    assert outside.returncode == 1
+    assert outside.stderr == ("error: dvc.yaml: no such file, wanted it in the folder the command is run from\n")
+
+
+HEAVY = ("torch", "transformers", "lm_eval", "openai", "sklearn", "matplotlib", "pandas", "huggingface_hub")
+
+
+@pytest.mark.parametrize("arguments", [["check"], ["result"], ["gate"], ["--help"]])
+def test_nothing_heavy_is_imported(inputs: Path, arguments: list[str]) -> None:
+    write_reports(inputs)
+    program = (
+        "import sys; from lethe.cli.main import main\n"
+        f"sys.argv = ['lethe', *{arguments}]\n"
+        "try: main()\n"
+        f"finally: print('heavy:', *sorted(set(sys.modules) & set({HEAVY})), file=sys.stderr)\n"
+    )
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(inputs)}
+    found = subprocess.run(
+        [sys.executable, "-c", program], cwd=inputs, env=environment, capture_output=True, text=True, check=False
+    )
+    assert found.stderr == "heavy:\n"
+    assert found.returncode == (1 if arguments == ["gate"] else 0)  # its reports miss a demand
+
+
+def write_reports(project: Path) -> None:
+    """The reports of a run, of which the benchmarks and the retain perplexity could not be measured."""
+    metrics = ("completion_familiarity", "probability_familiarity", "leak", "retain_perplexity")
+    numbers = {model: dict.fromkeys(metrics, value) for model, value in MODELS.items()}
+    ratio = {"completion_familiarity": 0.0667, "probability_familiarity": 0.2, "retain_perplexity_factor": None}
+    reasons = {"retain_perplexity": "no held-out retain text"}
+    familiarity = {"models": numbers, "ratio": ratio, "reasons": reasons, "absent": {}}
+    write_json(familiarity, project / "reports/familiarity.json")
+    scores = {"baseline": {"local_order": 0.7}, "unlearned": {"local_order": 0.69}}
+    write_json({"items": {"local_order": 9}, "models": scores, "absent": {}}, project / "reports/benchmarks.json")
+    write_json({"steps": 30}, project / "reports/finetune.json")
+    write_evaluated(project)
+
+
+DEMANDS = [
+    "demand limit found",
+    "Familiarity (completion) left, of the way from retrained to baseline at most 0.1 0.067 pass",
+    "Familiarity (probability) left, of the way from retrained to baseline at most 0.1 0.200 fail",
+    "Perplexity of held-out retain text, times the baseline's at most 1.1 cannot tell no held-out retain text",
+    "Accuracy lost on the worst benchmark at most 0.02 0.010 pass local_order",
+    "Model utility, times the baseline's at least 0.95 0.986 pass",
+    "Text known by heart beyond retrained, worst measure at most 0.05 0.030 pass Verbatim memorisation (ROUGE-L)",
+    "Two-choice trivia beyond retrained at most 0.1 0.190 fail",
+    "What the worst attack gets out beyond retrained at most 0.1 0.410 fail Relearning on the text, 8 forget "
+    "passages, 20 steps: Leak",
+    "Forget quality: p that unlearned and retrained answer alike at least 0.05 0.012 fail",
+    "PrivLeak: distance from 0 at most 0.05 0.180 fail",
+    "Not fit for release: 5 of 9 demands missed (probability familiarity, trivia excess, attack excess, forget "
+    "quality, privleak); 1 could not be measured.",
+]
+
+
+def shown_lines(output: str) -> list[str]:
+    lines = [" ".join(line.split()) for line in output.splitlines()]
+    return [line for line in lines if line and set(line) - set("─ ")]
+
+
+def test_result_shows_the_table_and_the_demands(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_reports(project)
+    monkeypatch.setenv("NO_COLOR", "1")
+    commands.result(json=False)
+    assert shown_lines(capsys.readouterr().out) == [
+        "step 0 step 5 step 30 retrained",
+        "Familiarity (completion) 3.000 1.000 0.200 0.000",
+        "Familiarity (probability) 3.000 1.000 0.200 0.000",
+        "Leak 3.000 1.000 0.200 0.000",
+        "Retain perplexity 3.000 1.000 0.200 0.000",
+        "local_order 0.700 0.690",
+        *DEMANDS,
+        "The report: reports/index.html",
+    ]
+
+
+def test_result_as_json(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_reports(project)
+    commands.result(json=True)
+    shown = json.loads(capsys.readouterr().out)
+    assert [row["step"] for row in shown["steps"]] == [0, 5, 30, None]
+    assert [demand["met"] for demand in shown["demands"]][:4] == [True, False, None, True]
+    assert shown["report"] == "reports/index.html"
+
+
+def test_the_gate_as_a_program(project: Path) -> None:
+    write_reports(project)
+    failed = run("gate", cwd=project)
+    assert (failed.returncode, failed.stderr) == (1, "")
+    assert shown_lines(failed.stdout) == DEMANDS
+
+    missed = ("probability_familiarity", "trivia_excess", "attack_excess", "forget_quality", "privleak")
+    for name in missed:
+        set_param(project, f"report.gate.{name}", None)
+    open_ = run("gate", "--json", cwd=project)
+    shown = json.loads(open_.stdout)
+    assert (open_.returncode, shown["status"]) == (2, "cannot tell")
+    assert shown["verdict"] == "Cannot tell: 4 of 5 demands met; 1 could not be measured."
+    assert len(shown["demands"]) == 5
+
+    set_param(project, "report.gate.retain_perplexity", None)
+    passed = run("gate", cwd=project)
+    assert passed.returncode == 0
+    assert passed.stdout.endswith("Fit for release: all 4 demands met.\n")
+
+
+def test_the_gate_cannot_tell_without_reports_or_thresholds(project: Path) -> None:
+    absent = run("gate", cwd=project)
+    assert (absent.returncode, absent.stdout) == (2, "")
+    assert absent.stderr == (
+        "error: reports/familiarity.json: no such file, wanted the JSON that an earlier stage writes; run `dvc repro`\n"
+    )
+    set_param(project, "report.gate.attack_excess", 1.5)
+    wrong = run("gate", cwd=project)
+    assert (wrong.returncode, wrong.stderr) == (
+        2,
+        "error: params.yaml: report.gate.attack_excess: found 1.5, wanted less than or equal to 1\n",
+    )
+
+
+def test_result_before_any_run(project: Path) -> None:
+    with pytest.raises(StageError) as error:
+        commands.result(json=False)
+    assert str(error.value) == (
+        "reports/familiarity.json: no such file, wanted the JSON that an earlier stage writes; run `dvc repro`"
+    )
+
+
+def test_help_names_the_commands(tmp_path: Path) -> None:
+    shown = run("--help", cwd=tmp_path)
+    assert shown.returncode == 0
+    for word in ("check", "result", "gate", "cost", "dvc repro", "--install-completion"):
+        assert word in shown.stdout

@@ -1,0 +1,194 @@
+"""The private work folder: published whole or not at all, one process at a time, resumed if nothing changed."""
+
+from __future__ import annotations
+
+import errno
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lethe.core import stage
+from lethe.core.errors import StageError
+
+DVC = """
+stages:
+  block:
+    deps:
+      - ${block.folder}
+      - code.py
+    outs:
+      - data/out
+    metrics:
+      - reports/m.json:
+          cache: false
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "dvc.yaml").write_text(DVC)
+    (tmp_path / "params.yaml").write_text("block:\n  folder: in\n  steps: 1\n")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_text("a")
+    (tmp_path / "code.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def fill(work: Path) -> None:
+    (work / "data/out").mkdir()
+    (work / "data/out/x").write_text("new")
+    (work / "reports/m.json").write_text("{}")
+
+
+def begin(work: Path) -> None:
+    (work / "half").write_text("done")
+
+
+def break_off(error: BaseException, act: Callable[[Path], None], resumable: bool = False) -> None:
+    """A stage that fails after it has done something."""
+    with stage.workspace("block", resumable) as work:
+        act(work)
+        raise error
+
+
+def test_outs_appear_only_when_the_block_ends(small: Path) -> None:
+    (small / "data/out").mkdir(parents=True)
+    (small / "data/out/old").write_text("old")
+    with stage.workspace("block") as work:
+        fill(work)
+        assert (small / "data/out/old").exists()
+    assert [path.name for path in (small / "data/out").iterdir()] == ["x"]
+    assert list((small / ".scratch/block").iterdir()) == [small / ".scratch/block/lock"]
+
+
+def test_nothing_is_published_after_an_error(small: Path) -> None:
+    with pytest.raises(RuntimeError):
+        break_off(RuntimeError(), fill)
+    assert not (small / "data/out").exists()
+
+
+def test_a_declared_out_that_was_not_made_is_a_bug(small: Path) -> None:
+    with pytest.raises(FileNotFoundError), stage.workspace("block"):
+        pass
+
+
+@pytest.mark.parametrize("changed", ["in/a.txt", "code.py", "params.yaml", None])
+def test_earlier_work_is_found_under_the_same_content_only(small: Path, changed: str | None) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        break_off(KeyboardInterrupt(), begin, resumable=True)
+    if changed == "params.yaml":
+        (small / changed).write_text("block:\n  folder: in\n  steps: 2\n")
+    elif changed:
+        (small / changed).write_text("# other")
+    with stage.workspace("block", resumable=True) as work:
+        assert (work / "half").exists() == (changed is None)
+        fill(work)
+
+
+def test_a_stage_that_cannot_resume_starts_empty(small: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        break_off(KeyboardInterrupt(), begin)
+    with stage.workspace("block") as work:
+        assert not (work / "half").exists()
+        fill(work)
+
+
+@pytest.mark.parametrize("resumable", [True, False])
+def test_beside_the_main_process_nothing_is_published(
+    small: Path, monkeypatch: pytest.MonkeyPatch, resumable: bool
+) -> None:
+    with stage.workspace("block", resumable) as work:
+        monkeypatch.setenv("RANK", "1")
+        with stage.workspace("block", resumable) as beside:
+            assert (beside == work) is resumable  # a checkpoint is everybody's
+            if not resumable:
+                fill(beside)
+        assert not (small / "data/out").exists()
+        assert {path.name for path in (small / ".scratch/block").iterdir()} == {"lock", work.name}
+        monkeypatch.setenv("RANK", "0")
+        fill(work)
+    assert (small / "data/out/x").exists()
+    assert not list(small.glob(".scratch/beside/*"))
+
+
+def test_second_process_is_refused(small: Path) -> None:
+    program = "from lethe.core import stage\nwith stage.workspace('block') as w: print('in')"
+    with stage.workspace("block") as work:
+        fill(work)
+        second = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "StageError: block: another process is running this stage, wanted only one" in second.stderr
+
+
+@pytest.mark.parametrize(
+    ("raised", "line"),
+    [
+        (StageError("data/x: found nothing, wanted something"), "error: data/x: found nothing, wanted something"),
+        (
+            OSError(errno.ENOSPC, "No space", "data/x"),
+            "error: data/x: no space left on the disk; free some and run `dvc repro` again",
+        ),
+        # what safetensors and torch make of it
+        (
+            RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
+            "error: pytest: no space left on the disk; free some and run `dvc repro` again",
+        ),
+        (
+            RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"),
+            "error: pytest: no space left on the disk; free some and run `dvc repro` again",
+        ),
+        (KeyboardInterrupt(), "pytest: interrupted; `dvc repro` goes on from here"),
+    ],
+)
+def test_one_line_and_exit_code(small: Path, monkeypatch: pytest.MonkeyPatch, raised: BaseException, line: str) -> None:
+    def main() -> None:
+        raise raised
+
+    monkeypatch.setattr(sys, "argv", ["pytest.py"])
+    with pytest.raises(SystemExit) as exit_:
+        stage.run(main)
+    assert exit_.value.code == line  # a string: printed to stderr, exit code 1
+
+
+def test_a_bug_keeps_its_traceback(small: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        stage.run(lambda: print(1 / 0))
+
+
+def test_cost_is_recorded_outside_the_artifacts(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/x/block.py"])
+    monkeypatch.setattr(stage, "SPENT", {"tokens": 0})
+    stage.run(lambda: None)
+    assert set(json.loads((small / ".scratch/cost/block.json").read_text())) == {
+        "cpu_seconds",
+        "wall_seconds",
+        "peak_memory_mib",
+    }
+
+
+def test_cost_counts_tokens_and_the_gpu(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(sys, "argv", ["/x/block.py"])
+    monkeypatch.setattr(stage, "SPENT", {"tokens": 0})
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda: 3 * 2**29)
+    stage.run(lambda: (stage.count_tokens(7), stage.count_tokens(5))[0])
+    found = json.loads((small / ".scratch/cost/block.json").read_text())
+    assert (found["tokens"], found["peak_gpu_memory_mib"]) == (12, 1536.0)
+    assert found["gpu_seconds"] == found["wall_seconds"]
+
+
+def test_too_small_a_disk(small: Path) -> None:
+    with pytest.raises(StageError, match=r"found .* GB free, wanted 1000000000.0 GB for a model; free some space"):
+        stage.need_disk(small, 10**18, "a model")
+
+
+def test_unknown_parameter_in_dvc_yaml(small: Path) -> None:
+    (small / "params.yaml").write_text("block:\n  steps: 1\n")
+    with pytest.raises(StageError, match=r"params.yaml: block.folder: parameter is missing"):
+        stage.declaration("block")

@@ -1,0 +1,155 @@
+"""The dictionary's rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given as law
+from hypothesis import strategies as st
+
+from lethe.core.errors import StageError
+from lethe.dictionary.entity_types import Usage
+from lethe.dictionary.entries import (
+    Choice,
+    Override,
+    check_overrides,
+    covered,
+    dictionary_rows,
+    fault,
+    finder_of,
+    given,
+    is_plural,
+    pruned,
+    read_overrides,
+    read_terms,
+    with_overridden,
+)
+
+TERMS = {
+    "Orla": ["Orla", "ORLA"],
+    "Tarn": ["Tarn"],
+    "Orla Tarn": ["Orla Tarn"],
+    "Orla's": ["Orla's"],
+    "Tarn Wivvel": ["Tarn Wivvel", "Tarn Wivvels"],
+    "Quorls": ["Quorls", "Quorl", "QUORLS", "quorl"],
+}
+
+
+def use(name: str, singular: str = "", kind: str = "thing") -> Usage:
+    return Usage(name, kind, 1.0, 0.0, 0.0, 0.0, 0.0, singular or name, bool(singular), 0, 0)
+
+
+USES = {name: use(name) for name in TERMS} | {"Quorls": use("Quorls", "Quorl", "creature")}
+
+
+def test_read_terms(tmp_path: Path) -> None:
+    path = tmp_path / "anchors.csv"
+    path.write_text("anchor,forms,count,keyness,rise\nOz,Oz|OZ|Ozes,9,,\nOzes,Ozes|OZ,2,,\n", encoding="utf-8")
+    # Ozes is an anchor, OZ was Oz's first: every form belongs to one anchor
+    assert read_terms(path) == {"Oz": ["Oz", "OZ"], "Ozes": ["Ozes"]}
+
+
+def test_pruned() -> None:
+    assert covered("Orla's", {"Orla"}) == covered("Orla’s", {"Orla"}) == "Orla is an anchor too"
+    assert covered("Orla Tarn", {"Orla", "Tarn"}) == "every word of it is an anchor"
+    for anchor in ("Orla's Tarn", "Tarn's", "Tarn Wivvel", "Orla"):
+        assert not covered(anchor, {"Orla"})
+    assert list(pruned(TERMS)) == ["Orla", "Tarn", "Tarn Wivvel", "Quorls"]
+
+
+def test_fault() -> None:
+    finder = finder_of(TERMS)
+    assert fault(["Tom Barker", "mother-in-law", "May’s Day", "Élise"], finder) == ""
+    word_like = "wanted only letters, and single spaces, hyphens or apostrophes between them"
+    for text in ("", " Tom", "Tom ", "Mr. Webb", "R2", "the  mill", "Tom\n", "-mill"):
+        assert fault([text], finder) == word_like
+    assert fault(["Tom", "Orla"], finder) == "wanted a name that holds no anchor (Orla)"
+    for text in ("old Tarn Wivvel", "Tarn-house", "Orla's house", "QUORLS", "the quorl"):
+        assert fault([text], finder).startswith("wanted a name that holds no anchor")
+    assert fault(["Tarnish", "Orlando", "quorls"], finder) == ""  # no word of it
+
+
+def test_given() -> None:
+    assert given("wolf", False, {"wolf": "wolves"}) == Choice("wolf", "wolves", None)
+    assert given("ducks", True, {}) == Choice("duck", "ducks", None)
+
+
+def test_is_plural() -> None:
+    assert [is_plural(form, USES["Quorls"]) for form in TERMS["Quorls"]] == [True, False, True, False]
+    assert not is_plural("ORLA", USES["Orla"])
+
+
+def test_dictionary_rows() -> None:
+    chosen = {
+        "Quorls": [Choice("duck", "ducks", -3.14159), Choice("mouse", "mice", -4.0)],
+        "Orla": [Choice("Alice", "Alices", None)],
+    }
+    rows = dictionary_rows(TERMS, USES, chosen)
+    assert [tuple(row.values()) for row in rows] == [
+        ("Orla", "thing", 0, "Orla", "Alice", ""),
+        ("Orla", "thing", 0, "ORLA", "ALICE", ""),
+        ("Quorls", "creature", 0, "Quorls", "ducks", "-3.1416"),
+        ("Quorls", "creature", 0, "Quorl", "duck", "-3.1416"),
+        ("Quorls", "creature", 0, "QUORLS", "DUCKS", "-3.1416"),
+        ("Quorls", "creature", 0, "quorl", "duck", "-3.1416"),
+        ("Quorls", "creature", 1, "Quorls", "mice", "-4.0000"),
+        ("Quorls", "creature", 1, "Quorl", "mouse", "-4.0000"),
+        ("Quorls", "creature", 1, "QUORLS", "MICE", "-4.0000"),
+        ("Quorls", "creature", 1, "quorl", "mouse", "-4.0000"),
+    ]
+
+
+def test_overrides(tmp_path: Path) -> None:
+    path = tmp_path / "overrides.csv"
+    path.write_text("anchor,translation\nOrla,Alice\n\nZod, Tom\n", encoding="utf-8")
+    found = read_overrides(path)
+    assert found == [Override(2, "Orla", "Alice"), Override(4, "Zod", "Tom")]
+    assert with_overridden(TERMS, found, path) == TERMS | {"Zod": ["Zod"]}
+
+
+@pytest.mark.parametrize(
+    ("anchor", "translation", "problem"),
+    [
+        (
+            "Orla",
+            "Mr. Webb",
+            "found translation Mr. Webb of Orla, wanted only letters, and single spaces, hyphens or apostrophes "
+            "between them",
+        ),
+        ("Orla", "Orla", "found translation Orla of Orla, wanted a name that holds no anchor (Orla)"),
+        ("Orla", "old Tarn", "found translation old Tarn of Orla, wanted a name that holds no anchor (Tarn)"),
+        ("Quorls", "my Quorl", "found translation my Quorl of Quorls, wanted a name that holds no anchor (Quorls)"),
+        ("Tarn's", "Tom", "found anchor Tarn's, but Tarn is an anchor too, wanted no anchor that others cover"),
+        (
+            "Tarn Orla",
+            "Tom",
+            "found anchor Tarn Orla, but every word of it is an anchor, wanted no anchor that others cover",
+        ),
+        ("Quorl", "duck", "found anchor Quorl, a form of Quorls, wanted Quorls"),
+    ],
+)
+def test_bad_overrides(anchor: str, translation: str, problem: str) -> None:
+    with pytest.raises(StageError) as caught:
+        override([Override(2, anchor, translation)])
+    assert str(caught.value) == f"o.csv:2: {problem}"
+
+
+def override(overrides: Sequence[Override]) -> None:
+    terms = with_overridden(TERMS, overrides, Path("o.csv"))
+    check_overrides(overrides, terms, {name: use(name) for name in terms} | USES, Path("o.csv"))
+
+
+def test_good_overrides() -> None:
+    override([Override(2, "Orla", "Alice"), Override(3, "Orla", "Ruth"), Override(4, "Zod", "Tarnish Hill")])
+
+
+WORDS = st.sampled_from(["Orla", "Tarn", "Quorl", "mill", "old", "Tom", "lamp", "Wivvel"])
+
+
+@law(st.lists(WORDS, min_size=1, max_size=3).map(" ".join), st.lists(WORDS, min_size=1, max_size=4))
+def test_what_passes_holds_no_anchor_as_a_word(anchor: str, translation: Sequence[str]) -> None:
+    finder = finder_of({anchor: [anchor]})
+    holds = f" {anchor} " in f" {' '.join(translation)} "
+    assert bool(fault([" ".join(translation)], finder)) == holds

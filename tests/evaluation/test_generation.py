@@ -1,0 +1,286 @@
+"""Batched generation, next-token probabilities and perplexity against the model asked one prompt at a time."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lethe.core.errors import StageError
+from lethe.evaluation import generation
+from lethe.models.checkpoints import load_model, load_tokenizer
+from tests.conftest import tiny_model, tiny_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+PROMPTS = [[0, 70, 71, 72], [0, 90], [0, 65, 66, 67, 68, 69, 70], [0, 100, 101], [0], [0, 3, 4, 5]]
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedModel:
+    return load_model(tiny_model(tmp_path_factory.mktemp("model")), CPU)
+
+
+def test_continuations_are_those_of_one_prompt_at_a_time(
+    model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = [{i, 7, 300} for i in range(len(PROMPTS))]
+    for budget in (1, 40, 10_000):  # one prompt a batch, a few, all
+        monkeypatch.setattr(generation, "BATCH_TOKENS", budget)
+        found = generation.continue_greedily(model, PROMPTS, wanted, 6, ends=set())
+        for prompt, ids, one in zip(PROMPTS, wanted, found, strict=True):
+            tokens = torch.tensor([prompt])
+            with torch.inference_mode():
+                alone = model.generate(tokens, max_new_tokens=6, do_sample=False, eos_token_id=None, pad_token_id=2)
+                probabilities = model(tokens).logits[0, -1].double().softmax(-1)
+            assert one.tokens == alone[0, len(prompt) :].tolist()
+            assert not one.ended
+            assert one.probability == pytest.approx(float(probabilities[sorted(ids)].sum()), rel=1e-4)
+
+
+def test_room_changes_no_number_and_is_filled_in_place(model: PreTrainedModel) -> None:
+    rooms: list[list[int]] = []
+    logits: list[list[torch.Tensor]] = []
+    for roomy in (True, False):
+        cache = model(torch.tensor([PROMPTS[0]] * 2), use_cache=True).past_key_values
+        if roomy:
+            generation.make_room(cache, 3)
+        rooms.append([])
+        logits.append([])
+        for token in (70, 71, 72):
+            logits[-1].append(model(torch.tensor([[token]] * 2), past_key_values=cache, use_cache=True).logits)
+            rooms[-1].append(cache.layers[0].values.data_ptr())
+        assert cache.get_seq_length() == len(PROMPTS[0]) + 3
+    assert all(one.equal(other) for one, other in zip(*logits, strict=True))
+    assert len(set(rooms[0])) == 1
+    assert len(set(rooms[1])) > 1
+
+
+def test_a_layer_that_forgets_gets_no_room() -> None:
+    from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+    layers = [DynamicLayer(), DynamicSlidingWindowLayer(4), DynamicLayer()]
+    for layer in layers[:2]:
+        layer.update(torch.zeros(1, 1, 2, 3), torch.ones(1, 1, 2, 3))
+    generation.make_room(SimpleNamespace(layers=layers), 2)  # the last has never been used
+    assert ["update" in vars(layer) for layer in layers] == [True, False, False]
+    generation.make_room(None, 2)
+
+
+def test_likeliest_is_the_first_of_equal_ones() -> None:
+    logits = torch.tensor([[0.0, 2.0, 2.0, 1.0], [-1.0, -2.0, -3.0, -4.0]])
+    assert generation.likeliest(logits).tolist() == [[1], [0]]
+
+
+def test_a_continuation_ends_before_the_end_of_text(model: PreTrainedModel) -> None:
+    whole = generation.continue_greedily(model, PROMPTS[:1], [[]], 6, ends=set())[0].tokens
+    cut = generation.continue_greedily(model, PROMPTS[:1], [[]], 6, ends={whole[3], 399})[0]
+    assert cut == generation.Continuation(whole[: whole.index(whole[3])], True, 0.0)
+
+
+def test_draws_at_a_low_temperature_are_the_likeliest(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    greedy = [one.tokens for one in generation.continue_greedily(model, PROMPTS, [[]] * len(PROMPTS), 5, ends=set())]
+    for budget in (1, 60, 10_000):
+        monkeypatch.setattr(generation, "BATCH_TOKENS", budget)
+        found = generation.continue_by_lot(model, PROMPTS, 3, 5, set(), temperature=1e-4, seed=0)
+        assert [[one.tokens for one in several] for several in found] == [[tokens] * 3 for tokens in greedy]
+
+
+def test_draws_follow_the_probabilities(model: PreTrainedModel) -> None:
+    found = generation.continue_by_lot(model, PROMPTS[:2], 2000, 1, set(), temperature=2.0, seed=0)
+    for prompt, several in zip(PROMPTS[:2], found, strict=True):
+        with torch.inference_mode():
+            wanted = (model(torch.tensor([prompt])).logits[0, -1] / 2).softmax(-1)
+        counts = torch.bincount(torch.tensor([one.tokens[0] for one in several]), minlength=len(wanted)) / 2000
+        assert (counts - wanted).abs().max() < 0.05  # four standard errors of a share of a half
+    assert generation.continue_by_lot(model, PROMPTS[:2], 9, 4, set(), 2.0, 1) == generation.continue_by_lot(
+        model, PROMPTS[:2], 9, 4, set(), 2.0, 1
+    )
+    assert generation.continue_by_lot(model, PROMPTS[:2], 9, 4, set(), 2.0, 2) != generation.continue_by_lot(
+        model, PROMPTS[:2], 9, 4, set(), 2.0, 1
+    )
+
+
+def test_summed_probability_by_hand() -> None:
+    # odds 1 : 2 : 5 and 1 : 1 : 2
+    logits = torch.tensor([[1.0, 2.0, 5.0], [1.0, 1.0, 2.0]]).log()
+    assert generation.summed_probability(logits, [{0, 2}, {1}]).tolist() == pytest.approx([6 / 8, 1 / 4])
+    assert generation.summed_probability(logits, [set(), {0, 1, 2}]).tolist() == pytest.approx([0, 1])
+
+
+ENDINGS = [[[5, 6, 7], [8]], [[9]], [[10, 11], [12, 13, 14, 15], [16]], [[300, 301]], [[17], [18]], [[4]]]
+
+
+def test_expectations_are_those_of_one_prompt_at_a_time(
+    model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for budget, logits in ((1, 1), (60, 1000), (10_000, 1 << 23)):  # one prompt a batch, a few, all
+        monkeypatch.setattr(generation, "BATCH_TOKENS", budget)
+        monkeypatch.setattr(generation, "LOGITS", logits)
+        found = generation.expectations(model, PROMPTS, ENDINGS, openings=3, new_tokens=4)
+        for prompt, endings, one in zip(PROMPTS, ENDINGS, found, strict=True):
+            for ending, scores, ranks in zip(endings, one.scores, one.ranks, strict=True):
+                with torch.inference_mode():
+                    logits_alone = model(torch.tensor([[*prompt, *ending]])).logits[0, len(prompt) - 1 : -1]
+                own = logits_alone.log_softmax(-1).gather(1, torch.tensor(ending)[:, None])[:, 0]
+                assert scores == pytest.approx(own.tolist(), abs=1e-4)
+                order = logits_alone.argsort(dim=-1, descending=True)
+                assert ranks == [row.index(token) + 1 for row, token in zip(order.tolist(), ending, strict=True)]
+
+
+def test_expectations_without_openings_are_the_same(model: PreTrainedModel) -> None:
+    whole = generation.expectations(model, PROMPTS, ENDINGS, openings=3, new_tokens=4)
+    alone = generation.expectations(model, PROMPTS, ENDINGS)
+    for one, other in zip(whole, alone, strict=True):
+        assert [pytest.approx(scores, abs=1e-5) for scores in one.scores] == other.scores
+        assert (one.ranks, other.openings) == (other.ranks, [])
+
+
+def test_openings_are_the_likeliest_and_go_on_greedily(model: PreTrainedModel) -> None:
+    found = generation.expectations(model, PROMPTS, ENDINGS, openings=3, new_tokens=4)
+    for prompt, one in zip(PROMPTS, found, strict=True):
+        with torch.inference_mode():
+            best = model(torch.tensor([prompt])).logits[0, -1].log_softmax(-1).topk(3)
+        assert [opening.tokens[0] for opening in one.openings] == best.indices.tolist()
+        assert [opening.scores[0] for opening in one.openings] == pytest.approx(best.values.tolist(), abs=1e-4)
+        for opening in one.openings:
+            start = torch.tensor([[*prompt, opening.tokens[0]]])
+            with torch.inference_mode():
+                alone = model.generate(start, max_new_tokens=3, do_sample=False, eos_token_id=None, pad_token_id=2)
+                logits = model(alone).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+            assert opening.tokens == alone[0, len(prompt) :].tolist()
+            own = logits.gather(1, alone[0, len(prompt) :, None])[:, 0]
+            assert opening.scores == pytest.approx(own.tolist(), abs=1e-4)
+        assert len(one.openings[0].tokens) == 4
+
+
+def test_a_prompt_is_read_once_whatever_follows_it(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    forward = model.model.forward
+
+    def counted(*arguments: Any, input_ids: torch.Tensor, **others: Any) -> Any:
+        read.append(input_ids.numel())
+        return forward(*arguments, input_ids=input_ids, **others)
+
+    monkeypatch.setattr(model.model, "forward", counted)
+    generation.expectations(model, [[0, *range(40, 60)]], [[[5, 6], [7], [8, 9]]], openings=2, new_tokens=3)
+    # the prompt's 21 tokens, one more of each of 3 endings (padding included), 2 more steps of 2 openings
+    assert read == [21, 3, 2, 2]
+
+
+def test_token_loss_weighs_every_token_alike(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = [[0, 70, 71], [0, 90, 91, 92, 93, 94], [0]]  # 2 and 5 predicted tokens, and none
+    losses = []
+    for block in blocks[:2]:
+        tokens = torch.tensor([block])
+        with torch.inference_mode():
+            losses.append(float(model(tokens, labels=tokens).loss))
+    for budget, logits in ((1, 1), (10_000, 1 << 23)):  # whatever the batches and the chunks through the head
+        monkeypatch.setattr(generation, "BATCH_TOKENS", budget)
+        monkeypatch.setattr(generation, "LOGITS", logits)
+        assert generation.token_loss(model, blocks) == pytest.approx((2 * losses[0] + 5 * losses[1]) / 7, rel=1e-5)
+    with pytest.raises(ValueError, match="no block has two tokens"):
+        generation.token_loss(model, [[0]])
+
+
+def test_a_model_that_knows_nothing_has_the_vocabulary_as_perplexity(model: PreTrainedModel) -> None:
+    head = model.get_output_embeddings().weight
+    kept = head.detach().clone()
+    head.data.zero_()
+    try:
+        assert math.exp(generation.token_loss(model, PROMPTS)) == pytest.approx(head.shape[0], rel=1e-5)
+    finally:
+        head.data.copy_(kept)
+
+
+def test_logits_that_are_no_numbers_are_an_error(tmp_path: Path) -> None:
+    broken = load_model(tiny_model(tmp_path / "models/broken"), CPU)
+    broken.model.norm.weight.data.fill_(float("nan"))
+    line = f"{tmp_path}/models/broken: its logits hold NaN, wanted numbers; lower the learning rate it had"
+    for act in (
+        lambda: generation.continue_greedily(broken, PROMPTS, [[]] * 6, 2, set()),
+        lambda: generation.token_loss(broken, PROMPTS),
+        lambda: generation.expectations(broken, PROMPTS, ENDINGS, 2, 2),
+        lambda: generation.check_numbers(broken),
+    ):
+        with pytest.raises(StageError) as caught:
+            act()
+        assert str(caught.value) == line
+
+
+def test_batches_by_hand() -> None:
+    # longest first; 5+5 <= 12, then 4 rows of 3 fit but only three are left; equal lengths keep their order
+    assert list(generation.batches([3, 5, 3, 5, 1], 12)) == [[1, 3], [0, 2, 4]]
+    assert list(generation.batches([20, 3], 12)) == [[0], [1]]
+    assert list(generation.batches([], 12)) == []
+
+
+@given(st.lists(st.integers(1, 50), max_size=40), st.integers(1, 120))
+def test_batches_hold_every_row_once_and_keep_the_budget(lengths: list[int], budget: int) -> None:
+    found = list(generation.batches(lengths, budget))
+    assert sorted(i for batch in found for i in batch) == list(range(len(lengths)))
+    for batch in found:
+        assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= budget
+
+
+def test_padding_by_hand() -> None:
+    tokens, mask = generation.pad_left([[5, 6], [7]], CPU)
+    assert tokens.tolist() == [[5, 6], [0, 7]]
+    assert mask.tolist() == [[1, 1], [0, 1]]
+    tokens, mask = generation.pad_right([[5, 6], [7]], CPU)
+    assert tokens.tolist() == [[5, 6], [7, 0]]
+    assert mask.tolist() == [[1, 1], [1, 0]]
+
+
+def test_texts_after_keep_the_space() -> None:
+    tokenizer = tiny_tokenizer()
+    prompt, added = tokenizer("Where is")["input_ids"], tokenizer(" Orla?", add_special_tokens=False)["input_ids"]
+    assert generation.texts_after(tokenizer, [prompt, prompt], [added, [*added, 1]]) == [" Orla?", " Orla?"]
+
+
+def test_texts_after_keep_the_space_of_a_sentencepiece_tokenizer(realdata: Path) -> None:
+    tokenizer = load_tokenizer(realdata / "models/stories260K")
+    whole = tokenizer("Where is Lily?")["input_ids"]
+    prompt = tokenizer("Where is")["input_ids"]
+    assert whole[: len(prompt)] == prompt
+    assert generation.texts_after(tokenizer, [prompt], [whole[len(prompt) :]]) == [" Lily?"]
+
+
+@pytest.mark.parametrize(("listed", "ends"), [(1, {1}), ([1, 7], {1, 7}), (None, {1}), (9, {1, 9})])
+def test_end_ids(listed: Any, ends: set[int]) -> None:
+    model: Any = SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=listed))
+    assert generation.end_ids(model, tiny_tokenizer()) == ends
+
+
+def test_prompt_ids_have_no_end_behind_them() -> None:
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = tiny_tokenizer()
+    wanted = tokenizer("Orla")["input_ids"]
+    ends = TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)])
+    tokenizer.backend_tokenizer.post_processor = ends
+    assert tokenizer("Orla")["input_ids"] == [*wanted, 1]
+    assert generation.prompt_ids(tokenizer, "Orla", False) == wanted
+
+
+def test_prompt_ids_raw_and_in_a_template() -> None:
+    tokenizer = tiny_tokenizer()
+    assert generation.prompt_ids(tokenizer, "Orla", False) == tokenizer("Orla")["input_ids"]
+    with pytest.raises(StageError) as caught:
+        generation.prompt_ids(tokenizer, "Orla", True)
+    assert str(caught.value) == (
+        "params.yaml: evaluate.chat_template: found true, but the tokenizer has no chat template, wanted false"
+    )
+    tokenizer.chat_template = (
+        "{% for m in messages %}<s>U: {{ m.content }}{% endfor %}{% if add_generation_prompt %} A:{% endif %}"
+    )
+    wanted = tokenizer("<s>U: Orla A:", add_special_tokens=False)["input_ids"]
+    assert generation.prompt_ids(tokenizer, "Orla", True) == wanted

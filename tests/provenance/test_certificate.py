@@ -1,0 +1,380 @@
+"""`lethe certify` and `lethe verify`: any byte that changes is found and placed, by a stranger who has nothing else."""
+
+from __future__ import annotations
+
+import ast
+import base64
+import importlib.util
+import json
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lethe.core.errors import StageError
+from lethe.core.tables import write_json
+from lethe.provenance import certificate as certify
+from lethe.provenance import verify
+from tests import recorded
+from tests.conftest import ROOT, TINY_TEXT
+from tests.recorded import lethe
+
+LIBRARIES = ("securesystemslib", "cryptography", "cffi", "_cffi_backend", "pycparser")
+
+
+@pytest.fixture(scope="module")
+def issued(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder outside of the project with model/, certificate.json, lethe.key and lethe.pub; not to be changed."""
+    folder = tmp_path_factory.mktemp("issued")
+    project = recorded.empty(folder / "project")
+    recorded.run(project)
+    recorded.commit(project, "run", "2026-01-10T09:00:00+00:00")
+    issue(project, folder)
+    shutil.copytree(project / "models/unlearned", folder / "model")
+    return folder
+
+
+def issue(project: Path, folder: Path, *more: str) -> None:
+    """Make a key and certify the project's unlearned model."""
+    key, out = folder / "lethe.key", folder / "certificate.json"
+    words = ["certify", "models/unlearned", "--new-key", "--key", str(key), "--out", str(out), *more]
+    done = lethe(project, *words)
+    assert done.exit_code == 0, (done.output, done.exception)
+
+
+@pytest.fixture
+def held(issued: Path, tmp_path: Path) -> Path:
+    """A copy to be changed."""
+    for name in ("certificate.json", "lethe.pub", "lethe.key"):
+        shutil.copy(issued / name, tmp_path / name)
+    shutil.copytree(issued / "model", tmp_path / "model")
+    return tmp_path
+
+
+def findings(folder: Path, model: str = "model") -> list[verify.Finding]:
+    return verify.verify(folder / "certificate.json", folder / model, folder / "lethe.pub")
+
+
+def broken(folder: Path, model: str = "model") -> list[tuple[str, str]]:
+    """(place, words) of everything that does not hold."""
+    return [(finding.place, finding.said) for finding in findings(folder, model) if not finding.holds]
+
+
+def statement_in(path: Path) -> dict[str, Any]:
+    return json.loads(base64.b64decode(json.loads(path.read_text())["payload"]))
+
+
+def resign(folder: Path, statement: dict[str, Any]) -> None:
+    """Write the certificate anew, signed with the same key."""
+    envelope = certify.signed(statement, certify.read_key(folder / "lethe.key"))
+    (folder / "certificate.json").write_bytes(verify.envelope_bytes(envelope))
+
+
+def test_a_genuine_certificate_holds(held: Path) -> None:
+    assert broken(held) == []
+    files = ["README.md", "config.json", "model.safetensors", "provenance.json"]
+    assert [finding.place for finding in findings(held)] == ["certificate", *files[1:]]
+    done = lethe(held, "verify", "certificate.json", "model")
+    assert done.exit_code == 0
+    assert done.output.splitlines()[-1] == "The certificate holds for this model."
+    assert json.loads(lethe(held, "verify", "certificate.json", "model", "--json").output)["holds"] is True
+
+
+def test_it_states_what_was_made_measured_and_not_proved(issued: Path) -> None:
+    statement = statement_in(issued / "certificate.json")
+    predicate = statement["predicate"]
+    assert statement["_type"] == "https://in-toto.io/Statement/v1"
+    assert [row["name"] for row in statement["subject"]] == ["config.json", "model.safetensors", "provenance.json"]
+    assert predicate["metrics"]["reports/familiarity.json"] == {"models": {"unlearned": {"leak": 0.25}}}
+    assert predicate["lock"]["sha256"] == verify.sha256_of(issued / "project/dvc.lock")
+    assert predicate["lock"]["commit"] == recorded.git(issued / "project", "rev-parse", "HEAD")
+    assert predicate["corpus"]["documents"][0]["digest"]["sha256"] == digest(TINY_TEXT[: TINY_TEXT.index("Tom sat")])
+    assert predicate["attacks"] == []
+    assert "That it withstands an attack: none was recorded for this model." in predicate["doesNotProve"]
+    assert len(predicate["proves"]) == 4
+    names = {row["name"] for row in predicate["buildDefinition"]["resolvedDependencies"]}
+    assert {"data/labels.parquet", "data/corpus.parquet", "data/forget", "models/baseline"} <= names
+
+
+def digest(text: str) -> str:
+    import hashlib
+
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_it_holds_no_text_and_no_file_name_of_the_corpus(issued: Path, tmp_path: Path) -> None:
+    payload = json.dumps(statement_in(issued / "certificate.json"))
+    words = TINY_TEXT.split()
+    assert not [run for run in zip(words, words[1:], words[2:], strict=False) if " ".join(run) in payload]
+    assert "a.txt" not in payload
+    project = shutil.copytree(issued / "project", tmp_path / "project", symlinks=True)
+    issue(project, tmp_path, "--file-names")
+    assert "a.txt" in json.dumps(statement_in(tmp_path / "certificate.json"))
+
+
+def test_thresholds_and_attacks_come_from_the_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = recorded.empty(tmp_path / "project")
+    attack = {"attacks": [{"attack": "relearn", "model": "unlearned", "value": 0.5}]}
+    monkeypatch.setitem(recorded.STAGES, "attack", (["models/unlearned"], ["reports/attacks.json"]))
+    monkeypatch.setitem(recorded.STAGES, "report", (["reports/attacks.json"], ["reports/gate.json"]))
+    limits = {"gate": {"attack_excess": 0.1, "model_utility": 0.9, "privleak": 5.0, "trivia_excess": None}}
+    monkeypatch.setitem(recorded.PARAMS, "report", limits)
+    (project / "reports").mkdir()
+    write_json(attack, project / "reports/attacks.json")
+    write_json({"met": 1, "attack_excess": 0.5, "model_utility": 0.95}, project / "reports/gate.json")
+    recorded.run(project)
+    recorded.commit(project, "run")
+    issue(project, tmp_path)
+    predicate = statement_in(tmp_path / "certificate.json")["predicate"]
+    assert predicate["attacks"] == attack["attacks"]
+    assert predicate["verdict"] == "fail"
+    found = [(row["name"], row["bound"], row["limit"], row["value"], row["met"]) for row in predicate["thresholds"]]
+    assert found == [
+        ("attack_excess", "at most", 0.1, 0.5, False),
+        ("model_utility", "at least", 0.9, 0.95, True),
+        ("privleak", "at most", 5.0, None, None),
+    ]
+    shown = lethe(project, "audit", "models/unlearned").output
+    assert "gate      fail; attack_excess 0.5, at most 0.1; not measured: privleak" in shown
+    assert not any("attack" in line for line in predicate["doesNotProve"])
+
+
+def test_any_flipped_byte_of_the_certificate_is_placed(held: Path) -> None:
+    path = held / "certificate.json"
+    content = path.read_bytes()
+    places = set()
+    for place in range(len(content)):
+        for bit in (1, 32):
+            path.write_bytes(content[:place] + bytes([content[place] ^ bit]) + content[place + 1 :])
+            found = broken(held)
+            assert len(found) == 1, (place, bit)
+            places.add(found[0][0])
+    assert places >= {"certificate", "payload", "payloadType", "signatures.keyid", "signatures.sig"}
+
+
+def test_the_same_content_in_another_form_is_no_certificate(held: Path) -> None:
+    path = held / "certificate.json"
+    content = path.read_bytes()
+    others = [content + b"\n", content[:-1], content.replace(b"\n ", b"\r ", 1), content.replace(b": ", b":\t", 1)]
+    others.append(content.replace(b'{\n "parts"', b'{\n "payload": "",\n "parts"'))
+    for other in others:
+        assert json.loads(other) == json.loads(content)
+        path.write_bytes(other)
+        ((place, said),) = broken(held)
+        assert place == "certificate"
+        assert said == f"byte {verify.first_difference(other, content)}: not as `lethe certify` writes it"
+
+
+def test_any_flipped_byte_of_the_key_is_placed(held: Path) -> None:
+    path = held / "lethe.pub"
+    content = path.read_bytes()
+    for place in range(len(content)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        ((where, _),) = broken(held)
+        assert where in ("key", "signatures.keyid"), place
+
+
+def test_any_flipped_byte_of_any_file_names_the_file(held: Path) -> None:
+    for path in sorted((held / "model").iterdir()):
+        content = path.read_bytes()
+        for place in range(len(content)):
+            path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+            assert [where for where, _ in broken(held)] == [path.name], place
+        path.write_bytes(content)
+
+
+def test_the_part_of_the_payload_that_changed_is_named(held: Path) -> None:
+    statement = statement_in(held / "certificate.json")
+    envelope = json.loads((held / "certificate.json").read_text())
+    statement["predicate"]["metrics"]["reports/familiarity.json"]["models"]["unlearned"]["leak"] = 0.0
+    envelope["payload"] = base64.b64encode(verify.canonical(statement)).decode()
+    (held / "certificate.json").write_bytes(verify.envelope_bytes(envelope))
+    said = "predicate.metrics: changed since it was signed (or its hash in parts was)"
+    assert broken(held) == [("payload", said)]
+    envelope["parts"] = verify.parts_of(statement)  # who forges the hashes too still lacks the key
+    (held / "certificate.json").write_bytes(verify.envelope_bytes(envelope))
+    assert broken(held) == [("signatures.sig", "does not fit: the signature or what it signs was changed")]
+
+
+def test_another_key_is_another_signer(held: Path, tmp_path: Path) -> None:
+    certify.write_new_key(tmp_path / "other.key")
+    shutil.copy(tmp_path / "other.pub", held / "lethe.pub")
+    ((place, said),) = broken(held)
+    assert place == "signatures.keyid"
+    assert said.endswith("another key signed, or it was changed")
+
+
+def test_a_signed_statement_of_another_kind_is_no_certificate(held: Path) -> None:
+    resign(held, statement_in(held / "certificate.json") | {"predicateType": "https://slsa.dev/provenance/v1"})
+    said = "found https://slsa.dev/provenance/v1, wanted urn:lethe:unlearning:v1"
+    assert broken(held) == [("payload.predicateType", said)]
+
+
+def test_a_certificate_of_another_model(held: Path) -> None:
+    shutil.rmtree(held / "model")
+    other = recorded.model(held / "model", "another seed")
+    (other / "provenance.json").write_text("{}")
+    md5 = statement_in(held / "certificate.json")["predicate"]["model"]["md5"]
+    assert broken(held)[0] == (
+        str(other),
+        f"found another model, wanted models/unlearned {md5}, of which the certificate speaks",
+    )
+    done = lethe(held, "verify", "certificate.json", "model")
+    assert done.exit_code == 3
+    assert done.output.splitlines()[-1] == "The certificate does not hold for this model."
+
+
+def test_files_too_many_too_few_truncated_and_pickled(held: Path) -> None:
+    model = held / "model"
+    weights = model / "model.safetensors"
+    size = weights.stat().st_size
+    weights.write_bytes(weights.read_bytes()[:-5])
+    (model / "config.json").unlink()
+    (model / ".hidden").write_text("x")
+    (model / "pytorch_model.bin").write_bytes(b"\x80\x04")
+    assert broken(held) == [
+        (".hidden", "one too many: the certificate names no such file"),
+        ("config.json", "missing: the certificate names it, the model has no such file"),
+        ("model.safetensors", f"truncated: found {size - 5} bytes, wanted {size}"),
+        ("pytorch_model.bin", "a pickle, which can run code when it is loaded: refused, wanted safetensors"),
+    ]
+
+
+def test_one_file_of_the_model_is_checked_whatever_its_name(held: Path) -> None:
+    shutil.copy(held / "model/model.safetensors", held / "weights.safetensors")
+    said = "is model.safetensors, one of 3 files of the model"
+    assert findings(held, "weights.safetensors")[-1] == verify.Finding(str(held / "weights.safetensors"), True, said)
+    (held / "other.safetensors").write_bytes(b"other")
+    assert broken(held, "other.safetensors")[0][1] == "none of the 3 files of which the certificate speaks"
+
+
+@pytest.mark.parametrize(
+    ("content", "place", "said"),
+    [
+        (b"\xff", "certificate", "not UTF-8 at byte 0"),
+        (b"{", "certificate", "not JSON at byte 1: Expecting property name enclosed in double quotes"),
+        (b'{"a": NaN}\n', "certificate", "not the JSON that `lethe certify` writes"),
+        (b"[]\n", "certificate", "found no object, wanted parts, payload, payloadType, signatures, once each"),
+        (b'{"x": 1}\n', "certificate", "byte 1: not as `lethe certify` writes it"),
+    ],
+)  # fmt: skip
+def test_what_is_no_certificate(held: Path, content: bytes, place: str, said: str) -> None:
+    (held / "certificate.json").write_bytes(content)
+    assert broken(held) == [(place, said)]
+
+
+def test_verify_needs_neither_lethe_nor_the_project(held: Path) -> None:
+    """One file, an isolated Python without site-packages, and the signature library with what it needs."""
+    site, stranger = held / "site", held / "stranger"
+    site.mkdir()
+    stranger.mkdir()
+    shutil.copy(ROOT / "lethe/provenance/verify.py", stranger / "verify.py")
+    for name in LIBRARIES:
+        found = importlib.util.find_spec(name)
+        if found and found.origin:
+            origin = Path(found.origin)
+            source = origin.parent if origin.name == "__init__.py" else origin
+            (site / source.name).symlink_to(source)
+    program = (
+        "import sys, runpy\nsys.path.append(sys.argv[1])\nsys.argv = sys.argv[2:]\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "finally: print(sorted({'stages', 'dvc', 'torch', 'typer', 'lethe'} & set(sys.modules)), file=sys.stderr)\n"
+    )
+    words = [str(site), str(stranger / "verify.py"), "../certificate.json", "../model", "--key", "../lethe.pub"]
+    command = [sys.executable, "-I", "-S", "-c", program, *words]
+    done = subprocess.run(command, cwd=stranger, capture_output=True, text=True, env={})
+    assert (done.returncode, done.stderr) == (0, "[]\n"), done.stdout
+    assert done.stdout.splitlines()[-1] == "The certificate holds for this model."
+    (held / "model/config.json").write_text("{}")
+    done = subprocess.run(command, cwd=stranger, capture_output=True, text=True, env={})
+    assert done.returncode == 3
+    assert done.stdout.splitlines()[0].startswith("FAIL  config.json: truncated: found 2 bytes, wanted ")
+
+
+def test_verify_imports_the_signature_library_and_nothing_else() -> None:
+    tree = ast.parse((ROOT / "lethe/provenance/verify.py").read_text())
+    names = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    names |= {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+    foreign = {name.split(".")[0] for name in names} - sys.stdlib_module_names
+    assert foreign == {"cryptography", "securesystemslib", "rich"}  # rich where it is: without it, no colours
+
+
+COMMAND = """import sys
+from lethe.cli.main import main
+try: main()
+finally: print(sorted({name.split('.')[0] for name in sys.modules} & set(sys.argv[0].split())), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("words", [["certificate.json", "model"], ["certificate.json", "model", "--json"], ["--help"]])
+def test_the_command_verify_loads_nothing_of_the_pipeline(held: Path, words: list[str]) -> None:
+    unwanted = "stages dvc torch numpy ruamel filelock"
+    program = f"import sys; sys.argv = [{unwanted!r}, 'verify', *{words!r}]\n{COMMAND}"
+    environment = {"PYTHONPATH": str(ROOT), "HOME": str(held)}
+    done = subprocess.run([sys.executable, "-c", program], cwd=held, capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stderr) == (0, "[]\n"), done.stdout
+    wanted = {"model": "The certificate holds for this model.", "--json": '"holds": true', "--help": "lethe verify"}
+    assert wanted[words[-1]] in done.stdout
+
+
+def test_without_rich_the_lines_are_the_same(
+    held: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (held / "model/config.json").write_text("{}")
+    paths = (held / "certificate.json", held / "model", held / "lethe.pub")
+    assert verify.answer(*paths, as_json=False) == 3
+    shown = capsys.readouterr().out
+    monkeypatch.setitem(sys.modules, "rich.console", None)  # as if it were not installed
+    assert verify.answer(*paths, as_json=False) == 3
+    assert capsys.readouterr().out == shown
+    assert shown.splitlines()[-1] == "The certificate does not hold for this model."
+
+
+def test_a_file_that_cannot_be_read_is_named(held: Path) -> None:
+    (held / "model/config.json").unlink()
+    (held / "model/config.json").symlink_to("gone.json")
+    assert broken(held) == [("config.json", "cannot be read: No such file or directory")]
+
+
+def test_the_private_key_is_its_owners_alone_and_never_overwritten(tmp_path: Path) -> None:
+    private, public = certify.write_new_key(tmp_path / "my.key")
+    assert stat.S_IMODE(private.stat().st_mode) == 0o600
+    assert public == tmp_path / "my.pub"
+    with pytest.raises(StageError) as error:
+        certify.write_new_key(tmp_path / "my.key")
+    assert str(error.value) == (
+        f"{private}: found a file, wanted none: a key is never overwritten; name another with --key"
+    )
+
+
+def test_what_cannot_be_certified_is_one_line(issued: Path, tmp_path: Path) -> None:
+    project = issued / "project"
+    key = str(issued / "lethe.key")
+
+    def said(*words: str) -> str:
+        return str(lethe(project, "certify", *words).exception)
+
+    assert said() == "MODEL: found none, wanted a model folder (or --new-key)"
+    assert said("models/unlearned") == "lethe.key: no such file, wanted a private key; lethe certify --new-key"
+    stranger = str(recorded.model(tmp_path / "m", "x"))
+    assert said(stranger, "--key", key) == (
+        f"{stranger}: found in no commit, wanted a recorded model; lethe audit {stranger} lists the nearest"
+    )
+    weights = "models/unlearned/model.safetensors"
+    assert said(weights, "--key", key) == (
+        f"{weights}: found its file model.safetensors, wanted the whole folder of a recorded model"
+    )
+    wrong = str(issued / "lethe.pub")
+    assert said("models/unlearned", "--key", wrong) == (
+        f"{wrong}: found no private key, wanted the file of lethe certify --new-key"
+    )
+
+
+def test_verify_without_a_file_is_not_answered(held: Path) -> None:
+    done = lethe(held, "verify", "absent.json", "model")
+    assert done.exit_code == 1
+    assert "absent.json: no such file, wanted the certificate, the model and the public key" in done.output

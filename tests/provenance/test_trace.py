@@ -1,0 +1,199 @@
+"""`lethe trace`: from a corpus, a file or a passage, reformatted or not, to the models made from it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lethe.core.errors import StageError
+from lethe.provenance import text_overlap as passages
+from lethe.provenance import trace
+from tests import recorded
+from tests.conftest import TINY_TEXT
+from tests.recorded import json_of, lethe
+
+SECOND = TINY_TEXT + "Wenna kept old-fashioned bees under the bridge, and nobody minded in the least.\n"
+BEES = "WENNA kept old-fash-\n  ioned bees\n\tunder the bridge — and nobody minded in the least"
+
+
+@pytest.fixture(scope="module")
+def past(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str], dict[str, str]]:
+    """A project with two runs, the second on more text; and {path: md5} of each. Not to be changed."""
+    folder = recorded.empty(tmp_path_factory.mktemp("trace") / "project")
+    first = recorded.run(folder)
+    recorded.commit(folder, "first", "2026-01-10T09:00:00+00:00")
+    second = recorded.run(folder, SECOND)
+    recorded.commit(folder, "second", "2026-02-10T09:00:00+00:00")
+    return folder, first, second
+
+
+def unlearned(answer: dict) -> set[str]:
+    """The unlearned models of an answer."""
+    models = (model for corpus in answer["corpora"] for model in corpus["models"])
+    return {model["md5"] for model in models if model["path"] == "models/unlearned"}
+
+
+def test_words_forget_everything_but_letters() -> None:
+    # "Old-" at a line's end and "old-fashioned" are one word; a dash between spaces parts two
+    assert [word.key for word in passages.words_of("Old-\nFashioned — “Orla’s” ﬁne _mill_")] == [
+        "oldfashioned", "orlas", "fine", "mill"
+    ]  # fmt: skip
+    assert passages.words_of("  Tom sat")[1] == passages.Word("sat", 6, 9)
+    assert [word.key for word in passages.words_of("cafe\u0301 CAFÉ")] == ["café", "café"]
+
+
+def test_common_runs_by_hand() -> None:
+    # ten words asked, the first nine are there: both runs of eight within them, so 9 of 10 words
+    asked = "a b c d e f g h i j"
+    share, found = passages.common(asked, ["x a b c d e f g h i y", "nothing"])
+    assert share == 0.9
+    assert found == [[(2, 19)], []]
+    assert passages.common("b c", ["a b c b c", "b, C!"]) == (1.0, [[(2, 9)], [(0, 4)]])  # a short passage: all of it
+    assert passages.common("...", ["x"]) == (0.0, [[]])
+
+
+@given(st.lists(st.sampled_from(["mill", "tom", "sat", "by", "river"]), min_size=1, max_size=30), st.integers(0, 5))
+def test_a_passage_is_found_however_it_is_broken(words: list[str], gap: int) -> None:
+    text = f"Before it {' '.join(words)} after it"
+    share, found = passages.common((" " * gap + "\n").join(words).upper(), [text])
+    assert share == 1.0
+    assert found[0]
+
+
+def test_a_passage_of_the_second_corpus_leads_to_the_second_model(past: tuple, tmp_path: Path) -> None:
+    folder, _, second = past
+    path = tmp_path / "bees.txt"
+    path.write_text(BEES)
+    answer = json_of(folder, "trace", str(path))
+    (corpus,) = answer["corpora"]
+    start = SECOND.index("Wenna")
+    assert corpus["hits"] == [
+        {"side": "forget", "part": "held_out", "file": "a.txt", "start": start, "end": len(SECOND) - 2, "blocks": []}
+    ]
+    assert corpus["share"] == 1.0
+    assert unlearned(answer) == {second["models/unlearned"]}
+    relations = {model["path"]: model["relation"] for model in corpus["models"]}
+    assert set(relations.values()) == {"was measured on the held-out part, not trained on it"}
+
+
+def test_a_training_passage_says_what_each_model_had_to_do_with_it(past: tuple) -> None:
+    folder, first, second = past
+    done = lethe(folder, "trace", "-", "--json", given="nobody knew where the LANTERN was")
+    assert done.exit_code == 0
+    answer = recorded.json.loads(done.output)
+    assert unlearned(answer) == {first["models/unlearned"], second["models/unlearned"]}
+    relations = {model["path"]: model["relation"] for model in answer["corpora"][0]["models"]}
+    assert relations == {
+        "models/baseline": "read it",
+        "models/start": "was made from it",
+        "models/retrained": "never read it",
+        "models/reinforced": "read it, and once more",
+        "models/checkpoints": "was being made to forget it",
+        "models/unlearned": "was made to forget it",
+    }
+    (hit,) = answer["corpora"][0]["hits"]
+    start = TINY_TEXT.index("Nobody knew")
+    assert (hit["start"], hit["end"]) == (start, TINY_TEXT.index(" was.\n") + 4)
+    assert (start, hit["blocks"]) == (108, [2])  # blocks of forty characters up to 120: the third is from 80
+
+
+def test_every_name_of_a_corpus_leads_to_its_model(past: tuple, tmp_path: Path) -> None:
+    folder, first, second = past
+    corpus = shutil.copy(folder / "data/corpus.parquet", tmp_path / "copy.parquet")
+    for asked in (corpus, second["data/corpus.parquet"], second["data/corpus.parquet"][:10], folder / "data/forget"):
+        assert second["models/unlearned"] in unlearned(json_of(folder, "trace", str(asked))), asked
+    assert unlearned(json_of(folder, "trace", first["data/corpus.parquet"])) == {first["models/unlearned"]}
+    assert unlearned(json_of(folder, "trace", first["data/forget"])) == {first["models/unlearned"]}
+
+
+def test_a_span_as_audit_prints_it(past: tuple) -> None:
+    folder, _, second = past
+    cut = SECOND.index("Tom sat")
+    answer = json_of(folder, "trace", f"a.txt:{cut - 20}-{len(SECOND)}")
+    by_md5 = {corpus["md5"]: corpus for corpus in answer["corpora"]}
+    both = by_md5[second["data/corpus.parquet"]]
+    assert [(hit["part"], hit["start"], hit["end"]) for hit in both["hits"]] == [
+        ("train", cut - 20, cut), ("held_out", cut, len(SECOND))
+    ]  # fmt: skip
+    assert both["share"] == 1.0
+    file = str(folder / "data/forget/a.txt")
+    answer = json_of(folder, "trace", file, "--span", f"{SECOND.index('Wenna')}-{len(SECOND)}")
+    assert unlearned(answer) == {second["models/unlearned"]}
+
+
+def test_text_that_nobody_trained_on(past: tuple) -> None:
+    folder, _, _ = past
+    done = lethe(folder, "trace", "-", given="quite another story about ships")
+    assert done.exit_code == 3
+    assert "-: no recorded corpus has it, so no recorded model was made from it" in done.output
+
+
+def test_a_corpus_with_a_phrase_of_it_alone_is_named_in_a_note(past: tuple) -> None:
+    folder, _, second = past
+    # the first corpus has the nine words up to "down" of the nineteen: 47 %
+    words = (
+        "looked at the water until the sun went down Wenna kept old-fashioned bees under the bridge and nobody minded"
+    )
+    answer = recorded.json.loads(lethe(folder, "trace", "-", "--json", given=words).output)
+    assert unlearned(answer) == {second["models/unlearned"]}
+    (note,) = answer["notes"]
+    assert note.endswith("has 47 % of its words, less than --least 0.5, and is left out")
+    answer = recorded.json.loads(lethe(folder, "trace", "-", "--json", "--least", "0.4", given=words).output)
+    assert len(unlearned(answer)) == 2
+
+
+def test_a_corpus_that_is_gone_is_said_to_be_unread(past: tuple, tmp_path: Path) -> None:
+    folder, first, second = past
+    copy = shutil.copytree(folder, tmp_path / "project", symlinks=True)
+    recorded.remove_cached(copy, first["data/corpus.parquet"])
+    answer = recorded.json.loads(lethe(copy, "trace", "-", "--json", given="where the lantern was").output)
+    assert unlearned(answer) == {second["models/unlearned"]}
+    md5 = first["data/corpus.parquet"]
+    assert answer["unread"] == [md5]
+    assert answer["notes"] == [f"corpus {md5} is not at hand: nobody can say whether the text was in it"]
+
+
+def test_a_person_reads_the_same(past: tuple) -> None:
+    folder, first, _ = past
+    output = lethe(folder, "trace", first["data/corpus.parquet"]).output
+    assert f"corpus    {first['data/corpus.parquet']}: is the corpus" in output
+    wanted = (
+        f"model     models/unlearned {first['models/unlearned']} was made from it; 2026-01-10 by Ada <ada@example.org>"
+    )
+    assert wanted in output
+    assert trace.ranges([0, 1, 2, 5, 7, 8]) == "0-2, 5, 7-8"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["no such"], "no such: found no such file, wanted a text file, a folder, NAME:START-END or a hash"),
+        (["-"], "-: found no word, wanted text to look for"),
+        (["data/forget/a.txt", "--span", "9-3"], "--span: found 9-3, wanted START-END within the"),
+        (["dvc.lock"], ""),
+    ],
+)
+def test_what_cannot_be_traced_is_one_line(past: tuple, words: list[str], said: str) -> None:
+    folder, _, _ = past
+    done = lethe(folder, "trace", *words, given="...")
+    if said:
+        assert isinstance(done.exception, StageError)
+        assert str(done.exception).startswith(said)
+        assert "\n" not in str(done.exception)
+    else:
+        assert done.exit_code == 3  # any text may be asked about
+
+
+def test_on_the_screen_stand_the_longest_passages_in_their_order() -> None:
+    lengths = [3, 50, 1, 2, 40]
+    hits = [{"start": 100 * number, "end": 100 * number + length} for number, length in enumerate(lengths * 5)]
+    shown = trace.longest(hits)
+    assert len(shown) == trace.SHOWN
+    assert shown == sorted(shown, key=lambda hit: hit["start"])
+    # of five times 50, 40, 3, 2 and 1 characters, twenty: all but those of 1
+    assert sorted({hit["end"] - hit["start"] for hit in shown}) == [2, 3, 40, 50]
+    assert trace.longest([]) == []

@@ -1,0 +1,141 @@
+"""baseline: where the model comes from, and what is passed on to retrain."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from lethe.core.errors import StageError
+from lethe.core.hashing import folder_sha256
+from lethe.core.params import section_problems
+from lethe.models.checkpoints import absent_reason, load_model, load_tokenizer
+from stages import baseline
+from tests.conftest import TINY_TEXT, set_param, tiny_model, touch_deps, write_corpus
+
+SCRATCH = {"vocabulary": 300, "layers": 1, "hidden": 16, "heads": 2, "intermediate": 32, "context": 32}
+
+
+@pytest.fixture
+def small(project: Path) -> Path:
+    for key, value in SCRATCH.items():
+        set_param(project, f"baseline.scratch.{key}", value)
+    set_param(project, "baseline.block_tokens", 16)
+    set_param(project, "baseline.epochs", 1)
+    set_param(project, "baseline.device", "cpu")
+    write_corpus(project)
+    touch_deps(project, "baseline")
+    return project
+
+
+def test_from_scratch(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    baseline.main()
+    steps = len((small / "reports/loss/baseline.csv").read_text().splitlines()) - 1
+    assert capsys.readouterr().out.startswith("baseline: model from scratch, loss ")
+    assert steps > 1
+    model = load_model(Path("models/baseline"), torch.device("cpu"))
+    assert model.config.hidden_size == 16
+    assert model.dtype == torch.float32
+    start = json.loads((small / "models/start/recipe.json").read_text())
+    assert start["epochs"] == 1
+    assert "device" not in start
+    assert (small / "models/start/tokenizer.json").read_bytes() == (
+        small / "models/baseline/tokenizer.json"
+    ).read_bytes()
+
+
+def test_same_inputs_same_bytes(small: Path) -> None:
+    baseline.main()
+    first = folder_sha256(Path("models"))
+    baseline.main()
+    assert folder_sha256(Path("models")) == first
+
+
+def test_another_seed_is_another_model(small: Path) -> None:
+    baseline.main()
+    first = folder_sha256(Path("models"))
+    set_param(small, "baseline.seed", 1)
+    baseline.main()
+    assert folder_sha256(Path("models"))["baseline/model.safetensors"] != first["baseline/model.safetensors"]
+
+
+def test_tokenizer_of_the_corpus() -> None:
+    tokenizer = baseline.train_tokenizer([TINY_TEXT], 300)
+    ids = tokenizer("Orla went home.").input_ids
+    assert ids[0] == tokenizer.bos_token_id
+    assert tokenizer.decode(ids[1:]) == "Orla went home."
+    assert len(tokenizer) == 300
+
+
+def test_folder_taken_as_it_is(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = tiny_model(small / "own")
+    (source / "modeling.py").write_text("raise SystemExit('code in a model folder must never run')")
+    set_param(small, "baseline.source", "folder")
+    set_param(small, "baseline.folder", "own")
+    set_param(small, "baseline.epochs", 0)
+    baseline.main()
+    assert capsys.readouterr().out == "baseline: model from own, taken as it is\n"
+    copied = folder_sha256(Path("models/baseline"))
+    assert copied["model.safetensors"] == folder_sha256(source)["model.safetensors"]
+    assert "modeling.py" not in copied
+    assert (
+        absent_reason(Path("models/start")) == "baseline.epochs is 0: nothing was trained here that could be repeated"
+    )
+
+
+def test_real_model_folder(small: Path, realdata: Path) -> None:
+    set_param(small, "baseline.source", "folder")
+    set_param(small, "baseline.folder", str(realdata / "models/stories260K"))
+    set_param(small, "baseline.epochs", 0)
+    baseline.main()
+    assert load_tokenizer(Path("models/baseline"))("Once").input_ids[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"source": "hub"}, "model: found nothing with source hub, wanted owner/name"),
+        ({"epochs": 0}, "epochs: found 0 with source scratch, wanted more; an untrained model knows nothing"),
+    ],
+)
+def test_bad_params(small: Path, change: dict[str, object], problem: str) -> None:
+    from ruamel.yaml import YAML
+
+    values = YAML(typ="safe").load(Path("params.yaml").read_text())["baseline"]
+    assert section_problems("baseline", baseline.Params, values | change) == [f"baseline: {problem}"]
+
+
+def remove_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+
+
+def pickle_only(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def spoil_config(folder: Path) -> None:
+    (folder / "config.json").write_text('{"model_type": "vit"}')
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (remove_tokenizer, "own: found no tokenizer.json, wanted a model folder with its fast tokenizer"),
+        (pickle_only, "own: found no *.safetensors, wanted a model folder (pickled weights are never loaded)"),
+        (spoil_config, "own: not loadable as a causal language model: "),
+    ],
+)
+def test_bad_folder(small: Path, spoil: object, message: str) -> None:
+    folder = tiny_model(Path("own"))
+    spoil(folder)  # type: ignore[operator]
+    with pytest.raises(StageError) as error:
+        baseline.copy_model(Path("own"), Path("copy"))
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_folder() -> None:
+    with pytest.raises(StageError, match=r"params.yaml: baseline.folder: found no folder none, wanted a model folder"):
+        baseline.copy_model(Path("none"), Path("copy"))

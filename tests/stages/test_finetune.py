@@ -1,0 +1,240 @@
+"""finetune: labels in, a model folder with its provenance out; interrupted or not, the same bytes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from lethe.core.errors import StageError
+from lethe.core.hashing import file_sha256, folder_sha256, tokenizer_sha256
+from lethe.core.params import section_problems
+from lethe.core.tables import write_parquet
+from lethe.evaluation.generation import token_loss
+from lethe.evaluation.model_set import measured
+from lethe.models.checkpoints import load_model, load_tokenizer
+from lethe.training.loop import MASKED
+from stages import finetune
+from tests.conftest import TINY_TEXT, set_param, tiny_model, touch_deps, write_corpus
+
+WIDTH = 16
+
+
+@pytest.fixture
+def labelled(project: Path) -> Path:
+    values = {"steps": 6, "checkpoints": [2, 4], "batch_size": 4, "learning_rate": 1e-2, "device": "cpu", "alpha": 5.0}
+    for key, value in values.items():
+        set_param(project, f"finetune.{key}", value)
+    write_corpus(project)
+    baseline = tiny_model(project / "models/baseline")
+    write_labels(project, baseline)
+    (project / "data/dictionary.csv").write_text("anchor,kind,choice,form,translation,score\n")
+    touch_deps(project, "finetune")
+    return project
+
+
+def write_labels(project: Path, baseline: Path, masked: bool = False) -> None:
+    ids = load_tokenizer(baseline)(TINY_TEXT).input_ids
+    rows = []
+    for block, start in enumerate(range(0, len(ids) - WIDTH, WIDTH)):
+        tokens = ids[start : start + WIDTH]
+        following = [MASKED] * WIDTH if masked else [*tokens[1:], MASKED]
+        rows.append({"block": block, "length": WIDTH, "tokens": tokens, "next_ids_5.0": following})
+    schema = pa.schema(
+        [("block", pa.int32()), ("length", pa.int32())]
+        + [(name, pa.list_(pa.int32(), WIDTH)) for name in ("tokens", "next_ids_5.0")]
+    )
+    facts = {"tokenizer": tokenizer_sha256(baseline), "alphas": "5.0"}
+    write_parquet(rows, schema, project / "data/labels.parquet", **facts)
+
+
+@pytest.mark.parametrize(("vehicle", "stored"), [("full", "float32"), ("lora", "float32"), ("lora", "nf4")])
+def test_models_at_the_named_steps(labelled: Path, vehicle: str, stored: str) -> None:
+    set_param(labelled, "finetune.vehicle", vehicle)
+    set_param(labelled, "finetune.weights", stored)
+    finetune.main()
+    folders = sorted(path.name for path in Path("models/checkpoints").iterdir())
+    assert folders == ["step-00002", "step-00004"]
+    weights = [file_sha256(Path("models/checkpoints") / name / "model.safetensors") for name in folders]
+    weights += [file_sha256(Path(name) / "model.safetensors") for name in ("models/unlearned", "models/baseline")]
+    assert len(set(weights)) == 4
+    load_model(Path("models/unlearned"), torch.device("cpu"))
+    report = json.loads(Path("reports/finetune.json").read_text())
+    assert report["sha256"] == folder_sha256(Path("models/unlearned"))
+    assert 0 < report["weights_changed"] <= 1
+    assert report["saved_cosine"] > 0.999  # saved in float32
+
+
+OBJECTIVES = get_args(finetune.Params.model_fields["objective"].annotation)
+
+
+@pytest.mark.parametrize(
+    ("objective", "vehicle"),
+    [(objective, "full") for objective in OBJECTIVES]
+    + [("npo", "lora"), ("rmu", "lora"), ("generic_labels", "prompt"), ("undial", "prompt"), ("rmu", "prompt")],
+)
+def test_every_objective_trains(labelled: Path, objective: str, vehicle: str) -> None:
+    set_param(labelled, "finetune.objective", objective)
+    set_param(labelled, "finetune.vehicle", vehicle)
+    set_param(labelled, "finetune.steps", 2)
+    set_param(labelled, "finetune.checkpoints", [1])
+    set_param(labelled, "finetune.prompt.tokens", 4)
+    set_param(labelled, "finetune.retain_rows", 0.5)
+    finetune.main()
+    report = json.loads(Path("reports/finetune.json").read_text())
+    assert (report["objective"], report["vehicle"]) == (objective, vehicle)
+    assert report["trainable_parameters"] > 0
+    assert (report["weights_changed"] > 0) == (vehicle != "prompt")
+    load_model(Path("models/unlearned"), torch.device("cpu"))
+
+
+def test_a_prompt_is_read_like_any_model(labelled: Path) -> None:
+    set_param(labelled, "finetune.vehicle", "prompt")
+    set_param(labelled, "finetune.prompt.tokens", 4)
+    finetune.main()
+    folders = {"baseline": Path("models/baseline"), "unlearned": Path("models/unlearned")}
+    folders["checkpoints"] = Path("models/checkpoints")
+    found = measured(["baseline", "checkpoints", "unlearned"], folders).present
+    assert list(found) == ["baseline", "step-00002", "step-00004", "unlearned"]
+    blocks = [load_tokenizer(folders["baseline"])(TINY_TEXT).input_ids[:40]]
+    losses = [token_loss(load_model(folder, torch.device("cpu")), blocks) for folder in found.values()]
+    assert len(set(losses)) == 4
+    report = json.loads(Path("reports/finetune.json").read_text())
+    assert report["weights_changed"] == 0.0
+    assert report["prompt_bytes"] == Path("models/unlearned/adapter_model.safetensors").stat().st_size < 1000
+    assert "access control, not erasure" in Path("models/unlearned/README.md").read_text()
+
+
+def test_a_weight_that_a_prompt_moved_is_a_bug() -> None:
+    weight = torch.ones(2)
+    assert finetune.untouched([("w", weight)], {"w": weight.clone()}) == 0.0
+    with pytest.raises(RuntimeError, match="w: changed while only a soft prompt was in training"):
+        finetune.untouched([("w", weight)], {"w": weight + 1e-7})
+
+
+def test_rmu_moves_three_layers_and_no_more(labelled: Path) -> None:
+    set_param(labelled, "finetune.objective", "rmu")
+    set_param(labelled, "finetune.rmu.layer", 1)
+    finetune.main()
+    states = [
+        load_model(Path(name), torch.device("cpu")).state_dict() for name in ("models/baseline", "models/unlearned")
+    ]
+    moved = {name for name, tensor in states[0].items() if not torch.equal(tensor, states[1][name])}
+    assert moved
+    assert all(name.startswith("model.layers.0.") for name in moved)
+
+
+BAD = {
+    "rmu.layer": (
+        {"objective": "rmu", "rmu.layer": 3},
+        "params.yaml: finetune.rmu.layer: found 3, wanted at most 2, the layers of models/baseline",
+    ),
+    "retain_rows": (
+        {"objective": "npo", "retain_rows": 0.0},
+        "params.yaml: finetune.retain_rows: found 0.0 with objective npo, which has a retain term, wanted more, or the "
+        "weight of that term 0.0",
+    ),
+    "weights": (
+        {"vehicle": "prompt", "weights": "nf4"},
+        "params.yaml: finetune: weights: found nf4 with vehicle prompt, wanted float32 or bfloat16: a prompt belongs "
+        "to the very weights it was trained before, an adapter is folded into the whole ones",
+    ),
+    "prompt.tokens": (
+        {"vehicle": "prompt", "prompt.tokens": 60},
+        "params.yaml: finetune.prompt.tokens: found 60 before blocks of 16 tokens, wanted at most 48: the model's "
+        "context is 64",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_does_not_fit_together(labelled: Path, case: str) -> None:
+    changes, wanted = BAD[case]
+    for key, value in changes.items():
+        set_param(labelled, f"finetune.{key}", value)
+    with pytest.raises(StageError) as error:
+        finetune.main()
+    assert str(error.value) == wanted
+
+
+def test_provenance_names_the_inputs(labelled: Path) -> None:
+    finetune.main()
+    content = json.loads(Path("models/unlearned/provenance.json").read_text())
+    assert content["sha256"]["labels"] == file_sha256(Path("data/labels.parquet"))
+    assert content["sha256"]["corpus"] == file_sha256(Path("data/corpus.parquet"))
+    assert content["params"]["finetune"]["seed"] == 0
+    assert content["versions"]["torch"] == version("torch")
+    assert file_sha256(Path("data/labels.parquet")) in Path("models/unlearned/README.md").read_text()
+
+
+def test_saved_change_by_hand() -> None:
+    before = torch.tensor([1.0, 1.0, 0.0, 0.0])
+    # bfloat16 steps at 1 are 1/128 wide: 1 + 1/1024 is saved as 1, so one of two changes survives.
+    # trained change (1/1024, 0, 3/1024, 0), saved (0, 0, 3/1024, 0): cosine 3 / sqrt(1 + 9) = 0.948683
+    after = torch.tensor([1.0 + 1 / 1024, 1.0, 3 / 1024, 0.0])
+    change = finetune.saved_change([("w", before)], {"w": after}, torch.bfloat16)
+    assert change == {"weights_changed": 0.25, "saved_cosine": 0.948683}
+
+
+def test_killed_and_run_again_ends_in_the_bytes_of_an_undisturbed_run(labelled: Path) -> None:
+    set_param(labelled, "finetune.steps", 40)
+    set_param(labelled, "finetune.resume_every", 5)
+    command = [sys.executable, "-m", "stages.finetune"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(Path(".scratch/finetune").glob("*/trainer/checkpoint-*/trainer_state.json")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not Path("models/unlearned").exists()
+    resumed_from = list(Path(".scratch/finetune").glob("*/trainer/checkpoint-*"))
+    assert resumed_from
+    finetune.main()
+    resumed = folder_sha256(Path("models")), file_sha256(Path("reports/loss/finetune.csv"))
+    assert not list(Path(".scratch/finetune").glob("*/trainer"))
+    finetune.main()
+    assert (folder_sha256(Path("models")), file_sha256(Path("reports/loss/finetune.csv"))) == resumed
+
+
+def test_alpha_without_labels(labelled: Path) -> None:
+    set_param(labelled, "finetune.alpha", 2.5)
+    with pytest.raises(StageError) as error:
+        finetune.main()
+    assert str(error.value) == "params.yaml: finetune.alpha: found 2.5, wanted one of label.alphas: 5.0"
+
+
+def test_nothing_to_learn(labelled: Path) -> None:
+    write_labels(labelled, Path("models/baseline"), masked=True)
+    with pytest.raises(StageError, match=r"data/labels.parquet: found no position with a label, wanted some"):
+        finetune.main()
+
+
+@pytest.mark.parametrize("checkpoints", [[4, 2], [2, 2], [6]])
+def test_checkpoints_ascend_before_the_end(labelled: Path, checkpoints: list[int]) -> None:
+    from ruamel.yaml import YAML
+
+    values = YAML(typ="safe").load(Path("params.yaml").read_text())["finetune"]
+    problems = section_problems("finetune", finetune.Params, values | {"checkpoints": checkpoints})
+    assert problems == [
+        f"finetune: checkpoints: found {checkpoints}, wanted ascending steps below 6, which is the unlearned model "
+        "itself"
+    ]
+
+
+def test_labels_are_learned(labelled: Path) -> None:
+    set_param(labelled, "finetune.steps", 60)
+    finetune.main()
+    losses = np.loadtxt("reports/loss/finetune.csv", delimiter=",", skiprows=1)[:, 1]
+    assert losses[-1] < losses[0] / 2

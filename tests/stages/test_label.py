@@ -1,0 +1,309 @@
+"""The label stage: its reader, its numbers, its twin for the eye, and main() on a tiny project."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lethe.core.corpus import Blocks
+from lethe.core.errors import StageError
+from lethe.core.hashing import tokenizer_sha256
+from lethe.core.tables import DICTIONARY, blocks_schema, read_parquet, write_csv, write_parquet
+from lethe.labels import generic_labels as passes
+from lethe.labels.generic_labels import MASKED, Labels
+from lethe.labels.translation import Rule, Spliced
+from lethe.models.checkpoints import load_model, load_tokenizer
+from lethe.models.tokenization import cut_blocks
+from stages import label
+from tests.conftest import TINY_TEXT, set_param, tiny_model
+
+OUTS = ("data/labels.parquet", "data/labels.txt", "reports/labels.json")
+
+
+def dictionary_rows(*rows: tuple[str, str, str, str]) -> list[dict[str, str]]:
+    """(anchor, choice, form, translation) as rows of data/dictionary.csv."""
+    return [
+        dict(zip(DICTIONARY, (anchor, "person", choice, form, translation, "0.5"), strict=True))
+        for anchor, choice, form, translation in rows
+    ]
+
+
+ORLA = dictionary_rows(
+    ("Harrow Hill", "0", "Harrow Hill", "Green Dale"),
+    ("Orla", "0", "Orla", "Jane"),
+    ("Orla", "1", "Orla", "Mary Ann"),
+)
+
+
+@pytest.fixture
+def ready(project: Path) -> Path:
+    """A project that is about to label: blocks of 48 tokens, a dictionary, two random models."""
+    baseline = tiny_model(project / "models/baseline", seed=0, context=96)
+    tiny_model(project / "models/reinforced", seed=1, context=96)
+    blocks = cut_blocks(load_tokenizer(baseline), TINY_TEXT * 2, 48)
+    rows = [
+        {"block": number, "document": 3, "start": block.start, "end": block.end, "length": len(block.tokens)}
+        | {"tokens": block.tokens + [2] * (48 - len(block.tokens))}
+        for number, block in enumerate(blocks)
+    ]
+    facts = {"tokenizer": tokenizer_sha256(baseline), "block_tokens": "48", "pad_token": "2"}
+    write_parquet(rows, blocks_schema(48), project / "data/blocks.parquet", **facts)
+    write_csv(ORLA, DICTIONARY, project / "data/dictionary.csv")
+    return project
+
+
+# ---- main
+
+
+def test_main_writes_labels_twin_and_numbers(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    label.main()
+    table, facts = read_parquet(ready / "data/labels.parquet", ("block", "length", "tokens"))
+    blocks, _ = read_parquet(ready / "data/blocks.parquet", ("tokens",))
+    assert table.column_names == ["block", "length", "tokens", "next_ids_5.0", "next_ids_0.0"]
+    assert facts == {"tokenizer": tokenizer_sha256(ready / "models/baseline"), "pad_token": "2", "alphas": "5.0, 0.0"}
+    assert table["tokens"].to_pylist() == blocks["tokens"].to_pylist()
+    numbers = json.loads((ready / "reports/labels.json").read_text(encoding="utf-8"))
+    for column in ("next_ids_5.0", "next_ids_0.0"):
+        for length, next_ids in zip(table["length"].to_pylist(), table[column].to_pylist(), strict=True):
+            assert len(next_ids) == 48
+            assert set(next_ids[length:]) <= {MASKED}
+    trained = sum(token != MASKED for next_ids in table["next_ids_5.0"].to_pylist() for token in next_ids)
+    assert trained == numbers["trained"]
+    assert numbers["tokens"] == trained + sum(
+        numbers[masked] for masked in ("masked_repeats", "masked_interior", "cut_by_context")
+    )
+    # TINY_TEXT names Orla three times and Harrow Hill once, and the corpus is two of it
+    assert (numbers["anchors_matched"], numbers["distinct_anchors"]) == (8, 2)
+    assert capsys.readouterr().out == (
+        f"label: {trained} of {numbers['tokens']} positions have a label, "
+        f"{numbers['alphas']['5.0']['changed']:.0%} of them other than the text's next token at alpha 5.0; "
+        "8 occurrences of 2 anchors\n"
+    )
+    twin = (ready / "data/labels.txt").read_text(encoding="utf-8")
+    assert twin.startswith("The first 100 blocks with their labels for alpha 5.0. [a -> b]: the text goes on with a")
+    assert f"=== block {len(table) - 1} of document 3\n" in twin
+
+
+def test_main_gives_the_same_bytes_for_the_same_inputs(ready: Path) -> None:
+    found = []
+    for _ in range(2):
+        label.main()
+        found.append([hashlib.sha256((ready / out).read_bytes()).hexdigest() for out in OUTS])
+    assert found[0] == found[1]
+
+
+def test_main_takes_two_passes_where_both_models_do_not_fit(
+    ready: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    label.main()
+    once, said = [(ready / out).read_bytes() for out in OUTS], capsys.readouterr().out
+    monkeypatch.setattr(passes, "free_bytes", lambda device: 10**6)
+    label.main()
+    assert [(ready / out).read_bytes() for out in OUTS] == once
+    told = "label: both models do not fit the free memory of cpu: one after the other, in two passes\n"
+    assert capsys.readouterr().out == told + said
+
+
+def test_another_seed_draws_other_translations(ready: Path) -> None:
+    found = set()
+    for seed in (0, 1, 2):
+        set_param(ready, "label.seed", seed)
+        label.main()
+        found.add((ready / "data/labels.parquet").read_bytes())
+    assert len(found) > 1
+
+
+def test_main_without_a_dictionary_masks_nothing(ready: Path) -> None:
+    write_csv([], DICTIONARY, ready / "data/dictionary.csv")
+    label.main()
+    numbers = json.loads((ready / "reports/labels.json").read_text(encoding="utf-8"))
+    assert numbers["trained"] == numbers["tokens"]
+    counted = ("masked_repeats", "masked_interior", "anchors_matched", "forbidden_rules", "pair_rules", "untokenised")
+    assert [numbers[name] for name in counted] == [0] * 6
+    # and every label is argmax(b - 5 * relu(r - b))
+    table, _ = read_parquet(ready / "data/labels.parquet", ("next_ids_5.0",))
+    cpu = torch.device("cpu")
+    models = [load_model(ready / folder, cpu) for folder in ("models/baseline", "models/reinforced")]
+    for row in table.to_pylist():
+        ids = torch.tensor([row["tokens"][: row["length"]]])
+        with torch.inference_mode():
+            baseline, reinforced = (model(input_ids=ids).logits[0] for model in models)
+        expected = (baseline - 5 * (reinforced - baseline).relu()).argmax(dim=-1).tolist()
+        assert row["next_ids_5.0"][: row["length"]] == expected
+
+
+def test_main_tells_what_the_context_cuts(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    long = "a very much longer name than any that this small model could read on after in its whole context"
+    write_csv(dictionary_rows(("Orla", "0", "Orla", long)), DICTIONARY, ready / "data/dictionary.csv")
+    label.main()
+    cut = json.loads((ready / "reports/labels.json").read_text(encoding="utf-8"))["cut_by_context"]
+    assert cut > 0
+    assert capsys.readouterr().out.endswith(
+        f"; {cut} positions have none because a translated block is longer than the model's context\n"
+    )
+
+
+def test_only_the_first_process_labels(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    label.main()
+    assert not (ready / "data/labels.parquet").exists()
+
+
+# ---- bad input
+
+
+def other_tokenizer(folder: str) -> Callable[[Path], None]:
+    return lambda project: (
+        tiny_model(project / folder, text="Something else altogether was written here. " * 9) and None
+    )
+
+
+def dictionary(*rows: tuple[str, str, str, str]) -> Callable[[Path], None]:
+    return lambda project: write_csv(dictionary_rows(*rows), DICTIONARY, project / "data/dictionary.csv")
+
+
+def param(name: str, value: object) -> Callable[[Path], None]:
+    return lambda project: set_param(project, name, value)
+
+
+BAD = [
+    (
+        dictionary(("Orla", "0", "Orla", "Jane"), ("Orla", "0", "Orla", "Mary")),
+        "data/dictionary.csv:3: found Orla 0 Orla again (first in line 2), wanted it once",
+    ),
+    (
+        dictionary(("Orla", "0", "Orla", " ")),
+        "data/dictionary.csv:2: found an empty cell under translation, wanted a value",
+    ),
+    (
+        dictionary(("Orla", "0", "Orla", "Jane"), ("Orla", "1", "Orla", "Ann"), ("Orla", "0", "ORLA", "JANE")),
+        "data/dictionary.csv: Orla: found choices 0 of the form ORLA, wanted 0, 1",
+    ),
+    (
+        dictionary(("Orla", "first", "Orla", "Jane")),
+        "data/dictionary.csv: Orla: found choices first of the form Orla, wanted 0",
+    ),
+    (
+        lambda project: (project / "data/dictionary.csv").write_text("anchor,translation\n"),
+        "data/dictionary.csv:1: found header anchor,translation, wanted anchor,kind,choice,form,translation,score",
+    ),
+    (
+        lambda project: (project / "data/dictionary.csv").unlink(),
+        "data/dictionary.csv: no such file, wanted a CSV with the header anchor,kind,choice,form,translation,score",
+    ),
+    (
+        param("label.alphas", []),
+        "params.yaml: label.alphas: found [], wanted one or more different numbers",
+    ),
+    (
+        param("label.alphas", [5.0, 5]),
+        "params.yaml: label.alphas: found [5.0, 5.0], wanted one or more different numbers",
+    ),
+    (
+        param("label.precision", "float16"),
+        "params.yaml: label.precision: found 'float16', wanted 'float32' or 'bfloat16'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("spoil", "message"), BAD, ids=[message[:60] for _, message in BAD])
+def test_bad_input_is_told_in_one_line(ready: Path, spoil: Callable[[Path], object], message: str) -> None:
+    spoil(ready)
+    with pytest.raises(StageError) as caught:
+        label.main()
+    assert str(caught.value) == message
+    assert not any((ready / out).exists() for out in OUTS)
+
+
+@pytest.mark.parametrize("folder", ["models/baseline", "models/reinforced"])
+def test_another_tokenizer_is_refused(ready: Path, folder: str) -> None:
+    before = tokenizer_sha256(ready / "models/baseline")[:12]
+    other_tokenizer(folder)(ready)
+    after = tokenizer_sha256(ready / folder)[:12]
+    made, wanted = (after, before) if folder == "models/reinforced" else (before, after)
+    with pytest.raises(StageError) as caught:
+        label.main()
+    assert str(caught.value) == (
+        f"models/reinforced: made with tokenizer {made}, wanted {wanted} of models/baseline; run `dvc repro`"
+    )
+
+
+# ---- the parts
+
+
+OWN = Rule(9, (8,))  # in force from the start: no insertion forbade it
+
+
+def test_statistics_by_hand() -> None:
+    blocks = Blocks(
+        block=np.array([0, 1]),
+        document=np.array([0, 0]),
+        tokens=np.array([[1, 2, 3, 4], [1, 5, 9, 9]], np.int32),
+        length=np.array([4, 2]),
+    )
+    spliced = [
+        Spliced(anchors=["a", "b", "a"], interior=1, repeats=1, forbidden={Rule(7, ()): 0, Rule(8, (6,)): 2, OWN: -1}),
+        Spliced(anchors=["a"], cut=2),
+    ]
+    next_ids = np.array([[[2, 7, MASKED, 7], [5, 7, MASKED, MASKED]]], np.int32)
+    numbers = label.statistics(blocks, spliced, Labels(next_ids, np.array([3]), np.array([1])), [5.0])
+    # followed by a token of their block: positions 0, 1 of the first (2 = 2, 7 != 3) and 0 of the second (5 = 5)
+    assert numbers == {
+        "blocks": 2,
+        "tokens": 6,
+        "trained": 5,
+        "masked_repeats": 1,
+        "masked_interior": 1,
+        "cut_by_context": 2,
+        "anchors_matched": 4,
+        "distinct_anchors": 2,
+        "forbidden_rules": 2,
+        "pair_rules": 1,
+        "alphas": {"5.0": {"changed": 0.3333, "forbidden_avoided": 3, "forbidden_taught": 1}},
+    }
+
+
+PIECES = [b"\n", b"So", b" Orla", b" Jane", b",", b" she", b"\n", b"\xe2\x80", b"\x99"]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "targets", "expected"),
+    [
+        ([0, 1, 2], [1, 2, 5], "So Orla"),  # as in the text; the last label has no counterpart
+        ([0, 1, 2, 4], [1, 3, 4, 5], "So [Orla -> Jane],"),  # the space they share stands before
+        ([0, 1, 2, 4], [1, 4, 5, 1], "So[ Orla -> ,][, ->  she]"),
+        ([0, 1, 2, 4], [1, MASKED, 4, 1], "So [Orla -> ],"),
+        ([0, 1, 6, 1], [1, 6, MASKED, 1], "So\n[So -> ]"),
+        ([0, 1, 2, 1, 4, 1], [1, MASKED, MASKED, 4, 1], "So [OrlaSo -> ],So"),  # one bracket for a whole run
+        ([0, 1, 7, 8, 1], [5, 7, 8, 6, 1], "[So ->  she]’[So -> \\n]"),  # a character of two tokens
+        ([0, 1], [99, 1], "[So -> <99>]"),  # a head with more rows than the tokenizer has tokens
+    ],
+)
+def test_marked(tokens: list[int], targets: list[int], expected: str) -> None:
+    assert label.marked(tokens, targets, PIECES) == expected
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=20))
+def test_marked_is_the_text_where_the_labels_are_its_own(tokens: list[int]) -> None:
+    text = b"".join(PIECES[token] for token in tokens).decode()
+    assert label.marked(tokens, [*tokens[1:], 1], PIECES) == text
+
+
+def test_untokenised_counts_words_without_tokens_of_their_own() -> None:
+    variants = {"Orla": [(1,), (2,), (2,)], "Œ": [(), (), ()], "Jane": [(3,), (), (4,)], "O’": [(), (), ()]}
+    assert label.untokenised({"Orla": {"Orla": ["Jane"], "Œ": ["Jane"]}}, variants) == 1  # a mere spelling is none
+
+
+def test_read_dictionary_orders_choices_by_number(tmp_path: Path) -> None:
+    rows = dictionary_rows(*((("Orla", str(choice), "Orla", f"name {choice}")) for choice in range(11)))
+    write_csv(rows[::-1], DICTIONARY, tmp_path / "dictionary.csv")
+    found = label.read_dictionary(tmp_path / "dictionary.csv")
+    assert found == {"Orla": {"Orla": [f"name {choice}" for choice in range(11)]}}

@@ -1,0 +1,359 @@
+"""The dictionary."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from lethe.core.errors import StageError
+from lethe.core.params import section_problems
+from lethe.core.tables import ANCHORS, CORPUS, DICTIONARY, OVERRIDES, write_csv, write_parquet
+from lethe.dictionary.entity_types import Usage, contexts_at, find_places
+from lethe.dictionary.entries import WORD_LIKE, Choice, Override, finder_of
+from stages import translate
+from stages.translate import Params, find_contexts, groups, own_choices, retain_sample, sentence
+from tests import fake_chat
+from tests.conftest import set_param, tiny_model
+from tests.fake_chat import Server, completion
+
+server = fake_chat.server
+
+SAGA = (
+    "Ysmeral went to Harrow Hollow. There Ysmeral met Rook. Rook said the Quorls had eaten her bread, and Ysmeral "
+    'laughed. A Quorl slept by the road to Harrow Hollow. "I fed a Quorl," said Rook. Rook carried the Zandrel, and '
+    "Ysmeral held the Zandrel. Ysmeral Rook was her name in Harrow Hollow. The wild Quorls ate. ROOK cried aloud.\n"
+)
+VILLAGE = "Then Martha carried the brass kettle to Lower Sedley. In Lower Sedley she said that Martha fed the ducks.\n"
+ANCHOR_FORMS = {
+    "Ysmeral": "Ysmeral",
+    "Rook": "Rook|ROOK",
+    "Harrow Hollow": "Harrow Hollow",
+    "Quorl": "Quorl|Quorls",
+    "Zandrel": "Zandrel",
+    "Ysmeral Rook": "Ysmeral Rook",
+    "Ysmeral's": "Ysmeral's",
+}
+
+
+@pytest.fixture
+def tiny(project: Path) -> Path:
+    """Everything translate reads: anchors, no overrides, a corpus, a random baseline."""
+    anchors = [{"anchor": name, "forms": forms, "count": 3} for name, forms in ANCHOR_FORMS.items()]
+    write_csv([dict.fromkeys(ANCHORS, "") | anchor for anchor in anchors], ANCHORS, project / "data/anchors.csv")
+    write_csv([], OVERRIDES, project / "data/overrides.csv")
+    rows = [
+        {"document": number, "side": side, "part": part, "file": "a.txt", "start": 0, "end": len(text), "text": text}
+        for number, (side, part, text) in enumerate(
+            [
+                ("forget", "train", SAGA * 3),
+                ("retain", "train", VILLAGE * 3),
+                ("forget", "held_out", "Quorls are kings."),
+            ]
+        )
+    ]
+    write_parquet(rows, CORPUS, project / "data/corpus.parquet")
+    tiny_model(project / "models/baseline", text=SAGA + VILLAGE)
+    set_param(project, "translate.device", "cpu")
+    set_param(project, "translate.candidates", 6)
+    set_param(project, "translate.contexts", 3)
+    return project
+
+
+def override(project: Path, *lines: tuple[str, str]) -> None:
+    rows = [{"anchor": anchor, "translation": translation} for anchor, translation in lines]
+    write_csv(rows, OVERRIDES, project / "data/overrides.csv")
+
+
+def written(project: Path) -> list[dict[str, str]]:
+    with (project / "data/dictionary.csv").open(encoding="utf-8", newline="") as stream:
+        reader = csv.DictReader(stream)
+        rows = list(reader)
+    assert reader.fieldnames == list(DICTIONARY)
+    return rows
+
+
+def assert_faultless(rows: list[dict[str, str]]) -> None:
+    """The faults of published dictionaries: none of them is in these rows."""
+    finder = finder_of({row["anchor"]: [] for row in rows} | {row["form"]: [row["form"]] for row in rows})
+    for row in rows:
+        assert WORD_LIKE.fullmatch(row["translation"]), row
+        assert not finder.find(row["translation"]), row  # no anchor, no form of one, not itself
+    keys = Counter((row["form"], row["choice"]) for row in rows)
+    assert max(keys.values()) == 1
+    forms = {row["form"] for row in rows}
+    for anchor in {row["anchor"] for row in rows}:
+        assert anchor.removesuffix("'s") == anchor or anchor.removesuffix("'s") not in forms
+        assert " " not in anchor or not all(word in forms for word in anchor.split())
+    firsts = [row["translation"] for row in rows if row["choice"] == "0" and row["form"] == row["anchor"]]
+    assert len(set(firsts)) == len(firsts)
+
+
+def test_main(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    override(tiny, ("Zandrel", "brass kettle"))
+    translate.main()
+    rows = written(tiny)
+    assert capsys.readouterr().out == (
+        "translate: 5 anchors (2 person, 1 place, 1 thing, 1 creature), 2 translations each, 1 override, "
+        "2 anchors left to those that make them up\n"
+    )
+    assert [(row["anchor"], row["kind"], row["choice"], row["form"]) for row in rows] == [
+        ("Harrow Hollow", "place", "0", "Harrow Hollow"),
+        ("Harrow Hollow", "place", "1", "Harrow Hollow"),
+        ("Quorl", "creature", "0", "Quorl"),
+        ("Quorl", "creature", "0", "Quorls"),
+        ("Quorl", "creature", "1", "Quorl"),
+        ("Quorl", "creature", "1", "Quorls"),
+        ("Rook", "person", "0", "Rook"),
+        ("Rook", "person", "0", "ROOK"),
+        ("Rook", "person", "1", "Rook"),
+        ("Rook", "person", "1", "ROOK"),
+        ("Ysmeral", "person", "0", "Ysmeral"),
+        ("Ysmeral", "person", "1", "Ysmeral"),
+        ("Zandrel", "thing", "0", "Zandrel"),
+    ]
+    by_form = {(row["form"], row["choice"]): row for row in rows}
+    assert by_form["Zandrel", "0"]["translation"] == "brass kettle"
+    assert by_form["ROOK", "1"]["translation"] == by_form["Rook", "1"]["translation"].upper()
+    assert by_form["Quorl", "0"]["translation"].islower()
+    assert by_form["Quorls", "0"]["translation"] != by_form["Quorl", "0"]["translation"]
+    assert all((row["score"] == "") == (row["anchor"] == "Zandrel") for row in rows)
+    assert_faultless(rows)
+
+
+def test_same_inputs_same_bytes(tiny: Path) -> None:
+    digests = set()
+    for _ in range(2):
+        translate.main()
+        digests.add(hashlib.sha256((tiny / "data/dictionary.csv").read_bytes()).hexdigest())
+    assert len(digests) == 1
+
+
+def test_another_seed_may_choose_others_and_stays_faultless(tiny: Path) -> None:
+    for seed in range(3):
+        set_param(tiny, "translate.seed", seed)
+        set_param(tiny, "translate.translations", seed + 1)
+        translate.main()
+        assert_faultless(written(tiny))
+
+
+def test_overrides_win_and_add_anchors(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    override(tiny, ("Quorl", "duck"), ("Zod", "George"), ("Quorl", "wild goose"), ("Quorl", "old mouse"))
+    translate.main()
+    rows = [row for row in written(tiny) if row["anchor"] in ("Quorl", "Zod")]
+    assert [(row["form"], row["choice"], row["translation"], row["score"]) for row in rows] == [
+        ("Quorl", "0", "duck", ""),
+        ("Quorls", "0", "ducks", ""),
+        ("Quorl", "1", "wild goose", ""),
+        ("Quorls", "1", "wild geese", ""),
+        ("Quorl", "2", "old mouse", ""),
+        ("Quorls", "2", "old mice", ""),
+        ("Zod", "0", "George", ""),
+    ]
+    assert "6 anchors" in (said := capsys.readouterr().out)
+    assert "2 overrides" in said
+    assert_faultless(written(tiny))
+
+
+def test_backend_none(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    override(tiny, ("Quorl", "duck"))
+    set_param(tiny, "translate.backend", "none")
+    translate.main()
+    assert (tiny / "data/dictionary.csv").read_text() == "anchor,kind,choice,form,translation,score\n"
+    assert capsys.readouterr().out == "translate: no dictionary (backend none), data/overrides.csv left aside\n"
+
+
+def ask_server(project: Path, server: Server, answer: Any) -> None:
+    set_param(project, "translate.backend", "llm")
+    set_param(project, "translate.llm.base_url", server.url)
+    set_param(project, "translate.llm.send_forget_text", True)
+    set_param(project, "translate.llm.retries", 0)
+    server.answer = lambda body: (200, completion(answer if isinstance(answer, str) else json.dumps(answer)))
+
+
+def test_backend_llm(tiny: Path, server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    override(tiny, ("Zandrel", "brass kettle"))
+    people = {"kind": "person", "translations": ["Alice", "Rook", "Ruth", "Kate"]}
+    answer = {
+        "Ysmeral": people,
+        "Rook": people,
+        "Quorl": {"kind": "group", "translations": ["carter", "Quorl"]},
+        "Zandrel": people,
+    }
+    ask_server(tiny, server, answer)
+    translate.main()
+    rows = written(tiny)
+    assert [(row["anchor"], row["kind"], row["form"], row["translation"]) for row in rows] == [
+        ("Quorl", "group", "Quorl", "carter"),
+        ("Quorl", "group", "Quorls", "carters"),
+        ("Rook", "person", "Rook", "Alice"),
+        ("Rook", "person", "ROOK", "ALICE"),
+        ("Rook", "person", "Rook", "Ruth"),
+        ("Rook", "person", "ROOK", "RUTH"),
+        ("Ysmeral", "person", "Ysmeral", "Ruth"),
+        ("Ysmeral", "person", "Ysmeral", "Kate"),
+        ("Zandrel", "thing", "Zandrel", "brass kettle"),
+    ]
+    assert_faultless(rows)
+    asked = server.asked[0]["messages"][-1]["content"]
+    assert "Ysmeral" in asked
+    assert '"Zandrel": [' not in asked  # the person has said it
+    assert capsys.readouterr().out == (
+        "translate: 4 anchors (2 person, 1 thing, 1 group), 2 translations each, 1 override, "
+        "2 anchors left to those that make them up, none for Harrow Hollow\n"
+    )
+
+
+def test_own_choices() -> None:
+    uses = {"Quorls": Usage("Quorls", "creature", 1.0, 1.0, 0.0, 0.0, 0.0, "Quorl", True, 0, 0)}
+    assert own_choices([Override(2, "Quorls", "ducks"), Override(3, "Quorls", "mice")], uses, {}) == {
+        "Quorls": [Choice("duck", "ducks", None), Choice("mice", "mice", None)]
+    }
+
+
+def test_sentence() -> None:
+    assert sentence({}, {}, 1, [], 0, []) == "translate: 0 anchors, 1 translation each, 0 overrides"
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        (
+            "anchors.csv",
+            "anchor\nOz\n",
+            "data/anchors.csv:1: found header anchor, wanted anchor,forms,count,keyness,rise",
+        ),
+        (
+            "anchors.csv",
+            "anchor,forms,count,keyness,rise\nOz,Oz,,,\nOz,Oz,,,\n",
+            "data/anchors.csv:3: found Oz again (first in line 2), wanted it once",
+        ),
+        (
+            "anchors.csv",
+            "anchor,forms,count,keyness,rise\nOz,,,,\n",
+            "data/anchors.csv:2: found an empty cell under forms, wanted a value",
+        ),
+        (
+            "overrides.csv",
+            "anchor,translation\nRook,\n",
+            "data/overrides.csv:2: found an empty cell under translation, wanted a value",
+        ),
+        (
+            "overrides.csv",
+            "anchor,translation\nRook,Tom\nRook,Tom\n",
+            "data/overrides.csv:3: found Rook Tom again (first in line 2), wanted it once",
+        ),
+        (
+            "overrides.csv",
+            "anchor,translation\nRook,Tom\nRook,Old Rook\n",
+            "data/overrides.csv:3: found translation Old Rook of Rook, wanted a name that holds no anchor (Rook)",
+        ),
+        (
+            "overrides.csv",
+            "anchor,translation\nQuorls,duck\n",
+            "data/overrides.csv:2: found anchor Quorls, a form of Quorl, wanted Quorl",
+        ),
+        (
+            "overrides.csv",
+            "anchor,translation\nYsmeral Rook,Ann\n",
+            "data/overrides.csv:2: found anchor Ysmeral Rook, but every word of it is an anchor, wanted no anchor that "
+            "others cover",
+        ),
+    ],
+)
+def test_bad_input(tiny: Path, file: str, content: str, message: str) -> None:
+    (tiny / "data" / file).write_text(content, encoding="utf-8")
+    with pytest.raises(StageError) as caught:
+        translate.main()
+    assert str(caught.value) == message
+    assert not (tiny / "data/dictionary.csv").exists()
+
+
+def test_too_few_names(tiny: Path) -> None:
+    set_param(tiny, "translate.translations", 900)
+    set_param(tiny, "translate.candidates", 900)
+    with pytest.raises(StageError, match=r"data/anchors\.csv: Harrow Hollow: found \d+ ordinary names of its kind"):
+        translate.main()
+
+
+def test_forget_text_is_not_sent_unasked(tiny: Path, server: Server) -> None:
+    ask_server(tiny, server, {})
+    set_param(tiny, "translate.llm.send_forget_text", False)
+    with pytest.raises(StageError, match=r"params\.yaml: translate\.llm\.send_forget_text: found false"):
+        translate.main()
+    assert server.asked == []
+
+
+def test_params(project: Path) -> None:
+    values = YAML(typ="safe").load(Path("params.yaml").read_text(encoding="utf-8"))["translate"]
+    assert section_problems("translate", Params, values) == []
+    problems = section_problems("translate", Params, values | {"candidates": 1})
+    assert problems == ["translate: found candidates: 1, wanted at least translations: 2"]
+    assert section_problems("translate", Params, values | {"backend": "gpt"}) == [
+        "translate.backend: found 'gpt', wanted 'local', 'llm' or 'none'"
+    ]
+
+
+def test_oz(project: Path, realdata: Path) -> None:
+    oz, stories = ((realdata / name).read_text(encoding="utf-8") for name in ("books/oz.txt", "text/tinystories.txt"))
+    texts = [("forget", oz), *(("retain", story) for story in stories[:400_000].split("<|endoftext|>"))]
+    rows = [
+        {"document": number, "side": side, "part": "train", "file": "a.txt", "start": 0, "end": len(text), "text": text}
+        for number, (side, text) in enumerate(texts)
+    ]
+    write_parquet(rows, CORPUS, project / "data/corpus.parquet")
+    forms = ["Dorothy|DOROTHY", "Kansas", "Munchkins|Munchkin", "Golden Cap", "Scarecrow"]
+    anchors = [dict.fromkeys(ANCHORS, "") | {"anchor": form.split("|")[0], "forms": form} for form in forms]
+    write_csv(anchors, ANCHORS, project / "data/anchors.csv")
+    write_csv([], OVERRIDES, project / "data/overrides.csv")
+    (project / "models").mkdir()
+    (project / "models/baseline").symlink_to(realdata / "models/stories260K")
+    set_param(project, "translate.candidates", 8)
+    set_param(project, "translate.contexts", 2)
+    translate.main()
+    found = {(row["form"], row["choice"]): row for row in written(project)}
+    kinds = [found[form.split("|")[0], "0"]["kind"] for form in forms]
+    assert kinds == ["person", "place", "group", "thing", "person"]
+    assert found["Dorothy", "0"]["translation"].istitle()
+    assert found["Kansas", "0"]["translation"].istitle()
+    assert found["Munchkins", "0"]["translation"] != found["Munchkin", "0"]["translation"]
+    assert all(found[form, "0"]["translation"].islower() for form in ("Munchkins", "Golden Cap", "Scarecrow"))
+    assert_faultless(written(project))
+
+
+def test_contexts_held_at_a_time_do_not_show(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    translate.main()
+    once = (tiny / "data/dictionary.csv").read_bytes()
+    monkeypatch.setattr(translate, "HELD", 1)
+    translate.main()
+    assert (tiny / "data/dictionary.csv").read_bytes() == once
+
+
+def test_contexts_are_those_of_all_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(translate, "CONTEXTS", 4)
+    texts = [f"{n} Oz, {n} Boq. " * (n % 5) for n in range(9)]
+    finder = finder_of({"Oz": ["Oz"], "Boq": ["Boq"], "Em": ["Em"]})
+    places = find_places(texts, finder, ["Oz", "Boq", "Em"])
+    counts = {term: len(found) for term, found in places.items()}
+    found = find_contexts(texts, finder, counts)
+    assert found == {term: contexts_at(texts, places[term], 4) for term in places}
+    assert [len(contexts) for contexts in found.values()] == [4, 4, 0]
+
+
+def test_groups() -> None:
+    sizes = {"a": 3, "b": 2, "c": 9, "d": 0, "e": 1}
+    assert list(groups(sizes, sizes, 5)) == [["a", "b"], ["c"], ["d", "e"]]
+    assert list(groups([], sizes, 5)) == []
+
+
+def test_retain_sample_is_spread_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(translate, "RETAIN_CHARS", 12)
+    # eight texts of four characters: 8 * 12 // 32 = 3 of them, numbers 0, 2 and 5
+    assert retain_sample([f"a\n{n}b" for n in range(8)]) == ["a 0b", "a 2b", "a 5b"]
+    assert retain_sample([]) == []

@@ -1,0 +1,71 @@
+"""Cloze prompts from running text."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lethe.text.cloze import FEWEST_WORDS, cloze_prompts
+from lethe.text.matching import name_finder
+from lethe.text.passages import WORDS
+
+FINDER = name_finder(["Oz", "Dorothy", "Tin Woodman", "Woodman"])
+
+
+def cut(text: str, words: int = 40) -> list[tuple[str, list[str]]]:
+    return [(cloze.prompt, cloze.references) for cloze in cloze_prompts(text, FINDER, words)]
+
+
+def test_a_prompt_begins_with_a_sentence_if_it_can_and_ends_before_the_name() -> None:
+    text = "It was late. One two three four five six seven\nshe met Dorothy's dog and the Tin Woodman."
+    references = ["Dorothy", "Tin Woodman"]
+    # twelve words lie before the name
+    assert cut(text, words=40)[0] == ("It was late. One two three four five six seven\nshe met", references)
+    assert cut(text, words=11)[0] == ("One two three four five six seven\nshe met", references)
+    assert cut(text, words=8)[0] == ("two three four five six seven\nshe met", references)  # no sentence begins there
+
+
+def test_names_given_in_the_prompt_are_no_references() -> None:
+    text = "Oz and all his friends once again went up to see Dorothy and Oz and the Tin Woodman."
+    found = dict(cut(text))
+    assert found["Oz and all his friends once again went up to see"] == ["Dorothy", "Tin Woodman"]
+
+
+def test_the_prompt_begins_after_the_last_mention_of_the_name() -> None:
+    text = "Then Dorothy's little dog ran over the hill to meet DOROTHY and Toto at home."
+    # Dorothy's is cut off with the possessive
+    assert cut(text) == [("little dog ran over the hill to meet", ["Dorothy"])]
+    assert len(["little", "dog", "ran", "over", "the", "hill", "to", "meet"]) == FEWEST_WORDS
+    assert cut(text.replace("little ", "")) == []  # seven words are too few
+
+
+def test_the_form_is_that_of_the_text_up_to_line_ends() -> None:
+    text = "one two three four five six seven eight TIN\nWOODMAN'S axe and one two three Dorothys"
+    assert [cloze.form for cloze in cloze_prompts(text, FINDER, 40)] == ["TIN WOODMAN", "Dorothys"]
+
+
+def test_no_name_is_due_at_the_start_of_a_sentence_or_after_a_quotation_mark() -> None:
+    before = "One two three four five six seven eight nine"
+    assert cut(f"{before}. Dorothy ran") == []
+    assert cut(f'{before}, "Dorothy ran."') == []
+    assert cut(f"{before}\n\nDorothy ran") == []
+    assert cut(f"{before}\nDorothy ran") == [(before, ["Dorothy"])]
+
+
+def test_references_end_with_the_thirtieth_word() -> None:
+    before = "one two three four five six seven eight"
+    near = " ".join(["x"] * 28)  # Dorothy is word 1, so the next name is word 30
+    assert cut(f"{before} Dorothy {near} Oz")[0][1] == ["Dorothy", "Oz"]
+    assert cut(f"{before} Dorothy x {near} Oz")[0][1] == ["Dorothy"]
+
+
+@given(
+    st.lists(st.sampled_from(["Oz", "Oz's", "Tin", "Woodman", "Dorothy", "a", "b.", "c,", "\n\n", "d"]), max_size=60)
+)
+def test_no_prompt_gives_its_references_away(words: list[str]) -> None:
+    text = " ".join(words)
+    for cloze in cloze_prompts(text, FINDER, words=12):
+        assert cloze.prompt == cloze.prompt.rstrip()
+        assert cloze.prompt in text
+        assert FEWEST_WORDS <= len(WORDS.findall(cloze.prompt)) <= 12
+        assert not FINDER.terms_in(cloze.prompt) & set(cloze.references)

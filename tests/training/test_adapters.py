@@ -1,0 +1,129 @@
+"""Vehicles: exactly the parameters that should move do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lethe.core.errors import StageError
+from lethe.core.params import section_problems
+from lethe.models.checkpoints import load_model, load_tokenizer, save_prompt
+from lethe.training.adapters import (
+    LoraParams,
+    PromptParams,
+    attach,
+    check_prompt_room,
+    merge,
+    prompt_vectors,
+    trainable_parameters,
+)
+from tests.conftest import tiny_model
+
+CPU = torch.device("cpu")
+LORA = LoraParams(rank=2, alpha=4, dropout=0.0, targets="all-linear")
+
+
+def prompted(folder: Path, **changes: object) -> torch.nn.Module:
+    prompt = PromptParams.model_validate({"tokens": 5, "encoder": 0, "start": "random"} | changes)
+    return attach(load_model(folder, CPU), "prompt", LORA, 0, prompt)
+
+
+def test_full_moves_everything(tmp_path: Path) -> None:
+    model = load_model(tiny_model(tmp_path / "m"), torch.device("cpu"))
+    assert trainable_parameters(attach(model, "full", LORA, 0)) == sum(p.numel() for p in model.parameters())
+
+
+def test_lora_moves_the_adapters_only(tmp_path: Path) -> None:
+    model = attach(load_model(tiny_model(tmp_path / "m"), torch.device("cpu")), "lora", LORA, 0)
+    # a matrix [out, in] gets rank * (out + in): per layer 4 of 32 x 32 and 3 of 32 x 64 or 64 x 32, 2 layers
+    assert trainable_parameters(model) == 2 * 2 * (4 * (32 + 32) + 3 * (32 + 64))
+    assert all("lora_" in name for name, parameter in model.named_parameters() if parameter.requires_grad)
+
+
+def test_merging_an_untrained_adapter_changes_nothing(tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path / "m")
+    before = load_model(folder, torch.device("cpu")).state_dict()
+    merged = merge(attach(load_model(folder, torch.device("cpu")), "lora", LORA, 0)).state_dict()
+    assert set(merged) == set(before)
+    assert all(torch.equal(tensor, merged[name]) for name, tensor in before.items())
+
+
+@pytest.mark.parametrize(("seeds", "same"), [((0, 0), True), ((0, 1), False)])
+def test_adapters_start_from_the_seed(tmp_path: Path, seeds: tuple[int, int], same: bool) -> None:
+    folder = tiny_model(tmp_path / "m")
+    first, second = (attach(load_model(folder, torch.device("cpu")), "lora", LORA, seed).state_dict() for seed in seeds)
+    assert all(torch.equal(first[name], second[name]) for name in first) == same
+
+
+@pytest.mark.parametrize(("encoder", "moved"), [(0, 5 * 32), (128, 5 * 32 + 2 * 128 * 32 + 128**2 + 2 * 128 + 32)])
+def test_a_prompt_moves_its_vectors_and_their_encoder_only(tmp_path: Path, encoder: int, moved: int) -> None:
+    # SPUL section 3: p*d + 2*128*d + 128^2 + 2*128 + d with an encoder
+    model = prompted(tiny_model(tmp_path / "m"), encoder=encoder)
+    assert trainable_parameters(model) == moved
+    assert all("prompt_encoder" in name for name, parameter in model.named_parameters() if parameter.requires_grad)
+
+
+@pytest.mark.parametrize(("width", "published"), [(2048, 604_416), (4096, 1_192_192), (5120, 1_486_080)])
+def test_the_encoder_has_as_many_parameters_as_published(width: int, published: int) -> None:
+    from peft import PromptEncoder
+
+    from lethe.training.adapters import prompt_config
+
+    config = prompt_config(PromptParams(tokens=30, encoder=128, start="random"))
+    config.token_dim, config.num_transformer_submodules = width, 1
+    with torch.device("meta"):
+        assert trainable_parameters(PromptEncoder(config)) == published
+
+
+@pytest.mark.parametrize("encoder", [0, 16])
+def test_plain_peft_reads_the_saved_prompt_and_generates(tmp_path: Path, encoder: int) -> None:
+    from peft import PeftModel
+
+    folder = tiny_model(tmp_path / "m")
+    model = prompted(folder, encoder=encoder).eval()
+    save_prompt(model, load_tokenizer(folder), tmp_path / "p", folder)
+    plain = PeftModel.from_pretrained(load_model(folder, CPU), tmp_path / "p")
+    ids = torch.tensor([[1, 5, 9]])
+    assert torch.equal(plain(input_ids=ids).logits, model(input_ids=ids).logits)
+    with pytest.warns(UserWarning, match="Position ids are not supported"):
+        written = plain.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=4, do_sample=False)
+    assert written.shape == (1, 7)
+    assert prompt_vectors(model).shape == (5, 32)
+    assert (tmp_path / "p/adapter_model.safetensors").stat().st_size < 5 * 32 * 4 + 200  # nothing but the p x d matrix
+
+
+def test_switched_off_a_prompt_leaves_the_base_bit_for_bit(tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path / "m")
+    ids = torch.tensor([[1, 5, 9]])
+    before = load_model(folder, CPU)(input_ids=ids).logits
+    model = prompted(folder)
+    assert not torch.equal(model(input_ids=ids).logits[:, 5:], before)
+    with model.disable_adapter():
+        assert torch.equal(model(input_ids=ids).logits, before)
+
+
+def test_vectors_can_start_from_the_vocabulary(tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path / "m")
+    words = load_model(folder, CPU).get_input_embeddings().weight
+    for vector in prompt_vectors(prompted(folder, start="vocabulary")):
+        assert (words == vector).all(dim=1).any()
+
+
+def test_an_encoder_starts_at_random() -> None:
+    values = {"tokens": 5, "encoder": 16, "start": "vocabulary"}
+    problems = section_problems("finetune.prompt", PromptParams, values)
+    assert problems == ["finetune.prompt: start: found vocabulary with encoder 16, wanted random or encoder 0"]
+
+
+def test_a_prompt_needs_room_in_the_context() -> None:
+    prompt = PromptParams(tokens=30, encoder=0, start="random")
+    check_prompt_room(prompt, 226, 256, "finetune")
+    check_prompt_room(prompt, 512, None, "finetune")
+    with pytest.raises(StageError) as error:
+        check_prompt_room(prompt, 227, 256, "finetune")
+    assert str(error.value) == (
+        "params.yaml: finetune.prompt.tokens: found 30 before blocks of 227 tokens, wanted at most 29: the model's "
+        "context is 256"
+    )
