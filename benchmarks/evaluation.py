@@ -113,7 +113,7 @@ def texts_of(count: int, fewest: int, most: int, vocabulary: int, seed: int) -> 
 
 def continued(model: PreTrainedModel, prompts: Texts, new_tokens: int) -> list[list[int]]:
     """What follows each prompt, and on the way how likely some next tokens are."""
-    from lethe.evaluation.generation import continue_greedily
+    from lethe.inference.decoding import continue_greedily
 
     found = continue_greedily(model, prompts, [range(10)] * len(prompts), new_tokens, ())
     return [list(row.tokens) for row in found]
@@ -140,7 +140,7 @@ def continued_one_by_one(model: PreTrainedModel, prompts: Texts, new_tokens: int
 
 def chosen(model: PreTrainedModel, prompts: Texts, endings: Sequence[Texts]) -> list[int]:
     """The likeliest of each prompt's endings."""
-    from lethe.evaluation.generation import expectations
+    from lethe.inference.scoring import expectations
 
     return [likeliest([sum(scores) for scores in one.scores]) for one in expectations(model, prompts, endings)]
 

@@ -81,8 +81,10 @@ def trained(case: Case, start: Path) -> Any:
     import torch
 
     from lethe.training.adapters import attach
-    from lethe.training.loop import Rows, load_start, train, true_next_ids
+    from lethe.training.fit import load_start
+    from lethe.training.loop import train
     from lethe.training.losses import cross_entropy
+    from lethe.training.rows import Rows, true_next_ids
 
     wanted = recipe(case)
     model = load_start(start, torch.device("cpu"), wanted)

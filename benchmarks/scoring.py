@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.fresh import medians, ratio, side_by_side
 from benchmarks.lab import ROOT
 from lethe.core.tables import numbered_jsonl
-from lethe.evaluation.generation import BATCH_TOKENS, batches, continue_greedily, pad_left, pad_right, prompt_ids
+from lethe.inference.batching import BATCH_TOKENS, batches, pad_left, pad_right
+from lethe.inference.decoding import continue_greedily, prompt_ids
 from lethe.metrics.token_scores import tokenwise
-from lethe.models.checkpoints import headless, load_model, load_tokenizer
+from lethe.models.checkpoints import load_model, load_tokenizer
 from lethe.models.device import prepare
+from lethe.models.output_head import headless
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

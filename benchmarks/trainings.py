@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from lethe.training.loop import RecipeParams, Rows
+    from lethe.training.recipe import RecipeParams
+    from lethe.training.rows import Rows
     from lethe.unlearning.methods import Method
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -180,7 +181,7 @@ def model_of(case: Case) -> PreTrainedModel:
 def rows_of(case: Case, count: int, forget: bool, seed: int) -> Rows:
     import numpy as np
 
-    from lethe.training.loop import Rows, true_next_ids
+    from lethe.training.rows import Rows, true_next_ids
 
     tokens = np.random.default_rng(seed).integers(3, case.vocabulary, (count, case.tokens), dtype=np.int32)
     length = np.full(count, case.tokens, np.int32)
@@ -188,7 +189,7 @@ def rows_of(case: Case, count: int, forget: bool, seed: int) -> Rows:
 
 
 def recipe_of(case: Case, batch: int) -> RecipeParams:
-    from lethe.training.loop import RecipeParams
+    from lethe.training.recipe import RecipeParams
 
     values = finetune_section() | {"batch_size": batch, "device": "cpu", "resume_every": 0, "learning_rate": 1e-4}
     values["precision"] = "bfloat16" if case.bfloat16 else "float32"
@@ -212,7 +213,7 @@ def method_of(case: Case, model: PreTrainedModel) -> Method:
     params = MethodParams.model_validate({name: values[name] for name in MethodParams.model_fields})
     method = chosen(params, case.hidden, 0)
     if method.base_hidden and not method.layer:
-        from lethe.models.checkpoints import frozen_head
+        from lethe.models.output_head import frozen_head
 
         method = chosen(params, case.hidden, 0, frozen_head(model))
     return method
@@ -221,7 +222,8 @@ def method_of(case: Case, model: PreTrainedModel) -> Method:
 def ours(case: Case, model: PreTrainedModel, prepared: list[float] | None = None) -> list[float]:
     """The CPU clock after each step of the library's loop; `prepared` gets what came before the first."""
     from lethe.training.adapters import train_only
-    from lethe.training.loop import joined, train
+    from lethe.training.loop import train
+    from lethe.training.rows import joined
     from lethe.unlearning.reference import forget_rows, with_base
 
     started, method = time.process_time(), method_of(case, model)
@@ -298,7 +300,7 @@ def plain_loop(case: Case, model: PreTrainedModel) -> list[float]:
     """The CPU clock after each step of a loop as the papers read."""
     import torch
 
-    from lethe.training.loop import RowDataset, collate
+    from lethe.training.rows import RowDataset, collate
 
     reference = copy.deepcopy(model).requires_grad_(False)
     loss_of = plain_losses()[case.what]

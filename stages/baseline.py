@@ -23,7 +23,9 @@ from lethe.models.checkpoints import absent_reason, load_model, load_tokenizer, 
 from lethe.models.device import prepare
 from lethe.models.distributed import one_first
 from lethe.pretrained.from_scratch import ScratchParams, initialise, train_tokenizer
-from lethe.training.loop import LOSS_HEADER, RecipeParams, run_recipe
+from lethe.training.fit import run_recipe
+from lethe.training.loop import LOSS_HEADER
+from lethe.training.recipe import RecipeParams
 
 
 class Params(RecipeParams):

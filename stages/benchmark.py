@@ -18,7 +18,6 @@ from lethe.core.errors import StageError
 from lethe.core.params import StageParams, read_params
 from lethe.core.stage import run, workspace
 from lethe.core.tables import read_jsonl, write_json
-from lethe.evaluation.generation import check_numbers
 from lethe.evaluation.lm_eval import (
     STOCK,
     accuracy,
@@ -31,8 +30,10 @@ from lethe.evaluation.lm_eval import (
 )
 from lethe.evaluation.local_tasks import SENTENCE_WORDS, local_ending, local_order
 from lethe.evaluation.model_set import Device, Models, Names, Precision, dtype_named, measured
-from lethe.models.checkpoints import load_model, load_tokenizer, virtual_tokens
+from lethe.inference.kv_cache import check_numbers
+from lethe.models.checkpoints import load_model, load_tokenizer
 from lethe.models.device import prepare
+from lethe.models.soft_prompts import virtual_tokens
 from lethe.models.tokenization import context_length
 
 if TYPE_CHECKING:

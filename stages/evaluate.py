@@ -29,13 +29,15 @@ from lethe.evaluation.familiarity import (
     without_cut_word,
     yardstick,
 )
-from lethe.evaluation.generation import continue_greedily, end_ids, texts_after, token_loss
 from lethe.evaluation.model_set import Device, Models, Precision, dtype_named, measured
 from lethe.evaluation.name_tokens import telling_tokens, token_counts
 from lethe.evaluation.prompts import Prompt, prepared, read_names
+from lethe.inference.decoding import continue_greedily, end_ids, texts_after
+from lethe.inference.scoring import token_loss
 from lethe.llm_client import ChatSettings, ask_all
-from lethe.models.checkpoints import load_model, load_tokenizer, virtual_tokens
+from lethe.models.checkpoints import load_model, load_tokenizer
 from lethe.models.device import prepare
+from lethe.models.soft_prompts import virtual_tokens
 from lethe.models.tokenization import context_length, cut_blocks
 
 if TYPE_CHECKING:

@@ -20,12 +20,17 @@ from lethe.core.errors import StageError
 from lethe.core.hashing import check_tokenizer, file_sha256, folder_sha256, path_sha256
 from lethe.core.params import read_params
 from lethe.core.stage import is_main_process, run, workspace
-from lethe.core.tables import read_json, read_parquet, write_csv, write_json
-from lethe.models.checkpoints import frozen_head, load_tokenizer, save_model, save_prompt
+from lethe.core.tables import MASKED, read_json, read_parquet, write_csv, write_json
+from lethe.models.checkpoints import load_tokenizer, save_model
 from lethe.models.device import free_memory, prepare
+from lethe.models.output_head import frozen_head
+from lethe.models.soft_prompts import save_prompt
 from lethe.models.tokenization import context_length
 from lethe.training.adapters import PromptParams, attach, check_prompt_room, folded, train_only, trainable_parameters
-from lethe.training.loop import LOSS_HEADER, MASKED, RecipeParams, Rows, corpus_rows, joined, load_start, train
+from lethe.training.fit import load_start
+from lethe.training.loop import LOSS_HEADER, train
+from lethe.training.recipe import RecipeParams
+from lethe.training.rows import Rows, corpus_rows, joined
 from lethe.unlearning.methods import Method, MethodParams, chosen
 from lethe.unlearning.reference import forget_rows, unknown_pairs, with_base
 

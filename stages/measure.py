@@ -46,8 +46,9 @@ from lethe.metrics.questions import (
     sampled,
     text_questions,
 )
-from lethe.models.checkpoints import load_model, load_tokenizer, virtual_tokens
+from lethe.models.checkpoints import load_model, load_tokenizer
 from lethe.models.device import prepare
+from lethe.models.soft_prompts import virtual_tokens
 from lethe.models.tokenization import context_length
 from lethe.text.cloze import FEWEST_WORDS
 from lethe.text.matching import name_finder

@@ -15,8 +15,11 @@ from lethe.core.params import read_params
 from lethe.core.stage import run, workspace
 from lethe.core.tables import write_csv
 from lethe.models.device import prepare
-from lethe.training.loop import LOSS_HEADER, RecipeParams, Rows, steps_of, train_folder, true_next_ids
+from lethe.training.fit import train_folder
+from lethe.training.loop import LOSS_HEADER
 from lethe.training.losses import cross_entropy
+from lethe.training.recipe import RecipeParams, steps_of
+from lethe.training.rows import Rows, true_next_ids
 
 
 class Params(RecipeParams):

@@ -22,7 +22,7 @@ from lethe.core.params import StageParams, read_params, read_yaml
 from lethe.core.stage import run, workspace
 from lethe.core.tables import DICTIONARY, TERMS, read_csv, read_json, read_jsonl, read_parquet, write_csv, write_json
 from lethe.evaluation.term_verdicts import VERDICTS
-from lethe.models.checkpoints import PROMPT, virtual_tokens
+from lethe.models.soft_prompts import PROMPT, virtual_tokens
 from lethe.models.tokenization import backend_tokenizer
 from lethe.report import release_gate as gate
 from lethe.report.charts import loss_charts, relearning_charts, request_charts, step_charts, trade_chart

@@ -16,7 +16,9 @@ from lethe.core.stage import is_main_process, run, workspace
 from lethe.core.tables import read_json, write_csv
 from lethe.models.checkpoints import absent_reason, write_absent
 from lethe.models.device import prepare
-from lethe.training.loop import LOSS_HEADER, Device, StoredRecipe, run_recipe
+from lethe.training.fit import run_recipe
+from lethe.training.loop import LOSS_HEADER
+from lethe.training.recipe import Device, StoredRecipe
 
 
 class Params(StageParams):

@@ -18,11 +18,15 @@ from lethe.classification.prompts import Asking, answer_tokens, check_length, qu
 from lethe.core.params import read_params
 from lethe.core.stage import is_main_process, run, workspace
 from lethe.core.tables import write_csv, write_json
-from lethe.models.checkpoints import frozen_head, load_model, load_tokenizer, save_model, save_prompt
+from lethe.models.checkpoints import load_model, load_tokenizer, save_model
 from lethe.models.device import prepare
+from lethe.models.output_head import frozen_head
+from lethe.models.soft_prompts import save_prompt
 from lethe.models.tokenization import context_length
 from lethe.training.adapters import PromptParams, attach, check_prompt_room, merge, trainable_parameters
-from lethe.training.loop import LOSS_HEADER, RecipeParams, Rows, joined, steps_of, train
+from lethe.training.loop import LOSS_HEADER, train
+from lethe.training.recipe import RecipeParams, steps_of
+from lethe.training.rows import Rows, joined
 from lethe.unlearning.answer_reference import answer_columns, bits_sha256
 from lethe.unlearning.methods import Method, MethodParams, chosen
 from lethe.unlearning.prefix_tuning import attach_prefix

@@ -37,8 +37,11 @@ from lethe.models.device import prepare
 from lethe.models.distributed import one_first
 from lethe.models.tokenization import context_length
 from lethe.pretrained.from_scratch import ScratchParams, initialise, train_tokenizer
-from lethe.training.loop import LOSS_HEADER, RecipeParams, Rows, steps_of, train_folder
+from lethe.training.fit import train_folder
+from lethe.training.loop import LOSS_HEADER
 from lethe.training.losses import cross_entropy
+from lethe.training.recipe import RecipeParams, steps_of
+from lethe.training.rows import Rows
 
 
 class Start(StageParams):

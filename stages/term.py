@@ -20,7 +20,6 @@ from lethe.core.params import StageParams, read_params
 from lethe.core.stage import run, workspace
 from lethe.core.tables import COMPARED, DICTIONARY, TERMS, read_csv, write_csv, write_json
 from lethe.dictionary.entries import read_terms
-from lethe.evaluation.generation import expectations, prompt_ids
 from lethe.evaluation.model_set import Device, Precision, dtype_named, measured
 from lethe.evaluation.term_probes import (
     Endings,
@@ -38,8 +37,11 @@ from lethe.evaluation.term_probes import (
     word_ids,
 )
 from lethe.evaluation.term_verdicts import VERDICTS, Limits, Rise, rise, verdict
-from lethe.models.checkpoints import load_model, load_tokenizer, virtual_tokens
+from lethe.inference.decoding import prompt_ids
+from lethe.inference.scoring import expectations
+from lethe.models.checkpoints import load_model, load_tokenizer
 from lethe.models.device import prepare
+from lethe.models.soft_prompts import virtual_tokens
 from lethe.models.token_text import piece_bytes
 from lethe.models.tokenization import context_length
 from lethe.text.cloze import FEWEST_WORDS

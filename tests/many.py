@@ -37,18 +37,19 @@ def trainings(folder: Path, sharded: bool) -> dict[str, list[float]]:
 
     from lethe.training import losses as objectives
     from lethe.training.loop import train
-    from tests.test_lib_training import prompt_recipe, recipe, some_rows
+    from lethe.unlearning import objectives as objectives_module
+    from tests.training.test_loop import prompt_recipe, recipe, some_rows
 
     precision = "bfloat16" if "bfloat16" in sys.argv else "float32"
     rows = some_rows(10, 12)  # every third is a forget row: some processes see none in a step
     hidden = np.random.default_rng(1).standard_normal((10, 12, 32), dtype=np.float32)
     with_base = rows._replace(columns={objectives.BASE_HIDDEN: hidden})
-    steering = partial(objectives.rmu, control=objectives.control_vector(32, 2.0, 0), alpha=1.0)
-    ascent = partial(objectives.with_retain, objectives.gradient_ascent, 1.0)
+    steering = partial(objectives_module.rmu, control=objectives_module.control_vector(32, 2.0, 0), alpha=1.0)
+    ascent = partial(objectives_module.with_retain, objectives_module.gradient_ascent, 1.0)
     kinds: dict[str, tuple[Any, Any, Any, int | None]] = {
         "full": (recipe(resume_every=0, precision=precision), rows, objectives.cross_entropy, None),
         "ascent": (recipe(resume_every=0), rows, ascent, None),
-        "dual": (recipe(resume_every=0), rows, objectives.PrimalDual(1.0, 0.5, 1.0), None),
+        "dual": (recipe(resume_every=0), rows, objectives_module.PrimalDual(1.0, 0.5, 1.0), None),
         "adapters": (recipe(resume_every=0, vehicle="lora"), with_base, steering, 1),
         "prompt": (prompt_recipe(resume_every=0), rows, objectives.cross_entropy, None),
     }
@@ -84,11 +85,12 @@ def readings(folder: Path, device: Any) -> dict[str, Any]:
     import torch
 
     from lethe.attacks import linear_probe
-    from lethe.evaluation import generation
+    from lethe.inference import decoding as generation
+    from lethe.inference import scoring
     from lethe.metrics import token_scores as tokenwise
     from lethe.models.checkpoints import load_model
     from tests.conftest import tiny_tokenizer
-    from tests.test_lib_passes import DICTIONARY, Case
+    from tests.labels.test_generic_labels import DICTIONARY, Case
 
     for module in (generation, linear_probe, tokenwise):
         module.BATCH_TOKENS = 40
@@ -99,9 +101,9 @@ def readings(folder: Path, device: Any) -> dict[str, Any]:
     labels = Case(tiny_tokenizer(), 40).labels(DICTIONARY, batch_tokens=80)
     return {
         "greedy": generation.continue_greedily(model, texts, [text[:1] for text in texts], 5, {7}),
-        "expected": generation.expectations(model, texts, endings, 2, 3),
+        "expected": scoring.expectations(model, texts, endings, 2, 3),
         "by lot": generation.continue_by_lot(model, texts, 2, 3, {7}, 1.0, 0),
-        "loss": generation.token_loss(model, texts),
+        "loss": scoring.token_loss(model, texts),
         "tokenwise": [[part.tolist() for part in found] for found in tokenwise.tokenwise(model, texts)],
         "states": [part.tolist() for part in linear_probe.last_states(model, texts, [1, 2])],
         "labels": [part.tolist() for part in labels],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from lethe.models.checkpoints import headless
+from lethe.models.output_head import headless
 from lethe.models.tokenization import leading_ids, spell
 from lethe.text.matching import Found, TermFinder
 from lethe.text.streaming import read_batches

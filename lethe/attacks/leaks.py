@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lethe.core.errors import StageError
 from lethe.evaluation.familiarity import Yardstick, judge, without_cut_word
-from lethe.evaluation.generation import Continuation, continue_by_lot, continue_greedily, end_ids, texts_after
 from lethe.evaluation.prompts import Prompt
+from lethe.inference.decoding import Continuation, continue_by_lot, continue_greedily, end_ids, texts_after
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast

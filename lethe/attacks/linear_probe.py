@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lethe.evaluation.generation import BATCH_TOKENS, batches, pad_left
-from lethe.models.checkpoints import headless
+from lethe.inference.batching import BATCH_TOKENS, batches, pad_left
 from lethe.models.distributed import shared
+from lethe.models.output_head import headless
 
 if TYPE_CHECKING:
     import numpy as np

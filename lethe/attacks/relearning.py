@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from lethe.core.errors import StageError
 from lethe.models.tokenization import cut_blocks
 from lethe.training.adapters import attach
-from lethe.training.loop import RecipeParams, Rows, pad_rows, train
+from lethe.training.loop import train
 from lethe.training.losses import cross_entropy
+from lethe.training.recipe import RecipeParams
+from lethe.training.rows import Rows, pad_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast

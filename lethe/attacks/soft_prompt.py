@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lethe.attacks.relearning import restored
 from lethe.core.tables import MASKED
-from lethe.training.loop import RecipeParams, Rows, train
+from lethe.training.loop import train
 from lethe.training.losses import cross_entropy
+from lethe.training.recipe import RecipeParams
+from lethe.training.rows import Rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -24,8 +24,9 @@ from lethe.evaluation.model_set import Device, Names
 from lethe.evaluation.prompts import Prompt, prepared
 from lethe.text.cloze import FEWEST_WORDS, Cloze
 from lethe.training.adapters import LoraParams
-from lethe.training.loop import RecipeParams, Rows
 from lethe.training.quantisation import Bits, quantise
+from lethe.training.recipe import RecipeParams
+from lethe.training.rows import Rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
     from lethe.classification.dataset import Labelled
-    from lethe.training.loop import Rows
+    from lethe.training.rows import Rows
 
 TASK = "task.json"
 MARKED = re.compile(r" ?\[([^\[\]]+)\]")  # an answer in a line of background text
@@ -134,7 +134,7 @@ def supervised_rows(
     """
     import numpy as np
 
-    from lethe.training.loop import Rows
+    from lethe.training.rows import Rows
 
     width = width or max(len(ids) for ids in spelled) - 1
     tokens = np.full((len(spelled), width), pad, dtype=np.int32)
@@ -151,7 +151,7 @@ def together(one: Rows, other: Rows, pad: int) -> Rows:
     """The rows of both, padded to the wider. Columns are left out."""
     import numpy as np
 
-    from lethe.training.loop import Rows
+    from lethe.training.rows import Rows
 
     width = max(one.tokens.shape[1], other.tokens.shape[1])
 

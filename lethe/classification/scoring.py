@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from lethe.evaluation.generation import BATCH_TOKENS, batches, continue_greedily, end_ids, pad_right
-from lethe.models.checkpoints import headless
+from lethe.inference.batching import BATCH_TOKENS, batches, pad_right
+from lethe.inference.decoding import continue_greedily, end_ids
 from lethe.models.distributed import shared
+from lethe.models.output_head import headless
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -115,8 +115,8 @@ def completions(
 ) -> list[Completion]:
     """What each model writes after each prompt. One model is in memory at a time."""
     from lethe.core.params import read_params
-    from lethe.evaluation.generation import continue_greedily, end_ids, prompt_ids, texts_after
     from lethe.evaluation.model_set import dtype_named
+    from lethe.inference.decoding import continue_greedily, end_ids, prompt_ids, texts_after
     from lethe.models.checkpoints import load_model, load_tokenizer
     from lethe.models.device import prepare
     from stages.evaluate import Params

@@ -7,8 +7,8 @@ from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from lethe.models.checkpoints import Head, headless
 from lethe.models.distributed import shared
+from lethe.models.output_head import Head, headless
 
 if TYPE_CHECKING:
     import torch

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lethe.core.errors import StageError
 from lethe.core.params import did_you_mean
 from lethe.core.tables import write_jsonl
-from lethe.evaluation.generation import expectations
+from lethe.inference.scoring import expectations
 
 if TYPE_CHECKING:
     from lm_eval.api.task import Task

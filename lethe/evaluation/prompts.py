@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lethe.core.errors import StageError
 from lethe.core.tables import read_csv
 from lethe.evaluation.familiarity import yardstick
-from lethe.evaluation.generation import prompt_ids
 from lethe.evaluation.name_tokens import content_ids, first_tokens
+from lethe.inference.decoding import prompt_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -8,7 +8,7 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING, NamedTuple
 
 from lethe.dictionary.entity_types import spread
-from lethe.evaluation.generation import Expected, Opening
+from lethe.inference.scoring import Expected, Opening
 from lethe.models.token_text import own_tokens
 from lethe.text.cloze import cloze_prompts
 from lethe.text.matching import TermFinder

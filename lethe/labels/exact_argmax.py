@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from lethe.models.checkpoints import Head
+    from lethe.models.output_head import Head
 
 SIZES = (3, 15)  # ids on the list of a row, and on that of a row which the first does not settle
 TILE = 8192  # columns of the vocabulary at once: what is held does not grow with it

@@ -19,9 +19,9 @@ from lethe.core.stage import need_disk
 from lethe.core.tables import MASKED
 from lethe.labels.exact_argmax import TILE, Forbidden, settle
 from lethe.labels.translation import NEVER, Spliced, forbidden_at
-from lethe.models.checkpoints import Head, frozen_head, headless
 from lethe.models.device import free_memory, local_processes
 from lethe.models.distributed import processes, shared
+from lethe.models.output_head import Head, frozen_head, headless
 
 if TYPE_CHECKING:
     import torch

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from lethe.core.errors import StageError
 from lethe.dictionary.infilling import Frame as Gap
 from lethe.dictionary.infilling import group, log_likelihoods
-from lethe.evaluation.generation import check_numbers, continue_greedily, end_ids, prompt_ids, texts_after
+from lethe.inference.decoding import continue_greedily, end_ids, prompt_ids, texts_after
+from lethe.inference.kv_cache import check_numbers
 from lethe.metrics.name_swaps import Frame, own_tokens
 from lethe.metrics.questions import Question, candidates
 from lethe.metrics.token_scores import Tokenwise, check_finite, tokenwise

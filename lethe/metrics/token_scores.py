@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from lethe.core.errors import StageError
-from lethe.evaluation.generation import BATCH_TOKENS, LOGITS, batches, pad_right
-from lethe.models.checkpoints import Head, headless
+from lethe.inference.batching import BATCH_TOKENS, batches, pad_right
+from lethe.inference.scoring import LOGITS
 from lethe.models.distributed import shared
+from lethe.models.output_head import Head, headless
 
 if TYPE_CHECKING:
     import numpy as np

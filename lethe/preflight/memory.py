@@ -1,7 +1,7 @@
 """What a training needs on each device, piece by piece, and whether it fits. Arithmetic; nothing is allocated.
 
 Weights, gradients and Adam's moments are counted from the config; activations are what autograd keeps of a row
-(`lethe.training.loop.activation_bytes`). Checked against measured peaks by `python -m benchmarks.memory`.
+(`lethe.training.memory_plan.activation_bytes`). Checked against measured peaks by `python -m benchmarks.memory`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,15 @@ def training_memory(recipe: Any, config: PretrainedConfig, block_tokens: int, ca
 
     Where not even one row fits, that of one row: compare `total` with the memory there is.
     """
-    from lethe.training.loop import CPU_TOKENS, MOMENTS, BatchPlan, activation_bytes, autocast_bytes, fit_card, fit_rows
+    from lethe.training.memory_plan import (
+        CPU_TOKENS,
+        MOMENTS,
+        BatchPlan,
+        activation_bytes,
+        autocast_bytes,
+        fit_card,
+        fit_rows,
+    )
 
     weights, moved = weight_count(config), moved_numbers(recipe, config)
     stored, shards = stored_bytes(recipe, config), cards.count if cards.sharded else 1

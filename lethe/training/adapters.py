@@ -117,7 +117,7 @@ def folded(base: Path, adapter: Path) -> PreTrainedModel:
 
 def train_only(model: PreTrainedModel, layers: range) -> PreTrainedModel:
     """Freeze everything but the decoder layers `layers`, counted from 1 (RMU moves three)."""
-    from lethe.models.checkpoints import decoder_layers
+    from lethe.models.output_head import decoder_layers
 
     model.requires_grad_(False)
     for number, layer in enumerate(decoder_layers(model), start=1):

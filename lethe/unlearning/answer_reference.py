@@ -6,8 +6,10 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 from lethe.core.tables import MASKED
-from lethe.training.loop import RowDataset, Rows, collate, hidden_states
-from lethe.training.losses import BASE_HIDDEN, BASE_NLL
+from lethe.training.loop import hidden_states
+from lethe.training.losses import BASE_HIDDEN
+from lethe.training.rows import RowDataset, Rows, collate
+from lethe.unlearning.objectives import BASE_NLL
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,7 +49,7 @@ def answer_columns(model: PreTrainedModel, rows: Rows, method: Method) -> dict[s
     """
     import torch
 
-    from lethe.models.checkpoints import headless
+    from lethe.models.output_head import headless
     from lethe.training.losses import token_nll
 
     columns: dict[str, Any] = {}

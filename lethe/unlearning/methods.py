@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from lethe.core.params import StageParams
-from lethe.training import losses as objectives
+from lethe.training.losses import cross_entropy
+from lethe.unlearning import objectives
 
 if TYPE_CHECKING:
-    from lethe.models.checkpoints import Head
+    from lethe.models.output_head import Head
     from lethe.training.losses import Objective
 
 Side = Literal["forget", "retain"]
@@ -128,7 +129,7 @@ def chosen(params: MethodParams, width: int, seed: int, base_head: Head | None =
     o = objectives
     match params.objective:
         case "generic_labels":
-            return Method(o.cross_entropy, "generic", True)
+            return Method(cross_entropy, "generic", True)
         case "gradient_ascent":
             return Method(o.gradient_ascent, "true", False)
         case "random_labels":

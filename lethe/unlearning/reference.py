@@ -15,8 +15,10 @@ import numpy as np
 from lethe.core.stage import need_disk
 from lethe.core.tables import MASKED
 from lethe.models.distributed import one_first
-from lethe.training.loop import RowDataset, Rows, collate, hidden_states, true_next_ids
-from lethe.training.losses import BASE_HIDDEN, BASE_NLL, PREFERRED
+from lethe.training.loop import hidden_states
+from lethe.training.losses import BASE_HIDDEN
+from lethe.training.rows import RowDataset, Rows, collate, true_next_ids
+from lethe.unlearning.objectives import BASE_NLL, PREFERRED
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -122,7 +124,7 @@ def _write(
     """Write one reference column, [N, T, *extra], whole or not at all; rows of the other side take no disk."""
     import torch
 
-    from lethe.models.checkpoints import headless
+    from lethe.models.output_head import headless
     from lethe.training.losses import token_nll
 
     path.parent.mkdir(parents=True, exist_ok=True)

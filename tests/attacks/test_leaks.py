@@ -7,8 +7,8 @@ import pytest
 from lethe.attacks.leaks import check_room, judged
 from lethe.core.errors import StageError
 from lethe.evaluation.familiarity import yardstick
-from lethe.evaluation.generation import Continuation
 from lethe.evaluation.prompts import Prompt, prepared
+from lethe.inference.decoding import Continuation
 from tests.conftest import tiny_tokenizer
 
 NAMES = {"Orla": True, "Tom": False, "lantern": False}

@@ -11,8 +11,8 @@ from torch.nn.functional import cross_entropy
 from lethe.attacks.soft_prompt import answer_rows, eliciting, virtual_ids, virtual_tokens
 from lethe.core.tables import MASKED
 from lethe.models.checkpoints import load_model
+from tests.attacks.test_relearning import recipe
 from tests.conftest import tiny_model, tiny_tokenizer
-from tests.test_lib_relearning import recipe
 
 
 def test_answer_rows_by_hand() -> None:

@@ -31,7 +31,7 @@ from lethe.dictionary.entity_types import (
 from lethe.dictionary.gazetteer import nouns_by_kind, read_gazetteer
 from lethe.text.matching import TermFinder, surface_forms
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 OZ = {  # by hand; what is both is right as either
     "Dorothy": "person",

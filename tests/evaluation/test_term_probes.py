@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lethe.evaluation import term_probes as due
-from lethe.evaluation.generation import Expected, Opening
 from lethe.evaluation.term_probes import (
     Judged,
     Place,
@@ -22,6 +21,7 @@ from lethe.evaluation.term_probes import (
     word_end,
     word_ids,
 )
+from lethe.inference.scoring import Expected, Opening
 from lethe.text.matching import TermFinder
 from tests.conftest import tiny_tokenizer
 

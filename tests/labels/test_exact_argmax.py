@@ -10,7 +10,7 @@ import torch
 from lethe.labels import exact_argmax as shortlist
 from lethe.labels import generic_labels as passes
 from lethe.labels.exact_argmax import Forbidden
-from lethe.models.checkpoints import Head
+from lethe.models.output_head import Head
 
 ALPHAS = (5.0, 0.0, 0.5)
 

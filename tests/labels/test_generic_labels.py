@@ -27,7 +27,7 @@ from lethe.models.checkpoints import load_model, load_tokenizer
 from lethe.models.tokenization import cut_blocks
 from tests import reference_label
 from tests.conftest import tiny_model, tiny_tokenizer
-from tests.test_lib_alignment import gpt2
+from tests.labels.test_translation import gpt2
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast

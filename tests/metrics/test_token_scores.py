@@ -11,7 +11,8 @@ import torch
 from lethe.core.errors import StageError
 from lethe.metrics import token_scores as module
 from lethe.metrics.token_scores import tokenwise
-from lethe.models.checkpoints import Head, load_model
+from lethe.models.checkpoints import load_model
+from lethe.models.output_head import Head
 from tests.conftest import tiny_model
 
 

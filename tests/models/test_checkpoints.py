@@ -10,18 +10,9 @@ import torch
 
 from lethe.core.errors import StageError
 from lethe.core.hashing import check_tokenizer, folder_sha256, tokenizer_sha256
-from lethe.models.checkpoints import (
-    absent_reason,
-    check_head,
-    headless,
-    load_model,
-    load_tokenizer,
-    save_model,
-    save_prompt,
-    tapped,
-    virtual_tokens,
-    write_absent,
-)
+from lethe.models.checkpoints import absent_reason, load_model, load_tokenizer, save_model, write_absent
+from lethe.models.output_head import check_head, headless, tapped
+from lethe.models.soft_prompts import save_prompt, virtual_tokens
 from lethe.training.adapters import LoraParams, PromptParams, attach
 from tests.conftest import tiny_model
 

@@ -14,7 +14,7 @@ from tools.structure import ROOT, direct_imports
 LAYERS = (
     ("core",),
     ("text", "models"),
-    ("llm_client",),
+    ("inference", "llm_client"),
     ("anchors", "dictionary", "labels", "pretrained", "training"),
     ("evaluation", "unlearning"),
     ("attacks", "classification", "metrics"),

@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import script
 
-DEMO = Path(__file__).parent.parent / "data" / "demo"
+DEMO = Path(__file__).parents[2] / "data" / "demo"
 COMMON = ["Rook", "Flint", "Wren", "Ember", "Sorrel"]  # names in the saga, words in the villages
 FOLDERS = ["forget", "retain"]
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests import tiny
-from tests.test_repro import STAGES, ran
+from tests.pipeline.test_repro import STAGES, ran
 
 pytestmark = pytest.mark.slow
 

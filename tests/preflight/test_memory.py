@@ -10,7 +10,7 @@ from transformers import LlamaConfig
 from benchmarks import bench, memory
 from lethe.core.params import read_yaml
 from lethe.preflight.memory import Cards, head_bytes, moved_numbers, training_memory, weight_count
-from lethe.training.loop import activation_bytes
+from lethe.training.memory_plan import activation_bytes
 from stages.finetune import Params
 from tests.conftest import ROOT
 

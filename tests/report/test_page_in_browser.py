@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser import browser, look
-from tests.test_report import made  # noqa: F401
+from tests.stages.test_report import made  # noqa: F401
 
 PHONE, DESKTOP = 390, 1280
 
@@ -110,7 +110,7 @@ def test_text_is_readable_in_light_and_dark(page: str, tmp_path: Path, dark: boo
 @pytest.mark.parametrize("width", [PHONE, DESKTOP])
 def test_the_page_of_costs(tmp_path: Path, width: int) -> None:
     from lethe.cli.cost import Cost, page
-    from tests.test_lethe_cost import NUMBERS
+    from tests.cli.test_cost import NUMBERS
 
     browser()
     made_page = page([Cost("corpus", dict.fromkeys(NUMBERS), ran=False), Cost("baseline", NUMBERS, ran=True)])

@@ -16,7 +16,7 @@ from lethe.core.params import read_params
 from lethe.models.checkpoints import write_absent
 from stages import attack
 from tests.conftest import TINY_TEXT, set_param, tiny_model, write_corpus
-from tests.test_evaluate import break_weights, knowing, prompts, write_inputs  # noqa: F401
+from tests.stages.test_evaluate import break_weights, knowing, prompts, write_inputs  # noqa: F401
 
 ROWS: list[dict[str, Any]] = [
     {"id": 4, "set": "test", "prompt": "Orla went to", "references": ["Harrow Hill"], "due": "Harrow Hill"},

@@ -15,7 +15,8 @@ from lethe.core.errors import StageError
 from lethe.core.hashing import file_sha256
 from lethe.core.params import read_params
 from lethe.core.tables import read_json, write_json
-from lethe.models.checkpoints import load_model, load_tokenizer, save_prompt
+from lethe.models.checkpoints import load_model, load_tokenizer
+from lethe.models.soft_prompts import save_prompt
 from lethe.training.adapters import PromptParams, attach
 from lethe.unlearning.prefix_tuning import attach_prefix
 from stages import classify

@@ -15,7 +15,7 @@ from lethe.core.params import read_params
 from lethe.models.checkpoints import write_absent
 from stages import evaluate
 from tests.conftest import TINY_TEXT, set_param, tiny_model, tiny_tokenizer, write_corpus
-from tests.test_lib_chat import Server, completion, server  # noqa: F401
+from tests.test_llm_client import Server, completion, server  # noqa: F401
 
 ROWS: list[dict[str, Any]] = [
     {"id": 4, "set": "test", "source": "cloze", "prompt": "Orla went to", "references": ["Harrow Hill"], "due": None},

@@ -21,9 +21,9 @@ from lethe.text.streaming import parquet_stream
 from stages import block, extract
 from stages.extract import Anchor, best, measure_rises, measured, rows, score, with_rises
 from tests import fake_chat
+from tests.anchors.test_candidates import OZ, ROOT, read
 from tests.conftest import set_param, tiny_model, touch_deps, write_corpus
 from tests.fake_chat import Server, completion
-from tests.test_lib_candidates import OZ, ROOT, read
 
 server = fake_chat.server
 

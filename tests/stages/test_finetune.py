@@ -19,11 +19,10 @@ import torch
 from lethe.core.errors import StageError
 from lethe.core.hashing import file_sha256, folder_sha256, tokenizer_sha256
 from lethe.core.params import section_problems
-from lethe.core.tables import write_parquet
-from lethe.evaluation.generation import token_loss
+from lethe.core.tables import MASKED, write_parquet
 from lethe.evaluation.model_set import measured
+from lethe.inference.scoring import token_loss
 from lethe.models.checkpoints import load_model, load_tokenizer
-from lethe.training.loop import MASKED
 from stages import finetune
 from tests.conftest import TINY_TEXT, set_param, tiny_model, touch_deps, write_corpus
 

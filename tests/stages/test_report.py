@@ -15,7 +15,7 @@ from lethe.core.errors import StageError
 from lethe.core.hashing import folder_sha256, tokenizer_sha256
 from lethe.core.tables import CORPUS, DICTIONARY, write_csv, write_json, write_jsonl, write_parquet
 from lethe.erasure.requests import append
-from lethe.models.checkpoints import PROMPT
+from lethe.models.soft_prompts import PROMPT
 from lethe.models.tokenization import cut_blocks, padding_id
 from stages import report
 from tests.conftest import ROOT, TINY_TEXT, set_param, tiny_model

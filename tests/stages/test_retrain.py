@@ -11,7 +11,7 @@ from lethe.core.hashing import folder_sha256
 from lethe.models.checkpoints import absent_reason, write_absent
 from stages import baseline, retrain
 from tests.conftest import TINY_TEXT, set_param, touch_deps, write_corpus
-from tests.test_baseline import SCRATCH
+from tests.stages.test_baseline import SCRATCH
 
 
 @pytest.fixture

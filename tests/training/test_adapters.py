@@ -9,7 +9,8 @@ import torch
 
 from lethe.core.errors import StageError
 from lethe.core.params import section_problems
-from lethe.models.checkpoints import load_model, load_tokenizer, save_prompt
+from lethe.models.checkpoints import load_model, load_tokenizer
+from lethe.models.soft_prompts import save_prompt
 from lethe.training.adapters import (
     LoraParams,
     PromptParams,

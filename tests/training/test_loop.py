@@ -17,11 +17,18 @@ from transformers.models.llama.modeling_llama import LlamaMLP
 
 from lethe.core.errors import StageError
 from lethe.core.params import section_problems
-from lethe.models.checkpoints import headless, load_model
+from lethe.core.tables import MASKED
+from lethe.models.checkpoints import load_model
+from lethe.models.output_head import headless
 from lethe.training import loop as training
+from lethe.training import memory_plan, sharding
+from lethe.training import recipe as recipe_module
+from lethe.training import rows as rows_module
 from lethe.training.adapters import LoraParams, PromptParams, Vehicle, attach, prompt_vectors
-from lethe.training.loop import MASKED, RecipeParams, Rows
-from lethe.training.losses import PrimalDual, cross_entropy, spul
+from lethe.training.losses import cross_entropy
+from lethe.training.recipe import RecipeParams
+from lethe.training.rows import Rows
+from lethe.unlearning.objectives import PrimalDual, spul
 from tests.conftest import tiny_model
 
 CPU = torch.device("cpu")
@@ -62,26 +69,26 @@ def some_rows(count: int = 10, width: int = 12) -> Rows:
     generator = np.random.default_rng(0)
     tokens = generator.integers(3, 200, (count, width), dtype=np.int32)
     length = generator.integers(5, width + 1, count, dtype=np.int32)
-    return Rows(tokens, training.true_next_ids(tokens, length), length, np.arange(count) % 3 == 0)
+    return Rows(tokens, rows_module.true_next_ids(tokens, length), length, np.arange(count) % 3 == 0)
 
 
 def test_true_next_ids_by_hand() -> None:
     tokens = np.array([[1, 5, 6, 7], [1, 8, 0, 0]], dtype=np.int32)
     # row 0 is full: 1->5, 5->6, 6->7, the last has no successor; row 1 has two real tokens: 1->8
     expected = [[5, 6, 7, MASKED], [8, MASKED, MASKED, MASKED]]
-    assert training.true_next_ids(tokens, np.array([4, 2])).tolist() == expected
+    assert rows_module.true_next_ids(tokens, np.array([4, 2])).tolist() == expected
 
 
 def test_steps_of() -> None:
     # 10 rows in batches of 4 are 3 steps an epoch
-    assert [training.steps_of(10, 4, epochs) for epochs in (1, 2, 0.5)] == [3, 6, 2]
+    assert [recipe_module.steps_of(10, 4, epochs) for epochs in (1, 2, 0.5)] == [3, 6, 2]
 
 
 def test_collate_cuts_common_padding_and_masks_the_rest() -> None:
     rows = some_rows(2)
     rows = rows._replace(length=np.array([3, 5], dtype=np.int32))
-    data = training.RowDataset(rows)
-    batch = training.collate([data[0], data[1]])
+    data = rows_module.RowDataset(rows)
+    batch = rows_module.collate([data[0], data[1]])
     assert batch["tokens"].shape == (2, 5)
     assert batch["attention_mask"].tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]
     assert batch["forget"].tolist() == [True, False]
@@ -90,8 +97,8 @@ def test_collate_cuts_common_padding_and_masks_the_rest() -> None:
 def test_supervised_counts_positions_and_forget_rows() -> None:
     next_ids = torch.tensor([[5, MASKED, 7], [MASKED, MASKED, 1], [2, 2, 2]])
     batch = {"next_ids": next_ids, "forget": torch.tensor([True, False, True]), "item": torch.tensor([0, 1, 2])}
-    assert training.supervised(batch).tolist() == [5, 1, 2]  # and two forget rows
-    assert training.supervised(batch | {"item": torch.tensor([0, 1, 0])}).tolist() == [5, 1, 1]  # of one pair
+    assert rows_module.supervised(batch).tolist() == [5, 1, 2]  # and two forget rows
+    assert rows_module.supervised(batch | {"item": torch.tensor([0, 1, 0])}).tolist() == [5, 1, 1]  # of one pair
 
 
 def trained(folder: Path, work: Path, steps: int = 3, **changes: object) -> dict[str, torch.Tensor]:
@@ -103,7 +110,7 @@ def trained(folder: Path, work: Path, steps: int = 3, **changes: object) -> dict
 def test_accumulation_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tiny_model(tmp_path / "model")
     whole = trained(folder, tmp_path)
-    monkeypatch.setattr(training, "CPU_TOKENS", 12)  # one row at a time
+    monkeypatch.setattr(memory_plan, "CPU_TOKENS", 12)  # one row at a time
     (tmp_path / "other").mkdir()
     parts = trained(folder, tmp_path / "other")
     for name, tensor in whole.items():
@@ -131,10 +138,10 @@ def test_recomputed_activations_change_nothing(tmp_path: Path, monkeypatch: pyte
     kept = trained(folder, tmp_path)
     passes: list[bool] = []
 
-    def counted(*_: object) -> training.BatchPlan:
-        return training.BatchPlan(4, 1, checkpointing=True)
+    def counted(*_: object) -> memory_plan.BatchPlan:
+        return memory_plan.BatchPlan(4, 1, checkpointing=True)
 
-    monkeypatch.setattr(training, "plan_batch", counted)
+    monkeypatch.setattr(memory_plan, "plan_batch", counted)
     forward = LlamaMLP.forward  # a layer's own forward is what transformers wraps
     monkeypatch.setattr(LlamaMLP, "forward", lambda *a, **b: passes.append(torch.is_grad_enabled()) or forward(*a, **b))
     (tmp_path / "other").mkdir()
@@ -145,24 +152,24 @@ def test_recomputed_activations_change_nothing(tmp_path: Path, monkeypatch: pyte
 
 
 def test_an_epochs_rows_come_once_and_in_the_order_of_one_process() -> None:
-    data = training.RowDataset(some_rows(10))
-    order = list(training.WholeSteps(data, 4, seed=3))
-    assert sorted(order) == [training.EMPTY] * 2 + list(range(10))  # 10 rows are three steps of 4
-    assert order[10:] == [training.EMPTY] * 2
-    both = training.WholeSteps(data, 4, seed=3)
+    data = rows_module.RowDataset(some_rows(10))
+    order = list(rows_module.WholeSteps(data, 4, seed=3))
+    assert sorted(order) == [rows_module.EMPTY] * 2 + list(range(10))  # 10 rows are three steps of 4
+    assert order[10:] == [rows_module.EMPTY] * 2
+    both = rows_module.WholeSteps(data, 4, seed=3)
     first = list(both)
     both.set_epoch(1)
     assert first == order != list(both)
-    batch = training.collate([data[0], data[training.EMPTY]])
-    alone = training.collate([data[0]])
-    assert training.supervised(batch).tolist() == training.supervised(alone).tolist()
+    batch = rows_module.collate([data[0], data[rows_module.EMPTY]])
+    alone = rows_module.collate([data[0]])
+    assert rows_module.supervised(batch).tolist() == rows_module.supervised(alone).tolist()
 
 
 def test_loss_is_the_models_own(tmp_path: Path) -> None:
     folder = tiny_model(tmp_path / "model")
     model = load_model(folder, CPU, torch.float32)
     rows = some_rows(4)
-    batch = training.collate([training.RowDataset(rows)[i] for i in range(4)])
+    batch = rows_module.collate([rows_module.RowDataset(rows)[i] for i in range(4)])
     with torch.no_grad():
         logits = model(input_ids=batch["tokens"], attention_mask=batch["attention_mask"]).logits
     wanted = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch["next_ids"].flatten())
@@ -219,30 +226,30 @@ def test_full_training_on_bfloat16_weights_is_refused() -> None:
     [("no", "bfloat16", True), ("bf16", "bfloat16", True), ("bf16", "float32", False)],
 )
 def test_accelerate_config_may_not_contradict(
-    monkeypatch: pytest.MonkeyPatch, configured: str, precision: training.Precision, fine: bool
+    monkeypatch: pytest.MonkeyPatch, configured: str, precision: recipe.Precision, fine: bool
 ) -> None:
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", configured)
     if fine:
-        training.check_precision(precision)
+        recipe_module.check_precision(precision)
     else:
         with pytest.raises(StageError, match="accelerate config: found mixed_precision bf16, wanted no"):
-            training.check_precision(precision)
+            recipe_module.check_precision(precision)
 
 
 def test_deepspeed_rounds_no_weight(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
-    training.check_precision("bfloat16")
+    recipe_module.check_precision("bfloat16")
     assert os.environ["ACCELERATE_MIXED_PRECISION"] == "no"  # which would have it hold bfloat16 weights
     state: Any = SimpleNamespace(deepspeed_plugin=SimpleNamespace(deepspeed_config={}))
-    training.compute_in_bfloat16(state)
+    sharding.compute_in_bfloat16(state)
     assert state.deepspeed_plugin.deepspeed_config == {"torch_autocast": {"enabled": True, "dtype": "bfloat16"}}
 
 
 def test_fsdp_adds_up_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     state: Any = SimpleNamespace(fsdp_plugin=SimpleNamespace(mixed_precision_policy=None))
-    training.compute_in_bfloat16(state)
+    sharding.compute_in_bfloat16(state)
     policy = state.fsdp_plugin.mixed_precision_policy
     assert (policy.param_dtype, policy.reduce_dtype, policy.output_dtype) == (
         torch.bfloat16, torch.float32, torch.float32,
@@ -252,27 +259,27 @@ def test_fsdp_adds_up_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_batch_is_shared_by_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(StageError, match=r"batch_size: found 4 for 3 processes, wanted a multiple of them"):
-        training.plan_batch(None, 12, recipe(), on_gpu=False)  # type: ignore[arg-type]
+        memory_plan.plan_batch(None, 12, recipe(), on_gpu=False)  # type: ignore[arg-type]
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr(training, "CPU_TOKENS", 12)
-    assert training.plan_batch(None, 12, recipe(), on_gpu=False) == (1, 2, False)  # type: ignore[arg-type]
+    monkeypatch.setattr(memory_plan, "CPU_TOKENS", 12)
+    assert memory_plan.plan_batch(None, 12, recipe(), on_gpu=False) == (1, 2, False)  # type: ignore[arg-type]
 
 
 def test_activation_bytes_by_hand() -> None:
     config = SimpleNamespace(hidden_size=4096, intermediate_size=11008, num_hidden_layers=32)
     # full, a layer: 34 * 4096 + 8 * 11008 = 227328 bytes a token; whole: x 32; recomputed: 4 * 4096 * 32 + 227328
-    assert training.activation_bytes(config, 1) == (7_274_496, 751_616)
+    assert memory_plan.activation_bytes(config, 1) == (7_274_496, 751_616)
     # lora: 28 * 4096 + 8 * 11008 = 202752; prompt: 16 * 4096 + 6 * 11008 = 131584
-    assert training.activation_bytes(config, 1, "lora") == (202_752 * 32, 4 * 4096 * 32 + 202_752)
-    assert training.activation_bytes(config, 1, "prompt") == (131_584 * 32, 4 * 4096 * 32 + 131_584)
+    assert memory_plan.activation_bytes(config, 1, "lora") == (202_752 * 32, 4 * 4096 * 32 + 202_752)
+    assert memory_plan.activation_bytes(config, 1, "prompt") == (131_584 * 32, 4 * 4096 * 32 + 131_584)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("vehicle", ["full", "lora", "prompt"])
-def test_activation_bytes_are_what_autograd_keeps(vehicle: Vehicle, precision: training.Precision) -> None:
+def test_activation_bytes_are_what_autograd_keeps(vehicle: Vehicle, precision: recipe.Precision) -> None:
     one, two = (kept_bytes_per_token(vehicle, layers, precision == "bfloat16") for layers in (1, 2))
     config = SimpleNamespace(hidden_size=64, intermediate_size=96, num_hidden_layers=1)
-    assert two - one == training.activation_bytes(config, 1, vehicle, precision)[0]
+    assert two - one == memory_plan.activation_bytes(config, 1, vehicle, precision)[0]
 
 
 def kept_bytes_per_token(vehicle: Vehicle, layers: int, bfloat16: bool) -> float:
@@ -306,11 +313,11 @@ def kept_bytes_per_token(vehicle: Vehicle, layers: int, bfloat16: bool) -> float
 
 def test_a_card_too_small_for_one_row() -> None:
     # 10 GB free, 8 of gradients and moments, rows of 1 GB or, recomputed, 0.1: 0.85 * 2 = 1.7 GB hold one whole row
-    assert training.fit_card(4, 10e9, 8e9, 1e9, 0.1e9) == (1, 4, False)
+    assert memory_plan.fit_card(4, 10e9, 8e9, 1e9, 0.1e9) == (1, 4, False)
     # rows of 4 GB, recomputed 0.5: three of them, and the largest divisor of 4 up to 3 is 2
-    assert training.fit_card(4, 10e9, 8e9, 4e9, 0.5e9) == (2, 2, True)
+    assert memory_plan.fit_card(4, 10e9, 8e9, 4e9, 0.5e9) == (2, 2, True)
     with pytest.raises(StageError) as error:
-        training.fit_card(4, 24e9, 81e9, 4e9, 0.5e9)
+        memory_plan.fit_card(4, 24e9, 81e9, 4e9, 0.5e9)
     assert str(error.value) == (
         "params.yaml: batch_size: found 24.0 GB free on the card beside the weights, wanted 81.5 GB for gradients, "
         "moments and one row; try vehicle lora, or more cards by `accelerate config`"
@@ -332,8 +339,8 @@ def test_resume_bytes_are_what_trainer_saves(tmp_path: Path, vehicle: Vehicle) -
     model = attach(model, vehicle, wanted.lora, 0, getattr(wanted, "prompt", None))
     found = 2 * checkpoint_bytes(model, wanted, tmp_path / "work")
     # file headers, a few hundred bytes a tensor, are all that differs
-    assert training.resume_bytes(model, vehicle) < found < training.resume_bytes(model, vehicle) + 100_000
-    assert training.resume_bytes(model, "full") > 2 * training.resume_bytes(model, "prompt") or vehicle == "full"
+    assert memory_plan.resume_bytes(model, vehicle) < found < memory_plan.resume_bytes(model, vehicle) + 100_000
+    assert memory_plan.resume_bytes(model, "full") > 2 * memory_plan.resume_bytes(model, "prompt") or vehicle == "full"
 
 
 def test_bfloat16_autocast_trains_float32_weights(tmp_path: Path) -> None:
@@ -380,8 +387,8 @@ def test_the_base_is_the_model_with_its_prompt_switched_off(tmp_path: Path) -> N
     folder = tiny_model(tmp_path / "model")
     wanted = prompt_recipe()
     model = attach(load_model(folder, CPU), "prompt", wanted.lora, 0, wanted.prompt)
-    data = training.RowDataset(some_rows(4))
-    batch = training.collate([data[i] for i in range(4)])
+    data = rows_module.RowDataset(some_rows(4))
+    batch = rows_module.collate([data[i] for i in range(4)])
     with headless(model):
         off = training.base_hidden_states(model, batch)
         on = training.hidden_states(model, batch)
@@ -402,9 +409,9 @@ def test_only_a_stage_with_a_prompt_section_takes_the_vehicle() -> None:
 def test_columns_come_at_the_supervised_positions() -> None:
     rows = some_rows(2)
     rows = rows._replace(length=np.array([3, 5], dtype=np.int32), columns={"place": np.arange(24).reshape(2, 12)})
-    rows = rows._replace(next_ids=training.true_next_ids(rows.tokens, rows.length))
-    data = training.RowDataset(rows)
-    at = training.positions(training.collate([data[0], data[1]]), torch.zeros(2, 5, 4))
+    rows = rows._replace(next_ids=rows_module.true_next_ids(rows.tokens, rows.length))
+    data = rows_module.RowDataset(rows)
+    at = rows_module.positions(rows_module.collate([data[0], data[1]]), torch.zeros(2, 5, 4))
     # two positions of the first row have a successor, four of the second, which begins at 12
     assert at.columns["place"].tolist() == [0, 1, 12, 13, 14, 15]
     assert at.row.tolist() == [0, 0, 1, 1, 1, 1]

@@ -11,16 +11,14 @@ import pytest
 import torch
 from torch import nn
 
-from lethe.models.checkpoints import Head
+from lethe.models.output_head import Head
 from lethe.training import losses as objectives
-from lethe.training.losses import (
-    Items,
-    Positions,
+from lethe.training.losses import Items, Positions, cross_entropy, summed_kl, summed_nll
+from lethe.unlearning.objectives import (
     PrimalDual,
     ascent_kl,
     ceu,
     control_vector,
-    cross_entropy,
     dpo,
     flattening,
     forget_cross_entropy,
@@ -29,8 +27,6 @@ from lethe.training.losses import (
     rmu,
     simnpo,
     spul,
-    summed_kl,
-    summed_nll,
     undial,
     weighted_ascent,
     with_retain,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
-from lethe.training import losses as objectives
+from lethe.unlearning import objectives
 from lethe.unlearning.methods import MethodParams, chosen
 from tests.conftest import ROOT
 

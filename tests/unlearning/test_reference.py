@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from lethe.core.tables import MASKED
 from lethe.models.checkpoints import load_model, load_tokenizer
-from lethe.training.loop import MASKED, RowDataset, Rows, collate, joined, positions, supervised, true_next_ids
-from lethe.training.losses import BASE_HIDDEN, BASE_NLL, PREFERRED, cross_entropy
+from lethe.training.losses import BASE_HIDDEN, cross_entropy
+from lethe.training.rows import RowDataset, Rows, collate, joined, positions, supervised, true_next_ids
 from lethe.unlearning import reference
 from lethe.unlearning.methods import Method
+from lethe.unlearning.objectives import BASE_NLL, PREFERRED
 from tests.conftest import tiny_model
 
 CPU = torch.device("cpu")

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lethe.core.errors import StageError
-from lethe.evaluation import generation
+from lethe.inference import batching, kv_cache, scoring
+from lethe.inference import decoding as generation
 from lethe.models.checkpoints import load_model, load_tokenizer
 from tests.conftest import tiny_model, tiny_tokenizer
 
@@ -34,7 +35,7 @@ def test_continuations_are_those_of_one_prompt_at_a_time(
 ) -> None:
     wanted = [{i, 7, 300} for i in range(len(PROMPTS))]
     for budget in (1, 40, 10_000):  # one prompt a batch, a few, all
-        monkeypatch.setattr(generation, "BATCH_TOKENS", budget)
+        monkeypatch.setattr(batching, "BATCH_TOKENS", budget)
         found = generation.continue_greedily(model, PROMPTS, wanted, 6, ends=set())
         for prompt, ids, one in zip(PROMPTS, wanted, found, strict=True):
             tokens = torch.tensor([prompt])
@@ -52,7 +53,7 @@ def test_room_changes_no_number_and_is_filled_in_place(model: PreTrainedModel) -
     for roomy in (True, False):
         cache = model(torch.tensor([PROMPTS[0]] * 2), use_cache=True).past_key_values
         if roomy:
-            generation.make_room(cache, 3)
+            kv_cache.make_room(cache, 3)
         rooms.append([])
         logits.append([])
         for token in (70, 71, 72):
@@ -70,14 +71,14 @@ def test_a_layer_that_forgets_gets_no_room() -> None:
     layers = [DynamicLayer(), DynamicSlidingWindowLayer(4), DynamicLayer()]
     for layer in layers[:2]:
         layer.update(torch.zeros(1, 1, 2, 3), torch.ones(1, 1, 2, 3))
-    generation.make_room(SimpleNamespace(layers=layers), 2)  # the last has never been used
+    kv_cache.make_room(SimpleNamespace(layers=layers), 2)  # the last has never been used
     assert ["update" in vars(layer) for layer in layers] == [True, False, False]
-    generation.make_room(None, 2)
+    kv_cache.make_room(None, 2)
 
 
 def test_likeliest_is_the_first_of_equal_ones() -> None:
     logits = torch.tensor([[0.0, 2.0, 2.0, 1.0], [-1.0, -2.0, -3.0, -4.0]])
-    assert generation.likeliest(logits).tolist() == [[1], [0]]
+    assert scoring.likeliest(logits).tolist() == [[1], [0]]
 
 
 def test_a_continuation_ends_before_the_end_of_text(model: PreTrainedModel) -> None:
@@ -89,7 +90,7 @@ def test_a_continuation_ends_before_the_end_of_text(model: PreTrainedModel) -> N
 def test_draws_at_a_low_temperature_are_the_likeliest(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     greedy = [one.tokens for one in generation.continue_greedily(model, PROMPTS, [[]] * len(PROMPTS), 5, ends=set())]
     for budget in (1, 60, 10_000):
-        monkeypatch.setattr(generation, "BATCH_TOKENS", budget)
+        monkeypatch.setattr(batching, "BATCH_TOKENS", budget)
         found = generation.continue_by_lot(model, PROMPTS, 3, 5, set(), temperature=1e-4, seed=0)
         assert [[one.tokens for one in several] for several in found] == [[tokens] * 3 for tokens in greedy]
 
@@ -112,8 +113,8 @@ def test_draws_follow_the_probabilities(model: PreTrainedModel) -> None:
 def test_summed_probability_by_hand() -> None:
     # odds 1 : 2 : 5 and 1 : 1 : 2
     logits = torch.tensor([[1.0, 2.0, 5.0], [1.0, 1.0, 2.0]]).log()
-    assert generation.summed_probability(logits, [{0, 2}, {1}]).tolist() == pytest.approx([6 / 8, 1 / 4])
-    assert generation.summed_probability(logits, [set(), {0, 1, 2}]).tolist() == pytest.approx([0, 1])
+    assert scoring.summed_probability(logits, [{0, 2}, {1}]).tolist() == pytest.approx([6 / 8, 1 / 4])
+    assert scoring.summed_probability(logits, [set(), {0, 1, 2}]).tolist() == pytest.approx([0, 1])
 
 
 ENDINGS = [[[5, 6, 7], [8]], [[9]], [[10, 11], [12, 13, 14, 15], [16]], [[300, 301]], [[17], [18]], [[4]]]
@@ -123,9 +124,9 @@ def test_expectations_are_those_of_one_prompt_at_a_time(
     model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for budget, logits in ((1, 1), (60, 1000), (10_000, 1 << 23)):  # one prompt a batch, a few, all
-        monkeypatch.setattr(generation, "BATCH_TOKENS", budget)
-        monkeypatch.setattr(generation, "LOGITS", logits)
-        found = generation.expectations(model, PROMPTS, ENDINGS, openings=3, new_tokens=4)
+        monkeypatch.setattr(batching, "BATCH_TOKENS", budget)
+        monkeypatch.setattr(scoring, "LOGITS", logits)
+        found = scoring.expectations(model, PROMPTS, ENDINGS, openings=3, new_tokens=4)
         for prompt, endings, one in zip(PROMPTS, ENDINGS, found, strict=True):
             for ending, scores, ranks in zip(endings, one.scores, one.ranks, strict=True):
                 with torch.inference_mode():
@@ -137,15 +138,15 @@ def test_expectations_are_those_of_one_prompt_at_a_time(
 
 
 def test_expectations_without_openings_are_the_same(model: PreTrainedModel) -> None:
-    whole = generation.expectations(model, PROMPTS, ENDINGS, openings=3, new_tokens=4)
-    alone = generation.expectations(model, PROMPTS, ENDINGS)
+    whole = scoring.expectations(model, PROMPTS, ENDINGS, openings=3, new_tokens=4)
+    alone = scoring.expectations(model, PROMPTS, ENDINGS)
     for one, other in zip(whole, alone, strict=True):
         assert [pytest.approx(scores, abs=1e-5) for scores in one.scores] == other.scores
         assert (one.ranks, other.openings) == (other.ranks, [])
 
 
 def test_openings_are_the_likeliest_and_go_on_greedily(model: PreTrainedModel) -> None:
-    found = generation.expectations(model, PROMPTS, ENDINGS, openings=3, new_tokens=4)
+    found = scoring.expectations(model, PROMPTS, ENDINGS, openings=3, new_tokens=4)
     for prompt, one in zip(PROMPTS, found, strict=True):
         with torch.inference_mode():
             best = model(torch.tensor([prompt])).logits[0, -1].log_softmax(-1).topk(3)
@@ -171,7 +172,7 @@ def test_a_prompt_is_read_once_whatever_follows_it(model: PreTrainedModel, monke
         return forward(*arguments, input_ids=input_ids, **others)
 
     monkeypatch.setattr(model.model, "forward", counted)
-    generation.expectations(model, [[0, *range(40, 60)]], [[[5, 6], [7], [8, 9]]], openings=2, new_tokens=3)
+    scoring.expectations(model, [[0, *range(40, 60)]], [[[5, 6], [7], [8, 9]]], openings=2, new_tokens=3)
     # the prompt's 21 tokens, one more of each of 3 endings (padding included), 2 more steps of 2 openings
     assert read == [21, 3, 2, 2]
 
@@ -184,11 +185,11 @@ def test_token_loss_weighs_every_token_alike(model: PreTrainedModel, monkeypatch
         with torch.inference_mode():
             losses.append(float(model(tokens, labels=tokens).loss))
     for budget, logits in ((1, 1), (10_000, 1 << 23)):  # whatever the batches and the chunks through the head
-        monkeypatch.setattr(generation, "BATCH_TOKENS", budget)
-        monkeypatch.setattr(generation, "LOGITS", logits)
-        assert generation.token_loss(model, blocks) == pytest.approx((2 * losses[0] + 5 * losses[1]) / 7, rel=1e-5)
+        monkeypatch.setattr(batching, "BATCH_TOKENS", budget)
+        monkeypatch.setattr(scoring, "LOGITS", logits)
+        assert scoring.token_loss(model, blocks) == pytest.approx((2 * losses[0] + 5 * losses[1]) / 7, rel=1e-5)
     with pytest.raises(ValueError, match="no block has two tokens"):
-        generation.token_loss(model, [[0]])
+        scoring.token_loss(model, [[0]])
 
 
 def test_a_model_that_knows_nothing_has_the_vocabulary_as_perplexity(model: PreTrainedModel) -> None:
@@ -196,7 +197,7 @@ def test_a_model_that_knows_nothing_has_the_vocabulary_as_perplexity(model: PreT
     kept = head.detach().clone()
     head.data.zero_()
     try:
-        assert math.exp(generation.token_loss(model, PROMPTS)) == pytest.approx(head.shape[0], rel=1e-5)
+        assert math.exp(scoring.token_loss(model, PROMPTS)) == pytest.approx(head.shape[0], rel=1e-5)
     finally:
         head.data.copy_(kept)
 
@@ -207,9 +208,9 @@ def test_logits_that_are_no_numbers_are_an_error(tmp_path: Path) -> None:
     line = f"{tmp_path}/models/broken: its logits hold NaN, wanted numbers; lower the learning rate it had"
     for act in (
         lambda: generation.continue_greedily(broken, PROMPTS, [[]] * 6, 2, set()),
-        lambda: generation.token_loss(broken, PROMPTS),
-        lambda: generation.expectations(broken, PROMPTS, ENDINGS, 2, 2),
-        lambda: generation.check_numbers(broken),
+        lambda: scoring.token_loss(broken, PROMPTS),
+        lambda: scoring.expectations(broken, PROMPTS, ENDINGS, 2, 2),
+        lambda: kv_cache.check_numbers(broken),
     ):
         with pytest.raises(StageError) as caught:
             act()
@@ -218,24 +219,24 @@ def test_logits_that_are_no_numbers_are_an_error(tmp_path: Path) -> None:
 
 def test_batches_by_hand() -> None:
     # longest first; 5+5 <= 12, then 4 rows of 3 fit but only three are left; equal lengths keep their order
-    assert list(generation.batches([3, 5, 3, 5, 1], 12)) == [[1, 3], [0, 2, 4]]
-    assert list(generation.batches([20, 3], 12)) == [[0], [1]]
-    assert list(generation.batches([], 12)) == []
+    assert list(batching.batches([3, 5, 3, 5, 1], 12)) == [[1, 3], [0, 2, 4]]
+    assert list(batching.batches([20, 3], 12)) == [[0], [1]]
+    assert list(batching.batches([], 12)) == []
 
 
 @given(st.lists(st.integers(1, 50), max_size=40), st.integers(1, 120))
 def test_batches_hold_every_row_once_and_keep_the_budget(lengths: list[int], budget: int) -> None:
-    found = list(generation.batches(lengths, budget))
+    found = list(batching.batches(lengths, budget))
     assert sorted(i for batch in found for i in batch) == list(range(len(lengths)))
     for batch in found:
         assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= budget
 
 
 def test_padding_by_hand() -> None:
-    tokens, mask = generation.pad_left([[5, 6], [7]], CPU)
+    tokens, mask = batching.pad_left([[5, 6], [7]], CPU)
     assert tokens.tolist() == [[5, 6], [0, 7]]
     assert mask.tolist() == [[1, 1], [0, 1]]
-    tokens, mask = generation.pad_right([[5, 6], [7]], CPU)
+    tokens, mask = batching.pad_right([[5, 6], [7]], CPU)
     assert tokens.tolist() == [[5, 6], [7, 0]]
     assert mask.tolist() == [[1, 1], [1, 0]]
 

@@ -1,0 +1,48 @@
+"""Rows of other lengths as batches: of a bounded number of tokens, padded on one side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+BATCH_TOKENS = 8192  # of one batch, padding and new tokens included: bounds the memory, keeps the cores busy
+
+
+def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Indices of rows of similar length, the longest first, so that rows x longest stays within `budget` tokens.
+
+    A row longer than the budget is a batch of its own.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    start = 0
+    while start < len(order):
+        rows = max(1, budget // max(1, lengths[order[start]]))
+        yield order[start : start + rows]
+        start += rows
+
+
+def pad_left(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """int64 [B, T] tokens ending together, and int64 [B, T] mask: 1 where a token is real."""
+    return padded(rows, device, left=True)
+
+
+def pad_right(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """int64 [B, T] tokens beginning together, and int64 [B, T] mask: 1 where a token is real."""
+    return padded(rows, device, left=False)
+
+
+def padded(rows: Sequence[Sequence[int]], device: torch.device, left: bool) -> tuple[Tensor, Tensor]:
+    import torch
+
+    width = max(len(row) for row in rows)
+    tokens = torch.zeros(len(rows), width, dtype=torch.long)  # which id pads is no matter: the mask hides it
+    mask = torch.zeros(len(rows), width, dtype=torch.long)
+    for i, row in enumerate(rows):
+        real = slice(width - len(row), width) if left else slice(0, len(row))
+        tokens[i, real] = torch.tensor(row)
+        mask[i, real] = 1
+    return tokens.to(device), mask.to(device)

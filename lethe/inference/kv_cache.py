@@ -1,0 +1,96 @@
+"""Prompts read once: their keys and values, copied for several continuations and added to in place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lethe.core.errors import StageError
+from lethe.inference.batching import pad_left
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+
+def make_room(cache: Any, tokens: int) -> None:
+    """Let a cache take `tokens` more in place: the library's layers copy all they hold with every token.
+
+    Layers that forget or hold something else than keys and values stay as they are. The cache is not to be copied or
+    reordered from here on. Does nothing without a cache.
+    """
+    from transformers.cache_utils import DynamicLayer
+
+    for layer in getattr(cache, "layers", ()):
+        if type(layer) is DynamicLayer and layer.is_initialized:
+            _make_room(layer, tokens)
+
+
+def _make_room(layer: Any, tokens: int) -> None:
+    rooms = []  # keys, values: [B, heads, T + tokens, d], filled as far as the layer's own
+    for held in (layer.keys, layer.values):
+        room = held.new_empty((*held.shape[:2], held.shape[2] + tokens, held.shape[3]))
+        room[:, :, : held.shape[2]] = held
+        rooms.append(room)
+
+    def update(keys: Tensor, values: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        end = layer.keys.shape[2] + keys.shape[2]
+        for room, new in zip(rooms, (keys, values), strict=True):
+            room[:, :, layer.keys.shape[2] : end] = new
+        layer.keys, layer.values = (room[:, :, :end] for room in rooms)
+        return layer.keys, layer.values
+
+    layer.keys, layer.values = (room[:, :, : layer.keys.shape[2]] for room in rooms)
+    layer.update = update  # shadows the class's on this instance only
+
+
+class Prefill(NamedTuple):
+    """A batch of prompts as the model has read them: what several continuations of each go on from."""
+
+    cache: Any
+    mask: Tensor  # int64 [B, T]
+    positions: Tensor  # int64 [B], of the next token
+    hidden: Tensor  # [B, d], after the last token
+
+
+def prefill(model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> Prefill:
+    """Read a batch of prompts, lists of token ids; the model is headless, so its output is hidden states."""
+    tokens, mask = pad_left(prompts, model.device)
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    output = model(input_ids=tokens, attention_mask=mask, position_ids=positions, use_cache=True)
+    return Prefill(output.past_key_values, mask, positions[:, -1] + 1, output.logits[:, -1])
+
+
+def repeated(read: Prefill, rows: Tensor) -> Prefill:
+    """The prompts with these numbers, each as often as it is named; the batch itself stays as it is."""
+    cache = deepcopy(read.cache)
+    cache.batch_select_indices(rows)
+    return Prefill(cache, read.mask[rows], read.positions[rows], read.hidden[rows])
+
+
+def extend(model: PreTrainedModel, read: Prefill, tokens: Tensor) -> tuple[Tensor, Prefill]:
+    """Hidden states [B, T, d] after each of `tokens`, int64 [B, T], and the batch as it is read then."""
+    import torch
+
+    mask = torch.cat([read.mask, torch.ones_like(tokens)], dim=1)
+    positions = read.positions[:, None] + torch.arange(tokens.shape[1], device=tokens.device)
+    output = model(
+        input_ids=tokens, attention_mask=mask, position_ids=positions, past_key_values=read.cache, use_cache=True
+    )
+    return output.logits, Prefill(output.past_key_values, mask, positions[:, -1] + 1, output.logits[:, -1])
+
+
+def check_numbers(model: PreTrainedModel) -> None:
+    """Raise StageError if the model's logits are not numbers, as after a training that ran away."""
+    import torch
+
+    with torch.inference_mode():
+        finite(model, float(model(input_ids=torch.tensor([[0, 1]], device=model.device)).logits.sum()))
+
+
+def finite(model: PreTrainedModel, number: float) -> float:
+    """The number. Raises StageError if it is NaN."""
+    if number != number:
+        raise StageError(f"{model.name_or_path}: its logits hold NaN, wanted numbers; lower the learning rate it had")
+    return number

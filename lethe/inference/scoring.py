@@ -1,0 +1,175 @@
+"""What a model makes of given text: the probability of a name, of an ending, the loss of a token."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from lethe.inference.batching import BATCH_TOKENS, batches, pad_right
+from lethe.inference.kv_cache import Prefill, extend, finite, make_room, prefill, repeated
+from lethe.models.distributed import shared
+from lethe.models.output_head import Head, headless
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+LOGITS = 1 << 23  # at once: 32 MiB of float32, so the head's part of the work stays small beside the batch
+
+
+class Opening(NamedTuple):
+    """One of the likeliest next tokens and, greedily, what follows it; the log-probability of each, in nats."""
+
+    tokens: list[int]
+    scores: list[float]
+
+
+class Expected(NamedTuple):
+    """What a model expects after a prompt."""
+
+    scores: list[list[float]]  # per ending the log-probability of each of its tokens after those before it, in nats
+    ranks: list[list[int]]  # and its place among all tokens there: 1 is the likeliest
+    openings: list[Opening]  # the likeliest first
+
+
+def expectations(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    endings: Sequence[Sequence[Sequence[int]]],
+    openings: int = 0,
+    new_tokens: int = 0,
+) -> list[Expected]:
+    """How likely each of a prompt's endings is, and its `openings` likeliest continuations, `new_tokens` long.
+
+    A prompt (token ids, not empty) is read once, whatever follows it. endings: one or more per prompt, none empty.
+    Raises StageError where logits are not numbers.
+    """
+    import torch
+
+    longest = [max([new_tokens, *map(len, own)]) for own in endings]
+    copies = [max(openings, len(own)) for own in endings]
+    lengths = [(len(prompt) + most) * many for prompt, most, many in zip(prompts, longest, copies, strict=True)]
+    with headless(model) as head, torch.inference_mode():
+
+        def expected(batch: list[int]) -> dict[int, Expected]:
+            read = prefill(model, [prompts[i] for i in batch])
+            judged = _judge_endings(model, head, read, [endings[i] for i in batch])
+            opened = _open(model, head, read, openings, new_tokens) if openings else [[] for _ in batch]
+            return {i: Expected(*found, own) for i, found, own in zip(batch, judged, opened, strict=True)}
+
+        done = shared(list(batches(lengths, BATCH_TOKENS)), expected)
+    return [done[i] for i in range(len(prompts))]
+
+
+def likeliest(logits: Tensor) -> Tensor:
+    """The ids of the largest logits, int64 [B, 1]; the first of equal ones."""
+    import torch
+
+    if logits.device.type != "cpu":
+        return logits.argmax(dim=-1, keepdim=True)
+    return torch.from_numpy(logits.numpy().argmax(axis=-1, keepdims=True))  # twenty times as fast as torch's own
+
+
+def token_loss(model: PreTrainedModel, blocks: Sequence[Sequence[int]]) -> float:
+    """The mean negative log-likelihood, in nats, of every token of the blocks but each block's first.
+
+    Raises StageError where logits are not numbers; ValueError if no block has two tokens.
+    """
+    import torch
+
+    blocks = [block for block in blocks if len(block) > 1]
+    count = sum(len(block) - 1 for block in blocks)
+    if not count:
+        raise ValueError("no block has two tokens")
+    with headless(model) as head, torch.inference_mode():
+
+        def summed(batch: list[int]) -> dict[int, float]:
+            tokens, mask = pad_right([blocks[i] for i in batch], model.device)
+            hidden = model(input_ids=tokens, use_cache=False).logits  # [B, T, d]; padding comes after, unseen
+            read = mask[:, 1:].bool()  # positions whose next token is a real one
+            return {batch[0]: float(_summed_loss(head, hidden[:, :-1][read], tokens[:, 1:][read]))}
+
+        parts = list(batches([len(block) for block in blocks], BATCH_TOKENS))
+        found = shared(parts, summed)
+    total = 0.0
+    for part in parts:  # in their order: the last bits of a sum depend on it
+        total += found[part[0]]
+    return finite(model, total) / count
+
+
+def _judge_endings(
+    model: PreTrainedModel, head: Head, read: Prefill, endings: Sequence[Sequence[Sequence[int]]]
+) -> list[tuple[list[list[float]], list[list[int]]]]:
+    """Per prompt the scores and the ranks of every token of its endings."""
+    import torch
+
+    flat = [ending for own in endings for ending in own]
+    owner = torch.tensor([row for row, own in enumerate(endings) for _ in own], device=model.device)
+    tokens, mask = pad_right(flat, model.device)  # the padding comes after, unseen
+    hidden = read.hidden[owner, None]  # [B, 1, d]
+    if tokens.shape[1] > 1:
+        following, _ = extend(model, repeated(read, owner), tokens[:, :-1])
+        hidden = torch.cat([hidden, following], dim=1)  # [B, T, d]
+    real = mask.bool()
+    scores, ranks = _places(head, hidden[real], tokens[real])
+    finite(model, float(scores.sum()))
+    lengths = [len(ending) for ending in flat]
+    found = zip(scores.split(lengths), ranks.split(lengths), strict=True)
+    per_ending = iter([(score.tolist(), rank.tolist()) for score, rank in found])
+    judged = [[next(per_ending) for _ in own] for own in endings]
+    return [([score for score, _ in own], [rank for _, rank in own]) for own in judged]
+
+
+def _places(head: Head, hidden: Tensor, next_ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probability, float32 [N], and rank, int64 [N], of `next_ids` [N] after `hidden` [N, d], a few at a time."""
+    import torch
+
+    scores, ranks = [], []
+    rows = max(1, LOGITS // head.weight.shape[0])
+    for part, ids in zip(hidden.split(rows), next_ids.split(rows), strict=True):
+        logits = head(part).float()
+        own = logits.gather(1, ids[:, None])
+        scores.append(own[:, 0] - logits.logsumexp(dim=1))
+        ranks.append((logits > own).sum(dim=1) + 1)
+    return torch.cat(scores).cpu(), torch.cat(ranks).cpu()
+
+
+def _open(model: PreTrainedModel, head: Head, read: Prefill, openings: int, new_tokens: int) -> list[list[Opening]]:
+    """Per prompt its likeliest next tokens, each continued greedily."""
+    import torch
+
+    prompts = len(read.hidden)
+    best = head(read.hidden).float().log_softmax(dim=1).topk(openings, dim=1)  # [B, openings]
+    written, found = [best.indices.reshape(-1, 1)], [best.values.reshape(-1, 1)]
+    owner = torch.arange(prompts, device=model.device).repeat_interleave(openings)
+    read = repeated(read, owner)
+    make_room(read.cache, new_tokens - 1)
+    for _ in range(new_tokens - 1):
+        _, read = extend(model, read, written[-1])
+        likeliest = head(read.hidden).float().log_softmax(dim=1).max(dim=1, keepdim=True)
+        written.append(likeliest.indices)
+        found.append(likeliest.values)
+    ids, scores = torch.cat(written, dim=1).tolist(), torch.cat(found, dim=1).tolist()
+    flat = [Opening(*row) for row in zip(ids, scores, strict=True)]
+    return [flat[row * openings : (row + 1) * openings] for row in range(prompts)]
+
+
+def summed_probability(logits: Tensor, wanted: Sequence[Collection[int]]) -> Tensor:
+    """Per row the sum of the probabilities of its `wanted` ids. logits: float32 [B, V]. Returns float64 [B]."""
+    import torch
+
+    probabilities = logits.double().softmax(dim=-1)
+    sums = [probabilities[i, sorted(ids)].sum() for i, ids in enumerate(wanted)]
+    return torch.stack(sums)
+
+
+def _summed_loss(head: Head, hidden: Tensor, next_ids: Tensor) -> Tensor:
+    """float64 []: the summed negative log-likelihood of `next_ids` [N] after `hidden` [N, d], a few rows at a time."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    total = torch.zeros((), dtype=torch.float64, device=hidden.device)
+    rows = max(1, LOGITS // head.weight.shape[0])
+    for part, ids in zip(hidden.split(rows), next_ids.split(rows), strict=True):
+        total += cross_entropy(head(part).float(), ids, reduction="none").double().sum()
+    return total

@@ -1,0 +1,85 @@
+"""From model folder to model folder: load, tune, train, save."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lethe.core.stage import is_main_process
+from lethe.training.loop import train
+from lethe.training.recipe import RecipeParams, steps_of
+from lethe.training.rows import Rows, corpus_rows
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+    from lethe.training.losses import Objective
+
+
+def run_recipe(
+    start: Path,
+    documents: Sequence[tuple[str, bool]],
+    recipe: Any,
+    device: torch.device,
+    work: Path,
+    target: Path,
+    description: str,
+) -> list[dict[str, float]]:
+    """Train `start` on the true next tokens of the documents for `recipe.epochs` and write `target`."""
+    from lethe.models.checkpoints import load_tokenizer
+    from lethe.training.losses import cross_entropy
+
+    rows = corpus_rows(documents, load_tokenizer(start), recipe.block_tokens)
+    steps = steps_of(len(rows.length), recipe.batch_size, recipe.epochs)
+    return train_folder(start, rows, recipe, steps, cross_entropy, device, work, target, description)
+
+
+def load_start(folder: Path, device: torch.device, recipe: RecipeParams) -> PreTrainedModel:
+    """The model a training starts from, its weights as the recipe says. Raises StageError as load_model does."""
+    import torch
+
+    from lethe.models.checkpoints import load_model
+    from lethe.training.quantisation import load_rounded
+
+    if recipe.weights == "nf4":
+        return load_rounded(folder, device, getattr(torch, recipe.precision))
+    return load_model(folder, device, getattr(torch, recipe.weights))
+
+
+def train_folder(
+    source: Path,
+    rows: Rows,
+    recipe: RecipeParams,
+    steps: int,
+    objective: Objective,
+    device: torch.device,
+    work: Path,
+    target: Path,
+    description: str,
+) -> list[dict[str, float]]:
+    """Load the model folder `source`, train it on `rows` and write the plain model folder `target`."""
+    import torch
+
+    from lethe.models.checkpoints import load_tokenizer, save_model
+    from lethe.models.device import free_memory
+    from lethe.training.adapters import attach, folded
+
+    model = load_start(source, device, recipe)
+    model = attach(model, recipe.vehicle, recipe.lora, recipe.seed, getattr(recipe, "prompt", None))
+    tokenizer, save_dtype = load_tokenizer(source), getattr(torch, recipe.save_dtype)
+
+    def save(step: int, weights: Mapping[str, Tensor]) -> None:
+        if recipe.vehicle == "lora":
+            model.save_pretrained(work / "adapter", state_dict=dict(weights))
+        else:
+            save_model(model, tokenizer, target, save_dtype, weights)
+
+    curve = train(model, rows, recipe, steps, objective, work, description, [steps], save=save)
+    if recipe.vehicle == "lora" and is_main_process():
+        del model
+        free_memory()
+        save_model(folded(source, work / "adapter"), tokenizer, target, save_dtype)
+    return curve

@@ -1,0 +1,119 @@
+"""How a batch is cut for the machine: micro-batches, accumulation, checkpointing, from the memory of each piece."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lethe.core.errors import StageError
+from lethe.training.adapters import Vehicle
+from lethe.training.recipe import Precision, RecipeParams, Weights
+from lethe.training.sharding import (
+    sharding,
+)
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+CPU_TOKENS = 8192  # tokens of one micro-batch on the CPU
+MOMENTS = {"adamw": 8, "adamw_8bit": 2}  # bytes of Adam's two for each number in training
+
+
+class BatchPlan(NamedTuple):
+    """How the global batch is cut for this machine. micro_batch x accumulation x processes = batch_size."""
+
+    micro_batch: int
+    accumulation: int
+    checkpointing: bool
+
+
+def plan_batch(model: PreTrainedModel, block_tokens: int, recipe: RecipeParams, on_gpu: bool) -> BatchPlan:
+    """The largest micro-batch that fits, with gradient checkpointing only where one row would not fit without it.
+
+    Raises StageError if the processes cannot share the global batch evenly, or the card is too small for one row.
+    """
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    share, left_over = divmod(recipe.batch_size, processes)
+    if left_over:
+        raise StageError(
+            f"params.yaml: batch_size: found {recipe.batch_size} for {processes} processes, wanted a multiple of them"
+        )
+    if not on_gpu:
+        return fit_rows(share, CPU_TOKENS // block_tokens, checkpointing=False)
+    import torch
+
+    from lethe.training.adapters import trainable_parameters
+
+    free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    moved = trainable_parameters(model) / (processes if sharding() else 1)
+    whole, recomputed = activation_bytes(model.config, block_tokens, recipe.vehicle, recipe.precision)
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    copies = 0 if "FSDP" in sharding() else autocast_bytes(weights, recipe.weights, recipe.precision)
+    return fit_card(share, free - copies, (4 + MOMENTS[recipe.optimiser]) * moved, whole, recomputed)
+
+
+def fit_card(share: int, free: float, training: float, whole: float, recomputed: float) -> BatchPlan:
+    """The plan for a card with `free` bytes beside the weights.
+
+    training: bytes of gradients and optimiser moments. whole, recomputed: of one row's activations, see
+    activation_bytes. An eighth or so of what is left stays free. Raises StageError if not even one row fits.
+    """
+    if free < training + recomputed:
+        raise StageError(
+            f"params.yaml: batch_size: found {free / 1e9:.1f} GB free on the card beside the weights, wanted "
+            f"{(training + recomputed) / 1e9:.1f} GB for gradients, moments and one row; try vehicle lora, or more "
+            "cards by `accelerate config`"
+        )
+    budget = 0.85 * (free - training)
+    if budget >= whole:
+        return fit_rows(share, int(budget // whole), checkpointing=False)
+    return fit_rows(share, int(budget // recomputed), checkpointing=True)
+
+
+def activation_bytes(
+    config: Any, block_tokens: int, vehicle: Vehicle = "full", precision: Precision = "bfloat16"
+) -> tuple[int, int]:
+    """Bytes of activations one row needs for its backward pass: as a whole, and with gradient checkpointing.
+
+    What autograd keeps per token of a Llama layer, h hidden and i intermediate, under bfloat16 autocast:
+    full    4 float32 [h], the two residuals and what their norms make of them: 16h; 6 bfloat16 [h], the inputs of
+            q, k, v, of gate and up, of o, and norms' outputs: 12h; q, k, v: 6h; together 34h.
+            4 bfloat16 [i], gate, its silu, up and their product: 8i
+    lora    frozen bfloat16 weights: 2 float32 [h]: 8h; 6 bfloat16 [h], the adapters' inputs: 12h; q, k, v and the
+            attention's output: 8h; together 28h. 4 bfloat16 [i]: 8i. An adapter's own [rank] is left out
+    prompt  nothing is kept for weights: 2 float32 [h] and 4 bfloat16 [h]: 16h. 3 bfloat16 [i]: 6i
+    In float32 the same tensors in four bytes each, but for the copies that autocast makes: 40h + 16i, 32h + 16i and
+    24h + 12i. Checkpointing keeps one residual a layer, 4h, and recomputes one layer at a time.
+    """
+    hidden, intermediate, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
+    kept = {
+        "bfloat16": {"full": (34, 8), "lora": (28, 8), "prompt": (16, 6)},
+        "float32": {"full": (40, 16), "lora": (32, 16), "prompt": (24, 12)},
+    }
+    per_hidden, per_intermediate = kept[precision][vehicle]
+    layer = per_hidden * hidden + per_intermediate * intermediate
+    return layer * layers * block_tokens, (4 * hidden * layers + layer) * block_tokens
+
+
+def autocast_bytes(weights: float, stored: Weights, precision: Precision) -> float:
+    """Bytes of the bfloat16 copies that autocast makes of float32 weights and keeps for the backward pass."""
+    return 2 * weights if (stored, precision) == ("float32", "bfloat16") else 0
+
+
+def fit_rows(share: int, most: int, checkpointing: bool) -> BatchPlan:
+    """A process's `share` of the batch in equal micro-batches of at most `most` rows, one at least."""
+    micro = max(size for size in range(1, share + 1) if share % size == 0 and size <= max(1, most))
+    return BatchPlan(micro, share // micro, checkpointing)
+
+
+def resume_bytes(model: PreTrainedModel, vehicle: Vehicle) -> int:
+    """Disk for two resume checkpoints (the new one is written before the old one goes): what Trainer saves.
+
+    All weights of a full training, of an adapter or prompt those in training alone; and two float32 Adam moments for
+    each number in training.
+    """
+    saved = [parameter for parameter in model.parameters() if vehicle == "full" or parameter.requires_grad]
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in saved)
+    moments = sum(8 * parameter.numel() for parameter in model.parameters() if parameter.requires_grad)  # at most
+    return 2 * (weights + moments)

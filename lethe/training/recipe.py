@@ -1,0 +1,95 @@
+"""The recipe of a training: every number of it but for how long."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from lethe.core.errors import StageError
+from lethe.core.params import StageParams
+from lethe.training.adapters import LoraParams, Vehicle
+from lethe.training.sharding import sharding
+
+OPTIMISERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_bnb_8bit"}  # our names: transformers'
+Precision = Literal["float32", "bfloat16"]
+Weights = Literal["float32", "bfloat16", "nf4"]
+SaveDtype = Literal["float32", "float16", "bfloat16"]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+class RecipeParams(StageParams):
+    """How a model is trained, but for how long."""
+
+    vehicle: Vehicle
+    lora: LoraParams
+    weights: Weights
+    learning_rate: PositiveFloat
+    batch_size: PositiveInt
+    schedule: Literal["linear", "cosine", "constant"]
+    warmup: float = Field(ge=0, lt=1)
+    weight_decay: NonNegativeFloat
+    adam_betas: list[float] = Field(min_length=2, max_length=2)
+    optimiser: Literal["adamw", "adamw_8bit"]
+    max_grad_norm: PositiveFloat
+    precision: Precision
+    save_dtype: SaveDtype
+    resume_every: NonNegativeInt
+    device: Device
+    seed: int
+
+    @model_validator(mode="after")
+    def _full_training_needs_float32(self) -> RecipeParams:
+        if self.vehicle == "full" and self.weights != "float32":
+            raise ValueError(
+                f"weights: found {self.weights} with vehicle full, wanted float32 (small steps vanish in weights of "
+                "fewer bits) or vehicle lora"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _rounded_weights_need_adapters(self) -> RecipeParams:
+        if self.vehicle == "prompt" and self.weights == "nf4":
+            raise ValueError(
+                "weights: found nf4 with vehicle prompt, wanted float32 or bfloat16: a prompt belongs to the very "
+                "weights it was trained before, an adapter is folded into the whole ones"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_prompt_needs_its_section(self) -> RecipeParams:
+        if self.vehicle == "prompt" and not hasattr(self, "prompt"):
+            raise ValueError("vehicle: found prompt, wanted full or lora: this stage writes weights, a prompt has none")
+        return self
+
+
+def steps_of(rows: int, batch_size: int, epochs: float) -> int:
+    """Optimiser steps that make `epochs` passes; the last, smaller batch of an epoch counts."""
+    return round(-(-rows // batch_size) * epochs)
+
+
+def check_precision(precision: Precision) -> None:
+    """Make `accelerate launch` and the recipe agree on mixed precision.
+
+    The launcher says "no" when nobody configured it; any other word is the machine owner's and must equal the recipe's.
+    """
+    wanted = {"float32": "no", "bfloat16": "bf16"}[precision]
+    found = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if found not in ("no", wanted):
+        raise StageError(
+            f"accelerate config: found mixed_precision {found}, wanted {wanted} as params.yaml's precision {precision} "
+            "says; run `accelerate config`"
+        )
+    os.environ["ACCELERATE_MIXED_PRECISION"] = "no" if "DEEPSPEED" in sharding() else wanted
+
+
+class StoredRecipe(RecipeParams):
+    """The recipe as models/start/recipe.json carries it from the baseline to retrain."""
+
+    source: str
+    model: str | None
+    revision: str | None
+    epochs: PositiveFloat
+    block_tokens: PositiveInt
+    device: Device = "auto"
