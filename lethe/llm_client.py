@@ -84,9 +84,14 @@ def json_in(reply: str) -> Any:
 def _send(new: dict[Path, dict[str, Any]], settings: ChatSettings, desc: str) -> None:
     from concurrent.futures import ThreadPoolExecutor, as_completed
 
-    from openai import OpenAI
     from tqdm import tqdm
 
+    try:
+        from openai import OpenAI
+    except ImportError:
+        raise StageError(
+            f"params.yaml: {desc}.llm: expected the package openai, got none; `pip install 'lethe-unlearning[llm]'`"
+        ) from None
     key = os.environ.get(KEY)
     if not key:
         raise StageError(f"{KEY}: not set, wanted the key of {settings.base_url} (any text where it needs none)")

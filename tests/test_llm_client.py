@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,16 @@ def test_bad_settings_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         chat.ask_all(prompts("a"), settings(url), "extract", tmp_path)
     assert str(caught.value) == (
         "http://127.0.0.1:1/v1: no answer, wanted an OpenAI-compatible chat endpoint; start it or correct base_url"
+    )
+
+
+def test_openai_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    monkeypatch.setitem(sys.modules, "openai", None)
+    with pytest.raises(StageError) as caught:
+        chat.ask_all(prompts("a"), settings("http://127.0.0.1:1/v1"), "extract", tmp_path)
+    assert str(caught.value) == (
+        "params.yaml: extract.llm: expected the package openai, got none; `pip install 'lethe-unlearning[llm]'`"
     )
 
 

@@ -79,8 +79,8 @@ def sentence_vectors(texts: Sequence[str], model: Path) -> np.ndarray:
         from sentence_transformers import SentenceTransformer
     except ImportError:
         raise StageError(
-            "params.yaml: split.clusters.embedding: found sentence-transformers, which is not installed, wanted tfidf "
-            "or `pip install sentence-transformers`"
+            "params.yaml: split.clusters.embedding: expected tfidf or the package sentence-transformers, got none; "
+            "`pip install 'lethe-unlearning[embeddings]'`"
         ) from None
     if not (model / "modules.json").exists():
         raise StageError(f"{model}: found no modules.json, wanted a model folder; see split.clusters.model")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import json
 import os
 import re
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from stages.finetune import Params as FinetuneParams
     from stages.label import Params as LabelParams
     from stages.reinforce import Params as ReinforceParams
+    from stages.split import Params as SplitParams
 
 KEY = "OPENAI_API_KEY"
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -109,6 +110,7 @@ def contradictions(sections: Mapping[str, Any]) -> Iterator[str]:
         alpha_is_labelled: ("label", "finetune"),
         prompt_fits: ("baseline", "block", "finetune"),
         disk_space: ("baseline", "reinforce", "finetune"),
+        sentence_embeddings: ("split",),
     }
     for problem, names in checks.items():
         if all(name in sections for name in names):
@@ -193,8 +195,25 @@ def chat_endpoints(sections: Mapping[str, Any]) -> Iterator[str]:
                     f"{name}.llm.send_forget_text: found false with {key} llm, wanted true: forget text leaves this "
                     f"machine for {settings.base_url}"
                 )
+            if not installed("openai"):
+                yield (f"{name}.{key}: expected the package openai, got none; `pip install 'lethe-unlearning[llm]'`")
             if not os.environ.get(KEY):
                 yield f"{name}.{key}: found llm without {KEY} in the environment, wanted the key of {settings.base_url}"
+
+
+def sentence_embeddings(split: SplitParams) -> Iterator[str]:
+    """Whether sentence-transformers is there if the texts are clustered by its embeddings."""
+    wanted = split.rule == "clusters" and split.clusters.embedding == "sentence-transformers"
+    if wanted and not installed("sentence_transformers"):
+        yield (
+            "split.clusters.embedding: expected tfidf or the package sentence-transformers, got none; "
+            "`pip install 'lethe-unlearning[embeddings]'`"
+        )
+
+
+def installed(module: str) -> bool:
+    """Whether a top-level module is installed; it is not imported."""
+    return importlib.util.find_spec(module) is not None
 
 
 def gpu(sections: Mapping[str, Any]) -> Iterator[str]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from lethe.preflight.memory import Cards
 
+DISTRIBUTION = "lethe-unlearning"  # the name that pip knows lethe by
 PARAMS = Path("params.yaml")
 PYTHON = (3, 11)
 NEEDED = ("corpus", "baseline", "block", "reinforce", "label", "finetune", "prompt", "evaluate")  # for an estimate
@@ -155,7 +156,7 @@ def wrong_packages(constraints: Path) -> Iterator[str]:
     if not constraints.exists():
         yield f"{constraints}: no such file, wanted the versions that the pipeline was tested with"
         return
-    for name in needed("lethe"):
+    for name in needed(DISTRIBUTION):
         if version(name) is None:
             yield f"{name}: found none; make setup"
     for name, wanted in pins(constraints.read_text(encoding="utf-8")).items():

@@ -156,6 +156,26 @@ def test_a_gpu_is_looked_for_only_where_it_is_asked_for(inputs: Path, monkeypatc
     assert problem_lines() == ["label.device: found cuda, but torch sees no GPU here, wanted cpu or auto"]
 
 
+def test_packages_of_extras_are_asked_for_before_anything_runs(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    for module in ("openai", "sentence_transformers"):
+        monkeypatch.setitem(sys.modules, module, None)
+    assert problem_lines() == []
+    set_param(inputs, "split.clusters.embedding", "sentence-transformers")
+    assert problem_lines() == []  # the rule is another
+    set_param(inputs, "split.rule", "clusters")
+    set_param(inputs, "translate.backend", "llm")
+    set_param(inputs, "translate.llm.send_forget_text", True)
+    assert problem_lines() == [
+        "split.clusters.embedding: expected tfidf or the package sentence-transformers, got none; "
+        "`pip install 'lethe-unlearning[embeddings]'`",
+        "translate.backend: expected the package openai, got none; `pip install 'lethe-unlearning[llm]'`",
+    ]
+    for module in ("openai", "sentence_transformers"):
+        monkeypatch.delitem(sys.modules, module)
+    assert problem_lines() == []
+
+
 def test_the_block_is_compared_with_a_model_folder_s_own_context(inputs: Path) -> None:
     from tests.conftest import tiny_model
 

@@ -303,8 +303,8 @@ def test_sentence_transformers_that_are_not_there(table: Path, project: Path, mo
     with pytest.raises(StageError) as caught:
         split.main()
     assert str(caught.value) == (
-        "params.yaml: split.clusters.embedding: found sentence-transformers, which is not installed, wanted tfidf or "
-        "`pip install sentence-transformers`"
+        "params.yaml: split.clusters.embedding: expected tfidf or the package sentence-transformers, got none; "
+        "`pip install 'lethe-unlearning[embeddings]'`"
     )
 
 
