@@ -43,31 +43,31 @@ bench: setup ## speed, memory and growth beside plain ways and floors (hours; on
 	$(ENV) python -m benchmarks.bench
 
 study: setup ## three seeds and the ablations on the embedded default (about 50 CPU-minutes)
-	$(ENV) python -m benchmarks.study
+	$(ENV) python -m studies.ablations
 
 soak: setup ## kill -9 dvc or a trainer at 20 random moments of a tiny pipeline; the bytes must not notice
-	$(ENV) python -m benchmarks.soak
+	$(ENV) python -m benchmarks.kill_test
 
 compare: setup ## eight methods side by side on the embedded default (under 30 minutes on two cores)
-	$(ENV) python -m benchmarks.compare
+	$(ENV) python -m studies.methods
 
 compare-all: setup ## every objective with every vehicle (hours)
-	$(ENV) python -m benchmarks.compare --all
+	$(ENV) python -m studies.methods --all
 
 book: setup ## a real book: make book DATA=<folder with books/, text/, lm_eval/>
 	@test -n "$(DATA)" || { echo "make book: found no DATA, wanted DATA=<folder with books/, text/, lm_eval/>"; exit 1; }
-	$(ENV) python -m benchmarks.book $(DATA)
+	$(ENV) python -m studies.book $(DATA)
 
 tofu: setup ## TOFU's forget10 unlearned: make tofu DATA=<folder with tofu/>
 	@test -n "$(DATA)" || { echo "make tofu: found no DATA, wanted DATA=<folder with tofu/>"; exit 1; }
-	$(ENV) python -m benchmarks.tofu $(DATA)
+	$(ENV) python -m studies.tofu $(DATA)
 
 tastes: setup ## which prompt unlearns the demo's table, three seeds
-	$(ENV) python -m benchmarks.tastes
+	$(ENV) python -m studies.demo_task
 
 sst2: setup ## SPUL on SST-2, three seeds: make sst2 DATA=<folder with sst2/, text/>
 	@test -n "$(DATA)" || { echo "make sst2: found no DATA, wanted DATA=<folder with sst2/, text/tinystories.txt>"; exit 1; }
-	$(ENV) python -m benchmarks.sst2 $(DATA)
+	$(ENV) python -m studies.sst2 $(DATA)
 
 clean: ## remove half-done work; artifacts and cache stay
 	rm -rf .scratch

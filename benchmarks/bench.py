@@ -18,8 +18,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.fresh import machine
-from benchmarks.lab import ROOT
+from benchmarks.subprocess_case import machine
+from tools.sandbox import ROOT
 
 RESULTS = ROOT / "reports/bench"
 BENCHES = {

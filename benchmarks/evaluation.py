@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmarks.fresh import medians, one_case, one_thread, ratio, side_by_side
-from benchmarks.llamas import random_llama
+from benchmarks.random_models import random_llama
+from benchmarks.subprocess_case import medians, one_case, one_thread, ratio, side_by_side
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -2,8 +2,8 @@
 
 python -m benchmarks.growth CASE    prints one line of JSON; `make bench` runs all cases
 
-The stages' own main() in a project of `benchmarks.grown`, one stage a process. Where a large model would run, in
-extract and translate, a stand-in answers; label runs a tiny one.
+The stages' own main() in a project of `benchmarks.synthetic_corpus`, one stage a process. Where a large model would
+run, in extract and translate, a stand-in answers; label runs a tiny one.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.fresh import cpu_seconds, one_case, peak_above
-from benchmarks.grown import CHANGES, NAMES
-from benchmarks.lab import ROOT, change_params
+from benchmarks.subprocess_case import cpu_seconds, one_case, peak_above
+from benchmarks.synthetic_corpus import CHANGES, NAMES
+from tools.sandbox import ROOT, change_params
 
 NOTE = """
 Each stage's main() on an invented text of English words and 300 names, in documents of 50 kB; models are simulated in
@@ -35,7 +35,7 @@ simulated too. CPU seconds, and peak memory above what the process took before, 
 dictionaries of more and more names, the one of rank r as frequent as 1 / r. *extract, named* is the backend `file`;
 *label, translated* is all that label does before its models."""
 SOURCES = [path for folder in ("stages", "lethe") for path in sorted((ROOT / folder).rglob("*.py"))]
-CODE = b"".join(path.read_bytes() for path in [*SOURCES, ROOT / "benchmarks/grown.py"])
+CODE = b"".join(path.read_bytes() for path in [*SOURCES, ROOT / "benchmarks/synthetic_corpus.py"])
 PROJECTS = Path(tempfile.gettempdir()) / f"lethe-growth-{sha256(CODE).hexdigest()[:8]}"  # shared by the cases
 OUTS = {"block": "data/blocks.parquet", "translate": "data/dictionary.csv"}
 NEEDED = {"extract": ("block",), "label": ("block", "translate"), "label, translated": ("block", "translate")}
@@ -107,7 +107,7 @@ def project_for(case: Case, simulated: bool) -> Path:
     kind, names = "text" if case.stage == "corpus" else "corpus", case.anchors or NAMES
     project = PROJECTS / f"{kind}-{case.megabytes:g}-{names}{SIMULATED * simulated}"
     if not (project / "mine.csv").exists():
-        python("-m", "benchmarks.grown", str(project), kind, str(case.megabytes), str(names))
+        python("-m", "benchmarks.synthetic_corpus", str(project), kind, str(case.megabytes), str(names))
     named = {"extract.backend": "file", "extract.file": "mine.csv"} if case.stage == "extract, named" else {}
     change_params(project, CHANGES | named, str(ROOT / "params.yaml"))
     for stage in NEEDED.get(case.stage, ()):

@@ -14,8 +14,8 @@ import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmarks.fresh import cpu_seconds, medians, one_case, one_thread, peak_above, ratio, side_by_side
-from benchmarks.llamas import random_llama
+from benchmarks.random_models import random_llama
+from benchmarks.subprocess_case import cpu_seconds, medians, one_case, one_thread, peak_above, ratio, side_by_side
 
 if TYPE_CHECKING:
     import numpy as np

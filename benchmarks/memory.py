@@ -10,7 +10,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.fresh import one_case, one_thread, peak_above
+from benchmarks.subprocess_case import one_case, one_thread, peak_above
 
 STEPS = 3
 NOTE = """
@@ -120,9 +120,9 @@ def shape(case: Case) -> Any:
 
 def recipe(case: Case) -> Any:
     """The default's fine-tuning, with the case's vehicle, precision and batch."""
-    from benchmarks.lab import ROOT
     from lethe.core.params import read_yaml
     from stages.finetune import Params
+    from tools.sandbox import ROOT
 
     values = read_yaml(ROOT / "params.yaml")["finetune"]
     own = {"vehicle": case.vehicle, "weights": case.weights, "precision": case.precision, "batch_size": case.rows}

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.fresh import one_case
+from benchmarks.subprocess_case import one_case
 
 NOTE = """
 CPU seconds of each stage of the tiny project, its little arithmetic included; *dvc*: what the command itself takes for

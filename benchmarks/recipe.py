@@ -3,7 +3,7 @@
 python -m benchmarks.recipe CASE    prints one line of JSON; `make bench` runs all cases
 
 In a clone with the default's corpus, baseline and prompts. Every method trains all weights from the same baseline with
-the learning rate of benchmarks/compare.py, keeps checkpoints, and is judged at each on the development prompts.
+the learning rate of studies/methods.py, keeps checkpoints, and is judged at each on the development prompts.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.compare import GENTLE, LEARNING_RATE, NAMES
-from benchmarks.fresh import one_case
-from benchmarks.lab import ROOT, Changes, change_params, clone, run
+from benchmarks.subprocess_case import one_case
 from lethe.evaluation.familiarity import remaining
+from studies.methods import GENTLE, LEARNING_RATE, NAMES
+from tools.sandbox import ROOT, Changes, change_params, clone, run
 
 LIMIT = 1.1  # of retain perplexity, times the baseline's: what report.gate lets through
 NOTE = f"""
@@ -109,7 +109,7 @@ def in_project(project: Path, module: str, *arguments: str) -> str:
 
 def clocked(project: Path, stage: str) -> dict[str, Any]:
     """What a stage's work took."""
-    return json.loads(in_project(project, "benchmarks.clocked", stage).splitlines()[-1])
+    return json.loads(in_project(project, "benchmarks.stage_timer", stage).splitlines()[-1])
 
 
 def walked(project: Path, objective: str, case: Case, before: float) -> list[Row]:

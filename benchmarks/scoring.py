@@ -15,8 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.fresh import medians, ratio, side_by_side
-from benchmarks.lab import ROOT
+from benchmarks.subprocess_case import medians, ratio, side_by_side
 from lethe.core.tables import numbered_jsonl
 from lethe.inference.batching import BATCH_TOKENS, batches, pad_left, pad_right
 from lethe.inference.decoding import continue_greedily, prompt_ids
@@ -24,6 +23,7 @@ from lethe.metrics.token_scores import tokenwise
 from lethe.models.checkpoints import load_model, load_tokenizer
 from lethe.models.device import prepare
 from lethe.models.output_head import headless
+from tools.sandbox import ROOT
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

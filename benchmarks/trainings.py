@@ -20,8 +20,8 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmarks.fresh import medians, one_case, one_thread, peak_above, ratio
-from benchmarks.llamas import random_llama
+from benchmarks.random_models import random_llama
+from benchmarks.subprocess_case import medians, one_case, one_thread, peak_above, ratio
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,8 +10,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from benchmarks.fresh import forget_peak, resident_mib
 from benchmarks.growth import run_stage, simulate_models
+from benchmarks.subprocess_case import forget_peak, resident_mib
 from lethe.core.tables import ANCHORS, OVERRIDES, write_csv
 from lethe.text import streaming as streams
 from stages import translate

@@ -12,7 +12,7 @@ from typing import IO
 
 from ruamel.yaml import YAML
 
-from benchmarks.lab import change_params
+from tools.sandbox import change_params
 
 ROOT = Path(__file__).resolve().parents[1]
 CODE = (

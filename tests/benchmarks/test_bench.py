@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks import bench, clocked, evaluation, fresh, growth, labelling, overhead, recipe, trainings
+from benchmarks import bench, evaluation, growth, labelling, overhead, recipe, trainings
+from benchmarks import stage_timer as clocked
+from benchmarks import subprocess_case as fresh
 
 
 @pytest.mark.parametrize("case", ["tiny"])

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import fresh, scoring
+from benchmarks import scoring
+from benchmarks import subprocess_case as fresh
 from lethe.models.checkpoints import load_model
 from tests.conftest import tiny_model
 

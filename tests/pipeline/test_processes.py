@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.lab import change_params
 from tests import tiny
 from tests.conftest import tiny_model
+from tools.sandbox import change_params
 
 pytestmark = pytest.mark.slow
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.lab import change_params
 from tests import tiny
+from tools.sandbox import change_params
 from tools.structure import ROOT, code_deps
 
 pytestmark = pytest.mark.slow

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.lab import change_params
 from lethe.provenance.fingerprint import path_md5
 from tests import recorded, tiny
+from tools.sandbox import change_params
 
 pytestmark = pytest.mark.slow
 

@@ -16,7 +16,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.sst2 import NAMES
 from lethe.classification.dataset import read_task, task_rules
 from lethe.classification.forget_split import by_entities, drawn_for_test, mentions
 from lethe.classification.near_duplicates import groups
@@ -24,6 +23,7 @@ from lethe.core.errors import StageError
 from lethe.core.hashing import file_sha256
 from lethe.core.params import read_params
 from stages import split
+from studies.sst2 import NAMES
 from tests.conftest import set_param
 
 TABLE = "text,label\n" + "".join(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import book
+from studies import book
 from tests import tiny
 from tests.conftest import ROOT
 

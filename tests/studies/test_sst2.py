@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import sst2
-from benchmarks.lab import change_params
 from lethe.core.params import read_params
 from stages.softprompt import Params as SoftpromptParams
 from stages.specialise import Params as SpecialiseParams
 from stages.split import Params as SplitParams
+from studies import sst2
+from tools.sandbox import change_params
 
 SCHEMAS = {"split": SplitParams, "specialise": SpecialiseParams, "softprompt": SoftpromptParams}
 
@@ -66,7 +66,7 @@ def test_what_is_missing_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as caught:
         sst2.check_data(tmp_path)
     assert str(caught.value) == (
-        "benchmarks.sst2: found no sst2/sst2_train.jsonl, sst2/sst2_validation.jsonl, text/tinystories.txt in "
+        "studies.sst2: found no sst2/sst2_train.jsonl, sst2/sst2_validation.jsonl, text/tinystories.txt in "
         f"{tmp_path}, wanted them there"
     )
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks import tofu
 from lethe.text.matching import name_finder
+from studies import tofu
 from tests import tiny
 from tests.conftest import ROOT
 

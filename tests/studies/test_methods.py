@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from benchmarks import compare
-from benchmarks.lab import change_params
 from stages.finetune import Params
+from studies import methods as compare
 from tests.conftest import ROOT
+from tools.sandbox import change_params
 
 EVERY = [(objective, vehicle) for objective in compare.OBJECTIVES for vehicle in compare.VEHICLES]
 REPORTS: dict[str, Any] = {

@@ -1,6 +1,6 @@
 """Which prompt unlearns the demo's table: before the input or in every layer, from where it starts, how long it is.
 
-python -m benchmarks.tastes [--seeds 0 1 2]    writes reports/study/tastes.json and prints the table
+python -m studies.demo_task [--seeds 0 1 2]    writes reports/study/tastes.json and prints the table
 
 Wanted are forget accuracy at least 40 points lower and retain accuracy at most 3. A row says which vehicle its number
 belongs to: `prompt` is SPUL's, before the input embeddings; `prefix` has keys and values in every layer.
@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from benchmarks.lab import ROOT, Changes, clone, repro
+from tools.sandbox import ROOT, Changes, clone, repro
 
 VARIANTS: dict[str, Changes] = {
     "as in params.yaml": {},

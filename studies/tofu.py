@@ -1,6 +1,6 @@
 """TOFU forgotten: a small model learns TOFU's 200 invented authors, unlearns those of forget10 by WHP, and is asked.
 
-python -m benchmarks.tofu DATA [--smoke]    writes reports/tofu/result.json and prints the table for README.md
+python -m studies.tofu DATA [--smoke]    writes reports/tofu/result.json and prints the table for README.md
 
 DATA is a folder with TOFU's files in tofu/. The parameters are presets/book.yaml with the changes below: nothing is
 held out, as in TOFU; the anchors are the names and works of the authors to forget; the questions are TOFU's own.
@@ -20,8 +20,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.lab import ROOT, Changes, clone, repro
 from lethe.text.matching import name_finder
+from tools.sandbox import ROOT, Changes, clone, repro
 
 PRESET = "presets/book.yaml"
 RESULT = ROOT / "reports/tofu/result.json"

@@ -1,6 +1,6 @@
 """What the embedded default shows: three seeds of the method, the paper's two ablations, and no retain rows.
 
-python -m benchmarks.study [--seeds 0 1 2] [--set test]    writes reports/study/whp.json and prints the table
+python -m studies.ablations [--seeds 0 1 2] [--set test]    writes reports/study/whp.json and prints the table
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 from statistics import mean, stdev
 from typing import Any
 
-from benchmarks.lab import ROOT, Changes, clone, repro
+from tools.sandbox import ROOT, Changes, clone, repro
 
 VARIANTS: dict[str, Changes] = {
     "full method": {},

@@ -1,6 +1,6 @@
 """A real book forgotten: The Wizard of Oz, by a small model that has read it beside other books.
 
-python -m benchmarks.book DATA [--smoke]    writes reports/book/result.json and prints the table for README.md
+python -m studies.book DATA [--smoke]    writes reports/book/result.json and prints the table for README.md
 
 The parameters are presets/book.yaml. DATA is a folder with books/oz.txt, books/pride.txt, text/tinystories.txt and the
 files of lm_eval/ that data/benchmarks/README.md names. --smoke takes a few pages of them and the ready-made model
@@ -18,10 +18,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.lab import ROOT, Changes, clone, repro, run
 from lethe.evaluation.lm_eval import STOCK, stock_file
 from lethe.report.metric_catalogue import number
 from lethe.report.step_table import METRICS
+from tools.sandbox import ROOT, Changes, clone, repro, run
 
 PRESET = "presets/book.yaml"
 RESULT = ROOT / "reports/book/result.json"

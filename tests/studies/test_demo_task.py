@@ -10,11 +10,11 @@ from types import ModuleType
 
 from ruamel.yaml import YAML
 
-from benchmarks import tastes as study
-from benchmarks.lab import change_params
 from lethe.core.params import read_params
 from stages import softprompt, specialise
+from studies import demo_task as study
 from tests.conftest import ROOT, script
+from tools.sandbox import change_params
 
 DEMO = ROOT / "data/demo"
 

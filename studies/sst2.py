@@ -1,8 +1,8 @@
 """SPUL on SST-2 with the paper's split, on a model from scratch, in the form of the paper's tables.
 
-python -m benchmarks.sst2 DATA [--seeds 0 1 2] [--retain 20000]    writes reports/study/sst2.json and .md
-python -m benchmarks.sst2 DATA --smoke                             a few hundred rows and no result
-python -m benchmarks.sst2 --flops                                  counts operations; needs no data
+python -m studies.sst2 DATA [--seeds 0 1 2] [--retain 20000]    writes reports/study/sst2.json and .md
+python -m studies.sst2 DATA --smoke                             a few hundred rows and no result
+python -m studies.sst2 --flops                                  counts operations; needs no data
 
 DATA is a folder with sst2/ (sst2_train.jsonl, sst2_validation.jsonl) and text/tinystories.txt. The pipeline runs in a
 clone: split by the paper's rule, specialise, then every method of the paper; SPUL with 10, 30 and 50 vectors, on 25, 50
@@ -26,8 +26,8 @@ from random import Random
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.lab import ROOT, Changes, clone, repro
-from benchmarks.llamas import random_llama
+from benchmarks.random_models import random_llama
+from tools.sandbox import ROOT, Changes, clone, repro
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -85,7 +85,7 @@ def main() -> None:
         print(flop_table(counted(small_model(), 32, 70, 30, 0.02)))
         return
     if arguments.data is None:
-        sys.exit("benchmarks.sst2: found no DATA, wanted the folder of sst2/ and text/tinystories.txt")
+        sys.exit("studies.sst2: found no DATA, wanted the folder of sst2/ and text/tinystories.txt")
     check_data(arguments.data)
     project = clone(ROOT / ".scratch" / ("sst2-smoke" if arguments.smoke else "sst2"))
     place(arguments.data, project, *((133, 400) if arguments.smoke else (None, arguments.retain)))
@@ -116,7 +116,7 @@ def check_data(data: Path) -> None:
     wanted = ("sst2/sst2_train.jsonl", "sst2/sst2_validation.jsonl", "text/tinystories.txt")
     absent = [name for name in wanted if not (data / name).exists()]
     if absent:
-        sys.exit(f"benchmarks.sst2: found no {', '.join(absent)} in {data}, wanted them there")
+        sys.exit(f"studies.sst2: found no {', '.join(absent)} in {data}, wanted them there")
 
 
 def place(data: Path, project: Path, forget: int | None, retain: int) -> None:

@@ -1,6 +1,6 @@
 """Methods side by side on the embedded default: which forgets, what it costs the rest, what two attacks bring back.
 
-python -m benchmarks.compare [--all] [--set test] [--resume]    writes reports/compare/*.json and *.md, prints the table
+python -m studies.methods [--all] [--set test] [--resume]    writes reports/compare/*.json and *.md, prints the table
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, get_args
 
 from ruamel.yaml import YAML
 
-from benchmarks.lab import ROOT, Changes, clone, repro
 from lethe.training.adapters import Vehicle
 from lethe.unlearning.methods import MethodParams
+from tools.sandbox import ROOT, Changes, clone, repro
 
 OBJECTIVES: tuple[str, ...] = get_args(MethodParams.model_fields["objective"].annotation)
 VEHICLES: tuple[str, ...] = get_args(Vehicle)

@@ -1,6 +1,6 @@
 """Runs a stage in the project at hand and tells what its work took, without imports and without saving its models.
 
-python -m benchmarks.clocked STAGE    its last line is JSON: CPU seconds in all, and up to each model folder it writes
+python -m benchmarks.stage_timer STAGE    its last line is JSON: CPU seconds in all, and up to each model folder written
 
 On one core. A tiny training before it imports and initialises what a process needs once, so that none of it counts.
 """
@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.fresh import one_thread
+from benchmarks.subprocess_case import one_thread
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """A project with a corpus of a wanted size, written to disk as it is drawn: what `benchmarks.growth` measures.
 
-python -m benchmarks.grown FOLDER text MEGABYTES NAMES      text files for `corpus`
-python -m benchmarks.grown FOLDER corpus MEGABYTES NAMES    data/corpus.parquet itself
+python -m benchmarks.synthetic_corpus FOLDER text MEGABYTES NAMES      text files for `corpus`
+python -m benchmarks.synthetic_corpus FOLDER corpus MEGABYTES NAMES    data/corpus.parquet itself
 
 Sentences of the words of English, each as frequent as it is there, and of invented names, of rank r as 1 / r. Beside
 them the names as anchors, and a model of two layers with a tokenizer of 4000 tokens.
@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.lab import ROOT, change_params
-from benchmarks.llamas import random_llama
+from benchmarks.random_models import random_llama
+from tools.sandbox import ROOT, change_params
 
 DOCUMENT = 50_000  # characters: ten passages, as of a tenth held out
 FILE = 1_000_000
