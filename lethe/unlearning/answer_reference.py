@@ -6,7 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 from lethe.core.tables import MASKED
-from lethe.training.loop import hidden_states
+from lethe.training.forward import hidden_states
 from lethe.training.losses import BASE_HIDDEN
 from lethe.training.rows import RowDataset, Rows, collate
 from lethe.unlearning.objectives import BASE_NLL

@@ -15,7 +15,7 @@ import numpy as np
 from lethe.core.stage import need_disk
 from lethe.core.tables import MASKED
 from lethe.models.distributed import one_first
-from lethe.training.loop import hidden_states
+from lethe.training.forward import hidden_states
 from lethe.training.losses import BASE_HIDDEN
 from lethe.training.rows import RowDataset, Rows, collate, true_next_ids
 from lethe.unlearning.objectives import BASE_NLL, PREFERRED
