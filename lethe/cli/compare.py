@@ -115,27 +115,30 @@ def completions(
 ) -> list[Completion]:
     """What each model writes after each prompt. One model is in memory at a time."""
     from lethe.core.params import read_params
-    from lethe.evaluation.model_set import dtype_named
+    from lethe.evaluation.model_set import loaded
     from lethe.inference.decoding import continue_greedily, end_ids, prompt_ids, texts_after
-    from lethe.models.checkpoints import load_model, load_tokenizer
+    from lethe.models.checkpoints import load_tokenizer
     from lethe.models.device import prepare
     from stages.evaluate import Params
 
     params = read_params("evaluate", Params)
     device, length = prepare(params.device), new_tokens or params.new_tokens
-    found = []
+    tokenizers = {name: load_tokenizer(folder) for name, folder in folders.items()}
+    asked = {
+        name: [prompt_ids(tokenizer, prompt, params.chat_template) for prompt in prompts]
+        for name, tokenizer in tokenizers.items()
+    }
     for name, folder in folders.items():
-        tokenizer = load_tokenizer(folder)
-        tokens = [prompt_ids(tokenizer, prompt, params.chat_template) for prompt in prompts]
-        check_room(folder, prompts, [len(ids) for ids in tokens], length)
-        model = load_model(folder, device, dtype_named(params.precision))
+        check_room(folder, prompts, [len(ids) for ids in asked[name]], length)
+    found = []
+    for name, model in loaded(folders, device, params.precision):
+        tokenizer, tokens = tokenizers[name], asked[name]
         written = continue_greedily(model, tokens, [()] * len(tokens), length, end_ids(model, tokenizer))
         texts = texts_after(tokenizer, tokens, [continuation.tokens for continuation in written])
         lines = [re.sub(r"\s", " ", text) for text in texts]  # one line each, whatever the model breaks
         found += [
             Completion(prompt, name, line, spans(line, finder)) for prompt, line in zip(prompts, lines, strict=True)
         ]
-        del model  # before the next is loaded: two may not fit the card
     return found
 
 

@@ -194,6 +194,13 @@ def write_json(content: Any, path: Path) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def rounded(value: Any) -> Any:
+    """A report with every number to six decimals, in objects within objects too."""
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    return round(value, 6) if isinstance(value, float) else value
+
+
 def read_json(path: Path) -> Any:
     """The content of a JSON file. Raises StageError if it is missing or broken."""
     try:

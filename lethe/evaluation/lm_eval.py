@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lethe.core.errors import StageError
 from lethe.core.params import did_you_mean
-from lethe.core.tables import write_jsonl
+from lethe.core.tables import read_jsonl, write_jsonl
 from lethe.inference.scoring import expectations
 
 if TYPE_CHECKING:
     from lm_eval.api.task import Task
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 
 STOCK = {  # task: its yaml below lm_eval/tasks, and the split it is scored on
     "arc_challenge": ("arc/arc_challenge.yaml", "test"),
@@ -44,6 +45,14 @@ class Facts(NamedTuple):
 def stock_file(name: str) -> str:
     """The name of a stock task's file of JSON lines."""
     return f"{name}_{STOCK[name][1]}.jsonl"
+
+
+def stock_rows(names: Sequence[str], folder: Path, limit: int | None) -> dict[str, list[dict[str, Any]]]:
+    """The first `limit` rows of every stock task whose file lies in the folder; the others come from the Hub."""
+    if not folder.is_dir():
+        raise StageError(f"params.yaml: benchmark.data: found no folder {folder}, wanted one; it may hold no files")
+    files = {name: folder / stock_file(name) for name in names if name in STOCK}
+    return {name: read_jsonl(file, {})[:limit] for name, file in files.items() if file.exists()}
 
 
 def local_config(name: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from lethe.inference.decoding import prompt_ids
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+
 NAMES_HEADER = ("name", "unique")
 
 
@@ -54,3 +55,13 @@ def prepared(
         tokens = prompt_ids(tokenizer, row["prompt"], chat_template)
         prompts.append(Prompt(row["id"], row["prompt"], row["references"], tokens, content))
     return prompts
+
+
+def check_lengths(prompts: Sequence[Prompt], room: int) -> None:
+    """Raise StageError for the first prompt that leaves a model no room for its completion."""
+    for prompt in prompts:
+        if len(prompt.tokens) > room:
+            raise StageError(
+                f"data/prompts.jsonl: prompt {prompt.id}: found {len(prompt.tokens)} tokens, wanted at most {room}, "
+                "the model's context less evaluate.new_tokens; shorten it or lower prompt.words"
+            )

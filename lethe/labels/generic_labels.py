@@ -16,6 +16,7 @@ import numpy as np
 
 from lethe.core.stage import need_disk
 from lethe.core.tables import MASKED
+from lethe.inference.batching import batches
 from lethe.labels.exact_argmax import TILE, Forbidden, settle
 from lethe.labels.translation import NEVER, Spliced, forbidden_at
 from lethe.models.config import text_config
@@ -152,7 +153,7 @@ def label_one_model_at_a_time(
 def planned(length: np.ndarray, spliced: Sequence[Spliced], settings: Settings) -> list[list[int]]:
     """The blocks in batches: the same ones however many processes and passes there are."""
     longest = [max(int(real), len(block.translated)) for real, block in zip(length, spliced, strict=True)]
-    return batches(longest, settings.batch_tokens)
+    return list(batches(longest, settings.batch_tokens))
 
 
 def translated_rows(
@@ -254,17 +255,6 @@ def stored_bytes(spliced: Sequence[Spliced], model: PreTrainedModel, settings: S
     """Of the hidden states that the first of two passes leaves, at most: float32."""
     rows = sum(int((np.asarray(block.map) != NEVER).sum()) for block in spliced)
     return rows * model.config.get_text_config().hidden_size * 4
-
-
-def batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
-    """Indices in batches of at most `batch_tokens` after padding (one block at least), alike in length."""
-    found: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
-        longest = lengths[found[-1][0]] if found else 0
-        if not found or longest * (len(found[-1]) + 1) > batch_tokens:
-            found.append([])
-        found[-1].append(index)
-    return found
 
 
 def rows_of(spliced: Sequence[Spliced]) -> Rows:

@@ -10,10 +10,10 @@ from lethe.core.errors import StageError
 from lethe.dictionary.infilling import Frame as Gap
 from lethe.dictionary.infilling import group, log_likelihoods
 from lethe.inference.decoding import continue_greedily, end_ids, prompt_ids, texts_after
-from lethe.inference.kv_cache import check_numbers
+from lethe.inference.kv_cache import check_finite, check_numbers
 from lethe.metrics.name_swaps import Frame, own_tokens
 from lethe.metrics.questions import Question, candidates
-from lethe.metrics.token_scores import Tokenwise, check_finite, tokenwise
+from lethe.metrics.token_scores import Tokenwise, tokenwise
 from lethe.models.tokenization import cut_blocks, leading_ids
 from lethe.text.passages import draw
 
@@ -57,6 +57,14 @@ class Readout(NamedTuple):
     others: list[Tokenwise]
     recited: list[str]  # after the first half of each member
     sentences: list[Tokenwise]
+
+
+def check_passages(tokens: int, context: int) -> None:
+    """Raise StageError for passages that the model cannot read at once."""
+    if tokens > context:
+        raise StageError(
+            f"params.yaml: measure.passage_tokens: found {tokens}, wanted at most {context}, the model's context"
+        )
 
 
 def drawn_passages(

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 from lethe.core.errors import StageError
 from lethe.core.tables import numbered_jsonl
-from lethe.text.cloze import cloze_prompts
-from lethe.text.matching import TermFinder
+from lethe.metrics.name_swaps import Names, retain_kinds
+from lethe.text.cloze import FEWEST_WORDS, cloze_prompts
+from lethe.text.matching import TermFinder, name_finder
 from lethe.text.passages import draw
 
 FILES = {  # group of questions -> TOFU's file; all but the first measure what the model should still know
@@ -81,6 +82,33 @@ def sampled(texts: Sequence[str], chars: int, seed: int) -> list[str]:
     return kept
 
 
+def made_questions(
+    rows: Sequence[Mapping[str, Any]], names: Names, retain: Sequence[str], limit: int, wrong: int, seed: int
+) -> dict[str, list[Question]]:
+    """Questions by group: the prompts, and training text of the retain side, which is left out where it has none.
+
+    Like TOFU's retain set, that text is what the baseline was taught and should keep.
+    """
+    kinds = {name: use.kind for name, use in names.uses.items()}
+    prompts = forget_questions(rows, kinds, names.finder, wrong, seed)
+    known = retain_kinds(names)
+    asked = text_questions("retain", retain, known, name_finder(known), longest(rows), limit, wrong, seed)
+    return {"forget": prompts} | ({"retain": asked} if asked else {})
+
+
+def trivia_questions(
+    rows: Sequence[Mapping[str, Any]], names: Names, forget: Sequence[str], limit: int, seed: int
+) -> list[Question]:
+    """Places of the forget side's training text, whatever the other questions are, each with one wrong name."""
+    kinds = {name: use.kind for name, use in names.uses.items()}
+    return text_questions("trivia", forget, kinds, names.finder, longest(rows), limit, 1, seed)
+
+
+def longest(rows: Sequence[Mapping[str, Any]]) -> int:
+    """Words of the longest prompt: what is made of running text is no longer."""
+    return max(FEWEST_WORDS, *(len(row["prompt"].split()) for row in rows))
+
+
 def with_wrong_answers(
     asked: Sequence[tuple[str, str, str, Sequence[str]]],
     kinds: Mapping[str, str],
@@ -121,6 +149,11 @@ def question_files(folder: Path) -> dict[str, Path]:
     if files and "forget" not in files:
         raise StageError(f"{folder}: found {files.popitem()[1].name}, wanted also {FILES['forget']}")
     return files
+
+
+def filed_questions(folder: Path, template: str) -> dict[str, list[Question]]:
+    """The questions of TOFU's files by group; empty if none of them lies in the folder."""
+    return {group: read_questions(path, template) for group, path in question_files(folder).items()}
 
 
 def read_questions(path: Path, template: str) -> list[Question]:

@@ -81,3 +81,8 @@ def test_a_folders_hash_is_its_content(tmp_path: Path) -> None:
     assert path_sha256(tmp_path / "one") == path_sha256(tmp_path / "two")
     (tmp_path / "two" / "sub" / "x").rename(tmp_path / "two" / "sub" / "y")
     assert path_sha256(tmp_path / "one") != path_sha256(tmp_path / "two")
+
+
+def test_rounded_reaches_into_objects() -> None:
+    report = {"a": {"b": 0.12345678, "c": None}, "d": 3, "e": "0.12345678"}
+    assert tables.rounded(report) == {"a": {"b": 0.123457, "c": None}, "d": 3, "e": "0.12345678"}

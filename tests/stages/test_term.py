@@ -12,9 +12,7 @@ import pytest
 
 from lethe.core.errors import StageError
 from lethe.core.hashing import tokenizer_sha256
-from lethe.core.params import read_params
 from lethe.core.tables import ANCHORS, CORPUS, DICTIONARY, TERMS, write_csv, write_parquet
-from lethe.evaluation.term_verdicts import VERDICTS
 from lethe.models.checkpoints import write_absent
 from stages import term
 from tests.conftest import set_param, tiny_model, tiny_tokenizer
@@ -246,17 +244,6 @@ def test_overridden_terms_and_pruned_anchors_are_there(tiny: Path) -> None:
     assert list(rows_of(tiny)) == ["Moss", "Orla", "Quorl", "Tarn Hill", "Vesk"]
 
 
-def test_contexts_lose_their_beginning_where_the_model_cannot_read_them(tiny: Path) -> None:
-    chosen = term.choose([text(FORGET)], [], term.TermFinder({"Vesk": "Vesk"}), read_params("term", term.Params))
-    tokenizer = tiny_tokenizer_of(tiny)
-    terms = {"Vesk": term.Term("person", {"Vesk": ["Tom"]})}
-    [whole, *_], [cut, *_] = (term.questions(chosen, terms, tokenizer, context) for context in (None, 12))
-    longest = max(term.WORD_TOKENS, len(whole.term), *(len(ids) for ids in whole.instead["Vesk"]))
-    assert cut.prompt == [whole.prompt[0], *whole.prompt[-(12 - longest - 1) :]]  # <s> stays
-    assert len(cut.prompt) + longest == 12
-    assert cut.term == whole.term
-
-
 def break_weights(project: Path) -> None:
     from transformers import AutoModelForCausalLM
 
@@ -305,7 +292,3 @@ def test_a_reference_with_another_tokenizer_is_one_line(tiny: Path) -> None:
     assert str(caught.value) == (
         f"models/retrained: made with tokenizer {found}, wanted {wanted} of models/baseline; run `dvc repro`"
     )
-
-
-def test_every_verdict_is_reported() -> None:
-    assert list(term.summary([], {})["verdicts"]) == [name.replace(" ", "_") for name in VERDICTS]
