@@ -16,11 +16,12 @@ from typing import Any
 
 from pydantic import NonNegativeInt, PositiveInt
 
-from lethe.core.corpus import fixed_width
+from lethe.core.corpus import fixed_width, read_documents
 from lethe.core.hashing import check_tokenizer
 from lethe.core.params import StageParams, read_params, read_yaml
 from lethe.core.stage import run, workspace
-from lethe.core.tables import DICTIONARY, TERMS, read_csv, read_json, read_jsonl, read_parquet, write_csv, write_json
+from lethe.core.tables import TERMS, read_csv, read_json, read_jsonl, read_parquet, write_csv, write_json
+from lethe.dictionary.entries import read_entries
 from lethe.evaluation.term_verdicts import VERDICTS
 from lethe.models.soft_prompts import PROMPT, virtual_tokens
 from lethe.models.tokenization import backend_tokenizer
@@ -52,7 +53,7 @@ def main() -> None:
         measures = read_json(Path("reports/measures.json"))
         attacks = read_json(Path("reports/attacks.json"))
         finetune = read_json(Path("reports/finetune.json"))
-        dictionary = read_csv(Path("data/dictionary.csv"), DICTIONARY)
+        dictionary = read_entries(Path("data/dictionary.csv"))
         prompts = read_jsonl(Path("data/prompts.jsonl"), {"id": int, "prompt": str})
         completions = read_jsonl(Path("data/completions.jsonl"), {"model": str, "id": int, "completion": str})
         terms = terms_of(read_csv(Path("data/terms.csv"), TERMS), params.words)
@@ -162,16 +163,15 @@ def read_samples(
 
 def read_corpus(corpus: Path) -> tuple[list[str], list[dict[str, Any]]]:
     """The texts of the forget side, and documents and characters of each side and part."""
-    table, _ = read_parquet(corpus, ("side", "part", "start", "end", "text"))
-    rows = table.to_pylist()
+    rows = read_documents(corpus)
     sizes: dict[tuple[str, str], list[int]] = {}
     for row in rows:
-        sizes.setdefault((row["side"], row["part"]), []).append(row["end"] - row["start"])
+        sizes.setdefault((row.side, row.part), []).append(row.end - row.start)
     counted = [
         {"side": side, "part": part, "documents": len(found), "characters": sum(found)}
         for (side, part), found in sorted(sizes.items())
     ]
-    return [row["text"] for row in rows if row["side"] == "forget"], counted
+    return [row.text for row in rows if row.side == "forget"], counted
 
 
 def dictionary_facts(rows: Sequence[Mapping[str, str]]) -> list[tuple[str, str]]:

@@ -18,8 +18,8 @@ from lethe.core.corpus import held_out_texts, training_documents
 from lethe.core.errors import StageError
 from lethe.core.params import StageParams, read_params
 from lethe.core.stage import run, workspace
-from lethe.core.tables import COMPARED, DICTIONARY, TERMS, read_csv, write_csv, write_json
-from lethe.dictionary.entries import read_terms
+from lethe.core.tables import COMPARED, TERMS, write_csv, write_json
+from lethe.dictionary.entries import read_entries, read_terms
 from lethe.evaluation.model_set import Device, Precision, dtype_named, measured
 from lethe.evaluation.term_probes import (
     Endings,
@@ -120,8 +120,7 @@ def read_all(anchors: Path, dictionary: Path) -> dict[str, Term]:
     """
     terms = {name: Term("", {form: [] for form in forms}) for name, forms in read_terms(anchors).items()}
     kept: dict[str, Term] = {}
-    unique = ("anchor", "choice", "form")
-    for line in read_csv(dictionary, DICTIONARY, unique=unique, filled=(*unique, "translation")):
+    for line in read_entries(dictionary):
         term = kept.setdefault(line["anchor"], Term(line["kind"], {}))
         term.forms.setdefault(line["form"], []).append(line["translation"])
     if not terms | kept:
