@@ -6,18 +6,17 @@ writes  data/prompts.jsonl  data/names.csv
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, NonNegativeInt
 
+from lethe.core.corpus import read_documents
 from lethe.core.errors import StageError
 from lethe.core.params import StageParams, read_params
 from lethe.core.stage import run, workspace
-from lethe.core.tables import ANCHORS, NAMES, numbered_jsonl, read_csv, read_parquet, write_csv, write_jsonl
-from lethe.text.cloze import FEWEST_WORDS, Cloze, cloze_prompts
+from lethe.core.tables import ANCHORS, NAMES, numbered_jsonl, read_csv, write_csv, write_jsonl
+from lethe.text.cloze import FEWEST_WORDS, choose, cloze_prompts, cloze_rows
 from lethe.text.matching import WORD, name_finder
 from lethe.text.passages import draw, passages
 
@@ -36,12 +35,11 @@ class Params(StageParams):
 def main() -> None:
     params = read_params("prompt", Params)
     with workspace("prompt") as work:
-        table, _ = read_parquet(Path("data/corpus.parquet"), ("side", "part", "text"))
-        corpus = table.to_pylist()
+        corpus = read_documents(Path("data/corpus.parquet"))
         names = read_names(Path(params.names), Path("data/anchors.csv"))
         finder = name_finder(names)
         own = own_prompts(Path(params.own), params.development, params.seed)
-        held_out = [row["text"] for row in corpus if (row["side"], row["part"]) == ("forget", "held_out")]
+        held_out = [row.text for row in corpus if (row.side, row.part) == ("forget", "held_out")]
         stretches = [text[start:end] for text in held_out for start, end in passages(text, STRETCH_CHARS)]
         found = [cloze for stretch in stretches for cloze in cloze_prompts(stretch, finder, params.words)]
         chosen = choose(found, params.cloze, params.seed)
@@ -52,7 +50,7 @@ def main() -> None:
                 "corpus.held_out or write prompts of your own"
             )
         rows = cloze_rows(chosen, params.development, params.seed) + own
-        known = finder.terms_in("\n\n".join(row["text"] for row in corpus if row["side"] == "retain"))
+        known = finder.terms_in("\n\n".join(row.text for row in corpus if row.side == "retain"))
         write_jsonl(({"id": number} | row for number, row in enumerate(rows)), work / "data/prompts.jsonl")
         unique = [{"name": name, "unique": "no" if name in known else "yes"} for name in names]
         write_csv(unique, ("name", "unique"), work / "data/names.csv")
@@ -100,34 +98,6 @@ def check_own(where: str, prompt: str, references: list[Any]) -> None:
             raise StageError(f"{where}: found the reference {reference!r}, wanted a name")
         if name_finder([reference]).terms_in(prompt):
             raise StageError(f"{where}: found the reference {reference!r} in the prompt itself, wanted it kept back")
-
-
-def choose(prompts: Sequence[Cloze], limit: int, seed: int) -> list[Cloze]:
-    """At most `limit` different prompts in the order of the text, the names due taking turns; drawn by lot."""
-    different = list({cloze.prompt: cloze for cloze in prompts}.values())
-    turns: Counter[str] = Counter()
-    queue = []
-    for lot, index in sorted((draw(cloze.prompt, seed), index) for index, cloze in enumerate(different)):
-        due = different[index].references[0]
-        queue.append((turns[due], lot, index))
-        turns[due] += 1
-    return [different[index] for index in sorted(index for _, _, index in sorted(queue)[:limit])]
-
-
-def cloze_rows(chosen: Sequence[Cloze], development: float, seed: int) -> list[dict[str, Any]]:
-    """Rows of data/prompts.jsonl without their id. A stretch's prompts fall into one set: the sets share no text."""
-    counts = Counter(cloze.stretch for cloze in chosen)
-    dealt: set[str] = set()
-    taken = 0
-    for stretch in sorted(counts, key=lambda text: draw(text, seed)):
-        if taken + counts[stretch] / 2 <= development * len(chosen):
-            dealt.add(stretch)
-            taken += counts[stretch]
-    return [
-        {"set": "development" if cloze.stretch in dealt else "test", "source": "cloze"}
-        | {"prompt": cloze.prompt, "references": cloze.references, "due": cloze.references[0]}
-        for cloze in chosen
-    ]
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ from lethe.core.corpus import held_out_texts, training_documents
 from lethe.core.errors import StageError
 from lethe.core.params import StageParams, read_params
 from lethe.core.stage import run, workspace
-from lethe.core.tables import DICTIONARY, TERMS, read_csv, write_csv, write_json
-from lethe.dictionary.entries import read_terms
+from lethe.core.tables import TERMS, write_csv, write_json
+from lethe.dictionary.entries import read_entries, read_terms
 from lethe.evaluation.model_set import Device, Precision, loaded, measured
 from lethe.evaluation.term_probes import Judged, Term, answers, choose, questions
 from lethe.evaluation.term_verdicts import Limits, row, summary
@@ -78,8 +78,7 @@ def read_all(anchors: Path, dictionary: Path) -> dict[str, Term]:
     """
     terms = {name: Term("", {form: [] for form in forms}) for name, forms in read_terms(anchors).items()}
     kept: dict[str, Term] = {}
-    unique = ("anchor", "choice", "form")
-    for line in read_csv(dictionary, DICTIONARY, unique=unique, filled=(*unique, "translation")):
+    for line in read_entries(dictionary):
         term = kept.setdefault(line["anchor"], Term(line["kind"], {}))
         term.forms.setdefault(line["form"], []).append(line["translation"])
     if not terms | kept:

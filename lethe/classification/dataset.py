@@ -97,6 +97,36 @@ def parquet_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
     return [(str(path), row) for row in table.to_pylist()]
 
 
+def task_rows(
+    labels: Sequence[str], texts: Sequence[str], forget: Sequence[bool], test: set[int]
+) -> list[dict[str, Any]]:
+    """Rows of data/task.parquet, in the table's order."""
+    return [
+        {"row": index, "text": text, "label": label} | {"side": SIDES[not forget[index]], "part": PARTS[index in test]}
+        for index, (text, label) in enumerate(zip(texts, labels, strict=True))
+    ]
+
+
+def check_classes(rows: Sequence[dict[str, Any]]) -> None:
+    """Raise StageError if a side has no row in a part, or a part of the retain side lacks a label of the table.
+
+    The forget side need not have every label, but what it is tested on it has to be trained on.
+    """
+    labels = {(side, part): {row["label"] for row in rows if (row["side"], row["part"]) == (side, part)}
+              for side in SIDES for part in PARTS}  # fmt: skip
+    everything = set.union(*labels.values())
+    for side in SIDES:
+        wanted = everything if side == "retain" else labels["forget", "train"] | labels["forget", "test"]
+        for part in PARTS:
+            missing = sorted(wanted - labels[side, part])
+            if missing or not labels[side, part]:
+                found = f"no row labelled {', '.join(missing)}" if missing else "no row"
+                raise StageError(
+                    f"data/task.parquet: found {found} in {side} {part}, wanted every label in every part; "
+                    "change split.test or split.seed"
+                )
+
+
 def read_task(path: Path) -> list[Labelled]:
     """The rows of data/task.parquet, in its order."""
     table, _ = read_parquet(path, TASK.names)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lethe.core.errors import StageError
-from lethe.core.tables import ANCHORS, OVERRIDES, numbered_csv, read_csv
+from lethe.core.tables import ANCHORS, DICTIONARY, OVERRIDES, numbered_csv, read_csv
 from lethe.dictionary.entity_types import Usage
 from lethe.dictionary.inflection import in_form, plural_forms, plural_of, singular_of
 from lethe.text.matching import TermFinder
@@ -153,3 +153,38 @@ def dictionary_rows(
         for number, choice in enumerate(chosen[anchor])
         for form, text in zip(terms[anchor], form_texts(terms[anchor], anchor, uses[anchor], choice), strict=True)
     ]
+
+
+def read_entries(path: Path) -> list[dict[str, str]]:
+    """The rows of data/dictionary.csv. Raises StageError at `path:line` for an empty cell or a form given twice."""
+    unique = ("anchor", "choice", "form")
+    return read_csv(path, DICTIONARY, unique=unique, filled=(*unique, "translation"))
+
+
+def read_dictionary(path: Path) -> dict[str, dict[str, list[str]]]:
+    """anchor -> form -> its translation under each choice. Raises StageError unless all its forms have all choices."""
+    cells: dict[str, dict[str, dict[str, str]]] = {}
+    for row in read_entries(path):
+        cells.setdefault(row["anchor"], {}).setdefault(row["form"], {})[row["choice"]] = row["translation"]
+    for anchor, forms in cells.items():
+        wanted = [str(choice) for choice in range(max(map(len, forms.values())))]
+        for form, found in forms.items():
+            if sorted(found) != sorted(wanted):
+                raise StageError(
+                    f"{path}: {anchor}: found choices {', '.join(sorted(found))} of the form {form}, "
+                    f"wanted {', '.join(wanted)}"
+                )
+    return {
+        anchor: {form: [found[str(choice)] for choice in range(len(found))] for form, found in forms.items()}
+        for anchor, forms in cells.items()
+    }
+
+
+def own_choices(
+    overrides: Iterable[Override], uses: Mapping[str, Usage], plurals: Mapping[str, str]
+) -> dict[str, list[Choice]]:
+    """{anchor: the person's own translations, in the order of the lines}."""
+    chosen: dict[str, list[Choice]] = {}
+    for _, anchor, translation in overrides:
+        chosen.setdefault(anchor, []).append(given(translation, uses[anchor].plural, plurals))
+    return chosen

@@ -183,9 +183,8 @@ def corpus_entry(lock: Lock) -> Any:
 def input_files(history: History, store: Store, lock: Lock) -> dict[str, str]:
     """{path: md5} of every file in the folders the corpus was read from, as far as anything at hand lists them."""
     from lethe.provenance.artifact_store import manifest
-    from lethe.provenance.fingerprint import md5_of, own_files
+    from lethe.provenance.fingerprint import bytes_md5, md5_of, own_files
     from lethe.provenance.history import folder_at
-    from lethe.provenance.lineage import bytes_md5
 
     found: dict[str, str] = {}
     for path, md5 in corpus_entry(lock).deps.items():

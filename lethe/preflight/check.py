@@ -121,7 +121,7 @@ def contradictions(sections: Mapping[str, Any]) -> Iterator[str]:
 
 def forget_text(corpus: CorpusParams) -> Iterator[str]:
     """Whether there is any text to forget. (Retain text is optional.)"""
-    from stages.corpus import SUFFIXES
+    from lethe.text.passages import SUFFIXES
 
     folder = Path(corpus.forget)
     if folder.is_dir() and not any(path.suffix in SUFFIXES and path.stat().st_size for path in folder_files(folder)):

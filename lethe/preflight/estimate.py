@@ -102,7 +102,7 @@ def config_of(baseline: Any, model: Path | None = None) -> PretrainedConfig | No
 def texts_of(corpus: Any) -> Texts:
     """Tokens of each side, from the size of its files; text held out is left out, and a folder that is not there."""
     from lethe.core.hashing import folder_files
-    from stages.corpus import SUFFIXES
+    from lethe.text.passages import SUFFIXES
 
     counts = []
     for folder in (Path(corpus.forget), Path(corpus.retain)):

@@ -70,7 +70,7 @@ def manifest_bytes(files: Mapping[str, str]) -> bytes:
 
 def folder_md5(files: Mapping[str, str]) -> str:
     """The md5 that dvc.lock gives a folder of {relative path: md5}."""
-    return hashlib.md5(manifest_bytes(files)).hexdigest() + ".dir"
+    return bytes_md5(manifest_bytes(files)) + ".dir"
 
 
 def path_md5(path: Path) -> str:
@@ -116,3 +116,13 @@ def same_tensors(one: Path, other: Path) -> bool:
 def sha256s(subject: Subject) -> dict[str, str]:
     """{relative path: sha256} of a subject's files."""
     return {name: sha256_of(path) for name, path in subject.files.items()}
+
+
+def contents_md5(files: Mapping[str, bytes]) -> str:
+    """The md5 that dvc.lock gives a folder of {relative path: content}."""
+    return folder_md5({name: bytes_md5(content) for name, content in files.items()})
+
+
+def bytes_md5(content: bytes) -> str:
+    """Hex md5 of bytes."""
+    return hashlib.md5(content).hexdigest()

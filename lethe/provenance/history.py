@@ -278,3 +278,8 @@ def refs_with(project: Project, commit: str) -> list[str]:
 def _short(ref: str) -> str:
     found = EXPERIMENT.fullmatch(ref)
     return f"experiment {found[1]}" if found else re.sub(r"^refs/(heads|tags|remotes)/", "", ref)
+
+
+def is_code(path: str) -> bool:
+    """Whether a dep is code rather than data: a file, or since the library has packages a folder of it."""
+    return path.startswith(("stages/", "lethe/")) or path == "constraints.txt"

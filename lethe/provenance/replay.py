@@ -102,7 +102,7 @@ def made(entry: Entry, md5: str) -> bool:
 
 def commit_with(history: History, lock: Lock, deps: Mapping[str, str]) -> str:
     """The first commit with this dvc.lock that also holds the code it speaks of; the first one if none does."""
-    from lethe.provenance.lineage import md5s_at
+    from lethe.provenance.code import md5s_at
 
     for commit in lock.commits:
         held = md5s_at(history, commit.id, deps)

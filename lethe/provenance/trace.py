@@ -105,7 +105,7 @@ def texts_of(path: Path) -> list[str]:
 
 def part_of(text: str, span: str, given: str) -> str:
     """The characters START-END of a text. Raises StageError for a span that is not in it, and for no words at all."""
-    from lethe.provenance.text_overlap import words_of
+    from lethe.text.overlap import words_of
 
     found = re.fullmatch(r"(\d+)-(\d+)", span)
     if span and (not found or not int(found[1]) < int(found[2]) <= len(text)):
@@ -175,8 +175,8 @@ def in_corpus(history: History, store: Store, asked: Asked, md5: str, numbers: S
 def by_hash(history: History, store: Store, asked: Asked, md5: str, numbers: Sequence[int]) -> str:
     """Words for what the hash asked about is: the corpus, its folder of text, or a file in that; "" if it is none."""
     from lethe.provenance.artifact_store import manifest
-    from lethe.provenance.history import recorded
-    from lethe.provenance.lineage import CORPUS, is_code
+    from lethe.provenance.history import is_code, recorded
+    from lethe.provenance.lineage import CORPUS
 
     if not asked.md5:
         return ""
@@ -196,7 +196,7 @@ def by_hash(history: History, store: Store, asked: Asked, md5: str, numbers: Seq
 
 def by_text(documents: Sequence[Mapping[str, Any]], text: str) -> tuple[float, list[dict[str, Any]]]:
     """The share of the text's words that the corpus has, and every place of them."""
-    from lethe.provenance.text_overlap import common
+    from lethe.text.overlap import common
 
     share, found = common(text, [row["text"] for row in documents])
     places = [(row, *span) for row, spans in zip(documents, found, strict=True) for span in spans]

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lethe.core.errors import StageError
 from lethe.training.adapters import Vehicle
 from lethe.training.recipe import Precision, RecipeParams, Weights
-from lethe.training.sharding import (
-    sharding,
-)
+from lethe.training.sharding import sharding
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
 CPU_TOKENS = 8192  # tokens of one micro-batch on the CPU
+GRADIENT = 4  # bytes for each number in training
 MOMENTS = {"adamw": 8, "adamw_8bit": 2}  # bytes of Adam's two for each number in training
 
 
@@ -40,7 +39,7 @@ def plan_batch(model: PreTrainedModel, block_tokens: int, recipe: RecipeParams, 
             f"params.yaml: batch_size: found {recipe.batch_size} for {processes} processes, wanted a multiple of them"
         )
     if not on_gpu:
-        return fit_rows(share, CPU_TOKENS // block_tokens, checkpointing=False)
+        return fit_cpu(share, block_tokens)
     import torch
 
     from lethe.training.adapters import trainable_parameters
@@ -50,7 +49,17 @@ def plan_batch(model: PreTrainedModel, block_tokens: int, recipe: RecipeParams, 
     whole, recomputed = activation_bytes(model.config, block_tokens, recipe.vehicle, recipe.precision)
     weights = sum(parameter.numel() for parameter in model.parameters())
     copies = 0 if "FSDP" in sharding() else autocast_bytes(weights, recipe.weights, recipe.precision)
-    return fit_card(share, free - copies, (4 + MOMENTS[recipe.optimiser]) * moved, whole, recomputed)
+    return fit_card(share, free - copies, sum(moving_bytes(moved, recipe.optimiser)), whole, recomputed)
+
+
+def moving_bytes(moved: float, optimiser: str) -> tuple[float, float]:
+    """Bytes of the gradients and of the optimiser's moments of so many numbers in training."""
+    return GRADIENT * moved, MOMENTS[optimiser] * moved
+
+
+def fit_cpu(share: int, row_tokens: int) -> BatchPlan:
+    """The plan for the CPU, CPU_TOKENS at a time."""
+    return fit_rows(share, CPU_TOKENS // row_tokens, checkpointing=False)
 
 
 def fit_card(share: int, free: float, training: float, whole: float, recomputed: float) -> BatchPlan:

@@ -10,6 +10,7 @@ from hypothesis import given as law
 from hypothesis import strategies as st
 
 from lethe.core.errors import StageError
+from lethe.core.tables import DICTIONARY, write_csv
 from lethe.dictionary.entity_types import Usage
 from lethe.dictionary.entries import (
     Choice,
@@ -21,7 +22,10 @@ from lethe.dictionary.entries import (
     finder_of,
     given,
     is_plural,
+    own_choices,
     pruned,
+    read_dictionary,
+    read_entries,
     read_overrides,
     read_terms,
     with_overridden,
@@ -153,3 +157,32 @@ def test_what_passes_holds_no_anchor_as_a_word(anchor: str, translation: Sequenc
     finder = finder_of({anchor: [anchor]})
     holds = f" {anchor} " in f" {' '.join(translation)} "
     assert bool(fault([" ".join(translation)], finder)) == holds
+
+
+def test_own_choices() -> None:
+    uses = {"Quorls": Usage("Quorls", "creature", 1.0, 1.0, 0.0, 0.0, 0.0, "Quorl", True, 0, 0)}
+    assert own_choices([Override(2, "Quorls", "ducks"), Override(3, "Quorls", "mice")], uses, {}) == {
+        "Quorls": [Choice("duck", "ducks", None), Choice("mice", "mice", None)]
+    }
+
+
+def test_read_dictionary_orders_choices_by_number(tmp_path: Path) -> None:
+    cells = [("Orla", "person", str(choice), "Orla", f"name {choice}", "") for choice in reversed(range(11))]
+    write_csv([dict(zip(DICTIONARY, row, strict=True)) for row in cells], DICTIONARY, tmp_path / "dictionary.csv")
+    found = read_dictionary(tmp_path / "dictionary.csv")
+    assert found == {"Orla": {"Orla": [f"name {choice}" for choice in range(11)]}}
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["Orla,person,0,Orla,,"], ":2: found an empty cell under translation, wanted a value"),
+        (["Orla,person,0,Orla,Ann,"] * 2, ":3: found Orla 0 Orla again (first in line 2), wanted it once"),
+    ],
+)
+def test_bad_entries(rows: list[str], message: str, tmp_path: Path) -> None:
+    path = tmp_path / "dictionary.csv"
+    path.write_text("\n".join([",".join(DICTIONARY), *rows]) + "\n", encoding="utf-8")
+    with pytest.raises(StageError) as caught:
+        read_entries(path)
+    assert str(caught.value) == f"{path}{message}"

@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from lethe.core.errors import StageError
-from lethe.provenance import audit, fingerprint, history, lineage
+from lethe.provenance import audit, fingerprint, history
 from tests import recorded
 from tests.conftest import ROOT, TINY_TEXT
 from tests.recorded import git, json_of, lethe
@@ -508,9 +508,9 @@ def test_ancestors_of_a_path_in_one_lock(past: tuple) -> None:
         "stages/corpus.py",
     ]
     assert history.ancestors(lock, "data/forget") == []
-    assert lineage.is_code("stages/x.py")
-    assert lineage.is_code("lethe/models")
-    assert not lineage.is_code("data/x.csv")
+    assert history.is_code("stages/x.py")
+    assert history.is_code("lethe/models")
+    assert not history.is_code("data/x.csv")
 
 
 def test_a_project_in_a_folder_of_a_repository(tmp_path: Path) -> None:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lethe.core.errors import StageError
 from lethe.core.tables import CORPUS, write_parquet
-from lethe.text.cloze import Cloze
 from lethe.text.matching import name_finder
 from stages import prompt
 from tests.conftest import set_param
@@ -95,27 +91,6 @@ def test_same_inputs_same_bytes(project: Path) -> None:
     once = [(project / "data" / name).read_bytes() for name in ("prompts.jsonl", "names.csv")]
     prompt.main()
     assert [(project / "data" / name).read_bytes() for name in ("prompts.jsonl", "names.csv")] == once
-
-
-def test_the_names_due_take_turns() -> None:
-    prompts = [Cloze("s", f"prompt {number}", ["Oz"], "Oz") for number in range(20)]
-    prompts.append(Cloze("s", "one more", ["Toto"], "Toto"))
-    chosen = prompt.choose(prompts, 3, seed=0)
-    assert Counter(cloze.references[0] for cloze in chosen) == {"Oz": 2, "Toto": 1}
-    assert chosen == [cloze for cloze in prompts if cloze in chosen]  # in the order of the text
-    assert prompt.choose(prompts, 3, seed=1) != chosen
-    assert prompt.choose([prompts[0]] * 5, 3, seed=0) == prompts[:1]  # the same prompt once
-
-
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=12), st.floats(0, 1), st.integers(0, 3))
-def test_the_sets_share_no_stretch(sizes: list[int], development: float, seed: int) -> None:
-    chosen = [Cloze(f"s{s}", f"prompt {s} {n}", ["Oz"], "Oz") for s, size in enumerate(sizes) for n in range(size)]
-    rows = prompt.cloze_rows(chosen, development, seed)
-    sets = {(cloze.stretch, row["set"]) for cloze, row in zip(chosen, rows, strict=True)}
-    assert len(sets) == len(sizes)
-    # one stretch too many or too few is at most half a stretch away from the share
-    got = sum(row["set"] == "development" for row in rows)
-    assert abs(got - development * len(rows)) <= max(sizes) / 2 + 1e-9
 
 
 @pytest.mark.parametrize(

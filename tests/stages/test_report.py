@@ -17,6 +17,7 @@ from lethe.core.tables import CORPUS, DICTIONARY, write_csv, write_json, write_j
 from lethe.erasure.requests import append
 from lethe.models.soft_prompts import PROMPT
 from lethe.models.tokenization import cut_blocks, padding_id
+from lethe.report.inputs import LOSS
 from stages import report
 from tests.conftest import ROOT, TINY_TEXT, set_param, tiny_model
 from tests.evaluated import write_evaluated
@@ -98,7 +99,7 @@ def write_reports(folder: Path) -> None:
     write_json({"blocks": 1, "alphas": {"5.0": {"changed": 0.1}}}, folder / "labels.json")
     for name in ("baseline", "retrain", "reinforce", "finetune"):
         rows = [] if name == "retrain" else [{"step": step, "loss": 1 / step, "learning_rate": 0.1} for step in (1, 2)]
-        write_csv(rows, report.LOSS, folder / "loss" / f"{name}.csv")
+        write_csv(rows, LOSS, folder / "loss" / f"{name}.csv")
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lethe.classification.dataset import read_task, task_rules
-from lethe.classification.forget_split import by_entities, drawn_for_test, mentions
+from lethe.classification.forget_split import mentions
 from lethe.classification.near_duplicates import groups
 from lethe.core.errors import StageError
 from lethe.core.hashing import file_sha256
@@ -46,47 +44,6 @@ def table(project: Path) -> Path:
 
 def parts(project: Path) -> dict[tuple[str, str], int]:
     return dict(Counter((row.side, row.part) for row in read_task(project / "data/task.parquet")))
-
-
-def test_a_word_is_not_found_inside_another() -> None:
-    texts = ["Char went home", "CHAR, who else", "Charlotte went home", "a charming man"]
-    assert by_entities(texts, ["char"], "word") == [True, True, False, False]
-    assert by_entities(texts, ["char"], "substring") == [True, True, True, True]
-    assert by_entities(["robert  de\nniro plays"], ["de niro"], "word") == [True]
-    assert by_entities(["a.b", "axb"], ["a.b"], "substring") == [True, False]  # a dot is a dot
-
-
-def test_groups_by_hand() -> None:
-    texts = [
-        "the film is a long and winding road to nowhere at all .",  # 12 words
-        "winding road",  # part of 0 and of 3: goes with the longer, 0
-        "a long and winding road to nowhere at all ",  # shares a run of eight words with 0
-        "another winding road",  # its own group: three words, in no other text
-        "Winding road!",  # 1 again
-        "funny",
-        "",
-    ]
-    assert groups(texts) == [0, 0, 0, 3, 0, 5, 6]
-
-
-@given(st.lists(st.text("ab ", max_size=30), max_size=25))
-def test_equal_texts_are_one_group_and_a_group_is_named_by_its_first(texts: list[str]) -> None:
-    found = groups(texts)
-    for index, group in enumerate(found):
-        assert group <= index
-        assert found[group] == group
-        if texts[index].split():
-            assert group == found[texts.index(texts[index])]
-
-
-def test_rows_are_whole_groups_and_never_too_many() -> None:
-    texts = [f"text {number}" for number in range(10)]
-    assert len(drawn_for_test(texts, list(range(10)), 0.35, 0)) == 3  # floor(3.5)
-    assert len(drawn_for_test(texts, list(range(10)), 0.3, 0)) == 3  # not 2: 0.3 * 10 is 2.9999...
-    together = [0, 0, 0, 3, 3, 3, 6, 6, 6, 6]
-    chosen = drawn_for_test(texts, together, 0.5, 0)
-    assert chosen in ({0, 1, 2}, {3, 4, 5}, {6, 7, 8, 9})  # two groups would be six rows or more, five are wanted
-    assert drawn_for_test(texts[:6], together[:6], 0.2, 0) == set()
 
 
 def test_main(table: Path, project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,10 +15,9 @@ from ruamel.yaml import YAML
 from lethe.core.errors import StageError
 from lethe.core.params import section_problems
 from lethe.core.tables import ANCHORS, CORPUS, DICTIONARY, OVERRIDES, write_csv, write_parquet
-from lethe.dictionary.entity_types import Usage, contexts_at, find_places
-from lethe.dictionary.entries import WORD_LIKE, Choice, Override, finder_of
+from lethe.dictionary.entries import WORD_LIKE, finder_of
 from stages import translate
-from stages.translate import Params, find_contexts, groups, own_choices, retain_sample, sentence
+from stages.translate import Params, sentence
 from tests import fake_chat
 from tests.conftest import set_param, tiny_model
 from tests.fake_chat import Server, completion
@@ -210,13 +209,6 @@ def test_backend_llm(tiny: Path, server: Server, capsys: pytest.CaptureFixture[s
     )
 
 
-def test_own_choices() -> None:
-    uses = {"Quorls": Usage("Quorls", "creature", 1.0, 1.0, 0.0, 0.0, 0.0, "Quorl", True, 0, 0)}
-    assert own_choices([Override(2, "Quorls", "ducks"), Override(3, "Quorls", "mice")], uses, {}) == {
-        "Quorls": [Choice("duck", "ducks", None), Choice("mice", "mice", None)]
-    }
-
-
 def test_sentence() -> None:
     assert sentence({}, {}, 1, [], 0, []) == "translate: 0 anchors, 1 translation each, 0 overrides"
 
@@ -330,30 +322,6 @@ def test_oz(project: Path, realdata: Path) -> None:
 def test_contexts_held_at_a_time_do_not_show(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     translate.main()
     once = (tiny / "data/dictionary.csv").read_bytes()
-    monkeypatch.setattr(translate, "HELD", 1)
+    monkeypatch.setattr("lethe.dictionary.contexts.HELD", 1)
     translate.main()
     assert (tiny / "data/dictionary.csv").read_bytes() == once
-
-
-def test_contexts_are_those_of_all_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(translate, "CONTEXTS", 4)
-    texts = [f"{n} Oz, {n} Boq. " * (n % 5) for n in range(9)]
-    finder = finder_of({"Oz": ["Oz"], "Boq": ["Boq"], "Em": ["Em"]})
-    places = find_places(texts, finder, ["Oz", "Boq", "Em"])
-    counts = {term: len(found) for term, found in places.items()}
-    found = find_contexts(texts, finder, counts)
-    assert found == {term: contexts_at(texts, places[term], 4) for term in places}
-    assert [len(contexts) for contexts in found.values()] == [4, 4, 0]
-
-
-def test_groups() -> None:
-    sizes = {"a": 3, "b": 2, "c": 9, "d": 0, "e": 1}
-    assert list(groups(sizes, sizes, 5)) == [["a", "b"], ["c"], ["d", "e"]]
-    assert list(groups([], sizes, 5)) == []
-
-
-def test_retain_sample_is_spread_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(translate, "RETAIN_CHARS", 12)
-    # eight texts of four characters: 8 * 12 // 32 = 3 of them, numbers 0, 2 and 5
-    assert retain_sample([f"a\n{n}b" for n in range(8)]) == ["a 0b", "a 2b", "a 5b"]
-    assert retain_sample([]) == []
