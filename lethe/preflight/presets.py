@@ -1,6 +1,6 @@
 """Presets: what other sizes and other texts change in the default parameters, and the whole params file that makes.
 
-presets/default.yaml is params.yaml as it comes with the project. Any other params file beside it holds only what differs.
+presets/default.yaml is params.yaml as it comes with the project. Any params file beside it holds only what differs.
 """
 
 from __future__ import annotations

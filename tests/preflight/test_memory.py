@@ -8,7 +8,7 @@ import pytest
 from transformers import LlamaConfig
 
 from benchmarks import bench, memory
-from lethe.core.params import read_params
+from lethe.core.params import read_params, read_yaml
 from lethe.preflight.memory import Cards, head_bytes, moved_numbers, training_memory, weight_count
 from lethe.training.memory_plan import activation_bytes
 from stages.finetune import Params
