@@ -36,9 +36,9 @@ def lethe() -> None:
 
 @app.command()
 def check(
-    params: Annotated[
-        Path, typer.Argument(help="The params file; a preset can be checked before it is copied.")
-    ] = Path("params.yaml"),
+    params: Annotated[Path, typer.Argument(help="The params file; a preset can be checked before it is taken.")] = Path(
+        "params.yaml"
+    ),
     json: Annotated[bool, typer.Option("--json", help="The same as JSON, for a program.")] = False,
 ) -> None:
     """Validate all of params.yaml before the first stage runs.
