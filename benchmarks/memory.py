@@ -120,11 +120,11 @@ def shape(case: Case) -> Any:
 
 def recipe(case: Case) -> Any:
     """The default's fine-tuning, with the case's vehicle, precision and batch."""
-    from lethe.core.params import read_yaml
+    from lethe.core.params import read_params
     from stages.finetune import Params
     from tools.sandbox import ROOT
 
-    values = read_yaml(ROOT / "params.yaml")["finetune"]
+    values = read_params("finetune", Params, ROOT / "params.yaml").model_dump()
     own = {"vehicle": case.vehicle, "weights": case.weights, "precision": case.precision, "batch_size": case.rows}
     return Params.model_validate(values | own | {"resume_every": 0, "device": "cpu"})
 

@@ -7,14 +7,23 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lethe.core.errors import StageError
 from lethe.core.hashing import folder_files
-from lethe.core.params import StageParams, did_you_mean, join_problems, read_yaml, section_problems
+from lethe.core.params import (
+    StageParams,
+    did_you_mean,
+    join_problems,
+    merged,
+    read_yaml,
+    shared_sections,
+    stage_problems,
+)
 from lethe.core.stage import declared_paths
+from lethe.preflight.presets import read_whole
 
 if TYPE_CHECKING:
     from lethe.llm_client import ChatSettings
@@ -39,33 +48,38 @@ def check(params: Path) -> str:
     problems = problems_of(params)
     if problems:
         raise StageError(join_problems(params, problems))
-    pipeline, values = read_yaml(Path("dvc.yaml"))["stages"], read_yaml(params)
+    pipeline, values = read_yaml(Path("dvc.yaml"))["stages"], read_whole(params)
     return f"check: {len(pipeline)} stages with {leaves(values)} values in {params}, every one valid"
 
 
 def problems_of(params: Path) -> list[str]:
     """A line for everything that is wrong with a params file, none if it is valid."""
-    pipeline, values = read_yaml(Path("dvc.yaml"))["stages"], read_yaml(params)
+    pipeline, values = read_yaml(Path("dvc.yaml"))["stages"], read_whole(params)
     sections, problems = validated(pipeline, values)
     return [*problems, *missing_inputs(pipeline, values), *contradictions(sections)]
 
 
 def validated(pipeline: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The valid sections by stage, and a line for everything wrong with the others."""
+    """The valid sections by stage, what they share merged in, and a line for everything wrong with the others."""
     sections: dict[str, Any] = {}
-    problems = [
-        f"{name}: unknown section{did_you_mean(name, list(pipeline))}" for name in values if name not in pipeline
-    ]
+    known = [*pipeline, *section_schemas(pipeline)]
+    problems = [f"{name}: unknown section{did_you_mean(name, known)}" for name in values if name not in known]
     for stage in pipeline:
         schema = schema_of(stage)
         if schema is None:
             problems.append(f"{stage}: dvc.yaml has this stage, wanted stages/{stage}.py with a class Params")
             continue
-        found = section_problems(stage, schema, values.get(stage))
+        found = stage_problems(stage, schema, values)
         problems += found
         if not found:
-            sections[stage] = schema.model_validate(values[stage])
-    return sections, problems
+            sections[stage] = schema.model_validate(merged(stage, schema, values))
+    return sections, list(dict.fromkeys(problems))  # a shared section's once, not by every stage that reads it
+
+
+def section_schemas(stages: Iterable[str]) -> dict[str, type[StageParams]]:
+    """{section: class of what may stand in it} of the stages that there are and of the sections they share."""
+    own = {stage: schema for stage in stages if (schema := schema_of(stage))}
+    return own | {name: fields for schema in own.values() for name, fields in shared_sections(schema).items()}
 
 
 def schema_of(stage: str) -> type[StageParams] | None:

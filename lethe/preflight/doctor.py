@@ -60,8 +60,9 @@ def examined(params: Path, cards: Cards | None = None, model: Path | None = None
     """Everything the doctor knows. cards, model: what memory is planned for; None: this machine, the params' model."""
     from lethe.core.params import read_yaml
     from lethe.preflight.check import contradictions, missing_inputs, validated
+    from lethe.preflight.presets import read_whole
 
-    pipeline, values = read_yaml(Path("dvc.yaml"))["stages"], read_yaml(params)
+    pipeline, values = read_yaml(Path("dvc.yaml"))["stages"], read_whole(params)
     sections, problems = validated(pipeline, values)
     problems += [*missing_inputs(pipeline, values), *contradictions(sections)]
     problems = [f"{params}: {problem}" for problem in problems]

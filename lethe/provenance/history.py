@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lethe.core.errors import StageError
+from lethe.core.params import overlaid
 
 FIELDS = "%H%x1f%P%x1f%an <%ae>%x1f%aI%x1f%s"  # parted by the unit separator, which no subject holds
 EXPERIMENT = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/(.+)")
@@ -245,7 +246,7 @@ def read_yaml_text(text: str) -> Any:
 
 @cache
 def params_of(text: str, stage: str) -> dict[str, Any]:
-    """The stage's section of params.yaml as its dvc.lock recorded it."""
+    """The stage's parameters as its dvc.lock recorded them: its section of params.yaml over the shared ones it read."""
     head, *rest = STAGE.split(text)
     body = dict(zip(rest[::2], rest[1::2], strict=True)).get(stage, "")
     _, *parts = SECTION.split(body)
@@ -254,7 +255,11 @@ def params_of(text: str, stage: str) -> dict[str, Any]:
         found = read_yaml_text(lines) or {}  # of this one section: YAML takes a hundred times as long for the whole
     else:
         found = read_lock(text)["stages"].get(stage, {}).get("params", {})
-    return found.get("params.yaml", {}).get(stage, {}) or {}
+    sections = found.get("params.yaml", {})
+    values: dict[str, Any] = {}
+    for name in (*(name for name in sections if name != stage), stage):
+        values = overlaid(values, sections.get(name) or {})
+    return values
 
 
 def ancestors(lock: dict[str, Entry], out: str) -> list[str]:

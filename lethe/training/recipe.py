@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
@@ -22,6 +22,7 @@ Device = Literal["auto", "cpu", "cuda"]
 class RecipeParams(StageParams):
     """How a model is trained, but for how long."""
 
+    shared_section: ClassVar[str] = "training"
     vehicle: Vehicle
     lora: LoraParams
     weights: Weights

@@ -18,6 +18,7 @@ from typer.main import get_command
 from lethe.cli import commands
 from lethe.console import line
 from lethe.core.errors import StageError
+from lethe.core.params import read_params
 from lethe.core.tables import write_json
 from lethe.preflight import check
 from tests.conftest import ROOT, set_param
@@ -74,7 +75,7 @@ def test_all_problems_are_told_at_once(inputs: Path) -> None:
     assert problem_lines() == [
         "finetun: unknown section; did you mean finetune?",
         "corpus.held_out: found 'a tenth', wanted a number",
-        "baseline.learning_rate: parameter is missing",
+        "baseline.learning_rate: parameter is missing, wanted it there or in training",
         "baseline.learning_rat: unknown parameter; did you mean learning_rate?",
         "finetune: section is missing",
     ]  # block.tokens: what it is compared with is not valid yet
@@ -232,7 +233,7 @@ def test_parameters_are_those_of_the_model(project: Path) -> None:
     from stages.baseline import Params
     from tests.conftest import tiny_model, tiny_tokenizer
 
-    params = Params.model_validate(raw(project)["baseline"])
+    params = read_params("baseline", Params, project / "params.yaml")
     tokenizer = tiny_tokenizer()
     shape = params.scratch.model_copy(update={"vocabulary": len(tokenizer)})
     model = initialise(shape, tokenizer, 0)

@@ -8,7 +8,7 @@ import pytest
 from transformers import LlamaConfig
 
 from benchmarks import bench, memory
-from lethe.core.params import read_yaml
+from lethe.core.params import read_params, read_yaml
 from lethe.preflight.memory import Cards, head_bytes, moved_numbers, training_memory, weight_count
 from lethe.training.memory_plan import activation_bytes
 from stages.finetune import Params
@@ -20,7 +20,7 @@ WEIGHTS = 10 * 4 + 2 * (4 * 16 + 3 * 4 * 6 + 2 * 4) + 4  # embeddings; q k v o, 
 
 
 def recipe(**changes: Any) -> Params:
-    values = read_yaml(ROOT / "params.yaml")["finetune"]
+    values = read_params("finetune", Params, ROOT / "params.yaml").model_dump()
     return Params.model_validate(values | {"device": "cpu", "batch_size": 2} | changes)
 
 

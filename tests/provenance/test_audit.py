@@ -132,6 +132,40 @@ def test_an_experiment_that_no_branch_holds_is_found_and_named(past: tuple) -> N
     assert answer["params"]["finetune"] == {"steps": 4, "alpha": 0.5}
 
 
+def test_params_of_a_stage_are_its_own_over_the_shared_ones() -> None:
+    lock = """\
+schema: '2.0'
+stages:
+  finetune:
+    cmd: python -m stages.finetune
+    deps:
+    - path: models/baseline
+      hash: md5
+      md5: aa
+      size: 1
+    params:
+      params.yaml:
+        finetune:
+          learning_rate: 1e-3
+          lora:
+            rank: 8
+        training:
+          learning_rate: 3e-3
+          warmup: 0.05
+          lora:
+            rank: 16
+            alpha: 32
+    outs:
+    - path: models/unlearned
+      hash: md5
+      md5: bb
+      size: 1
+"""
+    merged = {"learning_rate": 1e-3, "warmup": 0.05, "lora": {"rank": 8, "alpha": 32}}
+    assert history.params_of(lock, "finetune") == merged
+    assert history.params_of(lock, "label") == {}
+
+
 def test_an_experiment_of_a_git_remote_is_found_after_fetching(past: tuple, tmp_path: Path) -> None:
     folder, _copy, _, _ = past
     other = tmp_path / "clone"

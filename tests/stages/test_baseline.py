@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lethe.core.hashing import folder_sha256
-from lethe.core.params import section_problems
+from lethe.core.params import read_params, section_problems
 from lethe.models.checkpoints import absent_reason, load_model, load_tokenizer
 from stages import baseline
 from tests.conftest import set_param, tiny_model, touch_deps, write_corpus
@@ -92,7 +92,5 @@ def test_real_model_folder(small: Path, realdata: Path) -> None:
     ],
 )
 def test_bad_params(small: Path, change: dict[str, object], problem: str) -> None:
-    from ruamel.yaml import YAML
-
-    values = YAML(typ="safe").load(Path("params.yaml").read_text())["baseline"]
+    values = read_params("baseline", baseline.Params).model_dump()
     assert section_problems("baseline", baseline.Params, values | change) == [f"baseline: {problem}"]

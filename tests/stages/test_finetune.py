@@ -18,7 +18,7 @@ import torch
 
 from lethe.core.errors import StageError
 from lethe.core.hashing import file_sha256, folder_sha256, tokenizer_sha256
-from lethe.core.params import section_problems
+from lethe.core.params import read_params, section_problems
 from lethe.core.tables import MASKED, write_parquet
 from lethe.evaluation.model_set import measured
 from lethe.inference.scoring import token_loss
@@ -206,9 +206,7 @@ def test_nothing_to_learn(labelled: Path) -> None:
 
 @pytest.mark.parametrize("checkpoints", [[4, 2], [2, 2], [6]])
 def test_checkpoints_ascend_before_the_end(labelled: Path, checkpoints: list[int]) -> None:
-    from ruamel.yaml import YAML
-
-    values = YAML(typ="safe").load(Path("params.yaml").read_text())["finetune"]
+    values = read_params("finetune", finetune.Params).model_dump()
     problems = section_problems("finetune", finetune.Params, values | {"checkpoints": checkpoints})
     assert problems == [
         f"finetune: checkpoints: found {checkpoints}, wanted ascending steps below 6, which is the unlearned model "

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from lethe.core.params import read_params
 from stages.finetune import Params
 from studies import methods as compare
 from tests.conftest import ROOT
@@ -50,7 +51,7 @@ def test_every_run_has_valid_parameters(tmp_path: Path, objective: str, vehicle:
     wanted = compare.changes(objective, vehicle, "development", stages)
     change_params(tmp_path, wanted)
     values = YAML(typ="safe").load((tmp_path / "params.yaml").read_text())
-    params = Params.model_validate(values["finetune"])
+    params = read_params("finetune", Params, tmp_path / "params.yaml")
     assert (params.objective, params.vehicle, params.steps, params.checkpoints) == (objective, vehicle, 60, [])
     assert values["evaluate"]["set"] == "development"
 
