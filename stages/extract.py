@@ -16,7 +16,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from lethe.anchors.candidates import find_candidates
 from lethe.anchors.llm import check_parsable, draw_passages, question, same_terms, terms_in
 from lethe.anchors.probability_rise import measure_rises
-from lethe.anchors.selection import best, measured, read_anchors, rows, with_rises
+from lethe.anchors.selection import best, counted, read_anchors, rows, with_rises
 from lethe.core.errors import StageError
 from lethe.core.hashing import check_tokenizer, tokenizer_sha256
 from lethe.core.params import StageParams, read_params
@@ -70,14 +70,14 @@ def main() -> None:
             lists = [terms_in(reply) for reply in replies]
             check_parsable(replies, lists, params.llm.base_url)
             named = Counter(term for terms in lists for term in terms or ())
-            listed = measured(same_terms(named), forget)  # the most named first
+            listed = counted(same_terms(named), forget)  # the most named first
             anchors = [anchor for anchor in listed if anchor.times][: params.maximum_anchors]
             told = (
                 f"from {len(replies)} replies of {params.llm.model}, {lists.count(None)} of them unparsable, "
                 f"{len([anchor for anchor in listed if not anchor.times])} named terms not in the text"
             )
         else:
-            anchors = measured({anchor: [anchor] for anchor in read_anchors(Path(params.file))}, forget)
+            anchors = counted({anchor: [anchor] for anchor in read_anchors(Path(params.file))}, forget)
             told = f"from {params.file}, {sum(not anchor.times for anchor in anchors)} of them not in the text"
         if not anchors:
             raise StageError(none_found(params))

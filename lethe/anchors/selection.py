@@ -52,7 +52,7 @@ def read_anchors(path: Path) -> list[str]:
     return anchors
 
 
-def measured(terms: dict[str, list[str]], texts: Iterable[str]) -> list[Anchor]:
+def counted(terms: dict[str, list[str]], texts: Iterable[str]) -> list[Anchor]:
     """Each term with its forms in the texts, its anchor first, and how often they occur (perhaps never).
 
     terms: anchor -> its spellings. A form that is itself given as a term belongs to that one.

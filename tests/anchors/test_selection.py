@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from lethe.anchors.selection import Anchor, best, measured, rows, score
+from lethe.anchors.selection import Anchor, best, counted, rows, score
 
 
 def test_score() -> None:
@@ -29,7 +29,7 @@ def test_best() -> None:
 
 def test_measured() -> None:
     text = "The Winkie saw OZ. Winkies saw Oz's dog, and Winkies saw drennoks."
-    found = measured({"Winkie": ["Winkie"], "Oz": ["Oz"], "Nobody": ["Nobody"], "drennok": ["drennok"]}, [text])
+    found = counted({"Winkie": ["Winkie"], "Oz": ["Oz"], "Nobody": ["Nobody"], "drennok": ["drennok"]}, [text])
     assert found == [
         Anchor(("Winkie", "Winkies"), 3),  # the anchor first, though its plural is more frequent
         Anchor(("Oz", "OZ"), 2),
@@ -37,7 +37,7 @@ def test_measured() -> None:
         Anchor(("drennok", "drennoks"), 1),
     ]
     # a plural that is given as an anchor of its own is none of the other's forms
-    assert measured({"Winkie": ["Winkie"], "Winkies": ["Winkies"]}, [text]) == [
+    assert counted({"Winkie": ["Winkie"], "Winkies": ["Winkies"]}, [text]) == [
         Anchor(("Winkie",), 1),
         Anchor(("Winkies",), 2),
     ]

@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 
 from lethe.core.params import shared_sections
 from lethe.core.stage import declared_paths
+from lethe.evaluation.model_set import FOLDERS
 from lethe.preflight.check import schema_of
 from tools.deps import with_deps
 from tools.structure import ROOT, code_deps, direct_imports
@@ -43,13 +44,16 @@ def products(stage: str) -> set[str]:
 
 
 def literal_paths(stage: str) -> set[str]:
-    """Path("a/b") and work / "a/b" in the stage's main(), and Path("params.yaml")."""
+    """Path("a/b") and work / "a/b" in the stage's main(), Path("params.yaml"), and the models it measures."""
     tree = ast.parse((ROOT / "stages" / f"{stage}.py").read_text(encoding="utf-8"))
     main = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "main")
     texts = set()
     for node in ast.walk(main):
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Path":
             texts |= {arg.value for arg in node.args if isinstance(arg, ast.Constant)}
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "measured":
+            names = ast.literal_eval(node.args[0]) if isinstance(node.args[0], ast.Tuple) else FOLDERS
+            texts |= {str(FOLDERS[name]) for name in names}
         elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and getattr(node.left, "id", "") == "work":
             texts |= {node.right.value} if isinstance(node.right, ast.Constant) else set()
     return {text for text in texts if "/" in text or text == "params.yaml"}
