@@ -108,8 +108,8 @@ def param(name: str, value: object) -> Callable[[Path], None]:
             "data/none: found no tokenizer.json, wanted a model folder with its fast tokenizer",
         ),
         (
-            param("base", "data/nowhere"),
-            "params.yaml: specialise.base: found no folder data/nowhere, wanted a model folder",
+            param("base", "data/task.parquet"),
+            "params.yaml: specialise.base: found no folder data/task.parquet, wanted a model folder",
         ),
         (
             param("weights", "nf4"),
