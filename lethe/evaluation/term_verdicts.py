@@ -22,8 +22,6 @@ VERDICTS = {
 }
 CERTAIN = 2.5  # standard errors; of a hundred terms that are not renamed, fewer than one exceeds them
 
-# model -> its numbers at every question
-
 
 class Limits(NamedTuple):
     """known: probability; remaining, renamed: shares."""
