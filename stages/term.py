@@ -21,7 +21,8 @@ from lethe.core.tables import TERMS, write_csv, write_json
 from lethe.dictionary.entries import read_entries, read_terms
 from lethe.evaluation.model_set import Device, Precision, loaded, measured
 from lethe.evaluation.term_probes import Judged, Term, answers, choose, questions
-from lethe.evaluation.term_verdicts import Limits, row, summary
+from lethe.evaluation.term_rows import row, summary
+from lethe.evaluation.term_verdicts import Limits
 from lethe.models.checkpoints import load_tokenizer
 from lethe.models.device import prepare
 from lethe.models.token_text import piece_bytes

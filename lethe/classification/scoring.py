@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 OTHER = ""  # the answer that is none of the task's words
 ANSWERS = ("row", "side", "part", "label", "task", "softprompt", "retrained", "keyword_filter", "constant")
 Answers = dict[str, list[str]]  # who answers -> the word for each row
-# who answers -> the word for each row
 
 
 def answered(

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 BEFORE = "x "  # what a word stands after in running text
 HOSTS = 4  # other terms at whose places a term's translations are looked for as well
 WORD_TOKENS = 6  # in which the model may finish a word that it begins
-# in which the model may finish a word that it begins
 
 Endings = dict[str, list[list[int]]]  # term -> token ids of its translations
 

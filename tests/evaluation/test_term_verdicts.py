@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lethe.evaluation.term_verdicts import CERTAIN, VERDICTS, Limits, Rise, is_renamed, rise, summary, verdict
+from lethe.evaluation.term_verdicts import CERTAIN, VERDICTS, Limits, Rise, is_renamed, rise, verdict
 
 LIMITS = Limits(known=0.001, remaining=0.1, renamed=0.25)
 NONE = Rise(0.0, 0.0)
@@ -86,7 +86,3 @@ def test_the_baseline_itself_has_forgotten_nothing(baseline: float, retrained: f
 def test_the_retrained_model_has_forgotten_everything(baseline: float, retrained: float) -> None:
     # its translations are no likelier than for itself
     assert verdict(of(baseline, retrained, retrained), NONE, None, LIMITS) in ("forgotten", "never known")
-
-
-def test_every_verdict_is_reported() -> None:
-    assert list(summary([], {})["verdicts"]) == [name.replace(" ", "_") for name in VERDICTS]
