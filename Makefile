@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 ENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: help setup repro test quick lint demo bench study compare compare-all soak book tofu tastes sst2 clean
+.PHONY: help setup repro test quick lint docs pictures demo bench study compare compare-all soak book tofu tastes sst2 clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -31,6 +31,12 @@ lint: setup ## style and types
 	$(ENV) ruff check .
 	$(ENV) ruff format --check .
 	$(ENV) mypy stages lethe
+
+docs: setup ## write the generated parts of README.md and docs/ anew from dvc.yaml
+	$(ENV) python docs/generate.py
+
+pictures: ## docs/images/ from reports/index.html, with a headless Chromium (CHROME=/path/to/it)
+	@$(PYTHON) docs/pictures.py
 
 demo: setup ## write the embedded demo corpus anew from its generator
 	$(ENV) python data/demo/generate.py
