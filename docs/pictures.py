@@ -38,7 +38,9 @@ def main() -> None:
 def browser() -> str:
     """The browser's program. Exits with one line where there is none."""
     found = os.environ.get("CHROME") or next(filter(None, map(shutil.which, NAMES)), None)
-    return found or sys.exit(f"make pictures: found no browser, wanted one of {', '.join(NAMES)} (or CHROME=/path/to/it)")
+    return found or sys.exit(
+        f"make pictures: found no browser, wanted one of {', '.join(NAMES)} (or CHROME=/path/to/it)"
+    )
 
 
 def render(program: str, page: Path, picture: Path, scheme: int) -> None:
