@@ -32,7 +32,7 @@ lint: setup ## style and types
 	$(ENV) ruff format --check .
 	$(ENV) mypy stages lethe
 
-docs: setup ## write the generated parts of README.md and docs/ anew from dvc.yaml
+docs: setup ## the generated parts of docs/pipeline.md, from dvc.yaml
 	$(ENV) python docs/generate.py
 
 pictures: ## docs/images/ from reports/index.html, with a headless Chromium (CHROME=/path/to/it)

@@ -1,6 +1,6 @@
-"""Write the parts of README.md and docs/pipeline.md that follow from dvc.yaml: the tables of stages and the graph.
+"""Write the parts of docs/pipeline.md that follow from dvc.yaml: the table of stages and their graph.
 
-python docs/generate.py    rewrites them in place; `make docs` runs it, and a test compares
+python docs/generate.py    rewrites the page in place; `make docs` runs it, and a test compares
 """
 
 from __future__ import annotations
@@ -13,31 +13,25 @@ from typing import Any
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs/pipeline.md"
 CODE = ("stages/", "lethe/", "constraints.txt")  # deps that are code, and in no table
 Stages = dict[str, Any]
 
 
 def main() -> None:
-    for path, text in generated(ROOT).items():
-        path.write_text(text, encoding="utf-8")
+    PAGE.write_text(generated(ROOT), encoding="utf-8")
 
 
-def generated(root: Path) -> dict[Path, str]:
-    """{file: its text with every generated part written anew}. Raises KeyError at a part that nobody writes."""
+def generated(root: Path) -> str:
+    """The page with every generated part written anew. Raises KeyError at a part that nobody writes."""
     stages = YAML(typ="safe").load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    paths = [root / "README.md", root / "docs/pipeline.md"]
-    return {path: filled(path.read_text(encoding="utf-8"), stages) for path in paths}
+    return filled((root / PAGE.relative_to(ROOT)).read_text(encoding="utf-8"), stages)
 
 
 def filled(text: str, stages: Stages) -> str:
     """The text with what stands between `<!-- generated: NAME -->` and `<!-- end -->` replaced."""
     pattern = r"(<!-- generated: (\w+)[^>]*-->\n).*?(<!-- end -->)"
     return re.sub(pattern, lambda found: found[1] + PARTS[found[2]](stages) + found[3], text, flags=re.DOTALL)
-
-
-def summary(stages: Stages) -> str:
-    """One row a stage: name and description."""
-    return table(("stage", "what it does"), ((f"`{name}`", stage["desc"]) for name, stage in stages.items()))
 
 
 def artifacts(stages: Stages) -> str:
@@ -96,7 +90,7 @@ def table(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
-PARTS: dict[str, Callable[[Stages], str]] = {"stages": summary, "artifacts": artifacts, "graph": graph}
+PARTS: dict[str, Callable[[Stages], str]] = {"artifacts": artifacts, "graph": graph}
 
 if __name__ == "__main__":
     main()
