@@ -109,7 +109,7 @@ def test_every_block_says_what_it_is(name: str) -> None:
         assert block.info in LANGUAGES, where
         assert bool(block.commands) == (block.info in ("bash", "console")), where
         assert block.commands or not re.search(r"^\$ ", block.body, re.MULTILINE), f"{where}: a command in no console"
-        assert block.comment.startswith("not run: ") == (block.not_run is not None), f"{where}: no reason"
+        assert block.comment.startswith("not run") == (block.not_run is not None), f"{where}: no reason"
     assert "```" not in prose(text)
     assert not re.search(r"^\n {4,}\S", text, re.MULTILINE), f"{name}: an indented block, which no test reads"
 
