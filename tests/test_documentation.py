@@ -154,9 +154,10 @@ def assert_lethe_knows(words: list[str], where: str) -> None:
 def page_project(project: Path, name: str) -> Path:
     """The reproduced tiny project with what a reader of this page has beside it, and with what the page speaks of."""
     for item in ("Makefile", "pyproject.toml", "constraints-test.txt", "presets", "lethe", "docs"):
-        tiny.copy(ROOT / item, project / item)
-    (project / "tests").mkdir()
-    tiny.copy(ROOT / "tests/test_lib_intervals.py", project / "tests/test_lib_intervals.py")  # `make test` has one
+        if not (project / item).exists():
+            tiny.copy(ROOT / item, project / item)
+    one = next(ROOT.glob("tests/**/test_*intervals.py"))  # for `make test`
+    tiny.copy(one, project / "tests" / one.name)
     environment = project / ".venv"
     environment.mkdir()
     for item in Path(sys.prefix).iterdir():
