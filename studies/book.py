@@ -1,6 +1,6 @@
 """A real book forgotten: The Wizard of Oz, by a small model that has read it beside other books.
 
-python -m studies.book DATA [--smoke]    writes reports/book/result.json and prints the table for README.md
+python -m studies.book DATA [--smoke]    writes reports/book/result.json and prints the table for docs/results.md
 
 The parameters are presets/book.yaml. DATA is a folder with books/oz.txt, books/pride.txt, text/tinystories.txt and the
 files of lm_eval/ that data/benchmarks/README.md names. --smoke takes a few pages of them and the ready-made model

@@ -1,6 +1,6 @@
 """TOFU forgotten: a small model learns TOFU's 200 invented authors, unlearns those of forget10 by WHP, and is asked.
 
-python -m studies.tofu DATA [--smoke]    writes reports/tofu/result.json and prints the table for README.md
+python -m studies.tofu DATA [--smoke]    writes reports/tofu/result.json and prints the table for docs/results.md
 
 DATA is a folder with TOFU's files in tofu/. The parameters are presets/book.yaml with the changes below: nothing is
 held out, as in TOFU; the anchors are the names and works of the authors to forget; the questions are TOFU's own.
