@@ -50,7 +50,7 @@ def main() -> None:
         tokenizer, names = load_tokenizer(models.baseline), read_names(Path("data/names.csv"))
         if params.chat_template and tokenizer.chat_template is None:
             raise StageError(
-                "params.yaml: attack.chat_template: found true, but the tokenizer has no chat template, wanted false"
+                "params.yaml: attack.chat_template: expected false, got true, but the tokenizer has no chat template"
             )
         texts = {side: [text for text, _ in training_documents(Path("data/corpus.parquet"), [side])] for side in SIDES}
         rows = read_prompts(Path("data/prompts.jsonl"), params.set)

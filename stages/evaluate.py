@@ -55,7 +55,7 @@ class Params(StageParams):
     @model_validator(mode="after")
     def _a_judge_reads_forget_text(self) -> Params:
         if self.judge == "llm" and not self.llm.send_forget_text:
-            raise ValueError("judge: found llm with llm.send_forget_text false, wanted true or the judge rule")
+            raise ValueError("judge: expected true or the judge rule, got llm with llm.send_forget_text false")
         return self
 
 

@@ -45,8 +45,8 @@ def main() -> None:
         chosen = choose(found, params.cloze, params.seed)
         if not chosen and not own:
             raise StageError(
-                f"data/corpus.parquet: found no place in {sum(map(len, held_out))} characters of held-out forget text "
-                f"where one of {len(names)} names is due, and no prompts in {params.own}, wanted some; raise "
+                f"data/corpus.parquet: expected some, got no place in {sum(map(len, held_out))} characters of "
+                f"held-out forget text where one of {len(names)} names is due, and no prompts in {params.own}; raise "
                 "corpus.held_out or write prompts of your own"
             )
         rows = cloze_rows(chosen, params.development, params.seed) + own
@@ -66,7 +66,7 @@ def read_names(path: Path, anchors: Path) -> list[str]:
     names = [row["name"] for row in read_csv(path, NAMES, unique=("name",), filled=("name",))]
     for name in names:
         if not WORD.search(name):
-            raise StageError(f"{path}: found the name {name!r}, wanted one with a letter or digit")
+            raise StageError(f"{path}: expected one with a letter or digit, got the name {name!r}")
     found = [row["anchor"] for row in read_csv(anchors, ANCHORS, unique=("anchor",), filled=("anchor",))]
     return sorted(names or found)
 
@@ -74,7 +74,7 @@ def read_names(path: Path, anchors: Path) -> list[str]:
 def own_prompts(folder: Path, development: float, seed: int) -> list[dict[str, Any]]:
     """Rows from every .jsonl file of the folder, in the order of the file names. Raises StageError at `file:line`."""
     if not folder.is_dir():
-        raise StageError(f"{folder}: no such folder, wanted the folder of your own prompts; it may be empty")
+        raise StageError(f"{folder}: no such folder; expected the folder of your own prompts; it may be empty")
     rows = []
     for path in sorted(folder.glob("*.jsonl")):
         for line, row in numbered_jsonl(path, {"prompt": str, "references": list}):
@@ -90,14 +90,14 @@ def own_prompts(folder: Path, development: float, seed: int) -> list[dict[str, A
 def check_own(where: str, prompt: str, references: list[Any]) -> None:
     """Raise StageError for a prompt that no completion could be judged by."""
     if not prompt.strip():
-        raise StageError(f"{where}: found an empty prompt, wanted text")
+        raise StageError(f"{where}: expected text, got an empty prompt")
     if not references:
-        raise StageError(f"{where}: found no references, wanted the names a completion may not give away")
+        raise StageError(f"{where}: expected the names a completion may not give away, got no references")
     for reference in references:
         if not isinstance(reference, str) or not WORD.search(reference):
-            raise StageError(f"{where}: found the reference {reference!r}, wanted a name")
+            raise StageError(f"{where}: expected a name, got the reference {reference!r}")
         if name_finder([reference]).terms_in(prompt):
-            raise StageError(f"{where}: found the reference {reference!r} in the prompt itself, wanted it kept back")
+            raise StageError(f"{where}: expected it kept back, got the reference {reference!r} in the prompt itself")
 
 
 if __name__ == "__main__":

@@ -47,12 +47,12 @@ class Params(UnlearningParams):
     @model_validator(mode="after")
     def _prefix_is_a_kind_of_prompt(self) -> Params:
         if self.layers == "every" and (self.vehicle != "prompt" or self.prompt.encoder):
-            raise ValueError("layers: found every, wanted it only with vehicle prompt and prompt.encoder 0")
+            raise ValueError("layers: expected it only with vehicle prompt and prompt.encoder 0, got every")
         if self.layers == "every" and self.objective == "rmu":
-            raise ValueError("layers: found every with objective rmu, wanted input")
+            raise ValueError("layers: expected input, got every with objective rmu")
         plain = self.vehicle == "prompt" and self.layers == "input" and not self.prompt.encoder
         if self.start_text and not plain:
-            raise ValueError("start_text: found one, wanted null, or vehicle prompt, layers input and prompt.encoder 0")
+            raise ValueError("start_text: expected null, or vehicle prompt, layers input and prompt.encoder 0, got one")
         return self
 
 

@@ -60,10 +60,10 @@ class Params(StageParams):
     @model_validator(mode="after")
     def _the_rule_is_complete(self) -> Params:
         if self.rule == "entities" and not self.entities.names:
-            raise ValueError("entities.names: found none with rule entities, wanted at least one")
+            raise ValueError("entities.names: expected at least one, got none with rule entities")
         if self.rule == "clusters" and max(self.clusters.forget, default=0) >= self.clusters.count:
             raise ValueError(
-                f"clusters.forget: found {self.clusters.forget}, wanted numbers below {self.clusters.count}"
+                f"clusters.forget: expected numbers below {self.clusters.count}, got {self.clusters.forget}"
             )
         return self
 

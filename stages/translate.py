@@ -53,7 +53,7 @@ class Params(StageParams):
     @model_validator(mode="after")
     def _enough_candidates(self) -> Params:
         if self.candidates < self.translations:
-            raise ValueError(f"found candidates: {self.candidates}, wanted at least translations: {self.translations}")
+            raise ValueError(f"expected at least translations: {self.translations}, got candidates: {self.candidates}")
         return self
 
 

@@ -74,7 +74,7 @@ def check_data(data: Path, smoke: bool) -> None:
     """Exit with one line if the folder lacks anything."""
     for name in [*TEXTS, *ITEMS, *(MODEL if smoke else {})]:
         if not (data / name).exists():
-            sys.exit(f"error: {data / name}: no such file, wanted the folder of real material: make book DATA=...")
+            sys.exit(f"error: {data / name}: no such file; expected the folder of real material: make book DATA=...")
 
 
 def forget_book(project: Path, data: Path, smoke: bool) -> dict[str, Any]:

@@ -100,7 +100,7 @@ def check_data(data: Path) -> None:
     """Exit with one line if the folder lacks anything."""
     for name in [*TEXTS, *QUESTIONS]:
         if not (data / name).exists():
-            sys.exit(f"error: {data / name}: no such file, wanted the folder of real material: make tofu DATA=...")
+            sys.exit(f"error: {data / name}: no such file; expected the folder of real material: make tofu DATA=...")
 
 
 def forget_authors(project: Path, data: Path, smoke: bool) -> dict[str, Any]:

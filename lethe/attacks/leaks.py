@@ -82,7 +82,7 @@ def check_room(prompts: Sequence[Prompt], room: int, attack: str) -> None:
     for prompt in prompts:
         if len(prompt.tokens) > room:
             raise StageError(
-                f"params.yaml: attack.attacks: {attack} makes prompt {prompt.id} {len(prompt.tokens)} tokens long, "
-                f"wanted at most {room}, the model's context less attack.new_tokens; lower prompt.words or what the "
+                f"params.yaml: attack.attacks: {attack} makes prompt {prompt.id} {len(prompt.tokens)} tokens long; "
+                f"expected at most {room}, the model's context less attack.new_tokens; lower prompt.words or what the "
                 "attack adds"
             )

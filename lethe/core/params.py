@@ -70,12 +70,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise StageError(f"{path}: no such file, wanted it in the folder the command is run from") from None
+        raise StageError(f"{path}: no such file; expected it in the folder the command is run from") from None
     except (YAMLError, UnicodeDecodeError) as error:
         where = " ".join(str(error).split())
         raise StageError(f"{path}: not readable as YAML: {where}") from None
     if not isinstance(content, dict):
-        raise StageError(f"{path}: found {type(content).__name__}, wanted a mapping of sections")
+        raise StageError(f"{path}: expected a mapping of sections, got {type(content).__name__}")
     return content
 
 
@@ -109,7 +109,7 @@ def _shared_problems(name: str, fields: type[StageParams], given: object) -> lis
     if given is None:
         return [f"{name}: section is missing"]
     if not isinstance(given, dict):
-        return [f"{name}: found {given!r}, wanted a section"]
+        return [f"{name}: expected a section, got {given!r}"]
     known = list(fields.model_fields)
     return [f"{name}.{key}: unknown parameter{did_you_mean(str(key), known)}" for key in given if key not in known]
 
@@ -146,7 +146,7 @@ def _line(section: str, schema: type[StageParams], problem: ErrorDetails, sectio
         return f"{where}: unknown parameter{did_you_mean(location[-1], known_names(schema, location[:-1]))}"
     if problem["type"] == "missing":
         others = [name for name, fields in shared.items() if location[0] in fields.model_fields]
-        return f"{where}: parameter is missing" + (f", wanted it there or in {others[0]}" if others else "")
+        return f"{where}: parameter is missing" + (f"; expected it there or in {others[0]}" if others else "")
     if problem["type"] == "value_error":
         return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
     found = problem["input"]

@@ -65,7 +65,7 @@ def with_overridden(terms: Terms, overrides: Iterable[Override], path: Path) -> 
     added = {}
     for line, anchor, _ in overrides:
         if owner.get(anchor, anchor) != anchor:
-            raise StageError(f"{path}:{line}: found anchor {anchor}, a form of {owner[anchor]}, wanted {owner[anchor]}")
+            raise StageError(f"{path}:{line}: expected {owner[anchor]}, got anchor {anchor}, a form of {owner[anchor]}")
         if anchor not in terms:
             added[anchor] = [anchor]
     return dict(terms) | added
@@ -95,7 +95,7 @@ def check_overrides(overrides: Iterable[Override], terms: Terms, uses: Mapping[s
     for line, anchor, translation in overrides:
         reason = covered(anchor, keys)
         if reason:
-            raise StageError(f"{path}:{line}: found anchor {anchor}, but {reason}, wanted no anchor that others cover")
+            raise StageError(f"{path}:{line}: expected no anchor that others cover, got anchor {anchor}, but {reason}")
         choice = given(translation, uses[anchor].plural, {})
         reason = fault(form_texts(terms[anchor], anchor, uses[anchor], choice), finder)
         if reason:
@@ -111,10 +111,10 @@ def fault(texts: Iterable[str], finder: TermFinder) -> str:
     """What forbids a translation that is written in these ways, or nothing. finder: of all forms of all anchors."""
     for text in texts:
         if not WORD_LIKE.fullmatch(text):
-            return "wanted only letters, and single spaces, hyphens or apostrophes between them"
+            return "expected only letters, and single spaces, hyphens or apostrophes between them"
         inside = sorted(finder.terms_in(text))
         if inside:
-            return f"wanted a name that holds no anchor ({inside[0]})"
+            return f"expected a name that holds no anchor ({inside[0]})"
     return ""
 
 
@@ -171,8 +171,8 @@ def read_dictionary(path: Path) -> dict[str, dict[str, list[str]]]:
         for form, found in forms.items():
             if sorted(found) != sorted(wanted):
                 raise StageError(
-                    f"{path}: {anchor}: found choices {', '.join(sorted(found))} of the form {form}, "
-                    f"wanted {', '.join(wanted)}"
+                    f"{path}: {anchor}: expected {', '.join(wanted)}, got choices {', '.join(sorted(found))} of the "
+                    f"form {form}"
                 )
     return {
         anchor: {form: [found[str(choice)] for choice in range(len(found))] for form, found in forms.items()}

@@ -50,7 +50,7 @@ def stock_file(name: str) -> str:
 def stock_rows(names: Sequence[str], folder: Path, limit: int | None) -> dict[str, list[dict[str, Any]]]:
     """The first `limit` rows of every stock task whose file lies in the folder; the others come from the Hub."""
     if not folder.is_dir():
-        raise StageError(f"params.yaml: benchmark.data: found no folder {folder}, wanted one; it may hold no files")
+        raise StageError(f"params.yaml: benchmark.data: expected one, got no folder {folder}; it may hold no files")
     files = {name: folder / stock_file(name) for name in names if name in STOCK}
     return {name: read_jsonl(file, {})[:limit] for name, file in files.items() if file.exists()}
 
@@ -122,7 +122,7 @@ def _every_task(name: str) -> Any:
     manager = TaskManager()
     if name not in manager.task_index:
         near = did_you_mean(name, [*manager.all_tasks, "local_ending", "local_order"])
-        raise StageError(f"params.yaml: benchmark.tasks: found {name}, wanted local_* or a task of lm-eval{near}")
+        raise StageError(f"params.yaml: benchmark.tasks: expected local_* or a task of lm-eval{near}, got {name}")
     return manager
 
 
@@ -137,8 +137,8 @@ def _load(manager: Any, what: str, name: str) -> dict[str, Task]:
     for task in found.values():
         if task.OUTPUT_TYPE != "multiple_choice" or "acc" not in task.aggregation():
             raise StageError(
-                f"params.yaml: benchmark.tasks: found {name}, which is {task.OUTPUT_TYPE}, wanted a multiple-choice "
-                "task"
+                f"params.yaml: benchmark.tasks: expected a multiple-choice task, got {name}, which is "
+                f"{task.OUTPUT_TYPE}"
             )
     return found
 
@@ -188,7 +188,7 @@ def likelihoods(
     """
     longest = max((len(continuation) for _, _, continuation in requests), default=0)
     if longest > most:
-        raise StageError(f"benchmark: found an answer of {longest} tokens, wanted at most {most}, the model's context")
+        raise StageError(f"benchmark: expected at most {most}, the model's context, got an answer of {longest} tokens")
     asked: dict[tuple[int, ...], list[int]] = {}  # context -> the requests that go on from it
     for number, (_, context, continuation) in enumerate(requests):
         kept = [*context, *continuation][-(most + 1) :]

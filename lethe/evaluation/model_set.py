@@ -94,9 +94,9 @@ def dtype_named(precision: Precision) -> torch.dtype:
 
 def _each_once(values: list[str]) -> list[str]:
     if not values:
-        raise ValueError("found an empty list, wanted at least one name")
+        raise ValueError("expected at least one name, got an empty list")
     if len(set(values)) < len(values):
-        raise ValueError(f"found {', '.join(values)}, wanted each once")
+        raise ValueError(f"expected each once, got {', '.join(values)}")
     return values
 
 

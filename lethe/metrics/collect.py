@@ -63,7 +63,7 @@ def check_passages(tokens: int, context: int) -> None:
     """Raise StageError for passages that the model cannot read at once."""
     if tokens > context:
         raise StageError(
-            f"params.yaml: measure.passage_tokens: found {tokens}, wanted at most {context}, the model's context"
+            f"params.yaml: measure.passage_tokens: expected at most {context}, the model's context, got {tokens}"
         )
 
 
@@ -104,8 +104,8 @@ def check_lengths(
         length = len(prompt) + max(new_tokens, *map(len, answers))
         if length > context:
             raise StageError(
-                f"{question.item}: found {length} tokens with its longest answer, wanted at most {context}, the "
-                "model's context; shorten it or lower measure.answer_tokens"
+                f"{question.item}: expected at most {context}, the model's context, got {length} tokens with its "
+                "longest answer; shorten it or lower measure.answer_tokens"
             )
 
 

@@ -67,7 +67,7 @@ def validated(pipeline: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[d
     for stage in pipeline:
         schema = schema_of(stage)
         if schema is None:
-            problems.append(f"{stage}: dvc.yaml has this stage, wanted stages/{stage}.py with a class Params")
+            problems.append(f"{stage}: dvc.yaml has this stage; expected stages/{stage}.py with a class Params")
             continue
         found = stage_problems(stage, schema, values)
         problems += found
@@ -104,7 +104,7 @@ def missing_inputs(pipeline: Mapping[str, Any], values: Mapping[str, Any]) -> It
             continue  # a parameter that is missing or ill-typed has its line already; code comes with the project
         if not Path(found).exists():
             where = named[1] if named else stage
-            yield f"{where}: found no {found}, wanted it there; put it there, or `dvc checkout {found}`"
+            yield f"{where}: expected it there, got no {found}; put it there, or `dvc checkout {found}`"
 
 
 def looked_up(values: Any, dotted: str) -> Any:
@@ -139,7 +139,7 @@ def forget_text(corpus: CorpusParams) -> Iterator[str]:
 
     folder = Path(corpus.forget)
     if folder.is_dir() and not any(path.suffix in SUFFIXES and path.stat().st_size for path in folder_files(folder)):
-        yield f"corpus.forget: found no text in {folder}, wanted {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} files"
+        yield f"corpus.forget: expected {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} files, got no text in {folder}"
 
 
 def model_folder(baseline: BaselineParams) -> Iterator[str]:
@@ -151,7 +151,7 @@ def model_folder(baseline: BaselineParams) -> Iterator[str]:
     absent = [pattern for pattern in wanted if not any(folder.glob(pattern))]
     if absent:
         found = f"found no {', '.join(absent)} in {folder}"
-        yield f"baseline.folder: {found}, wanted a model folder with its fast tokenizer"
+        yield f"baseline.folder: {found}; expected a model folder with its fast tokenizer"
 
 
 def pinned_commit(baseline: BaselineParams) -> Iterator[str]:
@@ -159,8 +159,8 @@ def pinned_commit(baseline: BaselineParams) -> Iterator[str]:
     if baseline.source == "hub" and not re.fullmatch(r"[0-9a-f]{40}", baseline.revision or ""):
         found = baseline.revision or "null"
         yield (
-            f"baseline.revision: found {found}, wanted the 40-digit commit; "
-            "`dvc repro baseline` says which one it is now"
+            f"baseline.revision: expected the 40-digit commit, got {found}; `dvc repro baseline` says which one it is "
+            "now"
         )
 
 
@@ -169,7 +169,7 @@ def block_fits(baseline: BaselineParams, block: BlockParams) -> Iterator[str]:
     context = context_of(baseline)
     for name, tokens in (("baseline.block_tokens", baseline.block_tokens), ("block.tokens", block.tokens)):
         if context is not None and tokens > context:
-            yield f"{name}: found {tokens}, wanted at most {context}, the model's context"
+            yield f"{name}: expected at most {context}, the model's context, got {tokens}"
 
 
 def context_of(baseline: BaselineParams) -> int | None:
@@ -186,7 +186,7 @@ def context_of(baseline: BaselineParams) -> int | None:
 def alpha_is_labelled(label: LabelParams, finetune: FinetuneParams) -> Iterator[str]:
     """Whether there will be labels for the alpha to train on."""
     if finetune.alpha not in label.alphas:
-        yield f"finetune.alpha: found {finetune.alpha}, wanted one of label.alphas: {label.alphas}"
+        yield f"finetune.alpha: expected one of label.alphas: {label.alphas}, got {finetune.alpha}"
 
 
 def prompt_fits(baseline: BaselineParams, block: BlockParams, finetune: FinetuneParams) -> Iterator[str]:
@@ -194,8 +194,8 @@ def prompt_fits(baseline: BaselineParams, block: BlockParams, finetune: Finetune
     context, tokens = context_of(baseline), finetune.prompt.tokens
     if finetune.vehicle == "prompt" and context is not None and tokens + block.tokens > context:
         yield (
-            f"finetune.prompt.tokens: found {tokens} before blocks of {block.tokens} tokens, wanted at most "
-            f"{max(0, context - block.tokens)}: the model's context is {context}"
+            f"finetune.prompt.tokens: expected at most {max(0, context - block.tokens)}: the model's context is "
+            f"{context}, got {tokens} before blocks of {block.tokens} tokens"
         )
 
 
@@ -206,13 +206,13 @@ def chat_endpoints(sections: Mapping[str, Any]) -> Iterator[str]:
             settings: ChatSettings = sections[name].llm
             if not settings.send_forget_text:
                 yield (
-                    f"{name}.llm.send_forget_text: found false with {key} llm, wanted true: forget text leaves this "
-                    f"machine for {settings.base_url}"
+                    f"{name}.llm.send_forget_text: expected true: forget text leaves this machine for "
+                    f"{settings.base_url}, got false with {key} llm"
                 )
             if not installed("openai"):
                 yield (f"{name}.{key}: expected the package openai, got none; `pip install 'lethe-unlearning[llm]'`")
             if not os.environ.get(KEY):
-                yield f"{name}.{key}: found llm without {KEY} in the environment, wanted the key of {settings.base_url}"
+                yield f"{name}.{key}: expected the key of {settings.base_url}, got llm without {KEY} in the environment"
 
 
 def sentence_embeddings(split: SplitParams) -> Iterator[str]:
@@ -237,7 +237,7 @@ def gpu(sections: Mapping[str, Any]) -> Iterator[str]:
         import torch
 
         if not torch.cuda.is_available():
-            yield from (f"{name}.device: found cuda, but torch sees no GPU here, wanted cpu or auto" for name in asking)
+            yield from (f"{name}.device: expected cpu or auto, got cuda, but torch sees no GPU here" for name in asking)
 
 
 def disk_space(baseline: BaselineParams, reinforce: ReinforceParams, finetune: FinetuneParams) -> Iterator[str]:
@@ -253,8 +253,8 @@ def disk_space(baseline: BaselineParams, reinforce: ReinforceParams, finetune: F
     free = shutil.disk_usage(".").free
     if free < wanted:
         yield (
-            f"disk: found {free / 1e9:.1f} GB free, wanted about {wanted / 1e9:.1f} GB for the models and for resuming "
-            "their training; free some space, or set fewer finetune.checkpoints"
+            f"disk: expected about {wanted / 1e9:.1f} GB for the models and for resuming their training, got "
+            f"{free / 1e9:.1f} GB free; free some space, or set fewer finetune.checkpoints"
         )
 
 

@@ -90,7 +90,7 @@ def config_of(baseline: Any, model: Path | None = None) -> PretrainedConfig | No
     from lethe.pretrained.from_scratch import llama_config
 
     if model and not (model / "config.json").exists():
-        raise StageError(f"{model}: found no config.json, wanted a model folder")
+        raise StageError(f"{model}: expected a model folder, got no config.json")
     if baseline.source == "scratch" and not model:
         return llama_config(baseline.scratch, baseline.scratch.vocabulary)
     folder = model or (Path("models/start") if baseline.source == "hub" else Path(baseline.folder))

@@ -40,7 +40,7 @@ def read_side(folder: Path, side: str) -> tuple[list[Source], int]:
     """
     if not folder.is_dir():
         allowed = "; it may be empty" if side == "retain" else ""
-        raise StageError(f"{folder}: no such folder, wanted the {side} text in it{allowed}")
+        raise StageError(f"{folder}: no such folder; expected the {side} text in it{allowed}")
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     names = {path: path.relative_to(folder).as_posix() for path in files}
     shown = [path for path in files if not any(part.startswith(".") for part in names[path].split("/"))]

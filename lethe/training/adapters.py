@@ -36,7 +36,7 @@ class PromptParams(StageParams):
     @model_validator(mode="after")
     def _an_encoder_starts_at_random(self) -> PromptParams:
         if self.encoder and self.start != "random":
-            raise ValueError(f"start: found {self.start} with encoder {self.encoder}, wanted random or encoder 0")
+            raise ValueError(f"start: expected random or encoder 0, got {self.start} with encoder {self.encoder}")
         return self
 
 
@@ -87,8 +87,8 @@ def check_prompt_room(prompt: PromptParams, block_tokens: int, context: int | No
     """Raise StageError if the prompt and a block together are longer than the model's context."""
     if context and prompt.tokens + block_tokens > context:
         raise StageError(
-            f"params.yaml: {where}.prompt.tokens: found {prompt.tokens} before blocks of {block_tokens} tokens, wanted "
-            f"at most {max(0, context - block_tokens)}: the model's context is {context}"
+            f"params.yaml: {where}.prompt.tokens: expected at most {max(0, context - block_tokens)}: the model's "
+            f"context is {context}, got {prompt.tokens} before blocks of {block_tokens} tokens"
         )
 
 

@@ -36,7 +36,7 @@ def plan_batch(model: PreTrainedModel, block_tokens: int, recipe: RecipeParams, 
     share, left_over = divmod(recipe.batch_size, processes)
     if left_over:
         raise StageError(
-            f"params.yaml: batch_size: found {recipe.batch_size} for {processes} processes, wanted a multiple of them"
+            f"params.yaml: batch_size: expected a multiple of them, got {recipe.batch_size} for {processes} processes"
         )
     if not on_gpu:
         return fit_cpu(share, block_tokens)
@@ -70,9 +70,9 @@ def fit_card(share: int, free: float, training: float, whole: float, recomputed:
     """
     if free < training + recomputed:
         raise StageError(
-            f"params.yaml: batch_size: found {free / 1e9:.1f} GB free on the card beside the weights, wanted "
-            f"{(training + recomputed) / 1e9:.1f} GB for gradients, moments and one row; try vehicle lora, or more "
-            "cards by `accelerate config`"
+            f"params.yaml: batch_size: expected {(training + recomputed) / 1e9:.1f} GB for gradients, moments and one "
+            f"row, got {free / 1e9:.1f} GB free on the card beside the weights; try vehicle lora, or more cards by "
+            "`accelerate config`"
         )
     budget = 0.85 * (free - training)
     if budget >= whole:

@@ -44,8 +44,8 @@ class RecipeParams(StageParams):
     def _full_training_needs_float32(self) -> RecipeParams:
         if self.vehicle == "full" and self.weights != "float32":
             raise ValueError(
-                f"weights: found {self.weights} with vehicle full, wanted float32 (small steps vanish in weights of "
-                "fewer bits) or vehicle lora"
+                "weights: expected float32 (small steps vanish in weights of fewer bits) or vehicle lora, got "
+                f"{self.weights} with vehicle full"
             )
         return self
 
@@ -53,15 +53,15 @@ class RecipeParams(StageParams):
     def _rounded_weights_need_adapters(self) -> RecipeParams:
         if self.vehicle == "prompt" and self.weights == "nf4":
             raise ValueError(
-                "weights: found nf4 with vehicle prompt, wanted float32 or bfloat16: a prompt belongs to the very "
-                "weights it was trained before, an adapter is folded into the whole ones"
+                "weights: expected float32 or bfloat16: a prompt belongs to the very weights it was trained before, "
+                "an adapter is folded into the whole ones, got nf4 with vehicle prompt"
             )
         return self
 
     @model_validator(mode="after")
     def _a_prompt_needs_its_section(self) -> RecipeParams:
         if self.vehicle == "prompt" and not hasattr(self, "prompt"):
-            raise ValueError("vehicle: found prompt, wanted full or lora: this stage writes weights, a prompt has none")
+            raise ValueError("vehicle: expected full or lora: this stage writes weights, a prompt has none, got prompt")
         return self
 
 
@@ -79,8 +79,8 @@ def check_precision(precision: Precision) -> None:
     found = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if found not in ("no", wanted):
         raise StageError(
-            f"accelerate config: found mixed_precision {found}, wanted {wanted} as params.yaml's precision {precision} "
-            "says; run `accelerate config`"
+            f"accelerate config: expected {wanted} as params.yaml's precision {precision} says, got mixed_precision "
+            f"{found}; run `accelerate config`"
         )
     os.environ["ACCELERATE_MIXED_PRECISION"] = "no" if "DEEPSPEED" in sharding() else wanted
 

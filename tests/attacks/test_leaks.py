@@ -44,7 +44,7 @@ def test_a_prompt_without_room_is_told() -> None:
     with pytest.raises(StageError) as caught:
         check_room([prompt], len(prompt.tokens) - 1, "role")
     assert str(caught.value) == (
-        f"params.yaml: attack.attacks: role makes prompt 7 {len(prompt.tokens)} tokens long, wanted at most "
+        f"params.yaml: attack.attacks: role makes prompt 7 {len(prompt.tokens)} tokens long; expected at most "
         f"{len(prompt.tokens) - 1}, the model's context less attack.new_tokens; lower prompt.words or what the attack "
         "adds"
     )

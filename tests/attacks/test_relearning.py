@@ -39,7 +39,7 @@ def test_too_few_passages() -> None:
         passage_rows(tiny_tokenizer(), ["Orla went to Harrow Hill."], 4, 64, "forget", 0)
     assert str(caught.value).startswith("params.yaml: attack: found ")
     assert str(caught.value).endswith(
-        " forget passages of 4 tokens, wanted 64; lower passages or training.passage_tokens"
+        " forget passages of 4 tokens; expected 64; lower passages or training.passage_tokens"
     )
 
 

@@ -124,13 +124,13 @@ def test_second_process_is_refused(small: Path) -> None:
     with stage.workspace("block") as work:
         fill(work)
         second = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert "StageError: block: another process is running this stage, wanted only one" in second.stderr
+    assert "StageError: block: another process is running this stage; expected only one" in second.stderr
 
 
 @pytest.mark.parametrize(
     ("raised", "line"),
     [
-        (StageError("data/x: found nothing, wanted something"), "error: data/x: found nothing, wanted something"),
+        (StageError("data/x: expected something, got nothing"), "error: data/x: expected something, got nothing"),
         (
             OSError(errno.ENOSPC, "No space", "data/x"),
             "error: data/x: no space left on the disk; free some and run `dvc repro` again",
@@ -187,7 +187,7 @@ def test_cost_counts_tokens_and_the_gpu(small: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_too_small_a_disk(small: Path) -> None:
-    with pytest.raises(StageError, match=r"found .* GB free, wanted 1000000000.0 GB for a model; free some space"):
+    with pytest.raises(StageError, match=r"expected 1000000000.0 GB for a model, got .* GB free; free some space"):
         stage.need_disk(small, 10**18, "a model")
 
 

@@ -66,12 +66,12 @@ def test_pruned() -> None:
 def test_fault() -> None:
     finder = finder_of(TERMS)
     assert fault(["Tom Barker", "mother-in-law", "May’s Day", "Élise"], finder) == ""
-    word_like = "wanted only letters, and single spaces, hyphens or apostrophes between them"
+    word_like = "expected only letters, and single spaces, hyphens or apostrophes between them"
     for text in ("", " Tom", "Tom ", "Mr. Webb", "R2", "the  mill", "Tom\n", "-mill"):
         assert fault([text], finder) == word_like
-    assert fault(["Tom", "Orla"], finder) == "wanted a name that holds no anchor (Orla)"
+    assert fault(["Tom", "Orla"], finder) == "expected a name that holds no anchor (Orla)"
     for text in ("old Tarn Wivvel", "Tarn-house", "Orla's house", "QUORLS", "the quorl"):
-        assert fault([text], finder).startswith("wanted a name that holds no anchor")
+        assert fault([text], finder).startswith("expected a name that holds no anchor")
     assert fault(["Tarnish", "Orlando", "quorls"], finder) == ""  # no word of it
 
 
@@ -119,19 +119,19 @@ def test_overrides(tmp_path: Path) -> None:
         (
             "Orla",
             "Mr. Webb",
-            "found translation Mr. Webb of Orla, wanted only letters, and single spaces, hyphens or apostrophes "
-            "between them",
+            "expected only letters, and single spaces, hyphens or apostrophes between them, got translation Mr. Webb "
+            "of Orla",
         ),
-        ("Orla", "Orla", "found translation Orla of Orla, wanted a name that holds no anchor (Orla)"),
-        ("Orla", "old Tarn", "found translation old Tarn of Orla, wanted a name that holds no anchor (Tarn)"),
-        ("Quorls", "my Quorl", "found translation my Quorl of Quorls, wanted a name that holds no anchor (Quorls)"),
-        ("Tarn's", "Tom", "found anchor Tarn's, but Tarn is an anchor too, wanted no anchor that others cover"),
+        ("Orla", "Orla", "expected a name that holds no anchor (Orla), got translation Orla of Orla"),
+        ("Orla", "old Tarn", "expected a name that holds no anchor (Tarn), got translation old Tarn of Orla"),
+        ("Quorls", "my Quorl", "expected a name that holds no anchor (Quorls), got translation my Quorl of Quorls"),
+        ("Tarn's", "Tom", "expected no anchor that others cover, got anchor Tarn's, but Tarn is an anchor too"),
         (
             "Tarn Orla",
             "Tom",
-            "found anchor Tarn Orla, but every word of it is an anchor, wanted no anchor that others cover",
+            "expected no anchor that others cover, got anchor Tarn Orla, but every word of it is an anchor",
         ),
-        ("Quorl", "duck", "found anchor Quorl, a form of Quorls, wanted Quorls"),
+        ("Quorl", "duck", "expected Quorls, got anchor Quorl, a form of Quorls"),
     ],
 )
 def test_bad_overrides(anchor: str, translation: str, problem: str) -> None:
@@ -176,8 +176,8 @@ def test_read_dictionary_orders_choices_by_number(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (["Orla,person,0,Orla,,"], ":2: found an empty cell under translation, wanted a value"),
-        (["Orla,person,0,Orla,Ann,"] * 2, ":3: found Orla 0 Orla again (first in line 2), wanted it once"),
+        (["Orla,person,0,Orla,,"], ":2: expected a value, got an empty cell under translation"),
+        (["Orla,person,0,Orla,Ann,"] * 2, ":3: expected it once, got Orla 0 Orla again (first in line 2)"),
     ],
 )
 def test_bad_entries(rows: list[str], message: str, tmp_path: Path) -> None:

@@ -204,7 +204,7 @@ def test_a_model_that_knows_nothing_has_the_vocabulary_as_perplexity(model: PreT
 def test_logits_that_are_no_numbers_are_an_error(tmp_path: Path) -> None:
     broken = load_model(tiny_model(tmp_path / "models/broken"), CPU)
     broken.model.norm.weight.data.fill_(float("nan"))
-    line = f"{tmp_path}/models/broken: its logits hold NaN, wanted numbers; lower the learning rate it had"
+    line = f"{tmp_path}/models/broken: its logits hold NaN; expected numbers; lower the learning rate it had"
     for act in (
         lambda: generation.continue_greedily(broken, PROMPTS, [[]] * 6, 2, set()),
         lambda: scoring.token_loss(broken, PROMPTS),
@@ -253,7 +253,7 @@ def test_prompt_ids_raw_and_in_a_template() -> None:
     with pytest.raises(StageError) as caught:
         generation.prompt_ids(tokenizer, "Orla", True)
     assert str(caught.value) == (
-        "params.yaml: evaluate.chat_template: found true, but the tokenizer has no chat template, wanted false"
+        "params.yaml: evaluate.chat_template: expected false, got true, but the tokenizer has no chat template"
     )
     tokenizer.chat_template = (
         "{% for m in messages %}<s>U: {{ m.content }}{% endfor %}{% if add_generation_prompt %} A:{% endif %}"

@@ -353,7 +353,7 @@ def test_piece_bytes_refuses_another_kind() -> None:
     with pytest.raises(StageError) as caught:
         token_text.piece_bytes(plain)
     assert str(caught.value) == (
-        "tokenizer.json: found neither byte-level BPE nor SentencePiece's space marker, wanted either"
+        "tokenizer.json: expected either, got neither byte-level BPE nor SentencePiece's space marker"
     )
 
 

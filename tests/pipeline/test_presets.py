@@ -105,7 +105,7 @@ def test_presets_are_listed_and_a_bad_one_is_not_printed(tmp_path: Path) -> None
     (tmp_path / "presets/mine.yaml").write_text("finetune:\n  step: 3\ntraining:\n  warmup: 2.0\n", encoding="utf-8")
     bad = tiny.run(tmp_path, "python", "-m", "lethe", "preset", "mine")
     assert (bad.returncode, bad.stdout) == (1, "")
-    assert "  training.warmup: found 2.0, wanted less than 1\n" in bad.stderr
+    assert "  training.warmup: expected less than 1\n, got 2.0" in bad.stderr
     assert "  finetune.step: unknown parameter; did you mean steps?\n" in bad.stderr
 
 

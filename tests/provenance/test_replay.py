@@ -238,11 +238,11 @@ def failing(project: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "model", "stage", "line"),
     [
-        (None, "models/none", None, "models/none: no such folder or file, wanted a model or its md5; `dvc checkout`"),
+        (None, "models/none", None, "models/none: no such folder or file; expected a model or its md5; `dvc checkout`"),
         (None, "make.py", None, "make.py: no dvc.lock in the history has its md5"),
-        (None, "models/unlearned", "label", "replay: --stage: found label, wanted one of finetune"),
+        (None, "models/unlearned", "label", "replay: --stage: expected one of finetune, got label"),
         (uncommitted_code, "models/unlearned", None, "was run with files that were never committed, and cannot be"),
-        (lost_text, "models/unlearned", None, "neither in the cache nor in a remote, wanted it to run the stage on"),
+        (lost_text, "models/unlearned", None, "neither in the cache nor in a remote; expected it to run the stage on"),
         (failing, "models/unlearned", None, '`python make.py && test -z "$STOP"` ended with exit code 1'),
     ],
 )

@@ -141,9 +141,9 @@ def test_a_person_reads_the_same(past: tuple) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["no such"], "no such: found no such file, wanted a text file, a folder, NAME:START-END or a hash"),
-        (["-"], "-: found no word, wanted text to look for"),
-        (["data/forget/a.txt", "--span", "9-3"], "--span: found 9-3, wanted START-END within the"),
+        (["no such"], "no such: expected a text file, a folder, NAME:START-END or a hash, got no such file"),
+        (["-"], "-: expected text to look for, got no word"),
+        (["data/forget/a.txt", "--span", "9-3"], "--span: expected START-END within the, got 9-3"),
         (["dvc.lock"], ""),
     ],
 )

@@ -87,8 +87,8 @@ def test_real_model_folder(small: Path, realdata: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"source": "hub"}, "model: found nothing with source hub, wanted owner/name"),
-        ({"epochs": 0}, "epochs: found 0 with source scratch, wanted more; an untrained model knows nothing"),
+        ({"source": "hub"}, "model: expected owner/name, got nothing with source hub"),
+        ({"epochs": 0}, "epochs: expected more, got 0 with source scratch; an untrained model knows nothing"),
     ],
 )
 def test_bad_params(small: Path, change: dict[str, object], problem: str) -> None:

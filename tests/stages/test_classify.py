@@ -101,7 +101,7 @@ def another_base(project: Path) -> None:
         (another_base, "models/softprompt: a soft prompt for the base ", " in models/task; run `dvc repro`"),
         (
             lambda project: set_param(project, "classify.counter_prompts", "none"),
-            "params.yaml: classify.counter_prompts: found 'none', wanted a list",
+            "params.yaml: classify.counter_prompts: expected a list, got 'none'",
             "",
         ),
     ],

@@ -133,8 +133,8 @@ def bad_file(content: str) -> dict[str, Any]:
 
 
 NONE_IN_TEXT = (
-    "data/corpus.parquet: found no term that occurs 500 times and that the retain text lacks, wanted one; "
-    "lower extract.minimum_count or minimum_keyness, or list the anchors (extract.backend: file)"
+    "data/corpus.parquet: expected one, got no term that occurs 500 times and that the retain text lacks; lower "
+    "extract.minimum_count or minimum_keyness, or list the anchors (extract.backend: file)"
 )
 
 
@@ -142,12 +142,12 @@ NONE_IN_TEXT = (
     ("content", "changes", "message"),
     [
         (None, {"minimum_count": 500}, NONE_IN_TEXT),
-        ("anchor\nOz\nBoq\nOz\n", {}, "mine.csv:4: found Oz again (first in line 2), wanted it once"),
-        ("anchor\nOz\n \n", {}, "mine.csv:3: found an empty cell under anchor, wanted a value"),
-        ("name\nOz\n", {}, "mine.csv:1: found header name, wanted anchor"),
-        ("anchor\n", {}, "mine.csv: found no anchor, wanted at least one row"),
-        ("anchor\n?!\n", {}, "mine.csv: found the anchor '?!', wanted a word or phrase without |"),
-        ("anchor\nOz|Boq\n", {}, "mine.csv: found the anchor 'Oz|Boq', wanted a word or phrase without |"),
+        ("anchor\nOz\nBoq\nOz\n", {}, "mine.csv:4: expected it once, got Oz again (first in line 2)"),
+        ("anchor\nOz\n \n", {}, "mine.csv:3: expected a value, got an empty cell under anchor"),
+        ("name\nOz\n", {}, "mine.csv:1: expected anchor, got header name"),
+        ("anchor\n", {}, "mine.csv: expected at least one row, got no anchor"),
+        ("anchor\n?!\n", {}, "mine.csv: expected a word or phrase without |, got the anchor '?!'"),
+        ("anchor\nOz|Boq\n", {}, "mine.csv: expected a word or phrase without |, got the anchor 'Oz|Boq'"),
         (
             None,
             {"backend": "llm"},
@@ -173,15 +173,15 @@ def test_an_endpoint_that_talks_nonsense(tiny: Path, server: Server) -> None:
     with pytest.raises(StageError) as caught:
         extract.main()
     assert str(caught.value) == (
-        f"{server.url}: found none of 4 replies parsable (the first begins 'I am sorry.'), wanted JSON lists of "
-        "strings; try another model"
+        f"{server.url}: expected JSON lists of strings, got none of 4 replies parsable (the first begins 'I am "
+        "sorry.'); try another model"
     )
     server.answer = lambda body: (200, completion('["Hogwarts"]'))
     ask(tiny, server, model="another")
     with pytest.raises(StageError) as caught:
         extract.main()
     assert str(caught.value) == (
-        f"{server.url}: the replies name no term of the forget text, wanted one; try another model"
+        f"{server.url}: the replies name no term of the forget text; expected one; try another model"
     )
 
 
@@ -190,7 +190,7 @@ def test_a_missing_file_is_one_line(tiny: Path) -> None:
     set_param(tiny, "extract.file", "none.csv")
     with pytest.raises(StageError) as caught:
         extract.main()
-    assert str(caught.value) == "none.csv: no such file, wanted a CSV with the header anchor"
+    assert str(caught.value) == "none.csv: no such file; expected a CSV with the header anchor"
 
 
 def cut(model: Path, text: str, path: Path) -> np.ndarray:

@@ -129,22 +129,22 @@ def test_rmu_moves_three_layers_and_no_more(labelled: Path) -> None:
 BAD = {
     "rmu.layer": (
         {"objective": "rmu", "rmu.layer": 3},
-        "params.yaml: finetune.rmu.layer: found 3, wanted at most 2, the layers of models/baseline",
+        "params.yaml: finetune.rmu.layer: expected at most 2, the layers of models/baseline, got 3",
     ),
     "retain_rows": (
         {"objective": "npo", "retain_rows": 0.0},
-        "params.yaml: finetune.retain_rows: found 0.0 with objective npo, which has a retain term, wanted more, or the "
-        "weight of that term 0.0",
+        "params.yaml: finetune.retain_rows: expected more, or the weight of that term 0.0, got 0.0 with objective "
+        "npo, which has a retain term",
     ),
     "weights": (
         {"vehicle": "prompt", "weights": "nf4"},
-        "params.yaml: finetune: weights: found nf4 with vehicle prompt, wanted float32 or bfloat16: a prompt belongs "
-        "to the very weights it was trained before, an adapter is folded into the whole ones",
+        "params.yaml: finetune: weights: expected float32 or bfloat16: a prompt belongs to the very weights it was "
+        "trained before, an adapter is folded into the whole ones, got nf4 with vehicle prompt",
     ),
     "prompt.tokens": (
         {"vehicle": "prompt", "prompt.tokens": 60},
-        "params.yaml: finetune.prompt.tokens: found 60 before blocks of 16 tokens, wanted at most 48: the model's "
-        "context is 64",
+        "params.yaml: finetune.prompt.tokens: expected at most 48: the model's context is 64, got 60 before blocks "
+        "of 16 tokens",
     ),
 }
 
@@ -195,12 +195,12 @@ def test_alpha_without_labels(labelled: Path) -> None:
     set_param(labelled, "finetune.alpha", 2.5)
     with pytest.raises(StageError) as error:
         finetune.main()
-    assert str(error.value) == "params.yaml: finetune.alpha: found 2.5, wanted one of label.alphas: 5.0"
+    assert str(error.value) == "params.yaml: finetune.alpha: expected one of label.alphas: 5.0, got 2.5"
 
 
 def test_nothing_to_learn(labelled: Path) -> None:
     write_labels(labelled, Path("models/baseline"), masked=True)
-    with pytest.raises(StageError, match=r"data/labels.parquet: found no position with a label, wanted some"):
+    with pytest.raises(StageError, match=r"data/labels.parquet: expected some, got no position with a label"):
         finetune.main()
 
 
@@ -209,8 +209,8 @@ def test_checkpoints_ascend_before_the_end(labelled: Path, checkpoints: list[int
     values = read_params("finetune", finetune.Params).model_dump()
     problems = section_problems("finetune", finetune.Params, values | {"checkpoints": checkpoints})
     assert problems == [
-        f"finetune: checkpoints: found {checkpoints}, wanted ascending steps below 6, which is the unlearned model "
-        "itself"
+        "finetune: checkpoints: expected ascending steps below 6, which is the unlearned model itself, got "
+        f"{checkpoints}"
     ]
 
 

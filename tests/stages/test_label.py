@@ -172,39 +172,39 @@ def param(name: str, value: object) -> Callable[[Path], None]:
 BAD = [
     (
         dictionary(("Orla", "0", "Orla", "Jane"), ("Orla", "0", "Orla", "Mary")),
-        "data/dictionary.csv:3: found Orla 0 Orla again (first in line 2), wanted it once",
+        "data/dictionary.csv:3: expected it once, got Orla 0 Orla again (first in line 2)",
     ),
     (
         dictionary(("Orla", "0", "Orla", " ")),
-        "data/dictionary.csv:2: found an empty cell under translation, wanted a value",
+        "data/dictionary.csv:2: expected a value, got an empty cell under translation",
     ),
     (
         dictionary(("Orla", "0", "Orla", "Jane"), ("Orla", "1", "Orla", "Ann"), ("Orla", "0", "ORLA", "JANE")),
-        "data/dictionary.csv: Orla: found choices 0 of the form ORLA, wanted 0, 1",
+        "data/dictionary.csv: Orla: expected 0, 1, got choices 0 of the form ORLA",
     ),
     (
         dictionary(("Orla", "first", "Orla", "Jane")),
-        "data/dictionary.csv: Orla: found choices first of the form Orla, wanted 0",
+        "data/dictionary.csv: Orla: expected 0, got choices first of the form Orla",
     ),
     (
         lambda project: (project / "data/dictionary.csv").write_text("anchor,translation\n"),
-        "data/dictionary.csv:1: found header anchor,translation, wanted anchor,kind,choice,form,translation,score",
+        "data/dictionary.csv:1: expected anchor,kind,choice,form,translation,score, got header anchor,translation",
     ),
     (
         lambda project: (project / "data/dictionary.csv").unlink(),
-        "data/dictionary.csv: no such file, wanted a CSV with the header anchor,kind,choice,form,translation,score",
+        "data/dictionary.csv: no such file; expected a CSV with the header anchor,kind,choice,form,translation,score",
     ),
     (
         param("label.alphas", []),
-        "params.yaml: label.alphas: found [], wanted one or more different numbers",
+        "params.yaml: label.alphas: expected one or more different numbers, got []",
     ),
     (
         param("label.alphas", [5.0, 5]),
-        "params.yaml: label.alphas: found [5.0, 5.0], wanted one or more different numbers",
+        "params.yaml: label.alphas: expected one or more different numbers, got [5.0, 5.0]",
     ),
     (
         param("label.precision", "float16"),
-        "params.yaml: label.precision: found 'float16', wanted 'float32' or 'bfloat16'",
+        "params.yaml: label.precision: expected 'float32' or 'bfloat16', got 'float16'",
     ),
 ]
 
@@ -227,5 +227,5 @@ def test_another_tokenizer_is_refused(ready: Path, folder: str) -> None:
     with pytest.raises(StageError) as caught:
         label.main()
     assert str(caught.value) == (
-        f"models/reinforced: made with tokenizer {made}, wanted {wanted} of models/baseline; run `dvc repro`"
+        f"models/reinforced: made with tokenizer {made}; expected {wanted} of models/baseline; run `dvc repro`"
     )

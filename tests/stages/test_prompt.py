@@ -96,16 +96,16 @@ def test_same_inputs_same_bytes(project: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"prompt": "p"}', "found no references, wanted references as list"),
-        ('{"prompt": "p", "references": "Oz"}', "found references of type str, wanted references as list"),
-        ('{"prompt": "p", "references": []}', "found no references, wanted the names a completion may not give away"),
-        ('{"prompt": "p", "references": ["Oz", 3]}', "found the reference 3, wanted a name"),
-        ('{"prompt": "p", "references": [" "]}', "found the reference ' ', wanted a name"),
-        ('{"prompt": "p", "references": ["?"]}', "found the reference '?', wanted a name"),
-        ('{"prompt": " ", "references": ["Oz"]}', "found an empty prompt, wanted text"),
+        ('{"prompt": "p"}', "expected references as list, got no references"),
+        ('{"prompt": "p", "references": "Oz"}', "expected references as list, got references of type str"),
+        ('{"prompt": "p", "references": []}', "expected the names a completion may not give away, got no references"),
+        ('{"prompt": "p", "references": ["Oz", 3]}', "expected a name, got the reference 3"),
+        ('{"prompt": "p", "references": [" "]}', "expected a name, got the reference ' '"),
+        ('{"prompt": "p", "references": ["?"]}', "expected a name, got the reference '?'"),
+        ('{"prompt": " ", "references": ["Oz"]}', "expected text, got an empty prompt"),
         (
             '{"prompt": "In Oz\'s land", "references": ["Oz"]}',
-            "found the reference 'Oz' in the prompt itself, wanted it kept back",
+            "expected it kept back, got the reference 'Oz' in the prompt itself",
         ),
         ("{", "not valid JSON: Expecting property name enclosed in double quotes"),
     ],
@@ -123,28 +123,28 @@ def test_bad_input(project: Path) -> None:
     cases = [
         (
             lambda: None,
-            "data/corpus.parquet: found no place in 17 characters of held-out forget text where one of 4 names is due, "
-            "and no prompts in data/prompts, wanted some; raise corpus.held_out or write prompts of your own",
+            "data/corpus.parquet: expected some, got no place in 17 characters of held-out forget text where one of "
+            "4 names is due, and no prompts in data/prompts; raise corpus.held_out or write prompts of your own",
         ),
         (
             lambda: (project / "data" / "my_names.csv").write_text("name,kind\nOz,\nOz,\n"),
-            "data/my_names.csv:3: found Oz again (first in line 2), wanted it once",
+            "data/my_names.csv:3: expected it once, got Oz again (first in line 2)",
         ),
         (
             lambda: (project / "data" / "my_names.csv").write_text("name\nOz\n"),
-            "data/my_names.csv:1: found header name, wanted name,kind",
+            "data/my_names.csv:1: expected name,kind, got header name",
         ),
         (
             lambda: (project / "data" / "my_names.csv").write_text("name,kind\n?!,\n"),
-            "data/my_names.csv: found the name '?!', wanted one with a letter or digit",
+            "data/my_names.csv: expected one with a letter or digit, got the name '?!'",
         ),
         (
             lambda: set_param(project, "prompt.own", "nowhere"),
-            "nowhere: no such folder, wanted the folder of your own prompts; it may be empty",
+            "nowhere: no such folder; expected the folder of your own prompts; it may be empty",
         ),
         (
             lambda: set_param(project, "prompt.words", 7),
-            "params.yaml: prompt.words: found 7, wanted greater than or equal to 8",
+            "params.yaml: prompt.words: expected greater than or equal to 8, got 7",
         ),
     ]
     for spoil, message in cases:

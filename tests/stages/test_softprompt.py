@@ -142,16 +142,16 @@ def param(name: str, value: object) -> Callable[[Path], None]:
     [
         (
             param("generic", [" "]),
-            "params.yaml: specialise.template: the label ' ': found no token, wanted a word that spells at least one",
+            "params.yaml: specialise.template: the label ' ': expected a word that spells at least one, got no token",
         ),
         (
             param("prompt.tokens", 60),
-            "params.yaml: softprompt.prompt.tokens: found 60 before blocks of 19 tokens, wanted at most 45: the "
-            "model's context is 64",
+            "params.yaml: softprompt.prompt.tokens: expected at most 45: the model's context is 64, got 60 before "
+            "blocks of 19 tokens",
         ),
         (
             lambda project: [param("layers", "every")(project), param("vehicle", "lora")(project)],
-            "params.yaml: softprompt: layers: found every, wanted it only with vehicle prompt and prompt.encoder 0",
+            "params.yaml: softprompt: layers: expected it only with vehicle prompt and prompt.encoder 0, got every",
         ),
     ],
 )

@@ -169,36 +169,36 @@ def param(name: str, value: object) -> Callable[[Path], None]:
     [
         (
             param("entities.names", ["Nobody"]),
-            "data/own.csv: found that split.entities takes none of 24 rows, wanted some to forget and some to retain",
+            "data/own.csv: expected some to forget and some to retain, got that split.entities takes none of 24 rows",
         ),
         (
             param("entities.names", ["supper"]),
-            "data/own.csv: found that split.entities takes all 24 rows, wanted some to forget and some to retain",
+            "data/own.csv: expected some to forget and some to retain, got that split.entities takes all 24 rows",
         ),
         (
             lambda path: path.write_text(TABLE + "Tom had nothing at all.,odd\n"),
-            "data/task.parquet: found no row labelled odd in retain test, wanted every label in every part; "
-            "change split.test or split.seed",
+            "data/task.parquet: expected every label in every part, got no row labelled odd in retain test; change "
+            "split.test or split.seed",
         ),
         (
             param("test", 0.1),
-            "data/task.parquet: found no row labelled bad, good in forget test, wanted every label in every part; "
+            "data/task.parquet: expected every label in every part, got no row labelled bad, good in forget test; "
             "change split.test or split.seed",
         ),
         (
             param("table", "data/none.csv"),
-            "data/none.csv: no such file or folder, wanted a table: .csv, .jsonl, .parquet",
+            "data/none.csv: no such file or folder; expected a table: .csv, .jsonl, .parquet",
         ),
-        (param("text", "review"), "data/own.csv:2: found columns text, label, wanted also review"),
+        (param("text", "review"), "data/own.csv:2: expected also review, got columns text, label"),
         (
             lambda path: path.write_text(TABLE + "Tom had nothing.,\n"),
-            "data/own.csv:26: found an empty cell under label, wanted a value",
+            "data/own.csv:26: expected a value, got an empty cell under label",
         ),
-        (lambda path: path.write_text("text,label\n"), "data/own.csv: found no row, wanted some with text and label"),
-        (lambda path: path.write_bytes(b"text,label\n\xff,a\n"), "data/own.csv: not UTF-8, wanted a UTF-8 text file"),
+        (lambda path: path.write_text("text,label\n"), "data/own.csv: expected some with text and label, got no row"),
+        (lambda path: path.write_bytes(b"text,label\n\xff,a\n"), "data/own.csv: not UTF-8; expected a UTF-8 text file"),
         (
             param("entities.names", []),
-            "params.yaml: split: entities.names: found none with rule entities, wanted at least one",
+            "params.yaml: split: entities.names: expected at least one, got none with rule entities",
         ),
     ],
 )
@@ -242,13 +242,13 @@ def test_by_clusters_of_sentence_embeddings(embedder: Path, project: Path) -> No
 
 def test_an_embedder_of_pickles_is_not_loaded(embedder: Path) -> None:
     (embedder / "model.safetensors").rename(embedder / "pytorch_model.bin")
-    with pytest.raises(StageError, match=r"^models/embedder/pytorch_model.bin: found a pickle, wanted safetensors"):
+    with pytest.raises(StageError, match=r"^models/embedder/pytorch_model.bin: expected safetensors, got a pickle"):
         split.main()
 
 
 def test_a_folder_without_an_embedder(embedder: Path, project: Path) -> None:
     set_param(project, "split.clusters.model", "models")
-    with pytest.raises(StageError, match=r"^models: found no modules.json, wanted a model folder; see split.clusters"):
+    with pytest.raises(StageError, match=r"^models: expected a model folder, got no modules.json; see split.clusters"):
         split.main()
 
 

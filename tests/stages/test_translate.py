@@ -219,43 +219,43 @@ def test_sentence() -> None:
         (
             "anchors.csv",
             "anchor\nOz\n",
-            "data/anchors.csv:1: found header anchor, wanted anchor,forms,count,keyness,rise",
+            "data/anchors.csv:1: expected anchor,forms,count,keyness,rise, got header anchor",
         ),
         (
             "anchors.csv",
             "anchor,forms,count,keyness,rise\nOz,Oz,,,\nOz,Oz,,,\n",
-            "data/anchors.csv:3: found Oz again (first in line 2), wanted it once",
+            "data/anchors.csv:3: expected it once, got Oz again (first in line 2)",
         ),
         (
             "anchors.csv",
             "anchor,forms,count,keyness,rise\nOz,,,,\n",
-            "data/anchors.csv:2: found an empty cell under forms, wanted a value",
+            "data/anchors.csv:2: expected a value, got an empty cell under forms",
         ),
         (
             "overrides.csv",
             "anchor,translation\nRook,\n",
-            "data/overrides.csv:2: found an empty cell under translation, wanted a value",
+            "data/overrides.csv:2: expected a value, got an empty cell under translation",
         ),
         (
             "overrides.csv",
             "anchor,translation\nRook,Tom\nRook,Tom\n",
-            "data/overrides.csv:3: found Rook Tom again (first in line 2), wanted it once",
+            "data/overrides.csv:3: expected it once, got Rook Tom again (first in line 2)",
         ),
         (
             "overrides.csv",
             "anchor,translation\nRook,Tom\nRook,Old Rook\n",
-            "data/overrides.csv:3: found translation Old Rook of Rook, wanted a name that holds no anchor (Rook)",
+            "data/overrides.csv:3: expected a name that holds no anchor (Rook), got translation Old Rook of Rook",
         ),
         (
             "overrides.csv",
             "anchor,translation\nQuorls,duck\n",
-            "data/overrides.csv:2: found anchor Quorls, a form of Quorl, wanted Quorl",
+            "data/overrides.csv:2: expected Quorl, got anchor Quorls, a form of Quorl",
         ),
         (
             "overrides.csv",
             "anchor,translation\nYsmeral Rook,Ann\n",
-            "data/overrides.csv:2: found anchor Ysmeral Rook, but every word of it is an anchor, wanted no anchor that "
-            "others cover",
+            "data/overrides.csv:2: expected no anchor that others cover, got anchor Ysmeral Rook, but every word of "
+            "it is an anchor",
         ),
     ],
 )
@@ -286,9 +286,9 @@ def test_params(project: Path) -> None:
     values = YAML(typ="safe").load(Path("params.yaml").read_text(encoding="utf-8"))["translate"]
     assert section_problems("translate", Params, values) == []
     problems = section_problems("translate", Params, values | {"candidates": 1})
-    assert problems == ["translate: found candidates: 1, wanted at least translations: 2"]
+    assert problems == ["translate: expected at least translations: 2, got candidates: 1"]
     assert section_problems("translate", Params, values | {"backend": "gpt"}) == [
-        "translate.backend: found 'gpt', wanted 'local', 'llm' or 'none'"
+        "translate.backend: expected 'local', 'llm' or 'none', got 'gpt'"
     ]
 
 
