@@ -41,10 +41,10 @@ deps: setup ## write the code that each stage imports into dvc.yaml
 	$(ENV) python -m tools.deps
 
 docs: setup ## the generated parts of docs/pipeline.md, from dvc.yaml
-	$(ENV) python docs/generate.py
+	$(ENV) python tools/generate_docs.py
 
 pictures: ## docs/images/ from reports/index.html, with a headless Chromium (CHROME=/path/to/it)
-	@$(PYTHON) docs/pictures.py
+	@$(PYTHON) tools/pictures.py
 
 demo: setup ## write the embedded demo corpus anew from its generator
 	$(ENV) python data/demo/generate.py

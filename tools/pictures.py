@@ -1,6 +1,6 @@
 """Render the first screen of reports/index.html, light and dark, into docs/images/ with a headless Chromium.
 
-python3 docs/pictures.py    `make pictures` runs it; CHROME names a browser that is not on the path
+python3 tools/pictures.py    `make pictures` runs it; CHROME names a browser that is not on the path
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import pytest
 from ruamel.yaml import YAML
 from typer.main import get_command
 
-from lethe import commands
+from lethe.cli import commands
 from tests import tiny
 from tests.conftest import ROOT, script, set_param
 from tests.documented import Block, anchors, blocks, broken_links, prose
@@ -28,8 +28,8 @@ TRACKED = subprocess.run(
 PAGES = [name for name in TRACKED if not name.startswith(("reports/", "CHANGELOG"))]
 each_page = pytest.mark.parametrize("name", PAGES)
 LANGUAGES = {"bash", "console", "text", "yaml", "json", "mermaid"}
-GENERATE = script(ROOT / "docs/generate.py")
-PICTURES = script(ROOT / "docs/pictures.py")
+GENERATE = script(ROOT / "tools/generate_docs.py")
+PICTURES = script(ROOT / "tools/pictures.py")
 FORGET, RETAIN = (ROOT / name for name in tiny.EXCERPTS)
 
 

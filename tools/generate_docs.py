@@ -1,6 +1,6 @@
 """Write the parts of docs/pipeline.md that follow from dvc.yaml: the table of stages and their graph.
 
-python docs/generate.py    rewrites the page in place; `make docs` runs it, and a test compares
+python tools/generate_docs.py    rewrites the page in place; `make docs` runs it, and a test compares
 """
 
 from __future__ import annotations
