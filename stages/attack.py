@@ -21,9 +21,9 @@ from lethe.core.errors import StageError
 from lethe.core.params import read_params
 from lethe.core.stage import run, workspace
 from lethe.core.tables import read_prompts, write_csv, write_json
-from lethe.evaluation.familiarity import yardstick
+from lethe.evaluation.familiarity import name_matcher
 from lethe.evaluation.model_set import loaded, measured
-from lethe.evaluation.name_tokens import telling_tokens, token_counts
+from lethe.evaluation.name_tokens import distinctive_tokens, token_counts
 from lethe.evaluation.prompts import prepared, read_names
 from lethe.models.checkpoints import load_tokenizer
 from lethe.models.device import prepare
@@ -88,13 +88,13 @@ def material(
     """Everything the attacks start from; the prompts asked are spread evenly over all of them."""
     count = min(params.prompts, len(rows))
     asked = [rows[i * len(rows) // count] for i in range(count)]
-    telling = telling_tokens(token_counts(tokenizer, texts["forget"]), token_counts(tokenizer, texts["retain"]))
+    telling = distinctive_tokens(token_counts(tokenizer, texts["forget"]), token_counts(tokenizer, texts["retain"]))
     due = [row for row in rows if row.get("due")]
-    stick = yardstick(names)
+    matcher = name_matcher(names)
     prompts = prepared(asked, names, telling, tokenizer, params.chat_template)
     most = max(params.probe.prompts, params.soft_prompt.prompts)
     cues = training_cues(texts["forget"], names, params.words, most, params.seed)
-    return Material(tokenizer, asked, prompts, due, texts, cues, names, stick, telling, room, work, params)
+    return Material(tokenizer, asked, prompts, due, texts, cues, names, matcher, telling, room, work, params)
 
 
 if __name__ == "__main__":

@@ -88,15 +88,15 @@ def ask_all(
 
 def sentence(report: Mapping[str, Any]) -> str:
     """The one printed line: test accuracy before -> after on both sides, and what gets round it on the forget side."""
-    models, vehicle = report["models"], report["method"]["vehicle"]
+    models, tuning = report["models"], report["method"]["tuning"]
     known, left = (
         {side: models[name][f"test_{side}"]["accuracy"] for side in SIDES} for name in ("task", "softprompt")
     )
     told = [f"{side} {known[side]:.3f} -> {left[side]:.3f}" for side in SIDES]
     beside = [f"retrained {models['retrained']['test_forget']['accuracy']:.3f}"]
-    if vehicle in ("prompt", "prefix"):
-        beside.append(f"without the {vehicle} {report['attacks']['strip_prompt']['test']['accuracy']:.3f}")
-    return f"classify: {vehicle}, test accuracy {', '.join(told)}; on forget {', '.join(beside)}"
+    if tuning in ("prompt", "prefix"):
+        beside.append(f"without the {tuning} {report['attacks']['strip_prompt']['test']['accuracy']:.3f}")
+    return f"classify: {tuning}, test accuracy {', '.join(told)}; on forget {', '.join(beside)}"
 
 
 if __name__ == "__main__":

@@ -26,8 +26,8 @@ from lethe.evaluation.completions import (
     rule_verdicts,
 )
 from lethe.evaluation.familiarity import ratios
-from lethe.evaluation.model_set import Device, Models, Precision, change_told, loaded, measured
-from lethe.evaluation.name_tokens import telling_tokens, token_counts
+from lethe.evaluation.model_set import Device, Models, Precision, format_change, loaded, measured
+from lethe.evaluation.name_tokens import distinctive_tokens, token_counts
 from lethe.evaluation.prompts import check_lengths, prepared, read_names
 from lethe.inference.scoring import perplexity
 from lethe.llm_client import ChatSettings
@@ -70,7 +70,7 @@ def main() -> None:
         rows = read_prompts(Path("data/prompts.jsonl"), params.set)
         tokenizer, context = load_tokenizer(models.baseline), models.context(WINDOW)
         train = {side: [text for text, _ in training_documents(corpus, [side])] for side in SIDES}
-        telling = telling_tokens(token_counts(tokenizer, train["forget"]), token_counts(tokenizer, train["retain"]))
+        telling = distinctive_tokens(token_counts(tokenizer, train["forget"]), token_counts(tokenizer, train["retain"]))
         prompts = prepared(rows, names, telling, tokenizer, params.chat_template)
         check_lengths(prompts, context - params.new_tokens)
         held_out = {side: windows(held_out_texts(corpus, side), tokenizer, context) for side in SIDES}
@@ -108,7 +108,7 @@ def sentence(report: Mapping[str, Any]) -> str:
 def told(scores: Mapping[str, Mapping[str, Any]], metric: str) -> str:
     """`leak baseline 0.731 -> unlearned 0.044 (retrained 0.010)`."""
     shown = {name: "none" if found[metric] is None else f"{found[metric]:.3f}" for name, found in scores.items()}
-    return change_told(metric, shown)
+    return format_change(metric, shown)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from lethe.core.params import StageParams, read_params
 from lethe.core.stage import run, workspace
 from lethe.core.tables import read_csv, read_prompts, write_csv, write_json
 from lethe.evaluation.intervals import Interval
-from lethe.evaluation.model_set import Device, Models, Precision, change_told, loaded, measured
+from lethe.evaluation.model_set import Device, Models, Precision, format_change, loaded, measured
 from lethe.metrics.collect import (
     Material,
     Readout,
@@ -117,7 +117,7 @@ def sentence(measures: Mapping[str, Mapping[str, Interval]], absent: Mapping[str
 def told(measures: Mapping[str, Mapping[str, Interval]], metric: str) -> str:
     """`trivia baseline 0.951 -> unlearned 0.702 (retrained 0.500)`."""
     shown = {name: f"{own[metric].value:.3f}" for name, own in measures.items() if metric in own}
-    return change_told(metric, shown)
+    return format_change(metric, shown)
 
 
 if __name__ == "__main__":

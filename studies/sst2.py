@@ -70,7 +70,7 @@ TASK: Changes = {
     "softprompt.epochs": 1,
     "classify.counter_prompts": [],
 }
-FULL: Changes = {"softprompt.vehicle": "full", "softprompt.learning_rate": 3e-4}
+FULL: Changes = {"softprompt.tuning": "full", "softprompt.learning_rate": 3e-4}
 
 
 def main() -> None:
@@ -167,7 +167,7 @@ def variants(smoke: bool) -> dict[str, Changes]:
                 found[f"SPUL p=30, alpha {alpha}, beta {beta}"] = {
                     "softprompt.spul.alpha": alpha, "softprompt.spul.beta": beta
                 }  # fmt: skip
-    prompt: Changes = {"softprompt.objective": "spul", "softprompt.vehicle": "prompt", "softprompt.prompt.tokens": 30}
+    prompt: Changes = {"softprompt.objective": "spul", "softprompt.tuning": "prompt", "softprompt.prompt.tokens": 30}
     whole = {
         name: (changes if name in PAPER and "SPUL" not in name else prompt | changes) for name, changes in found.items()
     }

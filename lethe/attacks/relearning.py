@@ -56,7 +56,7 @@ def curve(
     found: dict[int, Measure] = {}
 
     with restored(model):
-        trained: Any = attach(model, recipe.vehicle, recipe.lora, recipe.seed)  # adapters lie in `model` itself
+        trained: Any = attach(model, recipe.tuning, recipe.lora, recipe.seed)  # adapters lie in `model` itself
 
         def on_step(step: int) -> None:
             model.eval()

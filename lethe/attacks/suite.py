@@ -17,7 +17,7 @@ from lethe.attacks.linear_probe import frequent, last_states, layers_at, probe_h
 from lethe.attacks.params import AttackParams, Lora, Relearn, SoftPrompt
 from lethe.attacks.relearning import curve, passage_rows, restored
 from lethe.attacks.soft_prompt import answer_rows, eliciting, virtual_ids
-from lethe.evaluation.familiarity import Yardstick
+from lethe.evaluation.familiarity import NameMatcher
 from lethe.evaluation.prompts import Prompt, prepared
 from lethe.text.cloze import Cloze
 from lethe.training.quantisation import quantise
@@ -40,7 +40,7 @@ class Material(NamedTuple):
     texts: dict[str, list[str]]  # side -> training texts
     cues: list[Cloze]  # cloze prompts from training text of the forget side
     names: dict[str, bool]
-    stick: Yardstick
+    matcher: NameMatcher
     telling: set[int]
     room: int  # tokens of a prompt
     work: Path
@@ -70,7 +70,7 @@ def inapplicable(attack: str, found: Material) -> str | None:
 
 def ask(model: PreTrainedModel, found: Material, prompts: Sequence[Prompt], forced: Sequence[str] = ()) -> Leaks:
     """What the model gives away to the prompts."""
-    return greedy_leaks(model, found.tokenizer, prompts, found.stick, found.params.new_tokens, forced)
+    return greedy_leaks(model, found.tokenizer, prompts, found.matcher, found.params.new_tokens, forced)
 
 
 def both(setting: str, leaks: Leaks) -> Result:
@@ -118,7 +118,7 @@ def recipe(params: AttackParams, settings: Relearn | SoftPrompt, batch_size: int
     """The training loop's recipe of an attack: a constant learning rate, nothing kept to resume from."""
     shared = params.training
     return RecipeParams(
-        vehicle="lora" if isinstance(settings, Lora) else "full",
+        tuning="lora" if isinstance(settings, Lora) else "full",
         lora=params.lora.adapter,
         weights=shared.weights if isinstance(settings, Lora) else "float32",
         learning_rate=settings.learning_rate,
@@ -200,7 +200,7 @@ def sample(model: PreTrainedModel, found: Material) -> Result:
         model,
         found.tokenizer,
         found.prompts,
-        found.stick,
+        found.matcher,
         found.params.new_tokens,
         settings.completions,
         settings.temperature,

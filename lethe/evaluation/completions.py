@@ -12,9 +12,9 @@ from lethe.evaluation.familiarity import (
     answer,
     completion_scores,
     judge,
+    name_matcher,
     question,
     without_cut_word,
-    yardstick,
 )
 from lethe.evaluation.prompts import Prompt
 from lethe.inference.decoding import continue_greedily, end_ids, texts_after
@@ -49,10 +49,10 @@ def complete(
 
 def rule_verdicts(completions: Sequence[Completion], names: Mapping[str, bool]) -> list[Verdict]:
     """The rule's verdict on each completion. names: name -> True if it is unique to the forget side."""
-    stick = yardstick(names)
+    matcher = name_matcher(names)
     texts = [item.text if item.ended else without_cut_word(item.text) for item in completions]
     return [
-        judge(item.prompt.text, item.prompt.references, text, stick)
+        judge(item.prompt.text, item.prompt.references, text, matcher)
         for item, text in zip(completions, texts, strict=True)
     ]
 

@@ -78,7 +78,7 @@ def loaded(
         model.to("meta")  # its memory is free now: two may not fit the card
 
 
-def change_told(metric: str, shown: Mapping[str, str]) -> str:
+def format_change(metric: str, shown: Mapping[str, str]) -> str:
     """`leak baseline 0.731 -> unlearned 0.044 (retrained 0.010)`. shown: model -> its number as it is printed."""
     steps = " -> ".join(f"{name} {shown[name]}" for name in ("baseline", "unlearned") if name in shown)
     aside = f"(retrained {shown['retrained']})" if "retrained" in shown else ""

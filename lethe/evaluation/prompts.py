@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lethe.core.errors import StageError
 from lethe.core.tables import read_csv
-from lethe.evaluation.familiarity import yardstick
+from lethe.evaluation.familiarity import name_matcher
 from lethe.evaluation.name_tokens import content_ids, first_tokens
 from lethe.inference.decoding import prompt_ids
 
@@ -46,11 +46,11 @@ def prepared(
     chat_template: bool,
 ) -> list[Prompt]:
     """Every prompt's token ids, and the next tokens that would give away a name that is not in it."""
-    stick = yardstick(names)
+    matcher = name_matcher(names)
     starts = first_tokens(tokenizer, sorted({*names, *(name for row in rows for name in row["references"])}))
     prompts = []
     for row in rows:
-        given = stick.exact.terms_in(row["prompt"])
+        given = matcher.exact.terms_in(row["prompt"])
         content = content_ids(starts, {*names, *row["references"]}, given, telling)
         tokens = prompt_ids(tokenizer, row["prompt"], chat_template)
         prompts.append(Prompt(row["id"], row["prompt"], row["references"], tokens, content))

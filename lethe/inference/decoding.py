@@ -56,7 +56,7 @@ def continue_greedily(
     return [done[i] for i in range(len(prompts))]
 
 
-def continue_by_lot(
+def sample_continuations(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
     copies: int,

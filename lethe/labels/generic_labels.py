@@ -95,10 +95,10 @@ def label_blocks(
             original = original_rows(models[1], batch, rows, tokens, length, settings)
             heads = baseline_head, reinforced_head
             found = label_rows(translated, original, heads, forbidden_in(rows, everywhere, original), settings)
-            return put_down(found, batch, rows, labels)
+            return write_batch(found, batch, rows, labels)
 
         shared(planned(length, spliced, settings), labelled, watch)
-    return everybodys(labels)
+    return gather_labels(labels)
 
 
 def label_one_model_at_a_time(
@@ -144,10 +144,10 @@ def label_one_model_at_a_time(
             original = original_rows(model, batch, rows, tokens, length, settings)
             heads = baseline_head, reinforced_head
             found = label_rows(translated, original, heads, forbidden_in(rows, everywhere, original), settings)
-            return put_down(found, batch, rows, labels)
+            return write_batch(found, batch, rows, labels)
 
         shared(plan, labelled, watch)
-    return everybodys(labels)
+    return gather_labels(labels)
 
 
 def planned(length: np.ndarray, spliced: Sequence[Spliced], settings: Settings) -> list[list[int]]:
@@ -192,7 +192,7 @@ def unlabelled(tokens: np.ndarray, settings: Settings) -> Labels:
     return Labels(np.full((alphas, *tokens.shape), MASKED, np.int32), np.zeros(alphas, int), np.zeros(alphas, int))
 
 
-def put_down(found: RowLabels, batch: Sequence[int], rows: Rows, labels: Labels) -> dict[int, None]:
+def write_batch(found: RowLabels, batch: Sequence[int], rows: Rows, labels: Labels) -> dict[int, None]:
     """Write a batch's labels where they belong; nothing is left to hand on."""
     labels.next_ids[:, np.asarray(batch)[rows.block], rows.original] = found.ids.cpu().numpy()
     labels.avoided[:] += found.avoided.cpu().numpy()
@@ -200,7 +200,7 @@ def put_down(found: RowLabels, batch: Sequence[int], rows: Rows, labels: Labels)
     return {}
 
 
-def everybodys(labels: Labels) -> Labels:
+def gather_labels(labels: Labels) -> Labels:
     """The labels of all processes in one. Where a process labelled nothing it has MASKED, which is less than any id."""
     if processes() == 1:
         return labels

@@ -32,7 +32,7 @@ def weights_sha256(folder: Path) -> str:
 
 
 def save_prompt(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, base: Path) -> None:
-    """Write the p x d soft prompt of a model with vehicle prompt as PEFT's own folder, and which base it is for."""
+    """Write the p x d soft prompt of a model with tuning prompt as PEFT's own folder, and which base it is for."""
     model.save_pretrained(folder)
     (folder / "README.md").unlink()  # PEFT's empty form
     write_base(folder, base)

@@ -192,7 +192,7 @@ def alpha_is_labelled(label: LabelParams, finetune: FinetuneParams) -> Iterator[
 def prompt_fits(baseline: BaselineParams, block: BlockParams, finetune: FinetuneParams) -> Iterator[str]:
     """Whether a soft prompt leaves room for a block."""
     context, tokens = context_of(baseline), finetune.prompt.tokens
-    if finetune.vehicle == "prompt" and context is not None and tokens + block.tokens > context:
+    if finetune.tuning == "prompt" and context is not None and tokens + block.tokens > context:
         yield (
             f"finetune.prompt.tokens: expected at most {max(0, context - block.tokens)}: the model's context is "
             f"{context}, got {tokens} before blocks of {block.tokens} tokens"
@@ -262,7 +262,7 @@ def bytes_per_weight(baseline: BaselineParams, reinforce: ReinforceParams, finet
     """Bytes on disk per weight of the model, over all models kept and the largest training's resume checkpoints."""
     trained = (baseline, reinforce, finetune)
     kept = BYTES[baseline.save_dtype] + BYTES[reinforce.save_dtype]
-    if finetune.vehicle != "prompt":  # which is kilobytes
+    if finetune.tuning != "prompt":  # which is kilobytes
         kept += BYTES[finetune.save_dtype] * (1 + len(finetune.checkpoints))
     if baseline.epochs:
         kept += 4 + BYTES[baseline.save_dtype]  # models/start and models/retrained
@@ -270,7 +270,7 @@ def bytes_per_weight(baseline: BaselineParams, reinforce: ReinforceParams, finet
     resume = [
         2 * (BYTES[recipe.weights] + ADAM_BYTES)
         for recipe in trained
-        if recipe.resume_every and recipe.vehicle == "full"
+        if recipe.resume_every and recipe.tuning == "full"
     ]
     return kept + max(resume, default=0)
 

@@ -229,7 +229,7 @@ def too_large(run: Mapping[str, Any] | None, cards: Cards) -> Iterator[str]:
         if work["memory"] > cards.memory:
             yield (
                 f"{work['stage']}: expected about {size(work['memory'])}, got {size(cards.memory)} free in {kind}; "
-                "vehicle lora with weights bfloat16 takes a fifth, with nf4 a tenth, a shorter block less; see "
+                "tuning lora with weights bfloat16 takes a fifth, with nf4 a tenth, a shorter block less; see "
                 "presets/README.md for several GPUs"
             )
 

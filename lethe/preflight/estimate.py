@@ -74,7 +74,7 @@ def works(sections: Mapping[str, Any], config: PretrainedConfig, texts: Texts, c
 def trained(stage: str, recipe: Any, config: PretrainedConfig, block_tokens: int, tokens: int, cards: Cards) -> Work:
     """A training of `tokens` tokens in rows of `block_tokens`."""
     weights = weight_count(config)
-    each = FULL if recipe.vehicle == "full" else ADAPTER
+    each = FULL if recipe.tuning == "full" else ADAPTER
     memory = training_memory(recipe, config, block_tokens, cards)
     steps = -(-tokens // (recipe.batch_size * block_tokens))
     return Work(stage, tokens, each * weights * tokens, steps, round(memory.total), memory)

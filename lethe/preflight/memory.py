@@ -69,8 +69,8 @@ def training_memory(recipe: Any, config: PretrainedConfig, block_tokens: int, ca
     copies = autocast_bytes(weights, recipe.weights, recipe.precision)
     if shards > 1:  # two layers are whole at a time, the one that computes and the one that comes next
         copies = 2 * (copies + stored) / config.num_hidden_layers
-    tokens = block_tokens + (recipe.prompt.tokens if recipe.vehicle == "prompt" else 0)
-    whole, recomputed = activation_bytes(config, tokens, recipe.vehicle, recipe.precision)
+    tokens = block_tokens + (recipe.prompt.tokens if recipe.tuning == "prompt" else 0)
+    whole, recomputed = activation_bytes(config, tokens, recipe.tuning, recipe.precision)
     held = stored / shards
     share = recipe.batch_size // max(1, cards.count)
     if not cards.count:
@@ -87,7 +87,7 @@ def training_memory(recipe: Any, config: PretrainedConfig, block_tokens: int, ca
         moments,
         copies,
         plan.micro_batch * (recomputed if plan.checkpointing else whole),
-        head_bytes(config, recipe.vehicle == "full", plan.micro_batch * block_tokens),
+        head_bytes(config, recipe.tuning == "full", plan.micro_batch * block_tokens),
         plan.micro_batch,
         plan.accumulation,
         plan.checkpointing,
@@ -109,11 +109,11 @@ def head_bytes(config: PretrainedConfig, moves: bool, tokens: int) -> float:
 
 
 def moved_numbers(recipe: Any, config: PretrainedConfig) -> int:
-    """How many numbers the recipe's vehicle trains: all weights, those of adapters, or those of a prompt."""
-    if recipe.vehicle == "full":
+    """How many numbers the recipe's tuning trains: all weights, those of adapters, or those of a prompt."""
+    if recipe.tuning == "full":
         return weight_count(config)
     width = config.hidden_size
-    if recipe.vehicle == "prompt":
+    if recipe.tuning == "prompt":
         inner = recipe.prompt.encoder
         return recipe.prompt.tokens * width + (2 * width * inner + inner**2 + 2 * inner + width if inner else 0)
     targets = recipe.lora.targets

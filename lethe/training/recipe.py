@@ -9,7 +9,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from lethe.core.errors import StageError
 from lethe.core.params import StageParams
-from lethe.training.adapters import LoraParams, Vehicle
+from lethe.training.adapters import LoraParams, Tuning
 from lethe.training.sharding import sharding
 
 OPTIMISERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_bnb_8bit"}  # our names: transformers'
@@ -23,7 +23,7 @@ class RecipeParams(StageParams):
     """How a model is trained, but for how long."""
 
     shared_section: ClassVar[str] = "training"
-    vehicle: Vehicle
+    tuning: Tuning
     lora: LoraParams
     weights: Weights
     learning_rate: PositiveFloat
@@ -42,26 +42,26 @@ class RecipeParams(StageParams):
 
     @model_validator(mode="after")
     def _full_training_needs_float32(self) -> RecipeParams:
-        if self.vehicle == "full" and self.weights != "float32":
+        if self.tuning == "full" and self.weights != "float32":
             raise ValueError(
-                "weights: expected float32 (small steps vanish in weights of fewer bits) or vehicle lora, got "
-                f"{self.weights} with vehicle full"
+                "weights: expected float32 (small steps vanish in weights of fewer bits) or tuning lora, got "
+                f"{self.weights} with tuning full"
             )
         return self
 
     @model_validator(mode="after")
     def _rounded_weights_need_adapters(self) -> RecipeParams:
-        if self.vehicle == "prompt" and self.weights == "nf4":
+        if self.tuning == "prompt" and self.weights == "nf4":
             raise ValueError(
                 "weights: expected float32 or bfloat16: a prompt belongs to the very weights it was trained before, "
-                "an adapter is folded into the whole ones, got nf4 with vehicle prompt"
+                "an adapter is folded into the whole ones, got nf4 with tuning prompt"
             )
         return self
 
     @model_validator(mode="after")
     def _a_prompt_needs_its_section(self) -> RecipeParams:
-        if self.vehicle == "prompt" and not hasattr(self, "prompt"):
-            raise ValueError("vehicle: expected full or lora: this stage writes weights, a prompt has none, got prompt")
+        if self.tuning == "prompt" and not hasattr(self, "prompt"):
+            raise ValueError("tuning: expected full or lora: this stage writes weights, a prompt has none, got prompt")
         return self
 
 

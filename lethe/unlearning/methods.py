@@ -114,7 +114,7 @@ class MethodParams(StageParams):
 
 
 class UnlearningParams(RecipeParams, MethodParams):
-    """A training that unlearns: any objective, by any vehicle."""
+    """A training that unlearns: any objective, by any tuning."""
 
     prompt: PromptParams
 

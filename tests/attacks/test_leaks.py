@@ -6,7 +6,7 @@ import pytest
 
 from lethe.attacks.leaks import check_room, judged
 from lethe.core.errors import StageError
-from lethe.evaluation.familiarity import yardstick
+from lethe.evaluation.familiarity import name_matcher
 from lethe.evaluation.prompts import Prompt, prepared
 from lethe.inference.decoding import Continuation
 from tests.conftest import tiny_tokenizer
@@ -34,7 +34,7 @@ def asked(text: str) -> Prompt:
 def test_leaks(prompt: str, forced: str, written: str, ended: bool, leaks: bool) -> None:
     tokenizer = tiny_tokenizer()
     ids = tokenizer(written, add_special_tokens=False)["input_ids"]
-    found = judged(tokenizer, [asked(prompt)], [Continuation(ids, ended, 0.0)], yardstick(NAMES), [forced])
+    found = judged(tokenizer, [asked(prompt)], [Continuation(ids, ended, 0.0)], name_matcher(NAMES), [forced])
     assert found == [leaks]
 
 

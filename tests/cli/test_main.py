@@ -191,7 +191,7 @@ def test_the_block_is_compared_with_a_model_folder_s_own_context(inputs: Path) -
 def test_a_soft_prompt_has_to_leave_room_for_a_block(inputs: Path) -> None:
     set_param(inputs, "finetune.prompt.tokens", 33)  # 33 + 224 of 256
     assert problem_lines() == []  # no prompt is trained
-    set_param(inputs, "finetune.vehicle", "prompt")
+    set_param(inputs, "finetune.tuning", "prompt")
     assert problem_lines() == [
         "finetune.prompt.tokens: expected at most 32: the model's context is 256, got 33 before blocks of 224 tokens"
     ]
@@ -206,10 +206,10 @@ def test_disk_space_by_hand(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> No
     # and two moments: 2 x 12 bytes
     assert check.bytes_per_weight(baseline, sections["reinforce"], sections["finetune"]) == 7 * 4 + 24
     # a prompt is kilobytes; the baseline's and the reinforced model's trainings can still be resumed
-    prompt = sections["finetune"].model_copy(update={"vehicle": "prompt"})
+    prompt = sections["finetune"].model_copy(update={"tuning": "prompt"})
     assert check.bytes_per_weight(baseline, sections["reinforce"], prompt) == 4 * 4 + 24
     # adapters: no moments of the weights, which no resume checkpoint holds either
-    lora = [recipe.model_copy(update={"vehicle": "lora"}) for recipe in (baseline, sections["reinforce"])]
+    lora = [recipe.model_copy(update={"tuning": "lora"}) for recipe in (baseline, sections["reinforce"])]
     assert check.bytes_per_weight(*lora, prompt) == 4 * 4
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage(0, 0, 1_000_000))

@@ -79,6 +79,8 @@ def test_the_longest_soft_prompt_shortens_the_text_of_all(tmp_path: Path) -> Non
 
 def test_a_change_is_told_with_the_models_that_are_there() -> None:
     shown = {"baseline": "0.7", "step-00005": "0.6", "retrained": "0.1", "unlearned": "0.2"}
-    assert measured.change_told("model_utility", shown) == "model utility baseline 0.7 -> unlearned 0.2 (retrained 0.1)"
-    assert measured.change_told("leak", {"unlearned": "0.2"}) == "leak unlearned 0.2"
-    assert measured.change_told("leak", {}) == "leak"
+    assert (
+        measured.format_change("model_utility", shown) == "model utility baseline 0.7 -> unlearned 0.2 (retrained 0.1)"
+    )
+    assert measured.format_change("leak", {"unlearned": "0.2"}) == "leak unlearned 0.2"
+    assert measured.format_change("leak", {}) == "leak"

@@ -90,21 +90,21 @@ def test_draws_at_a_low_temperature_are_the_likeliest(model: PreTrainedModel, mo
     greedy = [one.tokens for one in generation.continue_greedily(model, PROMPTS, [[]] * len(PROMPTS), 5, ends=set())]
     for budget in (1, 60, 10_000):
         monkeypatch.setattr(batching, "BATCH_TOKENS", budget)
-        found = generation.continue_by_lot(model, PROMPTS, 3, 5, set(), temperature=1e-4, seed=0)
+        found = generation.sample_continuations(model, PROMPTS, 3, 5, set(), temperature=1e-4, seed=0)
         assert [[one.tokens for one in several] for several in found] == [[tokens] * 3 for tokens in greedy]
 
 
 def test_draws_follow_the_probabilities(model: PreTrainedModel) -> None:
-    found = generation.continue_by_lot(model, PROMPTS[:2], 2000, 1, set(), temperature=2.0, seed=0)
+    found = generation.sample_continuations(model, PROMPTS[:2], 2000, 1, set(), temperature=2.0, seed=0)
     for prompt, several in zip(PROMPTS[:2], found, strict=True):
         with torch.inference_mode():
             wanted = (model(torch.tensor([prompt])).logits[0, -1] / 2).softmax(-1)
         counts = torch.bincount(torch.tensor([one.tokens[0] for one in several]), minlength=len(wanted)) / 2000
         assert (counts - wanted).abs().max() < 0.05  # four standard errors of a share of a half
-    assert generation.continue_by_lot(model, PROMPTS[:2], 9, 4, set(), 2.0, 1) == generation.continue_by_lot(
+    assert generation.sample_continuations(model, PROMPTS[:2], 9, 4, set(), 2.0, 1) == generation.sample_continuations(
         model, PROMPTS[:2], 9, 4, set(), 2.0, 1
     )
-    assert generation.continue_by_lot(model, PROMPTS[:2], 9, 4, set(), 2.0, 2) != generation.continue_by_lot(
+    assert generation.sample_continuations(model, PROMPTS[:2], 9, 4, set(), 2.0, 2) != generation.sample_continuations(
         model, PROMPTS[:2], 9, 4, set(), 2.0, 1
     )
 

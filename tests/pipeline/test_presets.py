@@ -152,7 +152,7 @@ def test_llama2_7b_chat_is_the_papers_run() -> None:
             "adam_betas": [0.9, 0.98],
             "optimiser": "adamw",
             "weight_decay": 0.0,
-            "vehicle": "full",
+            "tuning": "full",
             "checkpoints": [],
         },
         "benchmark": {"tasks": list(STOCK), "limit": None},
@@ -165,14 +165,14 @@ def test_lora_preset_is_the_papers_run_but_for_what_a_small_card_needs() -> None
     paper, lora = preset("llama2-7b-chat"), preset("llama2-7b-lora-24gb")
     both = {name: (effective(paper, name), effective(lora, name)) for name in read_yaml(ROOT / "dvc.yaml")["stages"]}
     different = {f"{name}.{key}" for name, (mine, its) in both.items() for key in mine if mine[key] != its[key]}
-    training = {"vehicle", "weights", "learning_rate", "resume_every"}
+    training = {"tuning", "weights", "learning_rate", "resume_every"}
     others = {"attack.attacks", "attack.training"}
     assert different == {f"{stage}.{key}" for stage in ("reinforce", "finetune") for key in training} | others
     settings = (ROOT / "presets/llama2-7b-lora-24gb.yaml").read_text(encoding="utf-8").split("\n\n", 1)[1]
     assert settings.count("# [24 GB]") == len(different)  # each line that differs says so
 
 
-def test_book_names_are_a_sorted_list_with_every_term_of_the_yardstick() -> None:
+def test_book_names_are_a_sorted_list_with_every_term_of_the_matcher() -> None:
     rows = read_csv(ROOT / "presets/book-names.csv", NAMES, unique=("name",), filled=NAMES)
     names = [row["name"] for row in rows]
     assert names == sorted(names)

@@ -205,8 +205,8 @@ def test_an_experiment_can_be_compared(copy: Path) -> None:
     assert "??" not in tiny.git(copy, "status", "--porcelain")  # all that these commands write is ignored
 
 
-def test_objectives_and_vehicles_queue_as_experiments(copy: Path) -> None:
-    wanted = {"npo": ["finetune.objective=npo"], "prompt": ["finetune.vehicle=prompt", "finetune.prompt.tokens=4"]}
+def test_objectives_and_tunings_queue_as_experiments(copy: Path) -> None:
+    wanted = {"npo": ["finetune.objective=npo"], "prompt": ["finetune.tuning=prompt", "finetune.prompt.tokens=4"]}
     for name, changes in wanted.items():
         settings = [part for change in changes for part in ("--set-param", change)]
         tiny.dvc(copy, "exp", "run", "--queue", "--name", name, *settings, "finetune")
@@ -214,7 +214,7 @@ def test_objectives_and_vehicles_queue_as_experiments(copy: Path) -> None:
     for name, values in {"npo": ("npo", "full"), "prompt": ("generic_labels", "prompt")}.items():
         reference = tiny.git(copy, "for-each-ref", "--format=%(refname)", f"refs/exps/**/{name}").strip()
         report = json.loads(tiny.git(copy, "show", f"{reference}:reports/finetune.json"))
-        assert (report["objective"], report["vehicle"]) == values
+        assert (report["objective"], report["tuning"]) == values
 
 
 def cells(table: str, wanted: str) -> list[str]:

@@ -15,7 +15,7 @@ from tools.sandbox import change_params
 
 def test_a_stage_is_given_a_value_of_its_own(project: Path) -> None:
     changes = {"finetune.max_grad_norm": 0.5, "finetune.rmu.layer": 3, "training.weights": "bfloat16"}
-    change_params(project, changes | {"training.vehicle": "lora", "block.tokens": 200})
+    change_params(project, changes | {"training.tuning": "lora", "block.tokens": 200})
     found = read_params("finetune", finetune.Params)
     assert (found.max_grad_norm, found.rmu.layer, found.rmu.alpha, found.weights) == (0.5, 3, 10.0, "bfloat16")
     assert read_params("specialise", specialise.Params).max_grad_norm == 1.0

@@ -41,7 +41,7 @@ def test_work_of_a_training_by_hand(patient: Path) -> None:
     assert found.operations == 6 * weights * 10_000
     assert found.steps == 27  # 10000 / (12 rows of 32 tokens) = 26.04, rounded up
     assert found.memory == round(training_memory(recipe, config, 32, here).total)
-    lora = recipe.model_copy(update={"vehicle": "lora", "weights": "bfloat16"})
+    lora = recipe.model_copy(update={"tuning": "lora", "weights": "bfloat16"})
     assert estimate.trained("finetune", lora, config, 32, 10_000, here).operations == 4 * weights * 10_000
 
 

@@ -29,13 +29,13 @@ PROMPT = PromptParams(tokens=3, encoder=0, start="random")
 def tiny(project: Path) -> Path:
     """The tiny task with a random soft prompt."""
     task_project(project, "classify")
-    save_vehicle(project, attach(load_model(Path("models/task"), CPU), "prompt", None, 0, PROMPT), "prompt")
+    save_tuning(project, attach(load_model(Path("models/task"), CPU), "prompt", None, 0, PROMPT), "prompt")
     return project
 
 
-def save_vehicle(project: Path, model: object, vehicle: str) -> None:
+def save_tuning(project: Path, model: object, tuning: str) -> None:
     save_prompt(model, load_tokenizer(Path("models/task")), project / "models/softprompt", Path("models/task"))
-    facts = {"objective": "spul", "vehicle": vehicle, "generic": GENERIC, "trainable_parameters": 96}
+    facts = {"objective": "spul", "tuning": tuning, "generic": GENERIC, "trainable_parameters": 96}
     write_json(facts | {"weights_sha256": "0" * 64}, project / "reports/softprompt.json")
 
 
@@ -57,7 +57,7 @@ def test_main(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert list(found["attacks"]["counter_prompt"]) == read_params("classify", classify.Params).counter_prompts
     assert set(found["attacks"]["membership"]) == {"task", "softprompt", "retrained"}
     assert found["method"] == {
-        "objective": "spul", "vehicle": "prompt", "generic": GENERIC, "trainable_parameters": 96,
+        "objective": "spul", "tuning": "prompt", "generic": GENERIC, "trainable_parameters": 96,
     }  # fmt: skip
     lines = (tiny / "data/answers.csv").read_text().splitlines()
     assert lines[0] == "row,side,part,label,task,softprompt,retrained,keyword_filter,constant"
@@ -72,7 +72,7 @@ def test_main(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_prefix_is_measured_under_its_own_name(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    save_vehicle(tiny, attach_prefix(load_model(Path("models/task"), CPU), PROMPT, 0), "prefix")
+    save_tuning(tiny, attach_prefix(load_model(Path("models/task"), CPU), PROMPT, 0), "prefix")
     classify.main()
     assert capsys.readouterr().out.startswith("classify: prefix, test accuracy")
 

@@ -57,9 +57,9 @@ def write_labels(project: Path, baseline: Path, masked: bool = False) -> None:
     write_parquet(rows, schema, project / "data/labels.parquet", **facts)
 
 
-@pytest.mark.parametrize(("vehicle", "stored"), [("full", "float32"), ("lora", "float32"), ("lora", "nf4")])
-def test_models_at_the_named_steps(labelled: Path, vehicle: str, stored: str) -> None:
-    set_param(labelled, "finetune.vehicle", vehicle)
+@pytest.mark.parametrize(("tuning", "stored"), [("full", "float32"), ("lora", "float32"), ("lora", "nf4")])
+def test_models_at_the_named_steps(labelled: Path, tuning: str, stored: str) -> None:
+    set_param(labelled, "finetune.tuning", tuning)
     set_param(labelled, "finetune.weights", stored)
     finetune.main()
     folders = sorted(path.name for path in Path("models/checkpoints").iterdir())
@@ -78,27 +78,27 @@ OBJECTIVES = get_args(finetune.Params.model_fields["objective"].annotation)
 
 
 @pytest.mark.parametrize(
-    ("objective", "vehicle"),
+    ("objective", "tuning"),
     [(objective, "full") for objective in OBJECTIVES]
     + [("npo", "lora"), ("rmu", "lora"), ("generic_labels", "prompt"), ("undial", "prompt"), ("rmu", "prompt")],
 )
-def test_every_objective_trains(labelled: Path, objective: str, vehicle: str) -> None:
+def test_every_objective_trains(labelled: Path, objective: str, tuning: str) -> None:
     set_param(labelled, "finetune.objective", objective)
-    set_param(labelled, "finetune.vehicle", vehicle)
+    set_param(labelled, "finetune.tuning", tuning)
     set_param(labelled, "finetune.steps", 2)
     set_param(labelled, "finetune.checkpoints", [1])
     set_param(labelled, "finetune.prompt.tokens", 4)
     set_param(labelled, "finetune.retain_rows", 0.5)
     finetune.main()
     report = json.loads(Path("reports/finetune.json").read_text())
-    assert (report["objective"], report["vehicle"]) == (objective, vehicle)
+    assert (report["objective"], report["tuning"]) == (objective, tuning)
     assert report["trainable_parameters"] > 0
-    assert (report["weights_changed"] > 0) == (vehicle != "prompt")
+    assert (report["weights_changed"] > 0) == (tuning != "prompt")
     load_model(Path("models/unlearned"), torch.device("cpu"))
 
 
 def test_a_prompt_is_read_like_any_model(labelled: Path) -> None:
-    set_param(labelled, "finetune.vehicle", "prompt")
+    set_param(labelled, "finetune.tuning", "prompt")
     set_param(labelled, "finetune.prompt.tokens", 4)
     finetune.main()
     folders = {"baseline": Path("models/baseline"), "unlearned": Path("models/unlearned")}
@@ -137,12 +137,12 @@ BAD = {
         "npo, which has a retain term",
     ),
     "weights": (
-        {"vehicle": "prompt", "weights": "nf4"},
+        {"tuning": "prompt", "weights": "nf4"},
         "params.yaml: finetune: weights: expected float32 or bfloat16: a prompt belongs to the very weights it was "
-        "trained before, an adapter is folded into the whole ones, got nf4 with vehicle prompt",
+        "trained before, an adapter is folded into the whole ones, got nf4 with tuning prompt",
     ),
     "prompt.tokens": (
-        {"vehicle": "prompt", "prompt.tokens": 60},
+        {"tuning": "prompt", "prompt.tokens": 60},
         "params.yaml: finetune.prompt.tokens: expected at most 48: the model's context is 64, got 60 before blocks "
         "of 16 tokens",
     ),

@@ -71,7 +71,7 @@ def test_main(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
-def test_without_names_of_its_own_the_yardstick_takes_the_anchors(project: Path) -> None:
+def test_without_names_of_its_own_the_matcher_takes_the_anchors(project: Path) -> None:
     prepare(project)
     (project / "data" / "my_names.csv").write_text("name,kind\n", encoding="utf-8")
     prompt.main()

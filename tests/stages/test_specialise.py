@@ -62,7 +62,7 @@ def test_a_base_from_scratch_learns_the_background_too(tiny: Path) -> None:
 
 @pytest.mark.parametrize("weights", ["float32", "nf4"])
 def test_lora_is_folded_into_plain_weights(tiny: Path, weights: str) -> None:
-    set_param(tiny, "specialise.vehicle", "lora")
+    set_param(tiny, "specialise.tuning", "lora")
     set_param(tiny, "specialise.weights", weights)
     specialise.main()
     assert not (tiny / "models/task/adapter_config.json").exists()
@@ -114,7 +114,7 @@ def param(name: str, value: object) -> Callable[[Path], None]:
         (
             param("weights", "nf4"),
             "params.yaml: specialise: weights: expected float32 (small steps vanish in weights of fewer bits) or "
-            "vehicle lora, got nf4 with vehicle full",
+            "tuning lora, got nf4 with tuning full",
         ),
     ],
 )

@@ -37,7 +37,7 @@ def test_every_variant_is_valid_parameters(project: Path) -> None:
         change_params(project, sst2.TASK | changes, "base.yaml")
         read = {section: read_params(section, schema) for section, schema in SCHEMAS.items()}
         wanted = "full" if name in ("GA", "RL", "GA+KL", "GA+GD") else "prompt"
-        assert read["softprompt"].vehicle == wanted, name
+        assert read["softprompt"].tuning == wanted, name
 
 
 def test_tables_by_hand() -> None:

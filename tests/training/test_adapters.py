@@ -1,4 +1,4 @@
-"""Vehicles: exactly the parameters that should move do."""
+"""Tuning: exactly the parameters that should move do."""
 
 from __future__ import annotations
 
