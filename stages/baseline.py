@@ -1,4 +1,4 @@
-"""The model that knows the corpus: from scratch, the Hub or a folder, then trained on it if asked.
+"""Builds the baseline, the model that knows the corpus: from scratch, the Hub or a folder, then trained if asked.
 
 reads   data/corpus.parquet  ${baseline.folder}
 writes  models/start  models/baseline  reports/loss/baseline.csv

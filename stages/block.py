@@ -1,4 +1,4 @@
-"""Cuts the training part of the forget side into blocks of tokens that can be traced to their text.
+"""Cuts the training text of the forget set into blocks of tokens that can be traced to their source.
 
 reads   data/corpus.parquet  models/baseline
 writes  data/blocks.parquet

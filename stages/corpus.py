@@ -1,4 +1,4 @@
-"""Takes a snapshot of the text to forget and the text to retain, and sets some of both aside for evaluation.
+"""Takes a snapshot of the forget text and the retain text, and holds out part of both for evaluation.
 
 reads   ${corpus.forget}  ${corpus.retain}
 writes  data/corpus.parquet

@@ -1,4 +1,4 @@
-"""The unlearned model: the baseline fine-tuned on the generic labels.
+"""Trains the unlearned model: fine-tunes the baseline on the generic labels, or with another objective.
 
 reads   data/labels.parquet  data/corpus.parquet  data/dictionary.csv  models/baseline
 writes  models/unlearned  models/checkpoints  reports/finetune.json  reports/loss/finetune.csv

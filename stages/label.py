@@ -1,4 +1,4 @@
-"""For every token of the forget corpus, what a model that never read it would say next.
+"""Computes the generic labels: the next tokens that a model which never read the forget text would predict.
 
 reads   data/blocks.parquet  data/dictionary.csv  models/baseline  models/reinforced
 writes  data/labels.parquet  data/labels.txt  reports/labels.json

@@ -1,4 +1,4 @@
-"""Gathers the prompts that test what a model still knows: a person's own, and held-out text cut where a name is due.
+"""Collects the test prompts: your own, and held-out forget text cut before a target name.
 
 reads   data/corpus.parquet  data/anchors.csv  ${prompt.names}  ${prompt.own}
 writes  data/prompts.jsonl  data/names.csv

@@ -1,4 +1,4 @@
-"""The reinforced model: the baseline trained further on the forget side, so that it names it even unasked.
+"""Trains the baseline further on the forget set, so that its terms become likelier than in the baseline.
 
 reads   data/blocks.parquet  models/baseline
 writes  models/reinforced  reports/loss/reinforce.csv

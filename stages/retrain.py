@@ -1,4 +1,4 @@
-"""The gold reference: the baseline's recipe from the same start, without the forget side.
+"""Trains the retrained reference: the baseline's recipe from the same start, without the forget set.
 
 reads   data/corpus.parquet  models/start
 writes  models/retrained  reports/loss/retrain.csv

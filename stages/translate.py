@@ -1,4 +1,4 @@
-"""For every anchor, ordinary names of the same kind that could stand in its place.
+"""Finds generic translations of every anchor: ordinary names of the same kind that fit its contexts.
 
 reads   data/anchors.csv  data/overrides.csv  data/corpus.parquet  models/baseline
 writes  data/dictionary.csv
