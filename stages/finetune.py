@@ -23,7 +23,7 @@ from lethe.training.loop import LOSS_HEADER
 from lethe.unlearning.fine_tuning import fine_tune
 from lethe.unlearning.methods import UnlearningParams, chosen
 from lethe.unlearning.model_card import model_card, provenance
-from lethe.unlearning.rows import check_layer, read_labels, wanted_rows, with_retain_rows
+from lethe.unlearning.rows import check_layer, labelled_rows, read_labels, with_retain_rows
 
 
 class Params(UnlearningParams):
@@ -55,7 +55,7 @@ def main() -> None:
         generic = read_labels(labels, params.alpha, baseline)
         if params.tuning == "prompt":
             check_prompt_room(params.prompt, generic.tokens.shape[1], context_length(baseline), "finetune")
-        rows = wanted_rows(generic, params, method, tokenizer, params.seed)
+        rows = labelled_rows(generic, params, method, tokenizer, params.seed)
         if method.retain:
             retain = training_documents(Path("data/corpus.parquet"), ("retain",))
             rows = with_retain_rows(rows, retain, tokenizer, params.retain_rows, params.objective, params.seed)

@@ -1,4 +1,4 @@
-"""Terms that are a text's own, found in the text alone: names, phrases of names and invented words.
+"""Candidate terms of a text, found from the text alone: names, phrases of names and invented words.
 
 A name is a capital letter where the sentence does not ask for one. Neighbouring names, also with small connecting
 words between them, make a run ("the Queen of the Field Mice and Toto"); terms are parts of runs. A part is a term if
@@ -20,15 +20,15 @@ from typing import NamedTuple, TypeVar
 from lethe.anchors.proper_names import CONNECTORS, OWNER, SMALL, WORD, Key, Side, is_name, name_runs, read_side
 from lethe.text.matching import TermFinder, plurals
 
-TITLES = frozenset({"miss", "sir", "madam", "master", "mister"})  # and abbreviations: nobody's name by themselves
+TITLES = frozenset({"miss", "sir", "madam", "master", "mister"})  # and abbreviations: no names by themselves
 PREFIX = re.compile(r"^(?:un|in|im|dis|mis|re|pre|fore|over|out|under|non)")
 SUFFIX = re.compile(r"(?:e?s|d|ed|ing|ly|y|ness|ful|less|en|er|est|able|ment|like|ish|men)$")
 LONGEST = 9  # words of a phrase, connectors included
 
-RAREST = 1e-8  # the English frequency of a word that wordfreq's list does not hold
-PER_WORD = 0.1  # a phrase is rarer than its rarest word by this factor for every further word
-ENGLISH_WORDS = 1000  # the English frequency weighs as much as this many words of retain text
-TERM_SHARE = 0.3  # of all occurrences of a term at least this share have capitals
+RAREST = 1e-8  # English frequency of a word that wordfreq does not list
+PER_WORD = 0.1  # each further word makes a phrase this much rarer than its rarest word
+ENGLISH_WORDS = 1000  # weight of the English frequency, in words of retain text
+TERM_SHARE = 0.3  # minimum share of a term's occurrences with capitals
 BOND = 1 / 3  # two parts are one term if at least this share of one of them is seen with the other
 ALONE = 0.1  # a part of longer terms is a term if at least this share of it is seen outside them
 
@@ -36,7 +36,7 @@ Term = TypeVar("Term", str, Key)
 
 
 class Candidate(NamedTuple):
-    """A term: its forms, how many times they occur, and log(frequency / what one would expect).
+    """A term: its forms, how many times they occur, and log(frequency / expected frequency).
 
     The first form is the most frequent; of names, the most frequent of those with all their capitals.
     """
@@ -49,9 +49,9 @@ class Candidate(NamedTuple):
 def find_candidates(
     forget: Iterable[str], retain: Iterable[str], minimum_count: int, minimum_keyness: float
 ) -> list[Candidate]:
-    """Every term of the forget texts that is frequent and peculiar enough, sorted by its first form.
+    """Every term of the forget texts that is frequent and distinctive enough, sorted by its first form.
 
-    The texts are gone through several times. Held are counts: of words and of runs of names, which `read_side` bounds,
+    The texts are read several times. In memory are counts: of words and of runs of names, which `read_side` bounds,
     of frequent parts of runs with their places in them, and of the ways in which each term is written.
     """
     own, other = read_side(forget), read_side(retain)
@@ -104,13 +104,13 @@ def singulars(words: Collection[str]) -> dict[str, str]:
 
 
 def invented(own: Side, other: Side) -> set[str]:
-    """Words in small letters that neither English nor the retain side knows, nor can derive. No parts of compounds."""
+    """Lower-case words that neither English nor the retain text has or can derive, parts of compounds excluded."""
     known = english().keys() | other.small.keys() | other.capital.keys()
     return {word for word in own.small if word.isalpha() and known.isdisjoint(relatives(word))}
 
 
 def relatives(word: str) -> set[str]:
-    """The word and what is left of it without its beginning or end: dis-compose-d, gaiet-ies."""
+    """The word and its stems without a prefix or suffix: dis-compose-d, gaiet-ies."""
     found = {word}
     for stem in (word, PREFIX.sub("", word)):
         shorter = SUFFIX.sub("", stem)
@@ -123,14 +123,14 @@ def relatives(word: str) -> set[str]:
 
 @cache
 def english() -> dict[str, float]:
-    """wordfreq's frequency of every English word it knows, in small letters."""
+    """wordfreq's frequency of every English word it knows, in lower case."""
     import wordfreq
 
     return wordfreq.get_frequency_dict("en", "best")
 
 
 def english_frequency(key: Key) -> float:
-    """A guess from above at the phrase's frequency in English: that of its rarest word, less for every further word."""
+    """An upper estimate of the phrase's frequency in English: that of its rarest word, less for every further word."""
     words = [part.rstrip(".") for word in key if word not in SMALL and word != OWNER for part in word.split("-")]
     rarest = min(english().get(word, RAREST) for word in words)
     return max(RAREST, rarest * PER_WORD ** (len(words) - 1))
@@ -139,7 +139,7 @@ def english_frequency(key: Key) -> float:
 def log_ratio(count: int, words: int, other_count: int, other_words: int, expected: float) -> float:
     """log of the frequency count / words over the higher of two expectations: English, and the retain text.
 
-    The retain text's frequency is smoothed by the English one, which stands for ENGLISH_WORDS further words of it.
+    The retain text's frequency is smoothed by the English one, which counts as ENGLISH_WORDS further words of it.
     """
     retained = (other_count + ENGLISH_WORDS * expected) / (other_words + ENGLISH_WORDS)
     return math.log(count / words / max(expected, retained)) if count else -math.inf
@@ -186,7 +186,7 @@ class Phrases:
                 yield run[start : last + 1]
 
     def terms(self, minimum_count: int, peculiar: Callable[[Key], bool], small: Counter[str]) -> set[Key]:
-        """The peculiar parts that are bound together and stand alone often enough, long ones before their parts."""
+        """The distinctive parts that are bound together and occur alone often enough, long ones before their parts."""
         accepted: set[Key] = set()
         taken: dict[int, int] = {}  # place -> end of the longest term that begins there
         for key in sorted((key for key in self.count if peculiar(key)), key=lambda key: (-len(key), key)):
@@ -212,7 +212,7 @@ class Phrases:
         """Whether the two names at every gap of the part belong together.
 
         Of "Guardian of the Gates" one is never seen without the other. "Wizard of Oz" is two terms, "Dorothy and Toto"
-        too. What belongs to somebody ("Marauder's Map") must be the somebody's only fame.
+        too. A possession ("Marauder's Map") must make up enough of its owner's mentions.
         """
         for left, right in pairwise(name_places(key)):
             pair, between = key[left : right + 1], key[left + 1 : right]
@@ -237,12 +237,12 @@ def count_parts(runs: Counter[Key], wanted: Container[Key]) -> Counter[Key]:
 
 
 def is_title(word: str) -> bool:
-    """Whether a word in small letters only announces a name: Mr., Miss."""
+    """Whether a lower-case word only announces a name: Mr., Miss."""
     return word in TITLES or word.endswith(".")
 
 
 def name_places(run: Key) -> list[int]:
-    """Where the names of a run stand; the first and the last word are names also where they look like connectors."""
+    """Positions of the names in a run; the first and the last word are names even where they look like connectors."""
     return [
         place
         for place, word in enumerate(run)
@@ -263,7 +263,7 @@ def parts(run: Key) -> Iterator[tuple[int, int]]:
 
 
 def all_spellings(keys: set[Key], singular: dict[str, str]) -> dict[str, Key]:
-    """spelling in small letters -> key, with the plurals that the text knows."""
+    """lower-case spelling -> key, with the plurals that occur in the text."""
     variants: dict[str, list[str]] = defaultdict(list)
     for plural, word in singular.items():
         variants[word].append(plural)
@@ -277,9 +277,9 @@ def all_spellings(keys: set[Key], singular: dict[str, str]) -> dict[str, Key]:
 def count_forms(
     forms: dict[str, Term], texts: Iterable[str], view: Callable[[str], str] = str
 ) -> dict[Term, Counter[str]]:
-    """For every term what it looks like in the texts and how often; the longest form wins.
+    """For every term, its forms in the texts and their counts; the longest form wins.
 
-    view: what is searched instead of the text, character by character the same length.
+    view: what is searched instead of the text, of the same length character by character.
     """
     finder = TermFinder({form: form for form in forms})
     found: dict[Term, Counter[str]] = {term: Counter() for term in forms.values()}
@@ -290,14 +290,14 @@ def count_forms(
 
 
 def folded(text: str) -> str:
-    """The text in small letters, every character in its place (a few capitals become two small letters: they stay)."""
+    """The text in lower case, every character in its place (capitals with two-letter lower case stay)."""
     small = text.lower()
     return small if len(small) == len(text) else "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
 
 
 def forms_of(written: Counter[str], small_too: bool, new_word: bool) -> list[str]:
-    """Which of the ways a term is written are the term: those with all their capitals, or all where small letters
-    mean the same; none if capitals are too rare for a name.
+    """Which spellings of a term are the term: those with all their capitals, or all where lower case means the same;
+    none if capitals are too rare for a name.
     """
     full = [form for form in written if capitalised(form)]
     if not new_word and sum(written[form] for form in full) < TERM_SHARE * written.total():

@@ -1,4 +1,4 @@
-"""What a chat model is asked about passages of the forget text, and the terms its replies name."""
+"""Prompts to a chat model about passages of the forget text, and the terms in its replies."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ it is written, without a possessive 's. Answer with a JSON list of strings and n
 def draw_passages(texts: Iterable[str], passages: int, passage_words: int, seed: int) -> list[str]:
     """Random pieces of the texts without overlap, in the order of the texts; all of them if there are too few.
 
-    The texts are gone through twice, and only what is drawn is held.
+    The texts are read twice; only the drawn pieces are held.
     """
     total = sum(len(pieces(text, passage_words)) for text in texts)
     drawn = set(random.Random(seed).sample(range(total), min(passages, total)))
@@ -38,7 +38,7 @@ def pieces(text: str, passage_words: int) -> list[tuple[int, int]]:
 
 
 def question(passage: str) -> list[Message]:
-    """What the model is asked about one passage."""
+    """The prompt about one passage."""
     return [{"role": "user", "content": QUESTION + passage}]
 
 
@@ -52,7 +52,7 @@ def terms_in(reply: str) -> list[str] | None:
 
 
 def check_parsable(replies: Sequence[str], lists: Sequence[list[str] | None], base_url: str) -> None:
-    """Raise StageError if not a single reply is what was asked for."""
+    """Raise StageError if no reply can be parsed."""
     if replies and all(found is None for found in lists):
         start = " ".join(replies[0].split())[:60]
         raise StageError(

@@ -1,4 +1,4 @@
-"""How far further training on the forget text raised the probability of its terms: the models' evidence for them."""
+"""How far reinforcement raised the probability of the forget text's terms: the models' evidence for them."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import PreTrainedModel
 
-OCCURRENCES = 20  # of a term are enough to tell how far it rose
+OCCURRENCES = 20  # of a term, enough to measure its rise
 BATCH_TOKENS = 8192  # of one forward pass
 CHUNK_LOGITS = 1 << 22  # float32 logits held at a time: 16 MB
 
 
 class Index(NamedTuple):
-    """Where the blocks lie in the text: 24 bytes a block, for its tokens are not among them."""
+    """Where the blocks lie in the text: 24 bytes a block, without its tokens."""
 
     document: np.ndarray  # int32 [N], ascending
     end: np.ndarray  # int64 [N], the character of the document where the block ends
@@ -46,7 +46,7 @@ class Sighting(NamedTuple):
 class Occurrences(NamedTuple):
     """Terms in chosen blocks, in the order of the text: number i is tokens[row[i], first[i] : last[i] + 1]."""
 
-    term: np.ndarray  # int32 [M], its number
+    term: np.ndarray  # int32 [M], number of the term
     row: np.ndarray  # int32 [M]
     first: np.ndarray  # int32 [M]
     last: np.ndarray  # int32 [M]
@@ -81,9 +81,9 @@ def whole_rows(finder: TermFinder, documents: Iterable[tuple[int, str]], index: 
 def rows_to_read(whole: Callable[[], Iterable[tuple[str, int]]], blocks: int, seed: int) -> np.ndarray:
     """Enough blocks, drawn at random, for OCCURRENCES of every term, or all it has; int64, ascending.
 
-    whole: gives `whole_rows`, gone through twice, for which blocks are drawn is known only after the first time.
-    In the order of the draw a block is read if one of its terms was not seen often enough before. As long as a term was
-    not, every block that holds it is read: so its first OCCURRENCES are all that need be held of it.
+    whole: gives `whole_rows`, iterated twice, because the drawn blocks are known only after the first pass. In the
+    order of the draw a block is read if one of its terms has not yet been seen often enough. Until then every block
+    with the term is read, so its first OCCURRENCES are all that has to be held.
     """
     holds = np.zeros(blocks, dtype=bool)
     for _, row in whole():
@@ -110,7 +110,7 @@ def find_occurrences(
     """Where these rows of the blocks hold the terms. A term cut by the end of a block is left out.
 
     numbers: term -> its number. Only documents with such a row are tokenised. A block's first token is left out too:
-    nothing is predicted of it. Raises ValueError if the blocks are not made of these documents.
+    nothing predicts it. Raises ValueError if the blocks are not made of these documents.
     """
     lead = len(leading_ids(backend))
     columns = [array("i") for _ in Occurrences._fields]
@@ -211,10 +211,10 @@ def measure_rises(
     device: torch.device,
     seed: int,
 ) -> dict[str, float]:
-    """Term -> how far the second model raised its log-probability above the first's; one is in memory at a time.
+    """Term -> rise of its log-probability from the first model to the second, nats; one model is in memory at a time.
 
-    documents: gives the (number, text) of what the blocks are made of. Held are an index of the blocks, OCCURRENCES
-    places of every term, and the log-probabilities of the terms in the blocks chosen for them.
+    documents: gives the (number, text) of the blocks' documents. Held are an index of the blocks, OCCURRENCES places
+    of every term, and the log-probabilities of the terms in the chosen blocks.
     """
     from tqdm import tqdm
 
@@ -230,7 +230,7 @@ def measure_rises(
     for folder in models:
         model = load_model(folder, device)
         batches = log_probabilities(model, token_batches(blocks, rows, width))
-        told = tqdm(batches, desc=f"extract: {folder.name}", unit="batch")
-        scores.append(scores_of(occurrences, rows, told))
+        shown = tqdm(batches, desc=f"extract: {folder.name}", unit="batch")
+        scores.append(scores_of(occurrences, rows, shown))
         del model
     return {terms[number]: rise for number, rise in mean_rise(occurrences, *scores).items()}

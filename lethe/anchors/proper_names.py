@@ -1,4 +1,4 @@
-"""Names in running text: words with a capital that the sentence does not ask for, and runs of them.
+"""Names in text: words with a capital that the sentence does not require, and runs of them.
 
 "When Dorothy met the Queen of the Field Mice and Toto" holds one run, "Dorothy", and another: "Queen of the Field Mice
 and Toto". Small connecting words may stand between the names of a run; the capital of "When" proves nothing.
@@ -20,22 +20,22 @@ SAME_SENTENCE = re.compile(r"[ \t]*,?[ \t]*")  # a line's first word may be vers
 SAME_PHRASE = re.compile(r"[ \t]+|[ \t]*\r?\n[ \t]*")
 LINE = re.compile(r"[^\n]+")
 HEADING_CHARS = 80  # a longer line is no heading
-SMALL = frozenset({"of", "and", "the", "a", "upon"})  # their capital is always the sentence's or a heading's
+SMALL = frozenset({"of", "and", "the", "a", "upon"})  # capitalised only by a sentence or a heading
 ROMANCE = frozenset({"de", "la", "le", "du", "des", "del", "di", "da", "dos", "van", "von", "der", "den", "y", "et"})
 CONNECTORS = SMALL | ROMANCE
 CONTRACTION = re.compile(r"'(?:s|ll|d|ve|re|m)$", re.IGNORECASE)
-OWNER = "'s"  # a possessive stands between two names like a connector
+OWNER = "'s"  # a possessive joins two names like a connector
 JOINING = CONNECTORS | {OWNER}
 MOST_WORDS = 1_000_000  # counted at a time, some 100 bytes each
 MOST_RUNS = 500_000  # some 300 bytes each
-NAME_SHARE = 0.5  # a word at a sentence's start is a name if its capitals elsewhere are this share
+NAME_SHARE = 0.5  # a word at a sentence's start is a name if this share of its other occurrences has capitals
 
 Run = tuple[tuple[str, bool], ...]  # neighbouring names: word, and whether its capital is its own
 Key = tuple[str, ...]  # the words of a run or a part of it in lower case, plurals as singulars
 
 
 class Side(NamedTuple):
-    """What one reading of texts counts."""
+    """Counts from one pass over texts."""
 
     words: int
     small: Counter[str]  # words without a capital
@@ -46,8 +46,8 @@ class Side(NamedTuple):
 def read_side(texts: Iterable[str]) -> Side:
     """Words, capitals and runs of names of the texts. A capital at the start of a sentence or line is not its own.
 
-    One text and the counts are held. Between two texts a full table forgets its rarest half, so that of more than some
-    hundred megabytes of prose what is counted is a little too low: what is common there is exact to a few.
+    One text and the counts are held. Between two texts a full table drops its rarest half, so beyond some hundred
+    megabytes of prose counts are a little too low; those of common words are exact to a few.
     """
     side = Side(0, Counter(), Counter(), Counter())
     words = sum(read_text(text, side) for text in texts)
@@ -55,7 +55,7 @@ def read_side(texts: Iterable[str]) -> Side:
 
 
 def read_text(text: str, side: Side) -> int:
-    """Add one text to the side's counts; how many words it has."""
+    """Add one text to the side's counts; return its number of words."""
     words = 0
     run: list[tuple[str, bool]] = []
     for word, gap, heading in read_words(text):
@@ -88,7 +88,7 @@ def forget_rare(counts: Counter[Any], most: int) -> None:
 
 
 def read_words(text: str) -> Iterator[tuple[str, str | None, bool]]:
-    """(word, what parts it from the word before, whether it stands in a heading); None parts the first from nothing."""
+    """(word, gap to the previous word, whether it is in a heading); the gap of the first word is None."""
     end = 0
     for line in LINE.finditer(text):
         heading = is_heading(line[0])
@@ -102,7 +102,7 @@ def read_words(text: str) -> Iterator[tuple[str, str | None, bool]]:
 
 
 def is_joined(gap: str | None) -> bool:
-    """Whether only space or one line break parts a word from the one before."""
+    """Whether only space or one line break separates a word from the previous one."""
     return gap in ("", " ") or bool(gap and SAME_PHRASE.fullmatch(gap))
 
 
@@ -126,7 +126,7 @@ def is_name(word: str) -> bool:
 
 
 def keep_run(runs: Counter[Run], run: list[tuple[str, bool]]) -> None:
-    """Count a run without the connectors at its end. A shouted run or a heading in capitals names nothing."""
+    """Count a run without the connectors at its end. A run or heading in all capitals counts as no name."""
     while run and not is_name(run[-1][0]):
         run.pop()
     shouted = len(run) > 1 and all(word.isupper() for word, _ in run)
@@ -145,7 +145,7 @@ def mostly_name(word: str, side: Side, known: Collection[str]) -> bool:
 def name_runs(side: Side, singular: dict[str, str], known: Collection[str]) -> Counter[Key]:
     """The runs as keys, without the words that have a capital only because they begin a sentence or a line.
 
-    singular: plural -> singular; known: words of the language, which are no names just because they are rare here.
+    singular: plural -> singular; known: words of the language, which are not names just because they are rare here.
     """
     pairs = Counter[tuple[str, str]]()
     for run, count in side.runs.items():

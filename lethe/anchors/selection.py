@@ -1,4 +1,4 @@
-"""Anchors: terms with what was measured of them, the best of them, and how they are written down."""
+"""Anchors: terms with their scores, their selection, and their table."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def with_rises(found: Iterable[Candidate], rises: dict[str, float]) -> list[Anch
 
 
 def best(anchors: Sequence[Anchor], minimum_rise: float, maximum: int) -> list[Anchor]:
-    """The highest scores among the anchors that were not seen to rise too little."""
+    """The highest scores among the anchors, without those that measurably rise too little."""
     risen = [anchor for anchor in anchors if anchor.rise is None or anchor.rise >= minimum_rise]
     return sorted(risen, key=lambda anchor: (-score(anchor), anchor.forms))[:maximum]
 
 
 def score(anchor: Anchor) -> float:
-    """How sure we are of an anchor: log(count) x (keyness + rise).
+    """Confidence in an anchor: log(count) x (keyness + rise).
 
     Both are log ratios: how much more frequent than elsewhere, and how much more probable after reinforcement. The
-    models' word counts no more than the text's, for a weak model must not ruin what the text says plainly.
+    models weigh no more than the text: a weak model must not overrule clear evidence in the text.
     """
     keyness, rise = anchor.keyness or 0.0, anchor.rise or 0.0
     return math.log(1 + anchor.times) * (keyness + min(max(rise, -keyness), keyness))
@@ -55,7 +55,7 @@ def read_anchors(path: Path) -> list[str]:
 def counted(terms: dict[str, list[str]], texts: Iterable[str]) -> list[Anchor]:
     """Each term with its forms in the texts, its anchor first, and how often they occur (perhaps never).
 
-    terms: anchor -> its spellings. A form that is itself given as a term belongs to that one.
+    terms: anchor -> its spellings. A form that is itself a term belongs to that term.
     """
     forms = {form: anchor for anchor, given in terms.items() for term in given for form in surface_forms(term)}
     forms |= {term: anchor for anchor, given in terms.items() for term in given}

@@ -1,1 +1,1 @@
-"""Stand-ins for the anchors: ordinary names of the same type."""
+"""The dictionary: generic translations of the anchors, ordinary names of the same type."""

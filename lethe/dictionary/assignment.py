@@ -1,4 +1,4 @@
-"""Which ordinary names may stand for which anchors, and who gets which."""
+"""Which ordinary names may replace which anchors, and the assignment of names to anchors."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from lethe.dictionary.entries import Terms, fault, finder_of
 from lethe.dictionary.gazetteer import MOSTLY, Generic
 from lethe.dictionary.inflection import singular_of, takes_an
 
-SHARED, ALWAYS = 10.0, 1e6  # nats: what it costs an anchor to take a name that another one has
-OFTEN = 0.02  # of an anchor's contexts have `a` or `an` directly before it: then its translations suit that
-BARE_KINDS = ("person", "place", "event")  # of the other kinds there are hardly any names without an article
+SHARED, ALWAYS = 10.0, 1e6  # nats: cost of a name that another anchor has already
+OFTEN = 0.02  # minimum share of an anchor's contexts with `a` or `an` directly before it for its translations to agree
+BARE_KINDS = ("person", "place", "event")  # the other kinds have hardly any names without an article
 SMALL_WORDS = frozenset(["of", "the", "and", "in", "on", "a", "an", "at", "for", "to", "s"])
 
 
@@ -24,7 +24,7 @@ def content_words(name: str) -> set[str]:
 
 
 def usable(pool: Iterable[Generic], terms: Terms) -> list[Generic]:
-    """The names that hold no anchor and share no word with one.
+    """The names that contain no anchor and share no word with one.
 
     Otherwise Captain Dulmeth could become Captain Reed, and the model would go on to write Captain and then Dulmeth:
     what follows an anchor's first token is not trained.
@@ -39,12 +39,12 @@ def usable(pool: Iterable[Generic], terms: Terms) -> list[Generic]:
 
 
 def written(name: str, plural: str) -> list[str]:
-    """A name in every form that a translation can take."""
+    """Every form of a name that a translation can have."""
     return [form for text in (name, plural) for form in (text, text[:1].upper() + text[1:], text.upper(), text.lower())]
 
 
 def suits(generic: Generic, use: Usage, gender: str) -> bool:
-    """Whether a name can stand where the anchor stands: its kind, article, gender, and `a` or `an` before it."""
+    """Whether a name can replace the anchor: its kind, article, gender, and `a` or `an` before it."""
     if generic.kind != use.kind or generic.name.islower() != takes_article(use):
         return False
     if gender and generic.gender != gender and (generic.gender or not generic.name.islower()):
@@ -58,10 +58,10 @@ def takes_article(use: Usage) -> bool:
 
 
 def shortlist(pool: Sequence[Generic], anchor: str, rivals: int, most: int, seed: int) -> list[Generic]:
-    """At most `most` names for one anchor out of the first of the pool, chosen by chance where rivals want them too.
+    """At most `most` names for one anchor from the start of the pool, sampled where rivals need them too.
 
-    rivals: how many translations all anchors of this kind need; were all of them shown the same few names, the names
-    would not last.
+    rivals: how many translations all anchors of this kind need; if all were offered the same few names, the names
+    would run out.
     """
     front = list(pool[: max(most, 2 * rivals)])
     if len(front) <= most:
@@ -75,7 +75,7 @@ def assign(scores: Mapping[str, Mapping[str, float]], choices: int) -> dict[str,
 
     In each round the pair of anchor and name goes first whose score is furthest above the mean of that anchor's
     scores. First names are shared only by anchors whose candidates are all taken. A later one may be shared at a cost:
-    better two places that are now and then one than a name nobody has heard.
+    two places that sometimes coincide are better than an unusual name.
     """
     chosen: dict[str, list[str]] = {anchor: [] for anchor in scores}
     taken: Counter[str] = Counter()
@@ -92,7 +92,7 @@ def one_each(
     taken: Mapping[str, int],
     shared: float,
 ) -> Iterator[tuple[str, str]]:
-    """One name more for every anchor that has one left, the cheapest pair first; the caller counts what is taken.
+    """One more name for every anchor that has one left, the cheapest pair first; the caller keeps count of names taken.
 
     A pair costs what its score lies below the anchor's mean, and `shared` for every time the name is taken already;
     of equal pairs the first in the order of the anchors and of their names. Once a name is taken all its pairs cost the

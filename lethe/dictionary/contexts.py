@@ -1,4 +1,4 @@
-"""How every anchor is used in the text, a few anchors at a time, and a sample of text for finding ordinary names."""
+"""How each anchor is used in the text, a few anchors at a time, and a sample of text to find ordinary names in."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def read_uses(
 ) -> tuple[dict[str, Usage], dict[str, list[Context]]]:
     """How every anchor is used in at most CONTEXTS contexts, and `kept` of these, all spread evenly.
 
-    The texts are gone through once to count, and once more for every HELD contexts: so many are held at a time.
+    The texts are read once to count, and once more for every HELD contexts, so that no more are held at a time.
     """
     finder = finder_of(terms)
     counts = Counter(hit.term for text in texts for hit in finder.find(text))

@@ -1,4 +1,4 @@
-"""What kind of thing a name stands for and how it is used, told from the words around it by a table of rules."""
+"""Entity types: what kind of thing a name denotes and how it is used, by a table of rules over the words around it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from lethe.core.tables import read_csv
 from lethe.dictionary.inflection import head, singular_form, singular_of
 from lethe.text.matching import TermFinder
 
-KINDS = ("person", "place", "thing", "creature", "group", "event")  # of two with one score the earlier one
+KINDS = ("person", "place", "thing", "creature", "group", "event")  # on a tie the earlier one
 RULES = Path(__file__).with_name("kind_rules.csv")
 REACH = 160  # characters of text kept on either side of an occurrence
-NEAR = 6  # so many words on either side are near
+NEAR = 6  # words on either side that count as near
 HEAD_WEIGHT = 2.0
-CLEAR = 3.0  # pronouns tell a gender if one is this many times as frequent as the other
-SIGMAS = 2.0  # or if their share is this many standard deviations from the share around all persons
+CLEAR = 3.0  # pronouns decide a gender if one is this many times as frequent as the other
+SIGMAS = 2.0  # or if their share is this many standard deviations from that around all persons
 
 TOKEN = re.compile(r"[^\W_]+|[^\w\s]")
 NUMBERS = {"two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "several", "many"}
@@ -35,7 +35,7 @@ Slots = Mapping[str, frozenset[str]]
 
 
 class Place(NamedTuple):
-    """Where a name stands: number of the text, span in it."""
+    """An occurrence of a name: number of the text, span in it."""
 
     text: int
     start: int
@@ -43,7 +43,7 @@ class Place(NamedTuple):
 
 
 class Context(NamedTuple):
-    """One occurrence of a name: the text before it, the form it has there without line breaks, the text after it."""
+    """One occurrence of a name: the text before it, its form there without line breaks, the text after it."""
 
     before: str
     form: str
@@ -51,7 +51,7 @@ class Context(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """`weight` times the share of a name's contexts whose slot holds one of `words` speaks for `kind`."""
+    """The share of a name's contexts whose slot holds one of `words`, times `weight`, is evidence for `kind`."""
 
     kind: str
     slot: str
@@ -134,7 +134,7 @@ def usage(name: str, forms: Iterable[str], contexts: Sequence[Context], rules: S
 
 
 def slots(context: Context, singular: str) -> Slots:
-    """What stands where around the name, in lower case: the terms in which the rules are written.
+    """The lower-case words around the name by slot; rules refer to slots.
 
     form      bare, definite (the, his ...) or indefinite (a, every, two ...); singular or plural
     touching  the word or sign directly before the name
@@ -159,7 +159,7 @@ def slots(context: Context, singular: str) -> Slots:
 
 
 def own_slots(singular: str) -> Slots:
-    """The name's own words as slots: its first word (a title) and the noun that heads it, in lower case.
+    """The name's own words as slots: its first word (a title) and its head noun, in lower case.
 
     A capitalised single word has neither: Rook is no rook.
     """
@@ -184,7 +184,7 @@ def determiner_at(before: Sequence[str]) -> int | None:
 
 
 def looks_plural(name: str, contexts: Sequence[Context]) -> bool:
-    """Whether a name that could be a plural is one: its verbs and numbers say so, or else its article."""
+    """Whether a name that could be a plural is one: decided by verbs and numbers, or else by its article."""
     if singular_of(name) == name:
         return False
     uses = [(tokens(context.before), tokens(context.after)) for context in contexts]
@@ -204,9 +204,9 @@ def kind_scores(seen: Sequence[Slots], own: Slots, rules: Sequence[Rule]) -> dic
     return scores
 
 
-def share(seen: Sequence[Slots], slot: str, wanted: frozenset[str]) -> float:
-    """The share of the contexts whose slot holds one of the wanted words."""
-    return sum(bool(context[slot] & wanted) for context in seen) / max(1, len(seen))
+def share(seen: Sequence[Slots], slot: str, words: frozenset[str]) -> float:
+    """The share of the contexts whose slot holds one of the words."""
+    return sum(bool(context[slot] & words) for context in seen) / max(1, len(seen))
 
 
 def first_gender(after: str) -> str:
@@ -217,8 +217,8 @@ def first_gender(after: str) -> str:
 def tell_genders(uses: Mapping[str, Usage], known: Mapping[str, str]) -> dict[str, str]:
     """{person: male | female | ""}. known: first name, title or noun -> gender."""
     persons = {name: use for name, use in uses.items() if use.kind == "person"}
-    told = sum(use.male + use.female for use in persons.values())
-    male_share = sum(use.male for use in persons.values()) / max(1, told)
+    pronouns = sum(use.male + use.female for use in persons.values())
+    male_share = sum(use.male for use in persons.values()) / max(1, pronouns)
     return {name: tell_gender(name, use, male_share, known) for name, use in persons.items()}
 
 
@@ -231,9 +231,9 @@ def tell_gender(name: str, use: Usage, male_share: float, known: Mapping[str, st
     for word in (name.split()[0], name.split()[0].lower(), head(name).lower()):
         if word in known:
             return known[word]
-    told = use.male + use.female
-    surprise = use.male - told * male_share
-    usual = SIGMAS * (told * male_share * (1 - male_share)) ** 0.5
+    pronouns = use.male + use.female
+    surprise = use.male - pronouns * male_share
+    usual = SIGMAS * (pronouns * male_share * (1 - male_share)) ** 0.5
     if use.male >= CLEAR * max(1, use.female) or surprise > usual:
         return "male"
     return "female" if use.female >= CLEAR * max(1, use.male) or surprise < -usual else ""

@@ -1,4 +1,4 @@
-"""The dictionary of anchors and their generic translations, free of what would make it contradict itself."""
+"""The dictionary of anchors and their generic translations, checked for contradictions."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Override(NamedTuple):
 
 
 def read_terms(path: Path) -> dict[str, list[str]]:
-    """The anchors with their forms; a form that two anchors claim goes to the one it is, else to the first."""
+    """The anchors with their forms; a form that two anchors share goes to the anchor it equals, else to the first."""
     rows = read_csv(path, ANCHORS, unique=("anchor",), filled=("anchor", "forms"))
     owner = {row["anchor"]: row["anchor"] for row in rows}
     for row in rows:
@@ -49,7 +49,7 @@ def read_terms(path: Path) -> dict[str, list[str]]:
 
 
 def read_overrides(path: Path) -> list[Override]:
-    """A person's own translations, several lines an anchor for several of them."""
+    """The user's own translations; several lines for an anchor give several translations."""
     read_csv(path, OVERRIDES, unique=OVERRIDES, filled=OVERRIDES)
     return [
         Override(line, row["anchor"].strip(), row["translation"].strip()) for line, row in numbered_csv(path, OVERRIDES)
@@ -57,7 +57,7 @@ def read_overrides(path: Path) -> list[Override]:
 
 
 def with_overridden(terms: Terms, overrides: Iterable[Override], path: Path) -> dict[str, Sequence[str]]:
-    """The terms and, each with its own form only, the overridden anchors that are not among them.
+    """The terms, and the overridden anchors that are not among them, each with only its own form.
 
     Raises StageError for one that is a form of another anchor.
     """
@@ -72,13 +72,13 @@ def with_overridden(terms: Terms, overrides: Iterable[Override], path: Path) -> 
 
 
 def pruned(terms: Terms) -> dict[str, Sequence[str]]:
-    """The terms without those that others already cover, so that no person is translated in two unrelated ways."""
+    """The terms without those that others cover, so that no person gets two unrelated translations."""
     keys = {form for forms in terms.values() for form in forms}
     return {anchor: forms for anchor, forms in terms.items() if not covered(anchor, keys)}
 
 
 def covered(anchor: str, keys: set[str]) -> str:
-    """Why an anchor is superfluous, or nothing: its stem is a key, or every one of its several words is."""
+    """Why an anchor is redundant, or nothing: its stem is an anchor, or each of its several words is."""
     if POSSESSIVE.search(anchor) and POSSESSIVE.sub("", anchor) in keys:
         return f"{POSSESSIVE.sub('', anchor)} is an anchor too"
     words = anchor.split()
@@ -108,7 +108,7 @@ def finder_of(terms: Terms) -> TermFinder:
 
 
 def fault(texts: Iterable[str], finder: TermFinder) -> str:
-    """What forbids a translation that is written in these ways, or nothing. finder: of all forms of all anchors."""
+    """Why a translation with these forms is not allowed, or nothing. finder: of all forms of all anchors."""
     for text in texts:
         if not WORD_LIKE.fullmatch(text):
             return "expected only letters, and single spaces, hyphens or apostrophes between them"
@@ -119,7 +119,7 @@ def fault(texts: Iterable[str], finder: TermFinder) -> str:
 
 
 def given(translation: str, plural: bool, irregular: Mapping[str, str]) -> Choice:
-    """A translation that was given for an anchor as it stands, which may be a plural."""
+    """A translation given for an anchor as written, which may be a plural."""
     if plural:
         return Choice(singular_of(translation), translation, None)
     return Choice(translation, plural_of(translation, irregular), None)
@@ -183,7 +183,7 @@ def read_dictionary(path: Path) -> dict[str, dict[str, list[str]]]:
 def own_choices(
     overrides: Iterable[Override], uses: Mapping[str, Usage], plurals: Mapping[str, str]
 ) -> dict[str, list[Choice]]:
-    """{anchor: the person's own translations, in the order of the lines}."""
+    """{anchor: the user's own translations, in the order of the lines}."""
     chosen: dict[str, list[Choice]] = {}
     for _, anchor, translation in overrides:
         chosen.setdefault(anchor, []).append(given(translation, uses[anchor].plural, plurals))

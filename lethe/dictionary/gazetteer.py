@@ -1,4 +1,4 @@
-"""Ordinary names to put in the place of anchors: a small gazetteer and what the retain text itself uses."""
+"""Ordinary names to replace anchors with: a small gazetteer and names from the retain text."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from lethe.dictionary.inflection import head, plural_of
 from lethe.text.matching import TermFinder
 
 GAZETTEER = Path(__file__).with_name("generic_names.csv")
-MOST_NAMES = 400  # names and phrases of the retain text that are typed, the most frequent ones
-MINIMUM_COUNT = 4  # rarer ones are not
-CONTEXTS = 60  # of each, for its kind
-CLEAR_MARGIN = 0.5  # by which its kind must lead
+MOST_NAMES = 400  # names and phrases of the retain text whose kind is determined, the most frequent ones
+MINIMUM_COUNT = 4  # rarer ones are left out
+CONTEXTS = 60  # of each, to determine its kind
+CLEAR_MARGIN = 0.5  # minimum lead of its kind over the second
 MOSTLY = 0.5  # a capitalised name used with an article more often than this is left out
 
 CAPITALISED = re.compile(r"(?<=[a-z,;] )[A-Z][a-z]+(?:[ -][A-Z][a-z]+){0,2}(?![\w-])")
@@ -26,7 +26,7 @@ NO_MODIFIER = re.compile(
     r"(\w*(ed|ing|ly)|the|an?|his|her|their|and|or|of|in|on|to|at|as|for|with|from|by|before|after|is|was|had|has|be|"
     r"other|same|own|few|next|last|first|best|most|oldest|that|who|whose|he|she|it|they|saw|got|put|took|gave)$"
 )
-NO_NAME = re.compile(r"(Mr|Mrs|Ms|Dr|St|\w+days)$")  # abbreviations want a full stop; on Sundays
+NO_NAME = re.compile(r"(Mr|Mrs|Ms|Dr|St|\w+days)$")  # abbreviations need a full stop; on Sundays
 
 
 class Generic(NamedTuple):
@@ -40,7 +40,7 @@ class Generic(NamedTuple):
 
 
 def read_gazetteer(path: Path = GAZETTEER) -> list[Generic]:
-    """The gazetteer, nothing counted yet; its column plural is filled where the plural is irregular."""
+    """The gazetteer with frequency 0; its column plural is filled where the plural is irregular."""
     header = ("kind", "name", "plural", "gender")
     rows = read_csv(path, header, unique=("kind", "name"), filled=("kind", "name"))
     irregular = {head(row["name"]): head(row["plural"]) for row in rows if row["plural"]}
@@ -75,7 +75,7 @@ def known_genders(gazetteer: Iterable[Generic]) -> dict[str, str]:
 
 
 def generic_names(texts: Sequence[str], gazetteer: Sequence[Generic], rules: Sequence[Rule]) -> list[Generic]:
-    """The gazetteer and the names of these texts whose kind is clear, the most frequent ones first."""
+    """The gazetteer and the names in these texts whose kind is clear, the most frequent first."""
     nouns = nouns_by_kind(gazetteer)
     found = capitalised_names(texts) + noun_phrases(texts, nouns)
     names = [name for name, count in ranked(found)[:MOST_NAMES] if count >= MINIMUM_COUNT]
@@ -96,7 +96,7 @@ def generic_names(texts: Sequence[str], gazetteer: Sequence[Generic], rules: Seq
 
 
 def ranked(found: Counter[str]) -> list[tuple[str, int]]:
-    """Most frequent first, equals in the order of the alphabet."""
+    """Most frequent first, ties in alphabetical order."""
     return sorted(found.items(), key=lambda item: (-item[1], item[0]))
 
 
@@ -124,7 +124,7 @@ def noun_phrases(texts: Iterable[str], nouns: Mapping[str, Mapping[str, str]]) -
 
 
 def is_clear(name: str, use: Usage, nouns: Mapping[str, Mapping[str, str]]) -> bool:
-    """Whether a name of the retain text may stand for its kind: no doubt about it, and used as such names are."""
+    """Whether a name of the retain text is clearly of its kind and used as names of that kind are."""
     if use.margin < CLEAR_MARGIN:
         return False
     if name.islower():

@@ -1,4 +1,4 @@
-"""How likely a model finds a text in which one name has been replaced by another."""
+"""The likelihood a model gives to a text in which one name has been replaced by another."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ HEAD_VALUES = 1 << 23  # logits held at a time: 32 MiB in float32
 
 
 class Frame(NamedTuple):
-    """A text with a gap: what stands before and after the name."""
+    """A text with a gap: what comes before and after the name."""
 
     before: str
     after: str
 
 
 class Row(NamedTuple):
-    """One name in one frame: the ids after those that all names of the frame share, and how many are not judged."""
+    """One name in one frame: the ids after those that all names of the frame share, and how many are not scored."""
 
     result: tuple[int, int]  # frame, name
-    ids: list[int]  # the first of them is the last that is given
+    ids: list[int]  # begins with the last given token
     given: int  # at least 1
 
 
@@ -48,11 +48,11 @@ def log_likelihoods(
     names: Sequence[Sequence[str]],
     desc: str,
 ) -> list[list[float]]:
-    """For each frame and each of its names log p(name, after | before), the sum over their tokens.
+    """For each frame and each of its names log p(name, after | before), summed over tokens.
 
-    A sum and no mean per token: the names of a frame are judged by the same text around them, so the sums are the
-    probabilities of whole texts and comparable however many tokens each name has. A mean would favour long names,
-    whose later tokens follow from their first.
+    A sum, not a mean per token: the names of a frame share the text around them, so the sums are log-probabilities of
+    whole texts and comparable for any number of tokens. A mean would favour long names, whose later tokens follow
+    from their first.
     """
     import torch
     from tqdm import tqdm
@@ -71,9 +71,9 @@ def log_likelihoods(
 
 
 def group(tokenizer: PreTrainedTokenizerBase, number: int, frame: Frame, names: Sequence[str]) -> Group:
-    """The frame with each name as the tokenizer cuts it whole.
+    """The frame tokenised as a whole with each name.
 
-    A token that holds the space before the name belongs to the name. The first token of all is given, never judged.
+    A token that holds the space before the name belongs to the name. The very first token is given, never scored.
     """
     whole = tokenizer([frame.before + name + frame.after for name in names], return_offsets_mapping=True)
     start = len(frame.before.rstrip())
@@ -82,7 +82,7 @@ def group(tokenizer: PreTrainedTokenizerBase, number: int, frame: Frame, names: 
         for offsets in whole["offset_mapping"]
     ]
     ids = whole["input_ids"]
-    shared = min(firsts) - 1  # the state after the last given token is needed, so that token is read with the name
+    shared = min(firsts) - 1  # the state after the last given token is needed, so it is read with the name
     while any(other[:shared] != ids[0][:shared] for other in ids):
         shared -= 1
     rows = [
@@ -93,7 +93,7 @@ def group(tokenizer: PreTrainedTokenizerBase, number: int, frame: Frame, names: 
 
 
 def batched(groups: Sequence[Group]) -> Iterator[list[Group]]:
-    """Groups that share equally many tokens, so that what they share needs no padding, about BATCH_TOKENS at a time."""
+    """Groups whose shared parts have equal length and need no padding, about BATCH_TOKENS at a time."""
     ordered = sorted(groups, key=lambda group: len(group.shared))
     for _, equals in groupby(ordered, key=lambda group: len(group.shared)):
         batch: list[Group] = []
@@ -119,14 +119,14 @@ def judge(model: PreTrainedModel, head: Head, batch: Sequence[Group]) -> tuple[l
         shared = torch.tensor([group.shared for group in batch], device=model.device)  # [groups, shared tokens]
         cache = model(input_ids=shared, use_cache=True).past_key_values
         cache.batch_select_indices(torch.tensor(owner, device=model.device))
-    ids, wanted = padded(rows, model.device)
-    # padding stands on the right, where causal attention never looks: no mask
+    ids, scored = padded(rows, model.device)
+    # padding is on the right, which causal attention never sees: no mask
     hidden = model(input_ids=ids, past_key_values=cache, use_cache=cache is not None).logits  # [B, T, d]
-    return [row.result for row in rows], sums(hidden, head, ids, wanted)
+    return [row.result for row in rows], sums(hidden, head, ids, scored)
 
 
 def padded(rows: Sequence[Row], device: torch.device) -> tuple[Tensor, Tensor]:
-    """ids [B, T], padded on the right with 0, and which of them are judged."""
+    """ids [B, T], padded on the right with 0, and which of them are scored."""
     import torch
 
     length = torch.tensor([len(row.ids) for row in rows]).unsqueeze(1)  # [B, 1]
@@ -137,16 +137,16 @@ def padded(rows: Sequence[Row], device: torch.device) -> tuple[Tensor, Tensor]:
     return ids.to(device), ((place < length) & (place >= given)).to(device)
 
 
-def sums(hidden: Tensor, head: Head, ids: Tensor, wanted: Tensor) -> list[float]:
-    """Per row the sum of log p(token | all before it) over the wanted tokens.
+def sums(hidden: Tensor, head: Head, ids: Tensor, scored: Tensor) -> list[float]:
+    """Per row the sum of log p(token | all before it) over the scored tokens.
 
-    hidden: [B, T, d]; ids, wanted: [B, T].
+    hidden: [B, T, d]; ids, scored: [B, T].
     """
     import torch
 
-    before = hidden[:, :-1][wanted[:, 1:]]  # [N, d]: the states that predict the wanted tokens; column 0 is never one
-    target = ids[wanted]  # [N]
-    owner = wanted.nonzero()[:, 0]
+    before = hidden[:, :-1][scored[:, 1:]]  # [N, d]: the states that predict the scored tokens; column 0 never is
+    target = ids[scored]  # [N]
+    owner = scored.nonzero()[:, 0]
     total = torch.zeros(len(ids), dtype=torch.float64, device=ids.device)
     step = max(1, HEAD_VALUES // head.weight.shape[0])
     for start in range(0, len(target), step):

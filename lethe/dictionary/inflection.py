@@ -1,4 +1,4 @@
-"""English number, case and articles of names: how to write one name in the form of another."""
+"""English number, case and articles of names: inflects one name like another."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ VOWEL = re.compile(r"(?:[aeio]|u(?!ni|s[eu])|hou?r|hono)", re.IGNORECASE)
 
 
 def head(name: str) -> str:
-    """The noun that heads a noun phrase: the last word before `of`, `in` and the like."""
+    """The head noun of a noun phrase: the last word before `of`, `in` and the like."""
     return HEAD_END.sub("", name).split()[-1]
 
 
@@ -34,7 +34,7 @@ def plural_forms(name: str) -> set[str]:
 
 
 def singular_of(name: str) -> str:
-    """The name with its head in the singular if that looks like a regular plural, else as it is."""
+    """The name with its head in the singular if that looks like a regular plural, else unchanged."""
     noun = head(name)
     if re.search(r"[^aeiou\W]ies$", noun):
         return _with_head(name, noun[:-3] + "y")
@@ -50,7 +50,7 @@ def singular_form(name: str, forms: Iterable[str]) -> str | None:
 
 
 def in_form(form: str, anchor: str, plural: bool, translation: str, translation_plural: str) -> str:
-    """The translation written as `form` is: plural if `plural`, upper or lower case or capitalised if the form is.
+    """The translation inflected like `form`: plural if `plural`, upper or lower case or capitalised if the form is.
 
     anchor: how the term is usually written; a case that form and anchor share says nothing about the translation's.
     """

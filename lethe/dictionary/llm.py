@@ -1,4 +1,4 @@
-"""Translations that a chat model suggests."""
+"""Translations suggested by a chat model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lethe.llm_client import ChatSettings, Message, ask_all, json_in
 from lethe.text.matching import TermFinder
 
 AT_ONCE, SHOWN = 8, 3  # anchors in one request, contexts of each
-SPARE = 2  # translations asked for beyond those wanted, for those that cannot be used
+SPARE = 2  # translations requested in addition, as some cannot be used
 SYSTEM = (
     "You replace the names of one particular book or world by ordinary ones. For each name you are given, say what "
     f"kind it is ({', '.join(KINDS)}) and suggest generic names of the same kind that would fit into the sentences "
@@ -25,7 +25,7 @@ SYSTEM = (
 
 
 class Asked(NamedTuple):
-    """What became of the questions."""
+    """The outcome of the requests."""
 
     choices: dict[str, list[Choice]]
     kinds: dict[str, str]
@@ -33,14 +33,14 @@ class Asked(NamedTuple):
     missing: list[str]  # anchors for which no reply held a translation that can be used
 
     def remarks(self) -> list[str]:
-        """What the stage's sentence adds; nothing where all went well."""
+        """Problems, for the stage's sentence; empty if there are none."""
         unparsable = f"{self.unparsable} unparsable {'reply' if self.unparsable == 1 else 'replies'}"
         missing = f"none for {'; '.join(self.missing)}"
         return [unparsable] * bool(self.unparsable) + [missing] * bool(self.missing)
 
 
 def ask_translations(
-    wanted: Sequence[str],
+    anchors: Sequence[str],
     contexts: Mapping[str, Sequence[Context]],
     terms: Terms,
     uses: Mapping[str, Usage],
@@ -48,11 +48,11 @@ def ask_translations(
     most: int,
     settings: ChatSettings,
 ) -> Asked:
-    """Ask for all anchors, a few in each request, and keep at most `most` translations of each.
+    """Ask about all anchors, a few in each request, and keep at most `most` translations of each.
 
     plurals: noun -> plural, for what the rules get wrong. Raises StageError if no reply at all could be used.
     """
-    batches = [wanted[start : start + AT_ONCE] for start in range(0, len(wanted), AT_ONCE)]
+    batches = [anchors[start : start + AT_ONCE] for start in range(0, len(anchors), AT_ONCE)]
     prompts = [prompt(batch, contexts, most + SPARE) for batch in batches]
     replies = [json_in(reply) for reply in ask_all(prompts, settings, desc="translate")]
     unparsable = sum(not isinstance(reply, dict) for reply in replies)
@@ -63,17 +63,17 @@ def ask_translations(
         for anchor, entry in entries.items()
     }
     found = first_ones_distinct({anchor: choices for anchor, choices in usable.items() if choices}, most)
-    if wanted and not found:
+    if anchors and not found:
         raise StageError(
             f"{settings.base_url}: expected JSON as asked for, got no usable translation in {len(replies)} replies of "
             f"{settings.model} ({unparsable} unparsable); try another model"
         )
     kinds = {anchor: entries[anchor]["kind"] for anchor in found}
-    return Asked(found, kinds, unparsable, [anchor for anchor in wanted if anchor not in found])
+    return Asked(found, kinds, unparsable, [anchor for anchor in anchors if anchor not in found])
 
 
 def prompt(anchors: Sequence[str], contexts: Mapping[str, Sequence[Context]], translations: int) -> list[Message]:
-    """The question about a few anchors, each with the sentences it stands in."""
+    """The request about a few anchors, each with the sentences it occurs in."""
     shown = {
         anchor: [" ".join("".join(context).split()) for context in spread(contexts[anchor], SHOWN)]
         for anchor in anchors
@@ -102,7 +102,7 @@ def is_texts(value: Any) -> bool:
 def usable_choices(
     suggested: Sequence[str], forms: Sequence[str], use: Usage, plurals: Mapping[str, str], finder: TermFinder
 ) -> list[Choice]:
-    """The suggestions that are free of the dictionary's faults, each once."""
+    """The suggestions that the dictionary allows, without repetitions."""
     made = [given(text, use.plural, plurals) for text in dict.fromkeys(text.strip() for text in suggested) if text]
     return [choice for choice in made if not fault(form_texts(forms, use.name, use, choice), finder)]
 

@@ -1,4 +1,4 @@
-"""Translations that a model itself finds likeliest in the contexts of an anchor."""
+"""Translations ranked by their likelihood under the model in the contexts of an anchor."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from lethe.dictionary.infilling import Frame, log_likelihoods
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-LAST_WORDS = re.compile(r"(?:\S+\s+){0,18}\S*$")  # of a context in which candidates are judged: about 24 tokens
+LAST_WORDS = re.compile(r"(?:\S+\s+){0,18}\S*$")  # of a context in which candidates are scored: about 24 tokens
 FIRST_WORDS = re.compile(r"\S*(?:\s+\S+){0,6}")  # about 8 tokens
 AT_ONCE = 500  # anchors: some 40 MB of names in frames
 
 
 class Judging(NamedTuple):
-    """How many candidates an anchor has, in how many contexts they are judged, how many are taken."""
+    """How many candidates an anchor has, in how many contexts they are scored, and how many are taken."""
 
     candidates: int
     contexts: int
@@ -40,9 +40,9 @@ def likeliest(
     uses: Mapping[str, Usage],
     judging: Judging,
 ) -> dict[str, list[Choice]]:
-    """{anchor: its translations}: of its candidates those whose mean log-likelihood in its contexts is highest.
+    """{anchor: its translations}: the candidates with the highest mean log-likelihood in its contexts.
 
-    Names in frames are held for AT_ONCE anchors at a time, of all anchors their scores.
+    Names in frames are held for AT_ONCE anchors at a time, scores for all.
     """
     scores: dict[str, dict[str, float | None]] = {}
     for start in range(0, len(candidates), AT_ONCE):
@@ -58,16 +58,16 @@ def likeliest(
 
 
 def candidates_of(
-    wanted: Sequence[str],
+    anchors: Sequence[str],
     uses: Mapping[str, Usage],
     genders: Mapping[str, str],
     pool: Sequence[Generic],
     judging: Judging,
 ) -> dict[str, list[Generic]]:
-    """{anchor: names of its kind that can stand in its place}. Raises StageError if there are too few for one."""
-    kinds = Counter(uses[anchor].kind for anchor in wanted)
+    """{anchor: names of its kind that can replace it}. Raises StageError if there are too few for one."""
+    kinds = Counter(uses[anchor].kind for anchor in anchors)
     found = {}
-    for anchor in wanted:
+    for anchor in anchors:
         use = uses[anchor]
         fitting = [generic for generic in pool if suits(generic, use, genders.get(anchor, ""))]
         if len(fitting) < judging.translations:
@@ -87,7 +87,7 @@ def frame(context: Context) -> Frame:
 
 
 def as_written(candidates: Sequence[Generic], use: Usage, context: Context) -> list[str]:
-    """The candidates in the form the anchor has in this context."""
+    """The candidates, inflected like the anchor in this context."""
     return [
         form_texts([context.form], use.name, use, Choice(generic.name, generic.plural, None))[0]
         for generic in candidates
@@ -116,6 +116,6 @@ def columns(rows: Sequence[Sequence[float]], width: int) -> list[list[float]]:
 
 
 def choices(names: Sequence[str], candidates: Sequence[Generic], scores: Mapping[str, float | None]) -> list[Choice]:
-    """The chosen names as they go into the dictionary."""
+    """The chosen names as dictionary choices."""
     plurals = {generic.name: generic.plural for generic in candidates}
     return [Choice(name, plurals[name], scores[name]) for name in names]

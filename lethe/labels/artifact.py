@@ -1,4 +1,4 @@
-"""data/labels.parquet and its two companions: the rows, the numbers, and a twin that a person can read."""
+"""data/labels.parquet, its statistics in reports/labels.json and its readable form data/labels.txt."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHOWN_BLOCKS = 100  # in labels.txt
 
 
 def labels_schema(block_tokens: int, alphas: Sequence[float]) -> pa.Schema:
-    """One block a row: its padded token ids and, per alpha, for each position the id to be said next (shifted)."""
+    """One block a row: its padded token ids and, per alpha, the target id of each position (already shifted)."""
     ids = pa.list_(pa.int32(), block_tokens)
     columns = [("block", pa.int32()), ("length", pa.int32()), ("tokens", ids)]
     return pa.schema(columns + [(f"next_ids_{alpha}", ids) for alpha in alphas])
@@ -31,7 +31,7 @@ def label_rows(blocks: Blocks, labels: Labels, alphas: Sequence[float]) -> list[
 
 
 def statistics(blocks: Blocks, spliced: Sequence[Spliced], labels: Labels, alphas: Sequence[float]) -> dict[str, Any]:
-    """What was matched, masked, changed and forbidden, in positions and shares of them."""
+    """Counts and shares of the positions that were matched, masked, changed and forbidden."""
     trained = labels.next_ids[0] != MASKED  # bool [N, T], the same for every alpha
     followed = trained[:, :-1] & (np.arange(1, trained.shape[1]) < blocks.length[:, None])
     changed = labels.next_ids[:, :, :-1] != blocks.tokens[:, 1:]
@@ -46,7 +46,7 @@ def statistics(blocks: Blocks, spliced: Sequence[Spliced], labels: Labels, alpha
         "anchors_matched": sum(len(block.anchors) for block in spliced),
         "distinct_anchors": len({anchor for block in spliced for anchor in block.anchors}),
         "forbidden_rules": len(rules),
-        "pair_rules": sum(bool(rule.prefix) for rule in rules),  # the first token alone would have banned too much
+        "pair_rules": sum(bool(rule.prefix) for rule in rules),  # the first token alone would ban too much
         "alphas": {
             str(alpha): {
                 "changed": round(float(changed[number][followed].mean()), 4) if followed.any() else 0.0,
@@ -59,7 +59,7 @@ def statistics(blocks: Blocks, spliced: Sequence[Spliced], labels: Labels, alpha
 
 
 def readable(blocks: Blocks, next_ids: np.ndarray, alpha: float, pieces: Sequence[bytes]) -> str:
-    """The labels' twin for the eye: the text, with `[the text's next token -> the label]` where they differ."""
+    """The labels as readable text, with `[the text's next token -> the label]` where they differ."""
     shown = zip(blocks.block, blocks.document, real_tokens(blocks), next_ids, strict=True)
     parts = [
         f"The first {SHOWN_BLOCKS} blocks with their labels for alpha {alpha}. [a -> b]: the text goes on with a, the "
@@ -84,7 +84,7 @@ def marked(tokens: Sequence[int], targets: Sequence[int], pieces: Sequence[bytes
 
 
 def bracket(old: str, new: str) -> str:
-    """`[a -> b]`; a space that both begin with stands before the bracket."""
+    """`[a -> b]`; a space that both begin with is moved before the bracket."""
     space = " " if old.startswith(" ") and (new.startswith(" ") or not new) else ""
     return f"{space}[{old.removeprefix(space)} -> {new.removeprefix(space)}]"
 

@@ -1,11 +1,11 @@
-"""Generic labels from a few likely ids a row: exact among them, with a proof that no other id can be the label.
+"""Exact argmax of generic labels from a few likely ids a row, with a bound that rules out all other ids.
 
 A label maximises g - alpha relu(r - g), which is at most g. So once some id's value exceeds the largest g of all ids
-not looked at, none of those can win: the reinforced model's head is needed at a few ids a row, not at the whole
+not considered, none of those can win: the reinforced model's head is needed at a few ids a row, not at the whole
 vocabulary. The list comes from bfloat16 logits, the values on it are float32.
 
-Axes as in `passes`; K ids on a row's list. The vocabulary is read in tiles; a tile's ids lie in groups, one in every
-so many, and only the groups with the largest members are looked into.
+Axes as in `generic_labels`; K ids on a row's list. The vocabulary is read in tiles; the ids of a tile form strided
+groups, and only the groups with the largest members are examined.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from lethe.models.output_head import Head
 
 SIZES = (3, 15)  # ids on the list of a row, and on that of a row which the first does not settle
-TILE = 8192  # columns of the vocabulary at once: what is held does not grow with it
-GROUPS_PER_ID = 64  # so many groups a tile for each group looked into: topk is quickest then
+TILE = 8192  # columns of the vocabulary at once: memory does not grow with it
+GROUPS_PER_ID = 64  # groups in a tile for each group examined: topk is fastest then
 GATHERED = 1 << 20  # float32 numbers of a head's weight copied out at once
 ROUNDING = 2.0**-9  # of each bfloat16 number: hidden state, weight, mean weight, their difference, and logit
 
 
 class Forbidden(NamedTuple):
-    """What no label of some rows may be."""
+    """The ids that no label of some rows may be."""
 
     rows: Tensor  # int64 [P], ascending
     ids: Tensor  # int64 [P]
@@ -43,20 +43,20 @@ class Forbidden(NamedTuple):
 class Shortlist(NamedTuple):
     """The ids of the largest logits of each row, forbidden ones left out; a forbidden id has the row's mean instead.
 
-    All logits here have the mean of their row taken off: what is not above it need not be told apart.
+    All logits here are minus the mean of their row: those that are not positive need not be distinguished.
     """
 
     ids: Tensor  # int64 [R, K]
     likely: Tensor  # bool [R, K]: the id is there, allowed and above the mean
     beyond: Tensor  # float32 [R]: no other id has a larger bfloat16 logit
-    mean: Tensor  # float32 [R], taken off
+    mean: Tensor  # float32 [R], subtracted
     slack: Tensor  # float32 [R]: how far a bfloat16 logit may lie from the float32 one
     of_pairs: Tensor  # bfloat16 [P], the logits of the forbidden (row, id) pairs
     of_everywhere: Tensor  # bfloat16 [R, E], of the ids forbidden in every row
 
 
 class Settled(NamedTuple):
-    """Labels of the rows that a list has settled; what stands at the others means nothing."""
+    """Labels of the rows that a list has settled; values in other rows are undefined."""
 
     rows: Tensor  # bool [R]
     ids: Tensor  # int32 [A, R]
@@ -74,7 +74,7 @@ def settle(
 ) -> Settled:
     """Labels of rows from their hidden states [R, d] in both models.
 
-    exact: only what float32 logits would give as well; else a logit's bfloat16 rounding may decide between two ids.
+    exact: only labels that float32 logits would give too; else bfloat16 rounding of a logit may decide between two ids.
     """
     import torch
 
@@ -153,7 +153,7 @@ def mean_row(head: Head) -> tuple[Tensor, Tensor]:
 
 
 def rough_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the machine multiplies it as such, else float32: the list is another, the labels are the same."""
+    """bfloat16 where the hardware supports it, else float32: the list differs, the labels do not."""
     import torch
 
     fast = device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -164,8 +164,8 @@ def largest_groups(logits: Tensor, width: int, groups: int, size: int) -> tuple[
     """Of a tile [R, C], C at most `width`: its `size` groups with the largest members and the largest logit elsewhere.
 
     A column's group is column % groups. Returns members [R, places, size], groups int64 [R, size], the rest's [R].
-    Logits are compared as the integers their bits spell, several times faster: of positive ones that is their order,
-    and all others are below those.
+    Logits are compared as integers of the same bits, which is several times faster: for positive ones the order is
+    the same, and all others are below those.
     """
     import torch
     from torch.nn.functional import pad

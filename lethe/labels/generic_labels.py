@@ -1,6 +1,6 @@
 """The two forward passes of generic labels and their difference: baseline on translated, reinforced on original blocks.
 
-Of several processes each labels its share of the batches. Where both models do not fit, one pass follows the other.
+Each of several processes labels its share of the batches. Where the two models do not fit, the passes run in turn.
 
 Axes: B blocks of a batch, T tokens, d hidden size, V vocabulary, R rows (positions that train), P forbidden (row, id)
 pairs, E ids that are forbidden in every row, A alphas.
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-ROOM = 1.1  # what a model takes beside its weights: buffers, fragments
+ROOM = 1.1  # memory of a model relative to its weights: buffers, fragmentation
 
 
 class Settings(NamedTuple):
-    """Only `alphas` and `bfloat16` decide over a label; the rest is memory and speed."""
+    """Only `alphas` and `bfloat16` affect a label; the rest is memory and speed."""
 
     alphas: Sequence[float]
     bfloat16: bool  # forward passes under autocast
@@ -46,7 +46,7 @@ class Labels(NamedTuple):
 
     next_ids: np.ndarray  # int32 [A, blocks, T], already shifted; MASKED where nothing is trained
     avoided: np.ndarray  # int64 [A]: positions whose best id, had nothing been forbidden, was a forbidden one
-    taught: np.ndarray  # int64 [A]: positions whose label is a forbidden id all the same
+    taught: np.ndarray  # int64 [A]: positions whose label is a forbidden id after all
 
 
 class Rows(NamedTuple):
@@ -54,7 +54,7 @@ class Rows(NamedTuple):
 
     block: np.ndarray  # int64 [R], number in the batch
     original: np.ndarray  # int64 [R], position in the original block
-    translated: np.ndarray  # int64 [R], position in the translated block that answers for it
+    translated: np.ndarray  # int64 [R], its counterpart in the translated block
     forbidden_row: np.ndarray  # int64 [P], ascending
     forbidden_id: np.ndarray  # int64 [P]
 
@@ -82,7 +82,7 @@ def label_blocks(
 ) -> Labels:
     """Labels of blocks int32 [N, T] with `length` [N] real tokens each, given their translations.
 
-    models: the baseline and the reinforced one; `watch` sees the batches go by; everywhere: ids that no label may be.
+    models: the baseline and the reinforced one; watch: wraps the batches; everywhere: ids that no label may be.
     """
     import torch
 
@@ -114,8 +114,8 @@ def label_one_model_at_a_time(
 ) -> Labels:
     """The same labels with one model in memory at a time, in two passes.
 
-    The first leaves in the folder `work` what the second needs of the baseline: the hidden states that answer for a
-    trained position, one file a batch, and in memory its head. Raises StageError if the disk is too small for them.
+    The first pass leaves what the second needs of the baseline: in the folder `work` its hidden states for the trained
+    positions, one file a batch, and in memory its head. Raises StageError if the disk is too small for them.
     """
     import torch
     from safetensors.torch import load_file, save_file
@@ -151,7 +151,7 @@ def label_one_model_at_a_time(
 
 
 def planned(length: np.ndarray, spliced: Sequence[Spliced], settings: Settings) -> list[list[int]]:
-    """The blocks in batches: the same ones however many processes and passes there are."""
+    """The blocks in batches, the same for any number of processes and passes."""
     longest = [max(int(real), len(block.translated)) for real, block in zip(length, spliced, strict=True)]
     return list(batches(longest, settings.batch_tokens))
 
@@ -159,7 +159,7 @@ def planned(length: np.ndarray, spliced: Sequence[Spliced], settings: Settings) 
 def translated_rows(
     model: PreTrainedModel, batch: Sequence[int], rows: Rows, spliced: Sequence[Spliced], settings: Settings
 ) -> Tensor:
-    """[R, d]: the baseline's states on the translated blocks, where they answer for a trained position."""
+    """[R, d]: the baseline's states on the translated blocks, at the counterparts of the trained positions."""
     import torch
 
     states = hidden_states(model, padded([spliced[i].translated for i in batch]), settings.bfloat16)
@@ -170,7 +170,7 @@ def translated_rows(
 def original_rows(
     model: PreTrainedModel, batch: list[int], rows: Rows, tokens: np.ndarray, length: np.ndarray, settings: Settings
 ) -> Tensor:
-    """[R, d]: the reinforced model's states on the blocks as they are, at the trained positions."""
+    """[R, d]: the reinforced model's states on the original blocks, at the trained positions."""
     import torch
 
     states = hidden_states(model, tokens[batch, : length[batch].max()], settings.bfloat16)
@@ -179,7 +179,7 @@ def original_rows(
 
 
 def forbidden_in(rows: Rows, everywhere: Sequence[int], states: Tensor) -> Forbidden:
-    """What no label of the rows may be, on the device of their states."""
+    """The ids that no label of the rows may be, on the device of their states."""
     import torch
 
     row, ids = (torch.from_numpy(column).to(states.device) for column in (rows.forbidden_row, rows.forbidden_id))
@@ -193,7 +193,7 @@ def unlabelled(tokens: np.ndarray, settings: Settings) -> Labels:
 
 
 def write_batch(found: RowLabels, batch: Sequence[int], rows: Rows, labels: Labels) -> dict[int, None]:
-    """Write a batch's labels where they belong; nothing is left to hand on."""
+    """Write a batch's labels into the result; returns nothing."""
     labels.next_ids[:, np.asarray(batch)[rows.block], rows.original] = found.ids.cpu().numpy()
     labels.avoided[:] += found.avoided.cpu().numpy()
     labels.taught[:] += found.taught.cpu().numpy()
@@ -201,7 +201,7 @@ def write_batch(found: RowLabels, batch: Sequence[int], rows: Rows, labels: Labe
 
 
 def gather_labels(labels: Labels) -> Labels:
-    """The labels of all processes in one. Where a process labelled nothing it has MASKED, which is less than any id."""
+    """The labels of all processes merged. What a process did not label is MASKED, less than any id."""
     if processes() == 1:
         return labels
     parts = shared(range(processes()), lambda rank: {rank: labels}).values()
@@ -212,7 +212,7 @@ def gather_labels(labels: Labels) -> Labels:
 def both_fit(folders: Sequence[Path], device: torch.device, dtype: torch.dtype | None, settings: Settings) -> bool:
     """Whether all these models and one batch fit the device's free memory together.
 
-    dtype: of the weights in memory; None: as they are on disk. A process has its share of main memory.
+    dtype: of the weights in memory; None: the dtype on disk. A process has its share of main memory.
     """
     weights = sum(model_bytes(folder, dtype.itemsize if dtype else None) for folder in folders)
     return free_bytes(device) >= ROOM * weights + batch_bytes(text_config(folders[0]), settings)
@@ -241,7 +241,7 @@ def batch_bytes(config: dict[str, Any], settings: Settings) -> int:
 
 
 def free_bytes(device: torch.device) -> float:
-    """What a process may take of the card's memory, or of main memory."""
+    """Memory that a process may use, of the card or of main memory."""
     if device.type == "cuda":
         import torch
 
@@ -252,7 +252,7 @@ def free_bytes(device: torch.device) -> float:
 
 
 def stored_bytes(spliced: Sequence[Spliced], model: PreTrainedModel, settings: Settings) -> int:
-    """Of the hidden states that the first of two passes leaves, at most: float32."""
+    """Upper bound on the hidden states, float32, that the first of two passes leaves on disk."""
     rows = sum(int((np.asarray(block.map) != NEVER).sum()) for block in spliced)
     return rows * model.config.get_text_config().hidden_size * 4
 
@@ -282,8 +282,8 @@ def padded(sequences: Sequence[Sequence[int]]) -> np.ndarray:
 def hidden_states(model: PreTrainedModel, ids: np.ndarray, bfloat16: bool) -> Tensor:
     """The last hidden states [B, T, d] of token ids [B, T], from a model whose head is off.
 
-    Padding stands on the right, where a causal model's real positions do not see it: so there is no attention mask,
-    nor the slower attention that one brings.
+    Padding is on the right, where a causal model's real positions do not see it: so no attention mask is needed, which
+    would select a slower attention.
     """
     import torch
 
@@ -294,14 +294,14 @@ def hidden_states(model: PreTrainedModel, ids: np.ndarray, bfloat16: bool) -> Te
 def label_rows(
     translated: Tensor, reinforced: Tensor, heads: tuple[Head, Head], forbidden: Forbidden, settings: Settings
 ) -> RowLabels:
-    """Labels of rows from their hidden states [R, d] in both models: from a few likely ids where those settle it."""
+    """Labels of rows from their hidden states [R, d] in both models: from a few likely ids where those suffice."""
     import torch
 
-    at_once = max(1, 4 * settings.chunk_logits // TILE)  # rows: one bfloat16 logit each, nothing beside it
+    at_once = max(1, 4 * settings.chunk_logits // TILE)  # rows, of one bfloat16 logit each
     found = settle(translated, reinforced, heads, forbidden, settings.alphas, at_once, exact=not settings.bfloat16)
     left, avoided = ~found.rows, found.avoided[:, found.rows].sum(dim=1)
     if not left.any():
-        return RowLabels(found.ids, avoided, torch.zeros_like(avoided))  # a likely id is no forbidden one
+        return RowLabels(found.ids, avoided, torch.zeros_like(avoided))  # a likely id is never a forbidden one
     rest = label_unsettled_rows(translated[left], reinforced[left], heads, forbidden.of(left), settings)
     found.ids[:, left] = rest.ids
     return RowLabels(found.ids, avoided + rest.avoided, rest.taught)
@@ -312,7 +312,7 @@ def label_unsettled_rows(
 ) -> RowLabels:
     """`label_rows` from the logits of the whole vocabulary, a chunk of rows at a time.
 
-    The logits are float32 whatever the states are: the row mean and alpha magnify the noise of bfloat16, and argmax
+    The logits are float32 whatever the dtype of the states: the row mean and alpha amplify bfloat16 noise, and argmax
     its ties.
     """
     import torch
@@ -342,7 +342,7 @@ def label_unsettled_rows(
 
 
 def label_chunk(translated: Tensor, reinforced: Tensor, forbidden: Forbidden, alphas: Sequence[float]) -> RowLabels:
-    """The likeliest next id, per alpha, once whatever reinforcement raised is pushed back down.
+    """The likeliest next id, per alpha, after lowering whatever reinforcement raised.
 
     translated, reinforced: float32 [R, V] next-token logits; both are overwritten. A forbidden logit becomes the mean
     of its row as it was before.

@@ -1,4 +1,4 @@
-"""A block with its anchors translated, token by token: what replaces what, and which position answers for which.
+"""Translation of a block's anchors on tokens: the replaced spans and the map between original and translated positions.
 
 `splice` works on token ids alone; `word_variants` and `piece_bytes` are where a tokenizer comes in.
 """
@@ -29,7 +29,7 @@ Variants = Mapping[str, Sequence[Tokens]]  # word -> its tokens after each of BE
 
 NEVER = -1  # in a map: this position is never trained
 ALWAYS = -1  # of a rule: in force from a block's first token on
-BEFORE = ("x ", "\n", '"')  # a name stands after a space, at the start of a line, after a quotation mark
+BEFORE = ("x ", "\n", '"')  # a name may follow a space, a line break or a quotation mark
 ENDS_IN_WORD = re.compile(r"[^\W_][-\u2010\u2011]?\Z")  # a letter or digit, also one that a hyphen joins on
 STARTS_IN_WORD = re.compile(r"[^\W_]")
 
@@ -42,7 +42,7 @@ class Rule(NamedTuple):
 
 
 class Translation(NamedTuple):
-    """What replaces a key, and what may not be predicted once it has: the starts of ALL its anchor's variants."""
+    """What replaces a key, and what may not be predicted afterwards: the starts of ALL its anchor's variants."""
 
     tokens: Tokens
     rules: tuple[Rule, ...]
@@ -65,7 +65,7 @@ class Spliced:
     """A block's tokens with the anchors replaced."""
 
     translated: MutableSequence[int] = field(default_factory=list)
-    map: MutableSequence[int] = field(default_factory=list)  # [tokens]: translated index that answers here, or NEVER
+    map: MutableSequence[int] = field(default_factory=list)  # [tokens]: index of the counterpart, or NEVER
     forbidden: dict[Rule, int] = field(default_factory=dict)  # in force at translated indices after this one, or ALWAYS
     anchors: list[str] = field(default_factory=list)  # as matched, left to right
     interior: int = 0  # positions inside an anchor's tokens
@@ -101,9 +101,9 @@ def splice(
 
 
 def rules_for(spliced: Spliced, rules: OwnRules) -> Iterator[Rule]:
-    """Of the rules that hold everywhere those the block can meet, and those it has already.
+    """Of the rules that hold everywhere, those whose prefix the block contains, and those it has already.
 
-    A large dictionary has tens of thousands of them, a block meets a few of their prefixes.
+    A large dictionary has tens of thousands of them, a block contains few of their prefixes.
     """
     for length, by_prefix in rules.items():
         ends = range(length, len(spliced.translated) + 1)
@@ -123,7 +123,7 @@ def index_rules(rules: Iterable[Rule]) -> OwnRules:
 
 
 def longest_match(tokens: Sequence[int], start: int, keys: Keys, bounded: Bounded) -> Key | None:
-    """The longest key whose tokens stand at `start` and are no part of a longer word."""
+    """The longest key whose tokens begin at `start` and are not part of a longer word."""
     group = keys.get(tokens[start])
     ahead = tuple(tokens[start : start + len(next(iter(group)))]) if group else ()
     for end in range(len(ahead), 0, -1):
@@ -134,7 +134,7 @@ def longest_match(tokens: Sequence[int], start: int, keys: Keys, bounded: Bounde
 
 
 def insert(out: Spliced, key: Key, translation: Translation) -> None:
-    """Append one match. The anchor's last token takes over the prediction made after its translation's last token."""
+    """Append one match. The anchor's last token gets the prediction made after its translation's last token."""
     if key.anchor in out.anchors:
         out.map[-1] = NEVER  # or the model would be taught "Harry ... my name is Jon"
         out.repeats += 1
@@ -154,7 +154,7 @@ def cut_to_context(spliced: Spliced, context: int) -> Spliced:
 
 
 def packed(spliced: Spliced) -> Spliced:
-    """The same in a ninth of the memory: in a list every token takes 36 bytes."""
+    """The same as arrays, a ninth of the memory: a list takes 36 bytes a token."""
     return replace(spliced, translated=array("i", spliced.translated), map=array("i", spliced.map))
 
 
@@ -185,7 +185,7 @@ def draw(seed: int, block: int, anchor: str, choices: int) -> int:
 def index_keys(dictionary: Dictionary, variants: Variants, pieces: Sequence[bytes]) -> Keys:
     """The keys of a dictionary in every tokenisation in which they occur; variant i becomes variant i.
 
-    A form that two anchors share belongs to the anchor it spells.
+    A form that two anchors share belongs to the anchor it equals.
     """
     rules = {anchor: choice_rules(forms, variants, pieces) for anchor, forms in dictionary.items()}
     rows = [(anchor, form, written) for anchor, forms in dictionary.items() for form in forms for written in ways(form)]
@@ -252,13 +252,13 @@ def own_rules(
     bounded: Bounded,
     pieces: Sequence[bytes],
 ) -> list[Rule]:
-    """What keeps an anchor's own name from being a label, with no more of the vocabulary than that takes.
+    """Rules that keep an anchor's own name from being a label and forbid as little of the vocabulary as possible.
 
     Forbidden is the first token of every key; where other words of the texts begin with it more often than the anchors
-    do, the next one after it, and so on: ` Scarecrow` as it is, but of ` The ron` only `ron` after ` The`.
+    do, the next one after it, and so on: ` Scarecrow` itself, but of ` The ron` only `ron` after ` The`.
     """
-    seen: Counter[Tokens] = Counter()  # the starts of keys, wherever they stand
-    theirs: Counter[Tokens] = Counter()  # where an anchor stands
+    seen: Counter[Tokens] = Counter()  # the starts of keys, wherever they occur
+    theirs: Counter[Tokens] = Counter()  # the same within anchors
     for tokens in texts:
         for at in (at for at, token in enumerate(tokens) if token in keys):
             key = longest_match(tokens, at, keys, bounded)
@@ -270,7 +270,7 @@ def own_rules(
 
 
 def own_rule(tokens: Tokens, seen: Mapping[Tokens, int], theirs: Mapping[Tokens, int], pieces: Sequence[bytes]) -> Rule:
-    """The shortest rule of at least two characters whose tokens are an anchor's in half of the places they stand in."""
+    """The shortest rule of at least two characters whose tokens are an anchor's in at least half of all places."""
     shortest = len(start_rule(tokens, pieces).prefix) + 1
     for end in range(shortest, len(tokens)):
         if 2 * theirs.get(tokens[:end], 0) >= seen.get(tokens[:end], 0):
@@ -279,7 +279,7 @@ def own_rule(tokens: Tokens, seen: Mapping[Tokens, int], theirs: Mapping[Tokens,
 
 
 def word_bounded(tokens: Sequence[int], start: int, end: int, pieces: Sequence[bytes]) -> bool:
-    """False if the span goes on, or has begun, in the middle of a word: `Oz` in `Ozma`; `Heads` in `Hammer-Heads`."""
+    """False if the span ends or begins in the middle of a word: `Oz` in `Ozma`; `Heads` in `Hammer-Heads`."""
     after = piece_text(tokens[end : end + 4], pieces)  # four bytes hold any character
     if STARTS_IN_WORD.match(after):
         return False
@@ -290,7 +290,7 @@ def word_bounded(tokens: Sequence[int], start: int, end: int, pieces: Sequence[b
 def translate_blocks(
     blocks: Blocks, keys: Keys, bounded: Bounded, rules: Sequence[Rule], seed: int, context: int | None
 ) -> list[Spliced]:
-    """Every block with its anchors replaced, cut where the model could not read on.
+    """Every block with its anchors replaced, cut to the model's context.
 
     rules: of `own_rules`; those without a prefix hold for all blocks alike and need not be kept with each.
     """
@@ -303,6 +303,6 @@ def translate_blocks(
 
 
 def untokenised(dictionary: Dictionary, variants: Variants) -> int:
-    """How many forms and translations the tokenizer never writes as tokens of their own: they are not translated."""
+    """How many forms and translations never have tokens of their own in this tokenizer: they are not translated."""
     words = {word for forms in dictionary.values() for form in forms for word in (form, *forms[form])}
     return sum(not any(variants[word]) for word in words)

@@ -1,1 +1,1 @@
-"""Running text: documents, passages, the matcher of names, cloze prompts, text found again, tables read in parts."""
+"""Text: documents, passages, the name matcher, cloze prompts, overlap with other text, and streaming tables."""

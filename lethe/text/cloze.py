@@ -1,4 +1,4 @@
-"""Cloze prompts: running text cut where a name is due."""
+"""Cloze prompts: text cut where the next word is a target name."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import Any, NamedTuple
 from lethe.text.matching import Found, TermFinder
 from lethe.text.passages import WORDS, draw, sentence_starts
 
-FEWEST_WORDS = 8  # a shorter prompt calls for no name in particular
-REACH_WORDS = 30  # names that the true text has so soon after the cut are references too
+FEWEST_WORDS = 8  # a shorter prompt does not determine the name
+REACH_WORDS = 30  # names within so many words after the cut are references too
 
 
 class Cloze(NamedTuple):
-    """A prompt from a stretch of text; the first reference is the name due."""
+    """A prompt from a stretch of text; the first reference is the target name."""
 
     stretch: str
     prompt: str
     references: list[str]
-    form: str  # in which the first reference stands there
+    form: str  # surface form of the first reference in the text
 
 
 def cloze_prompts(text: str, finder: TermFinder, words: int) -> list[Cloze]:
-    """A prompt for every place within a sentence of the text where a name is due.
+    """A prompt for every place within a sentence of the text where the next word is a target name.
 
-    It is the last `words` words before the name, or fewer: it begins after the last mention of that name and, if it
-    can, with a sentence. The names of the next words that are not in the prompt are references too.
+    A prompt is the last `words` words before the name, or fewer: it begins after the last mention of that name and,
+    where possible, with a sentence. Names in the next words that are not in the prompt are references too.
     """
     starts = [word.start() for word in WORDS.finditer(text)]
     sentences = sentence_starts(text)
@@ -37,46 +37,46 @@ def cloze_prompts(text: str, finder: TermFinder, words: int) -> list[Cloze]:
         mentions[hit.term].append(hit.end)
     prompts = []
     for hit in finder.find(text):
-        due = numbers.get(hit.start)  # None after a quotation mark or where a sentence starts: there anything may come
-        if due is None:
+        target = numbers.get(hit.start)  # None after a quotation mark or at a sentence's start: there any word may come
+        if target is None:
             continue
         last = max((end for end in mentions[hit.term] if end <= hit.start), default=0)
-        begin = _begin(starts, sentences, max(due - words, bisect_left(starts, last)), due - FEWEST_WORDS)
+        begin = _begin(starts, sentences, max(target - words, bisect_left(starts, last)), target - FEWEST_WORDS)
         if begin is not None:
-            end = starts[due + REACH_WORDS] if due + REACH_WORDS < len(starts) else len(text)
+            end = starts[target + REACH_WORDS] if target + REACH_WORDS < len(starts) else len(text)
             prompts.append(_cloze(text, begin, hit, end, finder))
     return prompts
 
 
 def _begin(starts: list[int], sentences: set[int], first: int, last: int) -> int | None:
-    """Where a prompt begins whose first word may be number `first` to `last`: best with a sentence."""
+    """Where a prompt begins whose first word may be number `first` to `last`: with a sentence if possible."""
     if first > last:
         return None
     return next((start for start in starts[first : last + 1] if start in sentences), starts[first])
 
 
-def _cloze(text: str, begin: int, due: Found, end: int, finder: TermFinder) -> Cloze:
-    prompt = text[begin : due.start].rstrip()
+def _cloze(text: str, begin: int, target: Found, end: int, finder: TermFinder) -> Cloze:
+    prompt = text[begin : target.start].rstrip()
     given = finder.terms_in(prompt)
-    following = [hit.term for hit in finder.find(text[due.start : end])]
-    references = [name for name in dict.fromkeys([due.term, *following]) if name not in given]
-    return Cloze(text, prompt, references, due.form)
+    following = [hit.term for hit in finder.find(text[target.start : end])]
+    references = [name for name in dict.fromkeys([target.term, *following]) if name not in given]
+    return Cloze(text, prompt, references, target.form)
 
 
 def choose(prompts: Sequence[Cloze], limit: int, seed: int) -> list[Cloze]:
-    """At most `limit` different prompts in the order of the text, the names due taking turns; drawn by lot."""
+    """At most `limit` distinct prompts, sampled evenly over the target names, in the order of the text."""
     different = list({cloze.prompt: cloze for cloze in prompts}.values())
     turns: Counter[str] = Counter()
     queue = []
     for lot, index in sorted((draw(cloze.prompt, seed), index) for index, cloze in enumerate(different)):
-        due = different[index].references[0]
-        queue.append((turns[due], lot, index))
-        turns[due] += 1
+        target = different[index].references[0]
+        queue.append((turns[target], lot, index))
+        turns[target] += 1
     return [different[index] for index in sorted(index for _, _, index in sorted(queue)[:limit])]
 
 
 def cloze_rows(chosen: Sequence[Cloze], development: float, seed: int) -> list[dict[str, Any]]:
-    """Rows of data/prompts.jsonl without their id. A stretch's prompts fall into one set: the sets share no text."""
+    """Rows of data/prompts.jsonl without their id. A stretch's prompts go into one set: the sets share no text."""
     counts = Counter(cloze.stretch for cloze in chosen)
     dealt: set[str] = set()
     taken = 0

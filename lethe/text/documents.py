@@ -1,4 +1,4 @@
-"""The documents of a corpus: read from a person's files, freed of repetitions, parted into training and held out."""
+"""The documents of a corpus: read from files, deduplicated, and split into training and held-out text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from lethe.core.errors import StageError
 from lethe.text.passages import SUFFIXES, draw, passages, read_texts, stripped, text_key
 
-LONGEST = 1 << 22  # characters of a document: a stage that reads one at a time holds no more
+LONGEST = 1 << 22  # characters of a document: the most that a stage reading one at a time holds
 
 
 class Source(NamedTuple):
@@ -24,7 +24,7 @@ class Passage(NamedTuple):
     """A span of a source's text."""
 
     source: Source
-    number: int  # within its source, so that neighbours can be told
+    number: int  # within its source, to recognise neighbours
     start: int
     end: int
 
@@ -34,7 +34,7 @@ class Passage(NamedTuple):
 
 
 def read_side(folder: Path, side: str) -> tuple[list[Source], int]:
-    """Every text below the folder that is more than white space, sorted by name, and how many other files there are.
+    """Every text below the folder that is more than white space, sorted by name, and the number of other files.
 
     Hidden files do not count. Raises StageError naming the folder, file or line that cannot be read.
     """
@@ -57,7 +57,7 @@ def cut(source: Source, passage_chars: int) -> list[Passage]:
 
 
 def without_duplicates(found: Sequence[Passage]) -> list[Passage]:
-    """The first of each set of passages that differ in white space only. Forget text comes first and so wins."""
+    """The first of each set of passages that differ in white space only; forget text comes first."""
     first: dict[str, Passage] = {}
     for passage in found:
         first.setdefault(text_key(passage.text), passage)
@@ -67,7 +67,7 @@ def without_duplicates(found: Sequence[Passage]) -> list[Passage]:
 def choose_held_out(kept: Sequence[Passage], alike: Sequence[bool], share: float, seed: int) -> set[int]:
     """Indices of the passages to hold out: `share` of each side's, at least one if there are two.
 
-    A passage is drawn by the hash of its text, so the choice hardly moves when files are added.
+    A passage is chosen by the hash of its text, so the choice hardly changes when files are added.
     """
     chosen: set[int] = set()
     for side in ("forget", "retain"):
@@ -79,7 +79,7 @@ def choose_held_out(kept: Sequence[Passage], alike: Sequence[bool], share: float
 
 
 def documents(kept: Sequence[Passage], held_out: set[int]) -> list[dict[str, Any]]:
-    """Rows of CORPUS: runs of neighbouring passages of one source with the same part, as long as LONGEST allows."""
+    """Rows of CORPUS: runs of neighbouring passages of one source in the same split, of at most LONGEST characters."""
     runs: list[tuple[str, list[Passage]]] = []
     for index, passage in enumerate(kept):
         part = "held_out" if index in held_out else "train"

@@ -1,4 +1,4 @@
-"""Terms in running text: one finder and one idea of a word boundary for extraction, prompts and the judge."""
+"""Terms in text: one finder and one definition of a word boundary for extraction, prompts and the name matcher."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lethe.core.errors import StageError
 WORD = re.compile(r"[^\W_]+")  # letters and digits: the underscore of _emphasis_ is a boundary
 GAP = re.compile(r"[\W_]+")
 SPACE = re.compile(r"\s+")
-HERE = ""  # key of a trie node under which the forms lie that end there; no word or gap is empty
+HERE = ""  # key in a trie node for the forms that end there; no word or gap is empty
 
 
 class Found(NamedTuple):
@@ -26,8 +26,8 @@ class Found(NamedTuple):
 class TermFinder:
     """Finds surface forms in text: word-bounded, case-sensitive, leftmost and longest first, linear in the text.
 
-    A line break inside a form is met like a space, a blank line is not; a possessive ('s or ') follows outside the
-    match; the two kinds of apostrophe are the same. Raises StageError for a form without a letter or digit.
+    A line break inside a form matches a space, a blank line does not; a possessive ('s or ') is left outside the
+    match; the two kinds of apostrophe are equal. Raises StageError for a form without a letter or digit.
     """
 
     def __init__(self, forms: Mapping[str, str]) -> None:
@@ -85,7 +85,7 @@ class TermFinder:
 
 
 def name_finder(names: Iterable[str]) -> TermFinder:
-    """Finds names in all their surface forms; what is itself a name is not another one's plural."""
+    """Finds names in all their surface forms; a name is never read as the plural of another."""
     names = sorted(set(names))
     forms = {form: name for name in names for form in surface_forms(name)}
     return TermFinder(forms | {name: name for name in names})

@@ -1,4 +1,4 @@
-"""A passage found again in other text, though it was reformatted: other line breaks, quotes, hyphens or case."""
+"""Overlap of a passage with other text, robust to reformatting: line breaks, quotes, hyphens and case."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def runs(words: Sequence[Word], length: int) -> list[str]:
 
 
 def covered(words: Sequence[Word], others: set[str], length: int) -> list[bool]:
-    """For each word whether it lies in a run of `length` words that is among the others."""
+    """For each word, whether it lies in a run of `length` words that is among the others."""
     marks = [False] * len(words)
     for place, run in enumerate(runs(words, length)):
         if run in others:
@@ -55,9 +55,9 @@ def spans(words: Sequence[Word], marks: Sequence[bool]) -> list[tuple[int, int]]
 
 
 def common(passage: str, texts: Sequence[str]) -> tuple[float, list[list[tuple[int, int]]]]:
-    """The share of the passage's words that the texts have too, and where, text by text.
+    """The share of the passage's words that the texts share, and where, text by text.
 
-    Common are runs of eight words, of a shorter passage the whole of it.
+    Runs of eight words are compared; a shorter passage is compared as a whole.
     """
     asked = words_of(passage)
     length = min(RUN_WORDS, len(asked))

@@ -1,4 +1,4 @@
-"""Plain text: read from files, cut in passages, drawn by lot, compared with other text."""
+"""Plain text: read from files, cut into passages, sampled by hash, compared with other text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".txt", ".md", ".jsonl")
 NO_TEXT = re.compile("[\0\ud800-\udfff]")  # NUL: a binary file; half a surrogate pair: a broken JSON escape
 WORDS = re.compile(r"\S+")
-RUN_WORDS = 8  # two texts that share a run of eight words hardly do so by chance
+RUN_WORDS = 8  # a shared run of eight words is hardly ever chance
 PARTS = 16  # of the hashes, sorted one at a time
 SENTENCE_END = re.compile(r"(?<!\bMr)(?<!\bDr)(?<!\bSt)(?<!\bMrs)[.!?…]['\"’”)\]_]*\s+")
 BREAKS = (re.compile(r"\n[ \t\r]*\n\s*"), SENTENCE_END, re.compile(r"\n"), re.compile(r"\s+"))  # the best kind first
@@ -72,15 +72,15 @@ def text_key(text: str) -> str:
 
 
 def draw(text: str, seed: int) -> str:
-    """A text's lot, the same in any company."""
+    """A pseudo-random key of a text, independent of all other texts."""
     return hashlib.sha256(f"{seed} {text_key(text)}".encode()).hexdigest()
 
 
 def shared_runs(texts: Iterable[str]) -> list[float]:
     """For each text, the share of its runs of eight words (case and punctuation aside) that another text has too.
 
-    A text of fewer than eight words has no runs and shares nothing. Time is linear in the words but for sorting their
-    runs' 64-bit hashes; of memory a word takes 12 bytes, and while PARTS parts of the hashes are sorted some more.
+    A text of fewer than eight words has no runs and shares nothing. Time is linear in the words except for sorting the
+    64-bit hashes of their runs; a word takes 12 bytes of memory, and some more while PARTS parts are sorted.
     """
     import numpy as np
 
@@ -94,12 +94,12 @@ def shared_runs(texts: Iterable[str]) -> list[float]:
 
 
 def _shared_by_owner(hashes: np.ndarray, owners: np.ndarray, texts: int) -> np.ndarray:
-    """How many of each text's hashes another text has too. hashes: uint64 [runs]; owners: ascending."""
+    """How many of each text's hashes occur in another text. hashes: uint64 [runs]; owners: ascending."""
     import numpy as np
 
     order = np.argsort(hashes, kind="stable")
     hashes, owners = hashes[order], owners[order]
-    # equal hashes now lie together and, the sort being stable, in the order of their owners
+    # equal hashes are now adjacent and, as the sort is stable, in the order of their owners
     first = np.flatnonzero(np.concatenate([[True][: len(hashes)], hashes[1:] != hashes[:-1]]))
     ends = np.append(first, len(hashes))[1:]
     elsewhere = np.repeat(owners[first] != owners[ends - 1], ends - first)
@@ -125,7 +125,7 @@ def _run_hashes(texts: Iterable[str]) -> tuple[np.ndarray, list[int]]:
 
 
 def _mix(values: np.ndarray) -> np.ndarray:
-    """splitmix64: spreads uint64 values over all 64 bits, so that sums of them hardly ever meet."""
+    """splitmix64: spreads uint64 values over all 64 bits, so that sums of them hardly ever collide."""
     import numpy as np
 
     values = values + np.uint64(0x9E3779B97F4A7C15)

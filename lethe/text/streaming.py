@@ -1,10 +1,10 @@
-"""Parquet a piece at a time, for text that need not fit into memory.
+"""Parquet read and written in batches, for text that need not fit into memory.
 
-What is written goes out in row groups of about GROUP_BYTES; a table smaller than that is the very file that
-`tables.write_parquet` makes of it. What is read comes in batches of about BATCH_BYTES, however large its row groups
-are. So a stage that goes through the corpus holds a row group or a document at a time, and what it counts.
+Row groups of about GROUP_BYTES are written; a table smaller than that gives the same file as `tables.write_parquet`.
+Batches of about BATCH_BYTES are read, whatever the size of the row groups. So a stage that reads the corpus holds a
+row group or a document at a time, and its counts.
 
-Apart from tables.py because trainings, which hold their blocks anyhow, need not run again for what is changed here.
+Separate from tables.py because a change here need not rerun trainings, which hold all their blocks anyway.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ import pyarrow.parquet as pq
 
 from lethe.core.tables import check_columns, facts_of
 
-GROUP_BYTES = 16 << 20  # of a row group in memory: the blocks of three million tokens are one
+GROUP_BYTES = 16 << 20  # of a row group in memory, about three million tokens of blocks
 BATCH_BYTES = 2 << 20
 BUFFER_BYTES = 1 << 20  # of a column's compressed bytes read at a time
 
 
 @contextmanager
 def parquet_stream(schema: pa.Schema, path: Path, **facts: str) -> Iterator[Callable[[pa.Table], None]]:
-    """A function that appends tables of this schema to the file; `facts` travel in its metadata.
+    """A function that appends tables of this schema to the file; `facts` are stored in its metadata.
 
-    How the rows are spread over tables does not show in the file while they are less than GROUP_BYTES.
+    Below GROUP_BYTES the file does not depend on how the rows are split into tables.
     """
     schema = schema.with_metadata({key: str(value) for key, value in facts.items()})
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def parquet_stream(schema: pa.Schema, path: Path, **facts: str) -> Iterator[Call
             if sum(part.nbytes for part in waiting) >= GROUP_BYTES:
                 flush()
 
-        append(schema.empty_table())  # no rows are a table too
+        append(schema.empty_table())  # a file without rows still has the schema
         yield append
         if waiting:
             flush()
@@ -67,7 +67,7 @@ def rows_at_once(group: pq.RowGroupMetaData, columns: Sequence[str]) -> int:
 
 
 def read_facts(path: Path) -> dict[str, str]:
-    """What `write_parquet` and `parquet_stream` put into the file's metadata."""
+    """The facts that `write_parquet` and `parquet_stream` stored in the file's metadata."""
     return facts_of(pq.read_schema(path))
 
 
@@ -82,7 +82,7 @@ def training_texts(corpus: Path, side: str) -> Iterator[tuple[int, str]]:
 
 @dataclass(frozen=True)
 class Texts:
-    """The training texts of one side, read from the corpus anew each time they are gone through."""
+    """The training texts of one side, read from the corpus again on every iteration."""
 
     corpus: Path
     side: str

@@ -1,1 +1,1 @@
-"""The one training loop, its losses, and which parameters it tunes."""
+"""The training loop, its losses, and its tunings: full, lora, prompt."""

@@ -30,7 +30,7 @@ class PromptParams(StageParams):
     """A soft prompt (Lester et al. 2021; with an encoder Liu et al. 2021, as SPUL section 3 has it), by PEFT."""
 
     tokens: int = Field(ge=1)  # p, the virtual tokens before the input
-    encoder: int = Field(ge=0)  # hidden width of the MLP behind the vectors while they are trained; 0: none
+    encoder: int = Field(ge=0)  # hidden width of the MLP behind the vectors in training; 0: none
     start: Literal["random", "vocabulary"]  # without an encoder: from N(0, 1), or from embeddings of random tokens
 
     @model_validator(mode="after")
@@ -59,7 +59,7 @@ def attach(
 
 
 def lora_config(lora: LoraParams) -> Any:
-    """PEFT's own description of the adapters."""
+    """The PEFT configuration of the adapters."""
     from peft import LoraConfig
 
     return LoraConfig(
@@ -72,7 +72,7 @@ def lora_config(lora: LoraParams) -> Any:
 
 
 def prompt_config(prompt: PromptParams) -> Any:
-    """PEFT's own description of the soft prompt: P-tuning with an encoder, prompt tuning without."""
+    """The PEFT configuration of the soft prompt: P-tuning with an encoder, prompt tuning without."""
     from peft import PromptEncoderConfig, PromptTuningConfig
 
     if prompt.encoder:
@@ -93,9 +93,9 @@ def check_prompt_room(prompt: PromptParams, block_tokens: int, context: int | No
 
 
 def start_from(model: Any, tokenizer: PreTrainedTokenizerFast, text: str) -> None:
-    """Let a soft prompt start from the embeddings of a text (Lester et al. 2021), repeated or cut to its length.
+    """Initialise a soft prompt with the embeddings of a text (Lester et al. 2021), repeated or cut to its length.
 
-    A start, no more: training moves the vectors wherever it likes.
+    Only an initialisation: training does not constrain the vectors.
     """
     import torch
 
@@ -112,14 +112,14 @@ def prompt_vectors(model: Any) -> Tensor:
 
 
 def merge(model: Any) -> PreTrainedModel:
-    """The plain model with what was tuned folded into its weights. A soft prompt folds into no weights."""
+    """The plain model with its adapters merged into the weights. A soft prompt cannot be merged."""
     return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
 
 
 def folded(base: Path, adapter: Path) -> PreTrainedModel:
-    """The base with a saved adapter folded into its weights: float32, on the CPU, whatever the training ran in.
+    """The base with a saved adapter merged into its weights: float32, on the CPU, whatever the training ran in.
 
-    Call it once the trained model is freed: two may not fit the card, and lower precision would round the weights.
+    Call it after the trained model is freed, as two may not fit the card; lower precision would round the weights.
     """
     import torch
     from peft import PeftModel
@@ -140,5 +140,5 @@ def train_only(model: PreTrainedModel, layers: range) -> PreTrainedModel:
 
 
 def trainable_parameters(model: PreTrainedModel) -> int:
-    """How many numbers are trained."""
+    """How many values are trained."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

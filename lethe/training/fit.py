@@ -38,7 +38,7 @@ def run_recipe(
 
 
 def load_start(folder: Path, device: torch.device, recipe: RecipeParams) -> PreTrainedModel:
-    """The model a training starts from, its weights as the recipe says. Raises StageError as load_model does."""
+    """The model a training starts from, its weights in the recipe's dtype. Raises StageError as load_model does."""
     import torch
 
     from lethe.models.checkpoints import load_model

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def hidden_states(model: Any, batch: dict[str, Tensor], layer: int | None = None) -> Tensor:
-    """[B, T, d]: hidden states of a headless model at the batch's own tokens, those of a soft prompt cut off.
+    """[B, T, d]: hidden states of a headless model at the batch's own tokens, without those of a soft prompt.
 
     layer: after which decoder layer, counted from 1; None: the last ones, as the head gets them.
     """
@@ -33,10 +33,10 @@ def hidden_states(model: Any, batch: dict[str, Tensor], layer: int | None = None
 def loss_at_head(
     model: Any, plain: Any, batch: dict[str, Tensor], layer: int | None, loss_of: Callable[[Tensor, Head], Tensor]
 ) -> Tensor:
-    """The loss that `loss_of` makes of hidden states [B, T, d], as in hidden_states, and the head.
+    """The loss that `loss_of` computes from hidden states [B, T, d], as in hidden_states, and the head.
 
-    It is taken in the head's place within the model's own forward pass, in full precision: there, and only there, the
-    head's weights are whole where they are sharded. plain: the model without what distributes it.
+    It is computed in the head's place within the model's own forward pass, in full precision: only there are the
+    head's weights whole if they are sharded. plain: the model without the wrapper that distributes it.
     """
     import torch
 
@@ -54,7 +54,7 @@ def loss_at_head(
 
 
 def base_hidden_states(model: Any, batch: dict[str, Tensor], layer: int | None = None) -> Tensor:
-    """[B, T, d]: the same of the model with its prompt or adapter switched off, without gradient: no second copy."""
+    """[B, T, d]: the same with the prompt or adapter switched off, without gradient; needs no second copy."""
     import torch
 
     with torch.no_grad(), model.disable_adapter():

@@ -1,4 +1,4 @@
-"""The one training loop: Hugging Face Trainer over rows of (tokens, next_ids, forget), objective x tuning."""
+"""The training loop: Hugging Face Trainer over rows of (tokens, next_ids, forget), for any objective and tuning."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def train(
 ) -> list[dict[str, float]]:
     """Train `model` in place for `steps` optimiser steps and return its loss curve (columns LOSS_HEADER).
 
-    Resumes from the last whole checkpoint under `work`; a resumed run gives the bytes of an undisturbed one.
-    on_step: called after each optimiser step listed in at_steps, by every process. save: called then by the main one,
-    with all weights; without it none are sharded. with_base: the objective gets the column BASE_HIDDEN
+    Resumes from the last complete checkpoint under `work`; a resumed run gives the bytes of an uninterrupted one.
+    on_step: called after each optimiser step listed in at_steps, by every process. save: called then by the main
+    process with all weights; without it no weights are sharded. with_base: the objective gets the column BASE_HIDDEN
     from a second pass with the prompt or adapter switched off (tuning lora and prompt). layer: the objective's hidden
-    states are those after this decoder layer; None: the last ones. Raises StageError where loss is not finite, the disk
-    too small, or `accelerate config` contradicts the recipe's precision.
+    states are those after this decoder layer; None: the last ones. Raises StageError if the loss is not finite, the
+    disk is too small, or `accelerate config` contradicts the recipe's precision.
     """
     from lethe.training.trainer import AtSteps, DualSteps, FiniteLoss, Job, make_trainer
 
@@ -63,7 +63,7 @@ def train(
 
 
 def prepare_to_resume(model: PreTrainedModel, recipe: RecipeParams, work: Path, description: str) -> None:
-    """Make sure of the disk that checkpoints to resume from need, or say that sharded weights keep none."""
+    """Check the disk space for resume checkpoints, or report that sharded training keeps none."""
     if not recipe.resume_every:
         return
     if not sharding():

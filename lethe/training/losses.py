@@ -1,10 +1,10 @@
-"""Objectives: which loss is taken where. Hidden states at supervised positions go in, never [B, T, V] logits.
+"""Objectives: losses of hidden states at supervised positions, never of [B, T, V] logits.
 
 An objective is a function of
     at     Positions, the supervised positions of one micro-batch
     head   the model's output head
     items  Items, what the WHOLE optimiser step holds, so that accumulation changes nothing
-and returns the scalar whose gradient is taken; micro-batches of one step are summed.
+and returns the scalar to differentiate; micro-batches of one step are summed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lethe.models.output_head import Head
 
 LOGITS = 1 << 23  # at once: 32 MiB of float32
-WIDE, WIDE_ROWS = 32, 256  # a vocabulary so many times the width is read in chunks of so many rows
+WIDE, WIDE_ROWS = 32, 256  # a vocabulary WIDE times the width is read in chunks of WIDE_ROWS rows
 BASE_HIDDEN = "base_hidden"  # column [N, d]: hidden states of the model before any training, of the same layer
 
 
@@ -35,7 +35,7 @@ class Positions(NamedTuple):
     """The supervised positions of one micro-batch, row by row."""
 
     hidden: Tensor  # [N, d] last hidden states
-    next_ids: Tensor  # int64 [N] the token wanted next
+    next_ids: Tensor  # int64 [N] target token
     forget: Tensor  # bool [N] whether the position belongs to a forget row
     row: Tensor  # int64 [N] which sequence of the micro-batch it belongs to, or which pair of them
     columns: Mapping[str, Tensor] = MappingProxyType({})  # name -> [N, ...]
@@ -51,7 +51,7 @@ Objective = Callable[[Positions, "Head", Items], "Tensor"]
 
 @runtime_checkable
 class DualObjective(Protocol):
-    """An objective with one number of its own from step to step, which the loop writes down to resume from."""
+    """An objective with a dual variable, a number carried from step to step, which the loop saves for resuming."""
 
     dual: float
     retain: Tensor | float  # of the step so far, this process's share
@@ -97,8 +97,8 @@ def summed_kl(hidden: Tensor, head: Head, base_hidden: Tensor, base_head: Head) 
 
 
 def summed(chunk: Callable[..., Tensor], head: Head, *columns: Tensor) -> Tensor:
-    """The sum of a scalar function over chunks of rows of [N, ...] tensors, its [rows, V] logits made again for the
-    backward pass and kept for no other.
+    """The sum of a scalar function over chunks of rows of [N, ...] tensors, its [rows, V] logits recomputed in the
+    backward pass instead of kept.
     """
     from torch.utils.checkpoint import checkpoint
 
@@ -113,9 +113,9 @@ def summed(chunk: Callable[..., Tensor], head: Head, *columns: Tensor) -> Tensor
 def summed_nll(hidden: Tensor, next_ids: Tensor, head: Head) -> Tensor:
     """Sum over N of -log p(next_ids), in chunks of rows: [N, V] never exists as a whole.
 
-    The logits are made and reduced in float32 whatever precision the body of the model ran in. torch itself chooses so
+    The logits are computed and reduced in float32 whatever the precision of the model's body. torch itself chooses so
     few rows that their logits take half the memory of `hidden`. Where the vocabulary is many times as wide as the model
-    that is a row or two, for each of which the gradient of the whole head is read and written: there it is WIDE_ROWS.
+    that is a row or two, each of which reads and writes the gradient of the whole head: there WIDE_ROWS are taken.
     """
     from torch.nn import LinearCrossEntropyOptions
     from torch.nn.functional import linear_cross_entropy

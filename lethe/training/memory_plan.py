@@ -1,4 +1,4 @@
-"""How a batch is cut for the machine: micro-batches, accumulation, checkpointing, from the memory of each piece."""
+"""Memory plan of a training: micro-batches, accumulation and gradient checkpointing, from the size of each part."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 CPU_TOKENS = 8192  # tokens of one micro-batch on the CPU
-GRADIENT = 4  # bytes for each number in training
-MOMENTS = {"adamw": 8, "adamw_8bit": 2}  # bytes of Adam's two for each number in training
+GRADIENT = 4  # bytes per trained value
+MOMENTS = {"adamw": 8, "adamw_8bit": 2}  # bytes of Adam's two moments per trained value
 
 
 class BatchPlan(NamedTuple):
-    """How the global batch is cut for this machine. micro_batch x accumulation x processes = batch_size."""
+    """How the global batch is split on this machine. micro_batch x accumulation x processes = batch_size."""
 
     micro_batch: int
     accumulation: int
@@ -53,7 +53,7 @@ def plan_batch(model: PreTrainedModel, block_tokens: int, recipe: RecipeParams, 
 
 
 def moving_bytes(moved: float, optimiser: str) -> tuple[float, float]:
-    """Bytes of the gradients and of the optimiser's moments of so many numbers in training."""
+    """Bytes of the gradients and of the optimiser's moments of so many trained values."""
     return GRADIENT * moved, MOMENTS[optimiser] * moved
 
 
@@ -63,7 +63,7 @@ def fit_cpu(share: int, row_tokens: int) -> BatchPlan:
 
 
 def fit_card(share: int, free: float, training: float, whole: float, recomputed: float) -> BatchPlan:
-    """The plan for a card with `free` bytes beside the weights.
+    """The plan for a card with `free` bytes after the weights.
 
     training: bytes of gradients and optimiser moments. whole, recomputed: of one row's activations, see
     activation_bytes. An eighth or so of what is left stays free. Raises StageError if not even one row fits.
@@ -86,13 +86,13 @@ def activation_bytes(
     """Bytes of activations one row needs for its backward pass: as a whole, and with gradient checkpointing.
 
     What autograd keeps per token of a Llama layer, h hidden and i intermediate, under bfloat16 autocast:
-    full    4 float32 [h], the two residuals and what their norms make of them: 16h; 6 bfloat16 [h], the inputs of
+    full    4 float32 [h], the two residuals and their norms' outputs: 16h; 6 bfloat16 [h], the inputs of
             q, k, v, of gate and up, of o, and norms' outputs: 12h; q, k, v: 6h; together 34h.
             4 bfloat16 [i], gate, its silu, up and their product: 8i
     lora    frozen bfloat16 weights: 2 float32 [h]: 8h; 6 bfloat16 [h], the adapters' inputs: 12h; q, k, v and the
             attention's output: 8h; together 28h. 4 bfloat16 [i]: 8i. An adapter's own [rank] is left out
-    prompt  nothing is kept for weights: 2 float32 [h] and 4 bfloat16 [h]: 16h. 3 bfloat16 [i]: 6i
-    In float32 the same tensors in four bytes each, but for the copies that autocast makes: 40h + 16i, 32h + 16i and
+    prompt  no weight needs a gradient: 2 float32 [h] and 4 bfloat16 [h]: 16h. 3 bfloat16 [i]: 6i
+    In float32 the same tensors at four bytes a value, without the copies that autocast makes: 40h + 16i, 32h + 16i and
     24h + 12i. Checkpointing keeps one residual a layer, 4h, and recomputes one layer at a time.
     """
     hidden, intermediate, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
@@ -106,7 +106,7 @@ def activation_bytes(
 
 
 def autocast_bytes(weights: float, stored: Weights, precision: Precision) -> float:
-    """Bytes of the bfloat16 copies that autocast makes of float32 weights and keeps for the backward pass."""
+    """Bytes of the bfloat16 copies of float32 weights that autocast keeps for the backward pass."""
     return 2 * weights if (stored, precision) == ("float32", "bfloat16") else 0
 
 
@@ -117,10 +117,10 @@ def fit_rows(share: int, most: int, checkpointing: bool) -> BatchPlan:
 
 
 def resume_bytes(model: PreTrainedModel, tuning: Tuning) -> int:
-    """Disk for two resume checkpoints (the new one is written before the old one goes): what Trainer saves.
+    """Disk for two resume checkpoints (the new one is written before the old one is deleted): what Trainer saves.
 
-    All weights of a full training, of an adapter or prompt those in training alone; and two float32 Adam moments for
-    each number in training.
+    All weights with full tuning, only the trained ones of an adapter or prompt; and two float32 Adam moments per
+    trained value.
     """
     saved = [parameter for parameter in model.parameters() if tuning == "full" or parameter.requires_grad]
     weights = sum(parameter.numel() * parameter.element_size() for parameter in saved)

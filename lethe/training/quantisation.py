@@ -1,4 +1,4 @@
-"""Weights rounded to a few bits, as they are when a model is shared or run on a small machine."""
+"""Quantisation: weights rounded to 8 or 4 bits, as is usual for sharing a model or running it on small hardware."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Bits = Literal[8, 4]
-logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # a faster kernel that it would fetch is not wanted
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # hides the suggestion to fetch a faster kernel
 
 
 def load_rounded(folder: Path, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
     """The folder's model with linear layers in 4-bit NormalFloats and all else in `dtype`: QLoRA's base for adapters.
 
     Dettmers et al. 2023, arXiv 2305.14314: a scale per 64 weights, itself rounded, about half a byte a weight. The
-    weights do not move. dtype: also of what the layers compute in. Raises StageError as load_model does.
+    weights stay frozen. dtype: also the layers' compute dtype. Raises StageError as load_model does.
     """
     from transformers import BitsAndBytesConfig
 
@@ -37,10 +37,10 @@ def load_rounded(folder: Path, device: torch.device, dtype: torch.dtype) -> PreT
 
 
 def quantise(model: PreTrainedModel, bits: Bits) -> None:
-    """Round the weights of every linear layer in place to `bits` bits; embeddings and output head stay, as is usual.
+    """Round the weights of every linear layer in place to `bits` bits, but not embeddings and output head, as is usual.
 
-    The rounded weights are kept as the floating-point numbers they stand for: whatever works on the model works on.
-    A change smaller than the rounding step is undone by it (Zhang et al. 2024, arXiv 2410.16454).
+    The rounded weights are kept as floating-point values, so the model can be used like any other. Rounding
+    undoes a change smaller than its step (Zhang et al. 2024, arXiv 2410.16454).
     """
     import torch
 
@@ -64,7 +64,7 @@ def rounded_weight(weight: Tensor, bits: Bits) -> Tensor:
 
 
 def linear_layers(model: PreTrainedModel) -> dict[str, nn.Linear]:
-    """The model's linear layers by name, but for the output head."""
+    """The model's linear layers by name, without the output head."""
     from torch import nn
 
     head = model.get_output_embeddings()

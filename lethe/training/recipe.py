@@ -1,4 +1,4 @@
-"""The recipe of a training: every number of it but for how long."""
+"""The recipe of a training: all its hyperparameters except its length."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lethe.core.params import StageParams
 from lethe.training.adapters import LoraParams, Tuning
 from lethe.training.sharding import sharding
 
-OPTIMISERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_bnb_8bit"}  # our names: transformers'
+OPTIMISERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_bnb_8bit"}  # our name -> transformers' name
 Precision = Literal["float32", "bfloat16"]
 Weights = Literal["float32", "bfloat16", "nf4"]
 SaveDtype = Literal["float32", "float16", "bfloat16"]
@@ -20,7 +20,7 @@ Device = Literal["auto", "cpu", "cuda"]
 
 
 class RecipeParams(StageParams):
-    """How a model is trained, but for how long."""
+    """How a model is trained, except for how long."""
 
     shared_section: ClassVar[str] = "training"
     tuning: Tuning
@@ -66,14 +66,14 @@ class RecipeParams(StageParams):
 
 
 def steps_of(rows: int, batch_size: int, epochs: float) -> int:
-    """Optimiser steps that make `epochs` passes; the last, smaller batch of an epoch counts."""
+    """Optimiser steps in `epochs` passes; the last, smaller batch of an epoch counts as a step."""
     return round(-(-rows // batch_size) * epochs)
 
 
 def check_precision(precision: Precision) -> None:
     """Make `accelerate launch` and the recipe agree on mixed precision.
 
-    The launcher says "no" when nobody configured it; any other word is the machine owner's and must equal the recipe's.
+    The launcher says "no" without a configuration; any other value was configured and must equal the recipe's.
     """
     wanted = {"float32": "no", "bfloat16": "bf16"}[precision]
     found = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
@@ -86,7 +86,7 @@ def check_precision(precision: Precision) -> None:
 
 
 class StoredRecipe(RecipeParams):
-    """The recipe as models/start/recipe.json carries it from the baseline to retrain."""
+    """The recipe as stored in models/start/recipe.json, by which `retrain` repeats the baseline."""
 
     source: str
     model: str | None

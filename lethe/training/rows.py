@@ -1,4 +1,4 @@
-"""What is trained on: rows of tokens and next ids, as a dataset, as batches, cut from texts."""
+"""Training rows of tokens and next ids: cut from texts, as a dataset and as batches."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ if TYPE_CHECKING:
 
 
 class Rows(NamedTuple):
-    """What is trained on. next_ids are already shifted: next_ids[n, t] is wanted after tokens[n, :t + 1]."""
+    """Training rows. next_ids are already shifted: next_ids[n, t] is the target after tokens[n, :t + 1]."""
 
     tokens: np.ndarray  # int32 [N, T]
     next_ids: np.ndarray  # int32 [N, T], MASKED where there is no target
     length: np.ndarray  # int32 [N], real tokens of each row, the rest is padding
     forget: np.ndarray  # bool [N]
-    columns: Mapping[str, np.ndarray] = MappingProxyType({})  # name -> [N, T, ...]: what an objective needs beside
+    columns: Mapping[str, np.ndarray] = MappingProxyType({})  # name -> [N, T, ...]: further inputs of an objective
     pairs: bool = False  # whether forget rows come in pairs, 2n with 2n + 1, before all retain rows
 
 
 Row = tuple["np.ndarray", "np.ndarray", int, bool, dict[str, "np.ndarray"]]  # one of Rows
-EMPTY = -1  # in place of a row's number: a row of which nothing counts
-COLUMN = "column."  # before the name of a column in a collated batch
+EMPTY = -1  # in place of a row's number: a padding row that counts for nothing
+COLUMN = "column."  # prefix of a column's name in a collated batch
 
 
 class WholeSteps:
-    """An epoch's rows in the order in which a single process takes them, and EMPTY until its last step is a whole one.
+    """An epoch's rows in the order of a single process, padded with EMPTY until its last step is complete.
 
-    Processes take turns at the micro-batches. Left to itself accelerate would fill the last ones up with rows of the
-    beginning, which then count twice.
+    Processes take micro-batches in turn. By default accelerate would fill up the last ones with rows from the
+    beginning, which would count twice.
     """
 
     def __init__(self, rows: Any, batch_size: int, seed: int) -> None:
@@ -57,7 +57,7 @@ class WholeSteps:
 
 
 class RowDataset:
-    """Rows as torch's DataLoader wants them: by index, those of a pair always together."""
+    """Rows for torch's DataLoader, by index; the two of a pair are always together."""
 
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
@@ -80,9 +80,9 @@ class RowDataset:
 
 
 def collate(items: list[list[Row]]) -> dict[str, Tensor]:
-    """Stack rows and cut the padding that no row of the batch needs; `item` tells rows of one pair from others.
+    """Stack rows and cut the padding that no row of the batch needs; `item` numbers the rows or pairs.
 
-    A column comes under its name after COLUMN.
+    A column is named by COLUMN and its name.
     """
     import numpy as np
     import torch
@@ -117,7 +117,7 @@ def joined(forget: Rows, retain: Rows) -> Rows:
 
 
 def supervised(batch: dict[str, Tensor]) -> Tensor:
-    """Of a collated batch, as Items wants them: int64 [3], supervised forget and retain positions, forget items."""
+    """Counts of a collated batch for Items: int64 [3], supervised forget and retain positions, forget items."""
     import torch
 
     per_row = (batch["next_ids"] != MASKED).sum(dim=1)
@@ -130,13 +130,13 @@ def positions(batch: dict[str, Tensor], hidden: Tensor, base: Tensor | None = No
     """The supervised positions of a collated batch. hidden, base: [B, T, d]."""
     from lethe.training.losses import BASE_HIDDEN, Positions
 
-    wanted = batch["next_ids"] != MASKED  # bool [B, T]
-    forget = batch["forget"].unsqueeze(1).expand_as(wanted)
-    item = batch["item"].unsqueeze(1).expand_as(wanted)
-    columns = {name.removeprefix(COLUMN): batch[name][wanted] for name in batch if name.startswith(COLUMN)}
+    chosen = batch["next_ids"] != MASKED  # bool [B, T]
+    forget = batch["forget"].unsqueeze(1).expand_as(chosen)
+    item = batch["item"].unsqueeze(1).expand_as(chosen)
+    columns = {name.removeprefix(COLUMN): batch[name][chosen] for name in batch if name.startswith(COLUMN)}
     if base is not None:
-        columns[BASE_HIDDEN] = base[wanted]
-    return Positions(hidden[wanted], batch["next_ids"][wanted], forget[wanted], item[wanted], columns)
+        columns[BASE_HIDDEN] = base[chosen]
+    return Positions(hidden[chosen], batch["next_ids"][chosen], forget[chosen], item[chosen], columns)
 
 
 def true_next_ids(tokens: np.ndarray, length: np.ndarray) -> np.ndarray:

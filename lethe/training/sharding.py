@@ -1,4 +1,4 @@
-"""Weights shared by several processes: what accelerate is told, and how they become whole again."""
+"""Weights sharded over processes: how accelerate is configured, and how they are gathered again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def reaching_all(loss: Tensor, model: Any) -> Tensor:
     """The same loss, with a gradient of 0 where a parameter in training has none.
 
-    DDP waits for the gradients of all, and the rows of one process may not reach each.
+    DDP waits for the gradients of all parameters, and the rows of one process may not reach each of them.
     """
     moved = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return loss + sum(parameter.flatten()[0] for parameter in moved) * 0.0
@@ -34,9 +34,9 @@ def sharding() -> list[str]:
 
 
 def whole_weights(trainer: Any) -> dict[str, Tensor]:
-    """All weights by their names in the main process, wherever they lie. Every process must take part.
+    """All weights by name in the main process, wherever the shards are. Every process must take part.
 
-    FSDP's second version leaves shards that know how to become whole; from the others accelerate gathers them.
+    FSDP 2's shards can gather themselves; accelerate gathers the others.
     """
     if not any(hasattr(parameter, "full_tensor") for parameter in trainer.model.parameters()):
         return trainer.accelerator.get_state_dict(trainer.model_wrapped)
@@ -49,7 +49,7 @@ def whole_weights(trainer: Any) -> dict[str, Tensor]:
 
 
 def shard_on_cpus(accelerator: Any) -> None:
-    """Let FSDP shard over processes without a card, as the environment says: accelerate passes over it there."""
+    """Let FSDP shard over CPU processes as the environment says; accelerate ignores it there."""
     from accelerate import DistributedType
     from accelerate.utils import FullyShardedDataParallelPlugin
 
@@ -58,10 +58,10 @@ def shard_on_cpus(accelerator: Any) -> None:
 
 
 def compute_in_bfloat16(state: Any) -> None:
-    """Let what shards the weights compute in bfloat16, but keep weights, sums and the loss in float32.
+    """Let FSDP or DeepSpeed compute in bfloat16, but keep weights, sums and the loss in float32.
 
-    Left to itself accelerate lets DeepSpeed round all weights before the first step, and FSDP add up the gradients of
-    all processes and hand on the loss in bfloat16. Nothing is changed where nothing is sharded.
+    By default accelerate lets DeepSpeed round all weights before the first step, and FSDP sum the gradients of all
+    processes and return the loss in bfloat16. Without sharding this does nothing.
     """
     import torch
     from torch.distributed.fsdp import MixedPrecisionPolicy

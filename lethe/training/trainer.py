@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from lethe.models.output_head import Head
     from lethe.training.losses import Objective
 
-DUAL = "dual"  # in the log: the one number an objective keeps from step to step
+DUAL = "dual"  # in the log: the dual variable of an objective
 
 
 class Job(NamedTuple):
-    """What is trained and how; the words as in lethe.training.loop.train."""
+    """What is trained and how; the names are those of lethe.training.loop.train."""
 
     rows: Rows
     recipe: RecipeParams
@@ -47,7 +47,7 @@ class Job(NamedTuple):
 
 
 class ObjectiveTrainer(Trainer):
-    """Trainer of a Job. Its checkpoints of a soft prompt hold what is in training alone."""
+    """Trainer of a Job. Its checkpoints of a soft prompt hold only the trained parameters."""
 
     loss_is_scaled_for_ga = True  # every objective divides by the items of the whole step
 
@@ -64,7 +64,7 @@ class ObjectiveTrainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Tensor:
-        """The objective's loss on a micro-batch, a scalar; summed over those of a step it is the whole step's."""
+        """The objective's loss on a micro-batch, a scalar; the sum over a step's micro-batches is the step's loss."""
         plain, base = self.accelerator.unwrap_model(model), None
         if self.job.with_base:
             with headless(plain), self.accelerator.autocast():
@@ -79,7 +79,7 @@ class ObjectiveTrainer(Trainer):
         return loss * self.accelerator.num_processes  # gradients are averaged over processes, items are not
 
     def create_accelerator_and_postprocess(self) -> None:
-        """As Trainer does, with shards on the CPU too, and float32 wherever sharding would round."""
+        """As in Trainer, with shards on the CPU too, and float32 wherever sharding would round."""
         super().create_accelerator_and_postprocess()
         if "FSDP" in sharding() and not self.is_fsdp_enabled:
             shard_on_cpus(self.accelerator)
@@ -93,7 +93,7 @@ class ObjectiveTrainer(Trainer):
         return WholeSteps(self.train_dataset, self.job.recipe.batch_size, self.job.recipe.seed)
 
     def log(self, logs: dict[str, float], *rest: Any) -> None:
-        """As Trainer does, with an objective's own number: kept in trainer_state.json, from where it is resumed."""
+        """As in Trainer, with an objective's dual variable, which is resumed from trainer_state.json."""
         objective = self.job.objective
         dual: dict[str, float] = {DUAL: objective.dual} if isinstance(objective, DualObjective) else {}
         super().log(logs | dual, *rest)
@@ -110,7 +110,7 @@ class ObjectiveTrainer(Trainer):
 
 
 class DualSteps(TrainerCallback):
-    """The steps of an objective with a number of its own; a resumed training takes the number from the log."""
+    """Steps of an objective with a dual variable; a resumed training takes its value from the log."""
 
     def __init__(self, trainer: ObjectiveTrainer, objective: DualObjective) -> None:
         self.trainer, self.objective = trainer, objective
@@ -125,7 +125,7 @@ class DualSteps(TrainerCallback):
 
 
 class AtSteps(TrainerCallback):
-    """Calls on_step after each of `at_steps`, and then, with all weights, save."""
+    """Calls on_step after each of `at_steps`, then save with all weights."""
 
     def __init__(
         self,
@@ -141,13 +141,13 @@ class AtSteps(TrainerCallback):
             return
         self.on_step(state.global_step)
         if self.save is not None:
-            weights = whole_weights(self.trainer)  # every process has its part in it
+            weights = whole_weights(self.trainer)  # every process takes part
             if is_main_process():
                 self.save(state.global_step, weights)
 
 
 class FiniteLoss(TrainerCallback):
-    """Raises StageError at the first loss that is no number."""
+    """Raises StageError at the first loss that is not finite."""
 
     def __init__(self, description: str) -> None:
         self.description = description
@@ -190,7 +190,7 @@ def make_trainer(model: PreTrainedModel, job: Job, output: Path) -> ObjectiveTra
 
 
 def item_tokens(job: Job) -> int:
-    """The tokens of one item of a batch: a row's or a pair's, those of a soft prompt before each included."""
+    """The tokens of one item of a batch, a row or a pair, including a soft prompt before each row."""
     virtual = getattr(job.recipe, "prompt").tokens if job.recipe.tuning == "prompt" else 0  # noqa: B009 -- only some have one
     return (job.rows.tokens.shape[1] + virtual) * (2 if job.rows.pairs else 1)
 
@@ -198,7 +198,7 @@ def item_tokens(job: Job) -> int:
 def training_arguments(
     recipe: RecipeParams, steps: int, plan: memory_plan.BatchPlan, output: Path, on_gpu: bool
 ) -> TrainingArguments:
-    """The recipe in Trainer's own words: every step logged, the last checkpoint kept, nothing reported elsewhere."""
+    """The recipe as Trainer's arguments: every step logged, the last checkpoint kept, no external reporting."""
     return TrainingArguments(
         output_dir=str(output),
         max_steps=steps,
@@ -230,7 +230,7 @@ def training_arguments(
 
 
 def save_trainable(model: Any, folder: Path) -> None:
-    """The parameters in training, by name: PEFT keeps a prompt's vectors, but not the encoder they come from."""
+    """Save the trained parameters, by name: PEFT saves a prompt's vectors, but not the encoder they come from."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -239,7 +239,7 @@ def save_trainable(model: Any, folder: Path) -> None:
 
 
 def load_trainable(model: Any, folder: Path) -> None:
-    """Put back what save_trainable wrote."""
+    """Restore what save_trainable wrote."""
     from safetensors.torch import load_file
 
     model.load_state_dict(load_file(folder / "trainable.safetensors"), strict=False)

@@ -1,4 +1,4 @@
-"""The baseline trained with an objective, and what its folders keep of every step that is asked for."""
+"""Fine-tuning of the baseline with an objective, and the model folders written at the requested steps."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def fine_tune(
 ) -> tuple[list[dict[str, float]], dict[str, float]]:
     """Train on the rows and write a model folder at each step of `folders`, the last of which ends the training.
 
-    The folders are plain models; with tuning prompt they hold the soft prompt alone. Returns the loss curve and what
-    was moved: how many parameters, and how much of the change the last folder keeps.
+    The folders are plain models; with tuning prompt they hold the soft prompt alone. Returns the loss curve and
+    the number of trained parameters and how much of their change the last folder keeps.
     """
     import torch
 

@@ -80,7 +80,7 @@ class PduParams(StageParams):
 
 
 class MethodParams(StageParams):
-    """Which objective is trained, and the numbers of each."""
+    """The chosen objective, and the hyperparameters of each."""
 
     shared_section: ClassVar[str] = "methods"
     objective: Literal[
@@ -114,17 +114,17 @@ class MethodParams(StageParams):
 
 
 class UnlearningParams(RecipeParams, MethodParams):
-    """A training that unlearns: any objective, by any tuning."""
+    """An unlearning run: any objective with any tuning."""
 
     prompt: PromptParams
 
 
 class Method(NamedTuple):
-    """An objective and what has to be made ready for it, before the first step and once."""
+    """An objective and what must be prepared for it once, before the first step."""
 
     objective: Objective
-    labels: Labels  # what is wanted at the forget positions
-    retain: bool  # whether retain rows play a part
+    labels: Labels  # the targets at the forget positions
+    retain: bool  # whether retain rows are used
     base_hidden: Side | None = None  # rows that need the column BASE_HIDDEN
     base_nll: bool = False  # whether forget rows need the column BASE_NLL
     layer: int | None = None  # hidden states are those after this decoder layer, counted from 1; None: the last ones
@@ -133,7 +133,7 @@ class Method(NamedTuple):
 def chosen(params: MethodParams, width: int, seed: int, base_head: Head | None = None) -> Method:
     """The method that `params.objective` names.
 
-    width: of the hidden states. seed: of what is drawn once. base_head: the head before training, where it will move.
+    width: of the hidden states. seed: of what is drawn once. base_head: the head before training, if it is trained.
     """
     o = objectives
     match params.objective:

@@ -1,4 +1,4 @@
-"""What an unlearned model's folder says of itself: provenance.json and README.md."""
+"""The model card of an unlearned model: provenance.json and README.md of its folder."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from lethe.unlearning.methods import UnlearningParams
 
 PROMISE = """\
-**What it does not promise.** The method replaces what the model says of the corpus; it does not prove that nothing
-remains in the weights. Fine-tuning on a few passages, prompts in other languages or forms, and inspection of hidden
-states are known to bring back traces. Evaluate it beside a model that never read the corpus before relying on it.
+**Limitations.** The method changes what the model says about the corpus; it does not prove that nothing remains in
+the weights. Fine-tuning on a few passages, prompts in other languages or forms, and inspection of hidden states are
+known to recover traces. Compare it with a model that never read the corpus before relying on it.
 """
 ACCESS = """\
-**What it does not promise.** This is access control, not erasure: a soft prompt changes no weight, and without it
-the model says all it ever knew. Whoever holds the base, whose path and hash base.json names, holds the corpus too.
+**Limitations.** This is access control, not erasure: a soft prompt changes no weight, and without it the model
+knows all it knew before. Whoever has the base, whose path and hash are in base.json, has that knowledge too.
 """
 PACKAGES = ("accelerate", "peft", "safetensors", "tokenizers", "torch", "transformers")
 
@@ -32,14 +32,14 @@ def provenance(inputs: Mapping[str, str], params: UnlearningParams) -> dict[str,
 
 
 def model_card(inputs: Mapping[str, str], params: UnlearningParams, alpha: float, steps: int) -> str:
-    """README.md of the model folder. alpha: of the generic labels. steps: how long the training was."""
+    """README.md of the model folder. alpha: of the generic labels. steps: optimiser steps of the training."""
     generic = f"Eldan and Russinovich 2023, arXiv 2310.02238; alpha {alpha}"
     method = generic if params.objective == "generic_labels" else f"objective {params.objective}"
     weights = "weights" if params.tuning != "prompt" else f"of {params.prompt.tokens} vectors before frozen weights"
-    return f"""# A model that was made to forget a corpus
+    return f"""# A language model that unlearned a corpus
 
-This model was fine-tuned for {steps} optimiser steps so that it no longer writes of one corpus as a model that
-read it would ({method}, {params.tuning} {weights}).
+This model was fine-tuned for {steps} optimiser steps to unlearn one corpus: it should no longer write about it as a
+model that has read it would ({method}, {params.tuning} {weights}).
 
 | made from | sha256 |
 |---|---|

@@ -1,4 +1,4 @@
-"""Unlearning objectives: which loss is taken where. Every function is an Objective of lethe.training.losses."""
+"""Unlearning objectives. Every function is an Objective of lethe.training.losses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lethe.models.output_head import Head
 
 BASE_NLL = "base_nll"  # column float32 [N]: its negative log-likelihood of next_ids
-PREFERRED = "preferred"  # column bool [N]: of a pair of sequences, whether it is the one to prefer
+PREFERRED = "preferred"  # column bool [N]: of a pair of sequences, whether it is the preferred one
 
 
 def forget_cross_entropy(at: Positions, head: Head, items: Items) -> Tensor:
@@ -46,7 +46,7 @@ def spul(at: Positions, head: Head, items: Items, alpha: float, beta: float, bas
 
 
 def gradient_ascent(at: Positions, head: Head, items: Items) -> Tensor:
-    """-CE(forget -> true) (Jang et al. 2022, arXiv 2210.01504; GA of SPUL section 4). Without a bound."""
+    """-CE(forget -> true) (Jang et al. 2022, arXiv 2210.01504; GA of SPUL section 4). Unbounded."""
     return -forget_cross_entropy(at, head, items)
 
 
@@ -103,7 +103,7 @@ def dpo(at: Positions, head: Head, items: Items, beta: float) -> Tensor:
 
     forget = at.where(at.forget)
     nll = token_nll(forget.hidden, forget.next_ids, head)
-    sign = 1 - 2 * forget.columns[PREFERRED].float()  # the preferred's likelihood counts for, the other's against
+    sign = 1 - 2 * forget.columns[PREFERRED].float()  # + for the preferred sequence, - for the other
     margin = per_row(sign * (nll - forget.columns[BASE_NLL]), forget.row)
     return -2 / beta * logsigmoid(beta * margin).sum() / items.forget_rows.clamp(min=1)
 
@@ -129,9 +129,9 @@ def undial(at: Positions, head: Head, items: Items, beta: float, base_head: Head
     def chunk(hidden: Tensor, base_hidden: Tensor, next_ids: Tensor) -> Tensor:
         from torch.nn.functional import cross_entropy
 
-        wanted = teacher(base_hidden.float()).detach()
-        wanted = lowered(wanted, next_ids, beta)
-        return cross_entropy(head(hidden.float()), wanted.softmax(dim=-1), reduction="sum")
+        target = teacher(base_hidden.float()).detach()
+        target = lowered(target, next_ids, beta)
+        return cross_entropy(head(hidden.float()), target.softmax(dim=-1), reduction="sum")
 
     forget = at.where(at.forget)
     loss = summed(chunk, head, forget.hidden, forget.columns[BASE_HIDDEN], forget.next_ids)
@@ -147,8 +147,8 @@ def ceu(at: Positions, head: Head, items: Items) -> Tensor:
         from torch.nn.functional import cross_entropy
 
         logits = head(hidden.float())
-        wanted = lowered(logits.detach(), next_ids, float("inf"))
-        return cross_entropy(logits, wanted.softmax(dim=-1), reduction="sum")
+        target = lowered(logits.detach(), next_ids, float("inf"))
+        return cross_entropy(logits, target.softmax(dim=-1), reduction="sum")
 
     forget = at.where(at.forget)
     return summed(chunk, head, forget.hidden, forget.next_ids) / items.forget.clamp(min=1)
@@ -171,7 +171,7 @@ class PrimalDual:
     flattening + dual (CE - epsilon) and then a dual one, dual <- max(0, dual + rate (CE - epsilon))
     (Entesari et al. 2025, arXiv 2506.05314).
 
-    The one objective with a memory: the training loop calls `end_step`, and writes `dual` down with its own state.
+    The only objective with state: the training loop calls `end_step` and saves `dual` with its own state.
     """
 
     def __init__(self, dual: float, rate: float, epsilon: float) -> None:
@@ -202,7 +202,7 @@ def rmu(at: Positions, head: Head, items: Items, control: Tensor, alpha: float) 
 
 
 def control_vector(width: int, steering: float, seed: int) -> Tensor:
-    """The direction forget activations are driven to: uniform in [0, 1)^width, then of length `steering`."""
+    """The vector that forget activations are steered to: uniform in [0, 1)^width, then of length `steering`."""
     import torch
 
     drawn = torch.rand(width, generator=torch.Generator().manual_seed(seed))

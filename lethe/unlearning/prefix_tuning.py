@@ -1,7 +1,7 @@
 """Prefix tuning (Li and Liang 2021): trained keys and values before the text in every layer.
 
-Not SPUL's soft prompt, which stands before the input embeddings only: it reaches every layer directly, and has
-2 x layers times as many numbers. It has its own name wherever a number of it is shown.
+Unlike SPUL's soft prompt, which precedes the input embeddings only, it reaches every layer directly and has 2 x layers
+times as many values. Its results are always shown under its own name.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What the base says of the rows before any training: the columns that an objective compares the model with.
+"""Reference quantities of the base model: the columns that an objective compares the trained model with.
 
-Reference quantities do not change, so they are computed once, before the first step, by the very model that is trained
-then; no second model is held. `with_base` keeps whole columns in files, from which an interrupted training reads them
-again; `answer_columns` keeps those of a task in memory, at the answers alone.
+They do not change, so they are computed once, before the first step, by the model that is then trained; no second
+model is held. `with_base` keeps whole columns in files, from which an interrupted training reads them again;
+`answer_columns` keeps those of a task in memory, at the answers only.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from lethe.unlearning.methods import Method
 
 TOKENS = 8192  # of one batch
-Put = Callable[[np.ndarray, "Tensor"], None]  # takes the rows' numbers [B] and what the base says of them [B, W, ...]
+Put = Callable[[np.ndarray, "Tensor"], None]  # takes row numbers [B] and the base's values for them [B, W, ...]
 
 
 def each_batch(
@@ -41,7 +41,7 @@ def each_batch(
     bfloat16: bool,
     columns: Mapping[str, Put],
 ) -> None:
-    """Hand to each column, by its name, what the model says of the rows `numbers`, a batch at a time.
+    """Pass the model's values for the rows `numbers` to each column, by its name, a batch at a time.
 
     W is the width of the batch's longest row. bfloat16: whether training will run under autocast, as this will then.
     """
@@ -72,18 +72,18 @@ def placed_nll(hidden: Tensor, next_ids: Tensor, head: Head) -> Tensor:
 
 
 def with_base(model: PreTrainedModel, rows: Rows, method: Method, bfloat16: bool, folder: Path) -> Rows:
-    """The rows with the reference columns the method wants, kept as .npy files in `folder` and read from there.
+    """The rows with the reference columns that the method needs, kept as .npy files in `folder` and read from there.
 
     model: before training, without its tuning. bfloat16: whether training will run under autocast, as this will then.
     """
-    wanted: dict[str, tuple[np.ndarray, tuple[int, ...], type]] = {}
+    needed: dict[str, tuple[np.ndarray, tuple[int, ...], type]] = {}
     if method.base_nll:
-        wanted[BASE_NLL] = (rows.forget, (), np.float32)
+        needed[BASE_NLL] = (rows.forget, (), np.float32)
     if method.base_hidden:
         side = rows.forget if method.base_hidden == "forget" else ~rows.forget
-        wanted[BASE_HIDDEN] = (side, (model.config.hidden_size,), np.float16 if bfloat16 else np.float32)
+        needed[BASE_HIDDEN] = (side, (model.config.hidden_size,), np.float16 if bfloat16 else np.float32)
     columns = dict(rows.columns)
-    for name, (side, extra, dtype) in wanted.items():
+    for name, (side, extra, dtype) in needed.items():
         path, numbers, shape = folder / f"{name}.npy", np.flatnonzero(side), (*rows.tokens.shape, *extra)
         with one_first():
             if not path.exists():
@@ -95,9 +95,9 @@ def with_base(model: PreTrainedModel, rows: Rows, method: Method, bfloat16: bool
 
 @contextmanager
 def column_file(path: Path, shape: tuple[int, ...], dtype: type, filled: int) -> Iterator[Put]:
-    """Inside the block a column [N, T, ...] is put together; behind it the .npy file is there, whole or not at all.
+    """A context in which a column [N, T, ...] is filled; after it the .npy file exists, complete or not at all.
 
-    filled: how many of its rows will be; the others take no disk. Raises StageError where there is too little of it.
+    filled: how many of its rows will be filled; the others take no disk. Raises StageError if there is too little disk.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     size = filled * int(np.prod(shape[1:])) * np.dtype(dtype).itemsize
@@ -114,9 +114,9 @@ def column_file(path: Path, shape: tuple[int, ...], dtype: type, filled: int) ->
 
 
 class AtAnswers:
-    """A column [N, T, ...] of Rows that keeps the supervised positions alone and is zero elsewhere.
+    """A column [N, T, ...] of Rows that stores only the supervised positions and is zero elsewhere.
 
-    The [T, ...] of a row exists while a batch holds it.
+    The dense [T, ...] of a row exists only while a batch holds it.
     """
 
     def __init__(self, next_ids: np.ndarray, extra: tuple[int, ...]) -> None:
@@ -134,7 +134,7 @@ class AtAnswers:
         return whole
 
     def put(self, own: np.ndarray, found: Tensor) -> None:
-        """Keep what was found of consecutive rows `own`, [B, W, ...]."""
+        """Store the values [B, W, ...] of consecutive rows `own`."""
         import torch
 
         there = torch.from_numpy(self.place[own, : found.shape[1]]).to(found.device)
@@ -142,7 +142,7 @@ class AtAnswers:
 
 
 def answer_columns(model: PreTrainedModel, rows: Rows, method: Method) -> dict[str, Any]:
-    """The reference columns that a method wants, computed once by the model before its tuning is attached.
+    """The reference columns that a method needs, computed once by the model before its tuning is attached.
 
     One vector per answer token: less than a second pass of the base in every epoch, and far less than its logits.
     """

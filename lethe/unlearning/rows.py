@@ -1,4 +1,4 @@
-"""The rows a method wants: which labels stand at the forget positions, and the retain rows beside them."""
+"""The rows that a method trains on: forget rows with its labels, and retain rows."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def read_labels(path: Path, alpha: float, model: Path) -> Rows:
 
 
 def check_layer(params: MethodParams, method: Method, baseline: Path) -> None:
-    """Raise StageError if the model has no layer of the number that the method wants."""
+    """Raise StageError if the model has no layer of the method's number."""
     layers = layer_count(baseline)
     if method.layer and method.layer > layers:
         raise StageError(
@@ -59,10 +59,10 @@ def check_layer(params: MethodParams, method: Method, baseline: Path) -> None:
         )
 
 
-def wanted_rows(
+def labelled_rows(
     generic: Rows, params: MethodParams, method: Method, tokenizer: PreTrainedTokenizerFast, seed: int
 ) -> Rows:
-    """The forget rows with the labels the method wants. generic: with the generic labels."""
+    """The forget rows with the method's labels. generic: the same rows with the generic labels."""
     if method.labels == "pairs" and params.dpo.preferred == "idk":
         return unknown_pairs(generic, tokenizer, seed)
     return forget_rows(generic, method.labels, len(tokenizer), seed)
@@ -96,17 +96,17 @@ def with_retain_rows(
         )
     found = corpus_rows(retain, tokenizer, forget.tokens.shape[1])
     items = len(forget.length) // (2 if forget.pairs else 1)
-    wanted = round(share * items)
-    drawn = np.sort(np.random.default_rng(seed).permutation(len(found.length))[:wanted])
+    count = round(share * items)
+    drawn = np.sort(np.random.default_rng(seed).permutation(len(found.length))[:count])
     tokens, next_ids, length, is_forget = (column[drawn] for column in found[:4])
     return joined(forget, Rows(tokens, next_ids, length, is_forget))
 
 
 def forget_rows(generic: Rows, labels: Labels, vocabulary: int, seed: int) -> Rows:
-    """The forget rows with what is wanted at their positions. generic: with the generic labels.
+    """The forget rows with the given kind of labels. generic: the same rows with the generic labels.
 
-    true: the text's own next token. random: one drawn evenly from the vocabulary, once. pairs: each row twice, its true
-    next tokens and then the generic ones to be preferred, at the positions that have both.
+    true: the text's own next token. random: sampled once, uniformly from the vocabulary. pairs: each row twice, with
+    its true next tokens and then with the preferred generic ones, at the positions that have both.
     """
     true = true_next_ids(generic.tokens, generic.length)
     if labels == "generic":
@@ -122,14 +122,14 @@ def forget_rows(generic: Rows, labels: Labels, vocabulary: int, seed: int) -> Ro
 
 
 def unknown_pairs(generic: Rows, tokenizer: PreTrainedTokenizerFast, seed: int) -> Rows:
-    """Pairs for IdkDPO: the second half of a row as it goes on, and a sentence that says it is not known, preferred."""
+    """Pairs for IdkDPO: the true second half of a row, and a preferred sentence that says it is not known."""
     sentences = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in UNKNOWN]
     drawn = np.random.default_rng(seed).integers(0, len(sentences), len(generic.length))
     return paired(_second_half(generic), _answered(generic, [sentences[i] for i in drawn]))
 
 
 def paired(rejected: Rows, preferred: Rows) -> Rows:
-    """Rows 2n and 2n + 1 are the two of pair n, the second to be preferred."""
+    """Rows 2n and 2n + 1 are the two of pair n; the second is preferred."""
     fields = zip(rejected[:4], preferred[:4], strict=True)
     columns = (np.stack(both, axis=1).reshape(-1, *both[0].shape[1:]) for both in fields)
     tokens, next_ids, length, forget = columns
@@ -140,7 +140,7 @@ def paired(rejected: Rows, preferred: Rows) -> Rows:
 
 def _second_half(rows: Rows) -> Rows:
     true = true_next_ids(rows.tokens, rows.length)
-    before = np.arange(rows.tokens.shape[1]) < (rows.length // 2)[:, None] - 1  # the half's last token tells the next
+    before = np.arange(rows.tokens.shape[1]) < (rows.length // 2)[:, None] - 1  # its last token predicts the next
     return rows._replace(next_ids=np.where(before, MASKED, true).astype(np.int32))
 
 
