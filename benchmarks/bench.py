@@ -1,10 +1,10 @@
-"""Speed and memory side by side, every case in a process of its own.
+"""Runs the benchmarks of speed and memory, every case in its own process.
 
 python -m benchmarks.bench [--only label training ...] [--quick]    writes reports/bench/<name>.json and .md
 
-A benchmark is a module with CASES, QUICK (tiny ones, printed and not kept), a note, a table of what it measured and
-perhaps a picture of it; it measures one case when started by itself. Figures are CPU seconds: other work on the machine
-stretches them less than the clock's, and what is compared is compared within one process.
+A benchmark is a module with CASES, QUICK (tiny ones, printed and not kept), a note, a table of its results and perhaps
+a plot; started by itself it measures one case. Figures are CPU seconds, which other work on the machine affects less
+than wall time, and comparisons are made within one process.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ BENCHES = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--only", nargs="+", choices=BENCHES, default=list(BENCHES))
-    parser.add_argument("--cases", nargs="+", help="only cases whose names hold one of these; earlier figures stay")
+    parser.add_argument("--cases", nargs="+", help="only cases whose names contain one of these; others are kept")
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     for name in arguments.only:
@@ -58,7 +58,7 @@ def chosen(case: str, parts: list[str] | None) -> bool:
 
 
 def measured(module: str, case: str) -> dict[str, Any]:
-    """What one case printed last, in a process of its own."""
+    """The last line that one case printed, in its own process."""
     print(f"bench: {module.removeprefix('benchmarks.')}: {case}", file=sys.stderr)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-m", module, case]

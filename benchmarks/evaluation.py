@@ -1,8 +1,8 @@
-"""Prompts scored and tokens generated in batches, beside one prompt at a time and beside the bare matrix products.
+"""Batched scoring and generation, compared with one prompt at a time and with the bare matrix products.
 
 python -m benchmarks.evaluation CASE    prints one line of JSON; `make bench` runs all cases
 
-A random Llama and random prompts, as many as the default is judged by. Ours is generation.py's; the other way is
+A random Llama and random prompts, as many as the default evaluates. Ours is lethe/inference; the reference is
 Hugging Face's generate prompt by prompt, one forward pass per prompt for the probability of some next tokens, and one
 per prompt and choice for the likeliest of several endings.
 """
@@ -42,7 +42,7 @@ class Case(NamedTuple):
     hidden: int
     layers: int
     new_tokens: int
-    alone: int  # prompts that are also done one by one
+    alone: int  # prompts that are also processed one by one
     prompts: int = 600
     vocabulary: int = 4096
     rounds: int = 3
@@ -75,7 +75,7 @@ def measure(case: Case) -> dict[str, Any]:
         alone: Way = partial(chosen_one_by_one, model, prompts[few], endings[few])
     else:
         asked = case.prompts * case.new_tokens
-        read = sum(map(len, prompts)) + asked - case.prompts  # the last new token is read by nobody
+        read = sum(map(len, prompts)) + asked - case.prompts  # no pass reads the last new token
         ours = partial(continued, model, prompts, case.new_tokens)
         alone = partial(continued_one_by_one, model, prompts[few], case.new_tokens)
     return compared(case, ours, alone, products(model, read, asked))
@@ -112,7 +112,7 @@ def texts_of(count: int, fewest: int, most: int, vocabulary: int, seed: int) -> 
 
 
 def continued(model: PreTrainedModel, prompts: Texts, new_tokens: int) -> list[list[int]]:
-    """What follows each prompt, and on the way how likely some next tokens are."""
+    """The continuation of each prompt, and the probability of some next tokens."""
     from lethe.inference.decoding import continue_greedily
 
     found = continue_greedily(model, prompts, [range(10)] * len(prompts), new_tokens, ())
@@ -120,7 +120,7 @@ def continued(model: PreTrainedModel, prompts: Texts, new_tokens: int) -> list[l
 
 
 def continued_one_by_one(model: PreTrainedModel, prompts: Texts, new_tokens: int) -> list[list[int]]:
-    """The same, the other prompts not in sight."""
+    """The same, one prompt at a time."""
     import torch
 
     found = []
@@ -162,7 +162,7 @@ def chosen_one_by_one(model: PreTrainedModel, prompts: Texts, endings: Sequence[
 
 
 def likeliest(scores: Sequence[float]) -> int:
-    """The place of the largest."""
+    """The index of the largest."""
     return max(range(len(scores)), key=scores.__getitem__)
 
 

@@ -1,9 +1,9 @@
-"""Time and memory of the stages that go through the corpus, as it and the dictionary grow.
+"""Time and memory of the stages that read the corpus, as corpus and dictionary grow.
 
 python -m benchmarks.growth CASE    prints one line of JSON; `make bench` runs all cases
 
 The stages' own main() in a project of `benchmarks.synthetic_corpus`, one stage a process. Where a large model would
-run, in extract and translate, a stand-in answers; label runs a tiny one.
+run, in extract and translate, a stub answers; label runs a tiny one.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def name_of(case: Case) -> str:
 
 
 CASES = {name_of(case): case for case in (*BY_TEXT, *LABELLED, *BY_ANCHORS, *HUGE)}
-LAST = {(case.megabytes, case.anchors, case.stage == "corpus"): case for case in CASES.values()}  # of their project
+LAST = {(case.megabytes, case.anchors, case.stage == "corpus"): case for case in CASES.values()}  # by project
 QUICK = {
     f"{stage}, tiny": Case(stage, WARM, 50 if "," in stage else None)
     for stage in ("corpus", "block", "extract", "extract, named", "translate", "label", "label, translated")
@@ -100,9 +100,9 @@ def measure(case: Case) -> dict[str, Any]:
 
 
 def project_for(case: Case, simulated: bool) -> Path:
-    """A project in which the stage can run: what it needs of others they have left as cases, or in processes for it.
+    """A project in which the stage can run: its inputs come from earlier cases, or from processes started for it.
 
-    simulated: the tokenizer is, so that the blocks are nobody else's.
+    simulated: whether the tokenizer is; its blocks are not shared with other cases.
     """
     kind, names = "text" if case.stage == "corpus" else "corpus", case.anchors or NAMES
     project = PROJECTS / f"{kind}-{case.megabytes:g}-{names}{SIMULATED * simulated}"
@@ -117,7 +117,7 @@ def project_for(case: Case, simulated: bool) -> Path:
 
 
 def python(*arguments: str) -> None:
-    """A process of its own, so that what it held is not held here."""
+    """Run a new process, so that its memory is not counted here."""
     subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
 
@@ -125,7 +125,7 @@ def python(*arguments: str) -> None:
 
 
 def run_stage(stage: str, project: Path) -> None:
-    """The stage's main() in the project, as often as one likes."""
+    """The stage's main() in the project; may be repeated."""
     before = Path.cwd()
     os.chdir(project)
     try:
@@ -138,7 +138,7 @@ def run_stage(stage: str, project: Path) -> None:
 
 
 def simulate_models() -> None:
-    """No model is loaded by extract and translate; what it would say is made up."""
+    """extract and translate load no model; its outputs are made up."""
     from lethe.anchors import probability_rise
     from lethe.dictionary import model_ranking as likeliest
     from stages import translate
@@ -154,7 +154,7 @@ def simulate_models() -> None:
 
 
 def simulate_tokenizer() -> None:
-    """Every fourth character ends a token: a gigabyte is no more tokens than it would be, but sooner."""
+    """Every fourth character ends a token: as many tokens as a real tokenizer gives, but faster."""
     from array import array
 
     from lethe.anchors import probability_rise as evidence

@@ -1,4 +1,4 @@
-"""kill -9 at random moments of the tiny pipeline, then `dvc repro`: the bytes of an undisturbed run, and no one else's.
+"""kill -9 at random moments of the tiny pipeline, then `dvc repro`: the result has the bytes of an uninterrupted run.
 
 `make soak` plays five rounds of four kills and writes reports/soak/soak.json; a slow test plays one round with the same
 code. A round is one clean clone in which `dvc repro` is started, killed, and at once started again, four times over.
@@ -25,7 +25,7 @@ from tests import tiny
 
 ROOT = Path(__file__).resolve().parents[1]
 ROUNDS, KILLS, SEED = 5, 4, 20
-PATIENCE = 900.0  # seconds for anything that should happen by itself
+PATIENCE = 900.0  # seconds to wait for an expected event
 POLL = 0.05
 REFUSED = "another process is running this stage"
 VICTIMS = ("dvc", "trainer")
@@ -47,7 +47,7 @@ def main() -> None:
     wanted, seconds = undisturbed(project)
     rounds = []
     for number, kills in enumerate(drawn(seconds, ROUNDS, KILLS, SEED), start=1):
-        copy = tiny.clone(project, folder / f"round-{number}")  # what git holds: nothing has run
+        copy = tiny.clone(project, folder / f"round-{number}")  # only what git holds: nothing has run
         rounds.append(play(copy, kills, seconds, wanted))
         print(f"round {number}: {told(rounds[-1])}", flush=True)
         shutil.rmtree(copy)
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def undisturbed(project: Path) -> tuple[dict[str, str], dict[str, float]]:
-    """Reproduce the project in peace. Returns {out: md5} and the seconds each stage's process lived, in order."""
+    """Reproduce the project without interruption. Returns {out: md5} and the seconds that each stage's process took."""
     running = begin(project)
     first: dict[str, float] = {}
     last: dict[str, float] = {}
@@ -80,14 +80,14 @@ def begin(project: Path) -> subprocess.Popen[str]:
 
 
 def log(project: Path) -> Path:
-    """Where the last `dvc repro` writes what it says."""
+    """The output of the last `dvc repro`."""
     return project.parent / f"{project.name}.log"
 
 
 def drawn(seconds: dict[str, float], rounds: int, kills: int, seed: int) -> list[list[Kill]]:
-    """Moments drawn evenly over the time of the whole pipeline, in its order within a round, victims by turns.
+    """Moments sampled uniformly over the time of the whole pipeline, in order within a round, with alternating victims.
 
-    seconds: how long each stage takes undisturbed, in the pipeline's order.
+    seconds: how long each stage takes without kills, in the pipeline's order.
     """
     chance = random.Random(seed)
     total = sum(seconds.values())
@@ -100,7 +100,7 @@ def drawn(seconds: dict[str, float], rounds: int, kills: int, seed: int) -> list
 
 
 def placed(moment: float, seconds: dict[str, float]) -> tuple[str, float]:
-    """The stage that runs at this moment, and the share of it that is done by then."""
+    """The stage that runs at this moment, and the share of it done by then."""
     for stage, length in seconds.items():
         if moment < length:
             return stage, round(moment / length, 3)
@@ -109,9 +109,9 @@ def placed(moment: float, seconds: dict[str, float]) -> tuple[str, float]:
 
 
 def play(project: Path, kills: Sequence[Kill], seconds: dict[str, float], wanted: dict[str, str]) -> dict[str, Any]:
-    """Run, kill and run again, as often as there are kills, and compare what is there in the end.
+    """Run, kill and run again for every kill, and compare the result at the end.
 
-    Raises AssertionError where a command says something else than it should.
+    Raises AssertionError if a command's output is not as expected.
     """
     order = list(seconds)
     played = []
@@ -130,7 +130,7 @@ def play(project: Path, kills: Sequence[Kill], seconds: dict[str, float], wanted
 
 
 def strike(project: Path, running: subprocess.Popen[str], victim: str) -> dict[str, Any]:
-    """kill -9 the victim. Where no stage is alive at this moment it is dvc. Returns who was hit, and in which stage."""
+    """kill -9 the victim. If no stage is alive, dvc is the victim. Returns the victim and its stage."""
     stage, trainers = next(iter(stages_alive(project).items()), (None, []))
     hit = "trainer" if trainers and victim == "trainer" else "dvc"
     if running.poll() is not None:
@@ -145,7 +145,7 @@ def strike(project: Path, running: subprocess.Popen[str], victim: str) -> dict[s
 
 
 def again(project: Path) -> tuple[subprocess.Popen[str], dict[str, bool]]:
-    """Start `dvc repro` beside whatever lives on, and once more if it refuses to run there.
+    """Start `dvc repro` while orphans may be alive, and once more if it refuses to run.
 
     Returns the running `dvc repro`, whether an orphan was there, and whether a stage refused to run beside it.
     """
@@ -163,7 +163,7 @@ def again(project: Path) -> tuple[subprocess.Popen[str], dict[str, bool]]:
 
 
 def leftovers(project: Path, wanted: dict[str, str]) -> list[str]:
-    """What should not be there: processes, half-done work, outs that differ from their hash, broken cache objects."""
+    """What should not exist: processes, partial work, outs that differ from their hash, broken cache objects."""
     left = [f"process of {stage}" for stage in stages_alive(project)]
     left += [str(path.relative_to(project)) for path in (project / ".scratch").glob("*/*/")]
     left += [f"{out}: other bytes than dvc.lock says" for out, md5 in wanted.items() if md5_of(project / out) != md5]
@@ -171,7 +171,7 @@ def leftovers(project: Path, wanted: dict[str, str]) -> list[str]:
 
 
 def md5_of(path: Path) -> str:
-    """The md5 that DVC gives a file or a folder, computed from the bytes that are there."""
+    """The md5 that DVC gives a file or a folder, computed from its bytes."""
     if not path.is_dir():
         return hashlib.md5(path.read_bytes()).hexdigest()
     entries = [
@@ -184,7 +184,7 @@ def md5_of(path: Path) -> str:
 
 
 def broken_objects(cache: Path) -> Iterator[Path]:
-    """Objects of the cache whose bytes do not have the hash they are filed under."""
+    """Cache objects whose bytes do not match their hash."""
     for path in sorted(cache.glob("??/*")):
         name = (path.parent.name + path.name).removesuffix(".dir")
         if re.fullmatch(r"[0-9a-f]{32}", name) and hashlib.md5(path.read_bytes()).hexdigest() != name:
@@ -206,7 +206,7 @@ def processes(project: Path) -> dict[int, list[str]]:
 
 
 def stages_alive(project: Path) -> dict[str, list[int]]:
-    """The stages of this project that run, with their processes; one process runs in its launcher's own."""
+    """The running stages of this project, with their processes; a single process shares its launcher's."""
     found: dict[str, list[int]] = {}
     for process, command in processes(project).items():
         modules = command[2:4] if command[1:2] == ["-m"] else []
@@ -217,7 +217,7 @@ def stages_alive(project: Path) -> dict[str, list[int]]:
 
 
 def alive(process: int) -> bool:
-    """Whether the process is there and no zombie."""
+    """Whether the process exists and is no zombie."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
@@ -225,7 +225,7 @@ def alive(process: int) -> bool:
 
 
 def kill_hard(process: int) -> None:
-    """kill -9; it may have ended by itself just now."""
+    """kill -9; the process may have ended by itself already."""
     try:
         os.kill(process, signal.SIGKILL)
     except ProcessLookupError:
@@ -256,7 +256,7 @@ def told_all(rounds: Sequence[dict[str, Any]]) -> str:
 
 
 def summary(rounds: Sequence[dict[str, Any]], wanted: dict[str, str]) -> dict[str, Any]:
-    """What reports/soak/soak.json says."""
+    """The content of reports/soak/soak.json."""
     return {"seed": SEED, "result": told_all(rounds), "outs": len(wanted), "rounds": list(rounds)}
 
 

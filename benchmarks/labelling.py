@@ -1,4 +1,4 @@
-"""Generic labels beside a plain reference and beside the bare forward passes they need.
+"""Generic labels, compared with a plain reference and with the bare forward passes they need.
 
 python -m benchmarks.labelling CASE    prints one line of JSON; `make bench` runs all cases
 
@@ -30,7 +30,7 @@ WAYS = ("bfloat16", "float32", "plain", "floor")
 TOLERANCE = {"bfloat16": 2.0, "float32": 1e-3}  # of adjusted logits, which alpha spreads elevenfold: see `wrong`
 BARS = {"4k": 1.25, "32k": 1.25, "128k": 1.4}  # ours in bfloat16 at most so many times the floor
 PLAIN_BAR = 3.0  # and at least so many times faster than the plain way
-BOUND_MIB = 256  # of memory above the weights, whatever the vocabulary and however many blocks
+BOUND_MIB = 256  # of memory above the weights, for any vocabulary and number of blocks
 
 
 NOTE = f"""
@@ -117,7 +117,7 @@ def measure(case: Case) -> dict[str, Any]:
 
 
 def models(case: Case) -> tuple[PreTrainedModel, PreTrainedModel]:
-    """A random Llama and the same with all weights a little moved; logits spread as a trained model's."""
+    """A random Llama and the same with slightly perturbed weights; logits spread like a trained model's."""
     import copy
 
     import torch
@@ -134,7 +134,7 @@ def models(case: Case) -> tuple[PreTrainedModel, PreTrainedModel]:
 
 
 def made_blocks(case: Case) -> Blocks:
-    """Random tokens in which anchors of two tokens stand; each becomes one, two or three other tokens."""
+    """Random tokens with anchors of two tokens; each becomes one, two or three other tokens."""
     import numpy as np
 
     from lethe.labels.translation import Key, Rule, Translation
@@ -184,7 +184,7 @@ def plain(blocks: Blocks, pair: tuple[PreTrainedModel, PreTrainedModel]) -> list
 
 
 def floor(blocks: Blocks, pair: tuple[PreTrainedModel, PreTrainedModel]) -> None:
-    """The two forward passes alone, heads and all, over the batches that ours makes."""
+    """The two forward passes alone, with their heads, over our batches."""
     import torch
 
     from lethe.labels.generic_labels import batches, padded

@@ -1,4 +1,4 @@
-"""The memory planner of `lethe doctor` beside measured peaks, on this CPU.
+"""The memory plan of `lethe doctor`, compared with measured peaks on this CPU.
 
 python -m benchmarks.memory CASE    prints one line of JSON; `make bench` runs all cases
 """
@@ -67,7 +67,7 @@ def measure(case: Case) -> dict[str, Any]:
 
 
 def plan(case: Case) -> dict[str, float]:
-    """The planner's MB, piece by piece and together."""
+    """The plan in MB, by part and in total."""
     from lethe.preflight.memory import Cards, training_memory
 
     planned = training_memory(recipe(case), shape(case), case.tokens, Cards(0, 0.0))

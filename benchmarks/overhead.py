@@ -1,4 +1,4 @@
-"""What `dvc repro` costs where there is nothing to compute: imports, launches, hashing, copying, stage by stage.
+"""Overhead of `dvc repro` by stage: imports, launches, hashing and copying.
 
 python -m benchmarks.overhead CASE    prints one line of JSON; `make bench` runs all cases
 
@@ -36,7 +36,7 @@ QUICK = {"corpus alone": Case("corpus")}
 
 
 def measure(case: Case) -> dict[str, Any]:
-    """CPU seconds by stage, of dvc, and of a run in which nothing is to be done."""
+    """CPU seconds by stage, of dvc, and of a run with nothing to do."""
     from tests import tiny
 
     with tempfile.TemporaryDirectory() as folder:
@@ -66,7 +66,7 @@ def spent(work: Any) -> tuple[float, float]:
 
 
 def page(cases: dict[str, Any]) -> str:
-    """A table of stages, and the sums that the bars are about."""
+    """A table of stages, and the sums that the bars refer to."""
     from benchmarks.bench import table
 
     parts = []

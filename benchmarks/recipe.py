@@ -1,4 +1,4 @@
-"""The whole recipe of WHP, reinforce, label and finetune, beside GradDiff and NPO run until they know as little.
+"""The whole recipe of WHP (reinforce, label, finetune), compared with GradDiff and NPO run to the same familiarity.
 
 python -m benchmarks.recipe CASE    prints one line of JSON; `make bench` runs all cases
 
@@ -60,7 +60,7 @@ QUICK = {"tiny": Case(True, {WHP: 4, "grad_diff": 4, "npo": 4}, 2)}
 
 
 def measure(case: Case) -> dict[str, Any]:
-    """What every method took to come where WHP comes, and what was left and lost at each of its checkpoints."""
+    """What every method took to reach WHP's result, and what was left and lost at each of its checkpoints."""
     with tempfile.TemporaryDirectory() as folder:
         project = tiny_project(Path(folder) / "tiny") if case.tiny else default_project()
         change_params(project, JUDGED)
@@ -90,7 +90,7 @@ def default_project() -> Path:
 
 
 def tiny_project(folder: Path) -> Path:
-    """The tests' tiny project as far as its prompts."""
+    """The tests' tiny project, run up to its prompts."""
     from tests import tiny
 
     project = tiny.make(folder)
@@ -100,7 +100,7 @@ def tiny_project(folder: Path) -> Path:
 
 
 def in_project(project: Path, module: str, *arguments: str) -> str:
-    """What a module of the project's own code prints there."""
+    """The output of a module of the project's own code."""
     environment = os.environ | {"PYTHONPATH": f"{project}{os.pathsep}{ROOT}"}
     command = [sys.executable, "-m", module, *arguments]
     done = subprocess.run(command, cwd=project, env=environment, stdout=subprocess.PIPE, text=True, check=True)
@@ -147,7 +147,7 @@ def ratio_of(value: float | None, to: float | None) -> float | None:
 
 
 def arrived(project: Path, rows: Sequence[Row], goal: Mapping[str, float | None]) -> dict[str, Row]:
-    """Per metric the checkpoint at which a method is where WHP ends, or its last, with its accuracy."""
+    """Per metric the checkpoint at which a method reaches WHP's result, or its last, with its accuracy."""
     found = {metric: arrival(rows, metric, wanted) for metric, wanted in goal.items()}
     keep = {row["model"] for row in found.values()}
     for folder in (project / "models/checkpoints").glob("step-*"):
@@ -176,7 +176,7 @@ def accuracies(project: Path) -> dict[str, float | None]:
 
 
 def forget_tokens(project: Path) -> int:
-    """How many tokens the forget blocks hold."""
+    """The number of tokens in the forget blocks."""
     from lethe.core.tables import read_parquet
 
     table, _ = read_parquet(project / "data/blocks.parquet", ("length",))

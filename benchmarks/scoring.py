@@ -1,10 +1,10 @@
-"""What scoring costs beside the bare forward passes it needs, on the default's baseline and its prompts.
+"""The cost of scoring, compared with the bare forward passes it needs, on the default's baseline and prompts.
 
 python -m benchmarks.scoring [--prompts 1000] [--rounds 5]    writes reports/bench/scoring.json and prints it
 
-Two ways of scoring, each beside its floor on the same batches: the probability of a name after every prompt (floor: the
-model's forward pass and its head at the last position) and the numbers of every token (floor: forward pass and head at
-all positions, no float32 copy, no softmax). CPU seconds of this process, rounds interleaved, median.
+Two ways of scoring, each compared with its floor on the same batches: the probability of a name after every prompt
+(floor: the model's forward pass and its head at the last position) and the scores of every token (floor: forward pass
+and head at all positions, no float32 copy, no softmax). CPU seconds of this process, rounds interleaved, median.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Runs a stage in the project at hand and tells what its work took, without imports and without saving its models.
+"""Runs a stage in the current project and measures its work, without imports and without saving its models.
 
-python -m benchmarks.stage_timer STAGE    its last line is JSON: CPU seconds in all, and up to each model folder written
+python -m benchmarks.stage_timer STAGE    last line: JSON of CPU seconds in total, and up to each model folder written
 
 On one core. A tiny training before it imports and initialises what a process needs once, so that none of it counts.
 """

@@ -1,4 +1,4 @@
-"""One measurement in a process of its own: what it ran on, CPU seconds, peak memory, one line of JSON.
+"""One measurement in its own process: the machine, CPU seconds, peak memory, as one line of JSON.
 
 A benchmark names its cases and measures one of them; `one_case` is its main, `bench` starts it once per case.
 """
@@ -37,7 +37,7 @@ def one_thread() -> None:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were taken on."""
+    """The machine that the figures were measured on."""
     import torch
 
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -71,7 +71,7 @@ def medians(rounds: list[dict[str, float]]) -> dict[str, float]:
 
 
 def ratio(rounds: list[dict[str, float]], of: str, to: str) -> float:
-    """The median over the rounds of one work's CPU seconds to another's: both met the same noise."""
+    """The median over the rounds of one work's CPU seconds to another's: both saw the same noise."""
     return median(one[of] / one[to] for one in rounds)
 
 

@@ -1,10 +1,10 @@
-"""A project with a corpus of a wanted size, written to disk as it is drawn: what `benchmarks.growth` measures.
+"""A project with a synthetic corpus of a given size, written as it is sampled; `benchmarks.growth` measures it.
 
 python -m benchmarks.synthetic_corpus FOLDER text MEGABYTES NAMES      text files for `corpus`
 python -m benchmarks.synthetic_corpus FOLDER corpus MEGABYTES NAMES    data/corpus.parquet itself
 
-Sentences of the words of English, each as frequent as it is there, and of invented names, of rank r as 1 / r. Beside
-them the names as anchors, and a model of two layers with a tokenizer of 4000 tokens.
+Sentences of English words at their natural frequencies and of invented names, the name of rank r with frequency
+proportional to 1 / r. Also the names as anchors, and a model of two layers with a tokenizer of 4000 tokens.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main() -> None:
     project, characters = Path(folder), int(float(megabytes) * 1e6)
     make_project(project)
     {"text": write_text, "corpus": write_corpus}[kind](project, characters, int(names))
-    write_anchors(project, invented(int(names)))  # last: whoever finds them finds all
+    write_anchors(project, invented(int(names)))  # last: their presence marks a complete project
 
 
 def make_project(project: Path) -> None:
@@ -94,7 +94,7 @@ def row(number: int, side: str, text: str) -> dict[str, Any]:
 
 
 def write_anchors(project: Path, names: list[str]) -> None:
-    """The names as anchors, and as a person's list of them."""
+    """The names as anchors, and as the user's list of names."""
     from lethe.core.tables import ANCHORS, write_csv
 
     rows = [dict.fromkeys(ANCHORS, "") | {"anchor": name, "forms": f"{name}|{name}s", "count": 1} for name in names]
@@ -144,7 +144,7 @@ def ranks(draw: np.random.Generator, most: int) -> np.ndarray:
 
 
 def invented(names: int) -> list[str]:
-    """So many different names, each with a capital."""
+    """Distinct names, each with a capital."""
     starts, vowels = "bdfgklmnprstvz", "aeiou"
     syllables = [a + b for a in starts for b in vowels]
     found = []

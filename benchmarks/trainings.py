@@ -1,9 +1,9 @@
-"""The training loop beside Hugging Face's Trainer and its own matrix products, every objective beside a plain loop.
+"""The training loop, compared with Hugging Face's Trainer and its own matrix products; objectives, with a plain loop.
 
 python -m benchmarks.trainings CASE    prints one line of JSON; `make bench` runs all cases
 
 Trainer with its default settings and the bare products train the same rows as ours in the same process. An objective is
-compared with a loop written as its paper reads: a deep copy of the model as the reference, run again in every step, and
+compared with a loop written as in its paper: a deep copy of the model as the reference, run again in every step, and
 whole [B, T, V] logits.
 """
 
@@ -100,7 +100,7 @@ def measure(case: Case) -> dict[str, Any]:
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    ours(TINY, model_of(TINY))  # what is imported on the way is no step's memory
+    ours(TINY, model_of(TINY))  # so that imports do not count as a step's memory
     if case.what == "trainer":
         return beside_trainer(case)
     if case.what.startswith("memory of "):
@@ -111,7 +111,7 @@ def measure(case: Case) -> dict[str, Any]:
 
 
 def beside_trainer(case: Case) -> dict[str, Any]:
-    """All ways in turn, ROUNDS times, so that they meet the same neighbours on the machine.
+    """All ways in turn, ROUNDS times, so that they see the same load on the machine.
 
     Trainer is alone in a process, with the allocator that Python comes with; *kept* is Trainer in ours.
     """
@@ -137,7 +137,7 @@ def apart(case: Case) -> float:
 
 
 def untouched(case: Case) -> float:
-    """CPU seconds of a step of Trainer's on one thread, in a process that nobody prepared."""
+    """CPU seconds of a step of Trainer's on one thread, in a fresh process."""
     import torch
 
     torch.set_num_threads(1)
@@ -221,7 +221,7 @@ def method_of(case: Case, model: PreTrainedModel) -> Method:
 
 
 def ours(case: Case, model: PreTrainedModel, prepared: list[float] | None = None) -> list[float]:
-    """The CPU clock after each step of the library's loop; `prepared` gets what came before the first."""
+    """The CPU clock after each step of the library's loop; `prepared` gets the time before the first step."""
     from lethe.training.adapters import train_only
     from lethe.training.loop import train
     from lethe.training.rows import joined
@@ -299,7 +299,7 @@ def products(case: Case, model: PreTrainedModel) -> list[float]:
 
 
 def plain_loop(case: Case, model: PreTrainedModel) -> list[float]:
-    """The CPU clock after each step of a loop as the papers read."""
+    """The CPU clock after each step of a loop written as in the papers."""
     import torch
 
     from lethe.training.rows import RowDataset, collate
@@ -376,7 +376,7 @@ def plain_losses() -> dict[str, Callable[..., Tensor]]:
 
 
 def beside_peer(case: str, found: dict[str, Any]) -> dict[str, Any]:
-    """The peer's figure of an objective, in whatever precision ours ran, and how many times ours is; None without."""
+    """The peer's figure for an objective, in any precision of ours, and the ratio of ours to it; None without one."""
     peer = PEER.get(case.removesuffix(", bfloat16"))
     return {"peer": peer, "ours_to_peer": round(found["ours_tokens_per_s"] / peer, 2) if peer else None}
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Params(RecipeParams):
-    """The model's source and how it is trained on the corpus."""
+    """The model's source and its training on the corpus."""
 
     source: Source
     folder: str
@@ -76,13 +76,13 @@ def main() -> None:
             start.rename(baseline)
             write_absent(start, "baseline.epochs is 0: nothing was trained here that could be repeated")
         write_csv(curve, LOSS_HEADER, work / "reports/loss/baseline.csv")
-        known = f"loss {curve[-1]['loss']:.3f} after {len(curve)} steps" if curve else "taken as it is"
+        known = f"loss {curve[-1]['loss']:.3f} after {len(curve)} steps" if curve else "not trained further"
         source = {"scratch": "scratch", "hub": params.model, "folder": params.folder}[params.source]
         print(f"baseline: model from {source}, {known}")
 
 
 def from_scratch(params: Params, texts: Iterable[str]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A Llama with random weights, and the tokenizer of the texts."""
+    """A Llama with random weights, and a tokenizer trained on the texts."""
     tokenizer = train_tokenizer(texts, params.scratch.vocabulary)
     return initialise(params.scratch, tokenizer, params.seed), tokenizer
 

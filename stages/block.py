@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 
 class Params(StageParams):
-    tokens: Annotated[int, Field(gt=1)]  # one token has no next
+    tokens: Annotated[int, Field(gt=1)]  # a single token has no next token
 
 
 def main() -> None:
-    """Holds one document with its tokens, and one row group of blocks: nothing grows with the corpus."""
+    """Holds one document with its tokens and one row group of blocks, so memory does not grow with the corpus."""
     params = read_params("block", Params)
     with workspace("block") as work:
         folder = Path("models/baseline")
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def check_context(block_tokens: int, context: int | None, folder: Path) -> None:
-    """Raise StageError for a block that the model cannot read as a whole; `None` is a model without a limit."""
+    """Raise StageError if a block exceeds the model's context; `None` is a model without a limit."""
     if context is not None and block_tokens > context:
         raise StageError(
             f"params.yaml: block.tokens: expected at most {context}, the context of {folder}, got {block_tokens}"

@@ -21,7 +21,7 @@ from lethe.text.documents import choose_held_out, cut, documents, read_side, wit
 from lethe.text.passages import shared_runs
 from lethe.text.streaming import parquet_stream
 
-WRITTEN = 64  # documents at a time
+WRITTEN = 64  # documents per write
 
 
 class Params(StageParams):
@@ -49,12 +49,13 @@ def main() -> None:
             for start in range(0, len(rows), WRITTEN):
                 append(pa.Table.from_pylist(rows[start : start + WRITTEN], CORPUS))
         print(
-            f"corpus: {told(rows, 'forget')} and {told(rows, 'retain')}; {len(found) - len(kept)} repeated passages "
-            f"dropped, {sum(alike)} passages too like others to hold out, {others + more_others} other files left out"
+            f"corpus: {format_side(rows, 'forget')} and {format_side(rows, 'retain')}; "
+            f"{len(found) - len(kept)} repeated passages dropped, "
+            f"{sum(alike)} near-duplicates never held out, {others + more_others} other files ignored"
         )
 
 
-def told(rows: Sequence[dict[str, Any]], side: str) -> str:
+def format_side(rows: Sequence[dict[str, Any]], side: str) -> str:
     """`12 forget documents of 34567 words (9.8 % held out)`."""
     words = dict.fromkeys(("train", "held_out"), 0)
     for row in rows:

@@ -28,14 +28,14 @@ from lethe.text.streaming import Texts, read_facts, training_texts
 
 
 class LlmSettings(ChatSettings):
-    """The endpoint, and how much of the forget text it is shown."""
+    """The endpoint, and how much of the forget text is sent to it."""
 
     passages: PositiveInt
     passage_words: PositiveInt
 
 
 class Params(StageParams):
-    """How anchors are found, and how sure one wants to be of them."""
+    """How anchors are found, and the thresholds they must meet."""
 
     backend: Literal["local", "llm", "file"]
     minimum_count: PositiveInt
@@ -49,7 +49,7 @@ class Params(StageParams):
 
 
 def main() -> None:
-    """The texts are read anew for every count: a document at a time is held, and what is counted."""
+    """Reads the texts again for every count: holds one document at a time, and the counts."""
     params = read_params("extract", Params)
     with workspace("extract") as work:
         corpus = Path("data/corpus.parquet")
@@ -63,30 +63,30 @@ def main() -> None:
             documents = partial(training_texts, corpus, "forget")
             rises = measure_rises(found, documents, blocks, (baseline, reinforced), prepare(params.device), params.seed)
             anchors = best(with_rises(found, rises), params.minimum_rise, params.maximum_anchors)
-            told = f"of {len(found)} terms that the text alone suggests"
+            origin = f"of {len(found)} candidate terms"
         elif params.backend == "llm":
             passages = draw_passages(forget, params.llm.passages, params.llm.passage_words, params.seed)
             replies = ask_all([question(passage) for passage in passages], params.llm, "extract")
             lists = [terms_in(reply) for reply in replies]
             check_parsable(replies, lists, params.llm.base_url)
             named = Counter(term for terms in lists for term in terms or ())
-            listed = counted(same_terms(named), forget)  # the most named first
+            listed = counted(same_terms(named), forget)  # most named first
             anchors = [anchor for anchor in listed if anchor.times][: params.maximum_anchors]
-            told = (
+            origin = (
                 f"from {len(replies)} replies of {params.llm.model}, {lists.count(None)} of them unparsable, "
                 f"{len([anchor for anchor in listed if not anchor.times])} named terms not in the text"
             )
         else:
             anchors = counted({anchor: [anchor] for anchor in read_anchors(Path(params.file))}, forget)
-            told = f"from {params.file}, {sum(not anchor.times for anchor in anchors)} of them not in the text"
+            origin = f"from {params.file}, {sum(not anchor.times for anchor in anchors)} of them not in the text"
         if not anchors:
             raise StageError(none_found(params))
         write_csv(rows(anchors), ANCHORS, work / "data/anchors.csv")
-        print(f"extract: {len(anchors)} anchors {told}")
+        print(f"extract: {len(anchors)} anchors {origin}")
 
 
 def none_found(params: Params) -> str:
-    """What to say if there is no anchor at all."""
+    """The error line if there is no anchor at all."""
     if params.backend == "file":
         return f"{params.file}: expected at least one row, got no anchor"
     if params.backend == "llm":

@@ -27,7 +27,7 @@ from lethe.unlearning.rows import check_layer, labelled_rows, read_labels, with_
 
 
 class Params(UnlearningParams):
-    """Which objective the baseline is fine-tuned with, by which tuning, on which labels (WHP section 2)."""
+    """The objective, tuning and labels that the baseline is fine-tuned with (WHP section 2)."""
 
     alpha: NonNegativeFloat
     retain_rows: NonNegativeFloat

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import torch
 
 BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}  # of one forward pass, padding included; no label depends on either
-CHUNK_LOGITS = {"cpu": 2**20, "cuda": 2**26}  # float32 logits of one model held at a time: what a cache, a card holds
+CHUNK_LOGITS = {"cpu": 2**20, "cuda": 2**26}  # float32 logits of one model held at a time: sized to the cache, the card
 
 
 def _different(alphas: list[float]) -> list[float]:
@@ -42,7 +42,7 @@ def _different(alphas: list[float]) -> list[float]:
 
 
 class Params(StageParams):
-    """Which labels, and how exactly the two passes are computed."""
+    """Which labels are computed, and the precision of the two passes."""
 
     alphas: Annotated[list[NonNegativeFloat], AfterValidator(_different)]
     forbid_anchors: bool
@@ -89,7 +89,7 @@ def main() -> None:
 
 
 def weights_dtype(precision: str) -> torch.dtype | None:
-    """For bfloat16 passes weights stay as they are on disk: autocast rounds each where it is used, and no sooner."""
+    """For bfloat16 passes weights keep their dtype on disk: autocast rounds each one only where it is used."""
     import torch
 
     return torch.float32 if precision == "float32" else None

@@ -20,7 +20,7 @@ from lethe.text.cloze import FEWEST_WORDS, choose, cloze_prompts, cloze_rows
 from lethe.text.matching import WORD, name_finder
 from lethe.text.passages import draw, passages
 
-STRETCH_CHARS = 2000  # held-out text is dealt to the two sets in stretches of about this many characters
+STRETCH_CHARS = 2000  # held-out text is split into the two sets in stretches of about this many characters
 
 
 class Params(StageParams):
@@ -56,13 +56,13 @@ def main() -> None:
         write_csv(unique, ("name", "unique"), work / "data/names.csv")
         tests = sum(row["set"] == "test" for row in rows)
         print(
-            f"prompt: {len(chosen)} cloze prompts where one of {len({row.references[0] for row in chosen})} names is "
-            f"due and {len(own)} of your own, {tests} of them to test with and {len(rows) - tests} for development"
+            f"prompt: {len(chosen)} cloze prompts with {len({row.references[0] for row in chosen})} target names and "
+            f"{len(own)} of your own: {tests} for the test set and {len(rows) - tests} for the development set"
         )
 
 
 def read_names(path: Path, anchors: Path) -> list[str]:
-    """The yardstick's names, sorted; where the file has none, the anchors that the pipeline itself found."""
+    """The name matcher's names, sorted; if the file has none, the anchors that the pipeline found."""
     names = [row["name"] for row in read_csv(path, NAMES, unique=("name",), filled=("name",))]
     for name in names:
         if not WORD.search(name):
@@ -79,16 +79,16 @@ def own_prompts(folder: Path, development: float, seed: int) -> list[dict[str, A
     for path in sorted(folder.glob("*.jsonl")):
         for line, row in numbered_jsonl(path, {"prompt": str, "references": list}):
             check_own(f"{path}:{line}", row["prompt"], row["references"])
-            lot = int(draw(row["prompt"], seed), 16) / 16**64  # uniform in [0, 1)
+            share = int(draw(row["prompt"], seed), 16) / 16**64  # uniform in [0, 1)
             rows.append(
-                {"set": "development" if lot < development else "test", "source": "own"}
+                {"set": "development" if share < development else "test", "source": "own"}
                 | {"prompt": row["prompt"].rstrip(), "references": row["references"], "due": None}
             )
     return rows
 
 
 def check_own(where: str, prompt: str, references: list[Any]) -> None:
-    """Raise StageError for a prompt that no completion could be judged by."""
+    """Raise StageError for a prompt whose completions could not be judged."""
     if not prompt.strip():
         raise StageError(f"{where}: expected text, got an empty prompt")
     if not references:

@@ -22,7 +22,7 @@ from lethe.training.recipe import Device, StoredRecipe
 
 
 class Params(StageParams):
-    """What the recipe leaves open; everything else is the baseline's and comes with models/start."""
+    """What differs from the baseline's recipe; everything else is stored in models/start."""
 
     device: Device
     resume_every: NonNegativeInt
@@ -35,7 +35,7 @@ def main() -> None:
     with workspace("retrain", resumable=True) as work:
         start, retrained = Path("models/start"), work / "models/retrained"
         documents = training_documents(Path("data/corpus.parquet"), ("retain",))
-        reason = absent_reason(start) or (None if documents else "the corpus has no retain side to train on")
+        reason = absent_reason(start) or (None if documents else "the corpus has no retain text to train on")
         curve = []
         if reason and is_main_process():
             write_absent(retrained, reason)

@@ -62,7 +62,7 @@ def main() -> None:
     with workspace("translate") as work:
         if params.backend == "none":
             write_csv([], DICTIONARY, work / "data/dictionary.csv")
-            print("translate: no dictionary (backend none), data/overrides.csv left aside")
+            print("translate: no dictionary (backend none), data/overrides.csv ignored")
             return
         overrides = read_overrides(Path("data/overrides.csv"))
         terms = with_overridden(read_terms(Path("data/anchors.csv")), overrides, Path("data/overrides.csv"))
@@ -97,16 +97,16 @@ def sentence(
     dropped: int,
     remarks: Sequence[str],
 ) -> str:
-    """`translate: 68 anchors (30 person, 14 place ...), 2 translations each, 1 override`, and what else to tell."""
+    """`translate: 68 anchors (30 person, 14 place ...), 2 translations each, 1 override`, and remarks."""
     kinds = Counter(uses[anchor].kind for anchor in chosen)
     listed = ", ".join(f"{kinds[kind]} {kind}" for kind in KINDS if kinds[kind])
-    told = [
+    parts = [
         f"{count(len(chosen), 'anchor')}{f' ({listed})' if listed else ''}",
         f"{count(translations, 'translation')} each",
         count(len({override.anchor for override in overrides}), "override"),
     ]
-    told += [f"{count(dropped, 'anchor')} left to those that make them up"] if dropped else []
-    return f"translate: {', '.join([*told, *remarks])}"
+    parts += [f"{count(dropped, 'anchor')} covered by others"] if dropped else []
+    return f"translate: {', '.join([*parts, *remarks])}"
 
 
 def count(number: int, noun: str) -> str:

@@ -1,4 +1,4 @@
-"""What the embedded default shows: three seeds of the method, the paper's two ablations, and no retain rows.
+"""Ablations on the embedded default: WHP over three seeds, the paper's two ablations, and a run without retain rows.
 
 python -m studies.ablations [--seeds 0 1 2] [--set test]    writes reports/study/whp.json and prints the table
 """
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def measured(result: dict[str, Any]) -> dict[str, float]:
-    """The numbers that decide, from the reports of one run."""
+    """The headline metrics, from the reports of one run."""
     familiarity, benchmarks = result["familiarity"], result["benchmarks"]["models"]
     models = familiarity["models"]
     row = {
@@ -70,7 +70,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, dict[str, list[float]]]:
 
 
 def table(summarised: dict[str, dict[str, list[float]]]) -> str:
-    """A Markdown table, measures down, variants across."""
+    """A Markdown table, measures as rows, variants as columns."""
     variants = list(summarised)
     lines = [f"| mean ± standard deviation | {' | '.join(variants)} |", "|---" * (len(variants) + 1) + "|"]
     for measure in summarised[variants[0]]:

@@ -1,10 +1,10 @@
-"""A real book forgotten: The Wizard of Oz, by a small model that has read it beside other books.
+"""Unlearning a real book: The Wizard of Oz, by a small model trained on it and on other books.
 
 python -m studies.book DATA [--smoke]    writes reports/book/result.json and prints the table for docs/results.md
 
 The parameters are presets/book.yaml. DATA is a folder with books/oz.txt, books/pride.txt, text/tinystories.txt and the
-files of lm_eval/ that data/benchmarks/README.md names. --smoke takes a few pages of them and the ready-made model
-models/stories260K, and writes no result: it shows in minutes that the chain holds.
+files of lm_eval/ that data/benchmarks/README.md names. --smoke takes a few pages of them and the pretrained model
+models/stories260K, and writes no result: it tests the whole chain in minutes.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ MEASURES = METRICS | {"forget_perplexity": "Forget perplexity"}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("data", type=Path, metavar="DATA", help="folder of the books and benchmark items")
-    parser.add_argument("--smoke", action="store_true", help="a few pages and a ready-made model, in minutes")
+    parser.add_argument("--smoke", action="store_true", help="a few pages and a pretrained model, in minutes")
     arguments = parser.parse_args()
     check_data(arguments.data, arguments.smoke)
     project = clone(ROOT / ".scratch" / ("book-smoke" if arguments.smoke else "book"))
@@ -78,7 +78,7 @@ def check_data(data: Path, smoke: bool) -> None:
 
 
 def forget_book(project: Path, data: Path, smoke: bool) -> dict[str, Any]:
-    """Bring the material into a clone of the project, run the pipeline there and return what it measured and cost."""
+    """Copy the material into a clone of the project, run the pipeline there and return its results and costs."""
     for source, target in TEXTS.items():
         text = (data / source).read_text(encoding="utf-8")
         write_text(project / target, text[:SMOKE_CHARS] if smoke else text)
@@ -93,13 +93,13 @@ def forget_book(project: Path, data: Path, smoke: bool) -> dict[str, Any]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file and the folders above it."""
+    """Write a file, and create its folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
 
 
 def measured(reports: Mapping[str, Any]) -> dict[str, Any]:
-    """What the run showed, from the reports of all stages."""
+    """The results of the run, from the reports of all stages."""
     familiarity, benchmarks = reports["familiarity"], reports["benchmarks"]
     return {
         **{key: familiarity[key] for key in ("set", "prompts", "names", "models", "ratio")},
@@ -110,12 +110,12 @@ def measured(reports: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def earlier_costs(path: Path) -> dict[str, Any]:
-    """What the stages cost last time: one that comes from the cache costs nothing now, and says so by its absence."""
+    """What the stages cost in the last run: a stage restored from the cache has no cost in this one."""
     return json.loads(path.read_text(encoding="utf-8"))["stages"] if path.exists() else {}
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """A Markdown table, measures down, models across, and a line on the verdict and the cost."""
+    """A Markdown table, measures as rows, models as columns, and a line on the verdict and the cost."""
     models, benchmarks = result["models"], result["benchmarks"]
     lines = [f"| {result['prompts']} {result['set']} prompts | {' | '.join(COLUMNS.values())} |", "|---|---|---|---|"]
     lines += [row(name, [models.get(model, {}).get(key) for model in COLUMNS]) for key, name in MEASURES.items()]
@@ -131,7 +131,7 @@ def row(name: str, values: Sequence[float | None]) -> str:
 
 
 def verdict(ratio: Mapping[str, float | None]) -> str:
-    """How much of the way from `never read it` to `before` is left, and what the rest cost."""
+    """How much of the way from `never read it` to `before` is left, and the cost to the rest."""
     left, probability, rise = (
         number(ratio[key]) or "not measured"
         for key in ("completion_familiarity", "probability_familiarity", "retain_perplexity_factor")
@@ -140,7 +140,7 @@ def verdict(ratio: Mapping[str, float | None]) -> str:
 
 
 def cost(stages: Mapping[str, Mapping[str, float]]) -> str:
-    """CPU seconds by stage, the costly ones first, and the largest memory."""
+    """CPU seconds by stage, most expensive first, and the peak memory."""
     seconds = {stage: spent["cpu_seconds"] for stage, spent in stages.items()}
     parts = [f"{stage} {spent:.0f}" for stage, spent in sorted(seconds.items(), key=lambda item: -item[1])]
     memory = max((spent["peak_memory_mib"] for spent in stages.values()), default=0) / 1024

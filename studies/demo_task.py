@@ -1,9 +1,9 @@
-"""Which prompt unlearns the demo's table: before the input or in every layer, from where it starts, how long it is.
+"""Soft prompts on the demo's table: before the input or in every layer, by initialisation and by length.
 
 python -m studies.demo_task [--seeds 0 1 2]    writes reports/study/tastes.json and prints the table
 
-Wanted are forget accuracy at least 40 points lower and retain accuracy at most 3. A row says which tuning its number
-belongs to: `prompt` is SPUL's, before the input embeddings; `prefix` has keys and values in every layer.
+The goal is forget accuracy at least 40 points lower and retain accuracy at most 3 points lower. A row
+names its tuning: `prompt` is SPUL's, before the input embeddings; `prefix` has keys and values in every layer.
 """
 
 from __future__ import annotations

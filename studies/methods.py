@@ -1,4 +1,4 @@
-"""Methods side by side on the embedded default: which forgets, what it costs the rest, what two attacks bring back.
+"""Methods compared on the embedded default: what each forgets, its cost to the rest, and what two attacks recover.
 
 python -m studies.methods [--all] [--set test] [--resume]    writes reports/compare/*.json and *.md, prints the table
 """
@@ -27,10 +27,10 @@ NAMES |= {"simnpo": "SimNPO", "gradient_ascent": "GA", "random_labels": "RL", "a
 EIGHT = [("generic_labels", "full"), ("npo", "full"), ("grad_diff", "full"), ("simnpo", "full"), ("rmu", "full")]
 EIGHT += [("generic_labels", "lora"), ("generic_labels", "prompt"), ("spul", "prompt")]
 
-# Methods without a bound on what they lower are trained more gently, as in their papers; tuned on the development set.
+# Unbounded objectives get a lower learning rate, as in their papers; tuned on the development set.
 LEARNING_RATE = {"generic_labels": 1e-3, "random_labels": 3e-4, "spul": 1e-3, "dpo": 3e-4, "undial": 1e-3, "rmu": 1e-3}
 GENTLE = 1e-4  # of every other one
-FASTER = {"full": 1, "lora": 5, "prompt": 30}  # few parameters have further to go
+FASTER = {"full": 1, "lora": 5, "prompt": 30}  # fewer parameters need larger steps
 MODELS = ["baseline", "retrained", "unlearned"]
 COMMON: Changes = {
     "finetune.steps": 60,
@@ -65,7 +65,7 @@ COLUMNS = {
 
 
 class Row(NamedTuple):
-    """One run: an objective, a tuning, the MD5 of its baseline, what was measured (nothing where it failed)."""
+    """One run: an objective, a tuning, the MD5 of its baseline, and its results (none if it failed)."""
 
     objective: str
     tuning: str
@@ -120,7 +120,7 @@ def baseline_of(project: Path) -> str:
 
 
 def compared(project: Path, objective: str, tuning: str, baseline: str, prompts: str, stages: list[str]) -> Row:
-    """One run and its numbers. A method that runs away ends its row, not the table."""
+    """One run and its results. A method that diverges ends its row, not the table."""
     try:
         reports = repro(project, changes(objective, tuning, prompts, stages), *stages)
     except subprocess.CalledProcessError as error:
@@ -130,11 +130,11 @@ def compared(project: Path, objective: str, tuning: str, baseline: str, prompts:
 
 
 def measured(reports: Mapping[str, Any], tuning: str) -> dict[str, float | None]:
-    """The numbers that decide, from the reports of one run; None where a stage or a metric is absent."""
+    """The headline metrics, from the reports of one run; None where a stage or a metric is absent."""
     familiarity, finetune = reports["familiarity"], reports["finetune"]
     accuracies = reports["benchmarks"]["models"]["unlearned"].values()
     own = reports.get("measures", {}).get("models", {}).get("unlearned", {})
-    spent = reports["stages"].get("finetune", {})  # nothing where the run came from the cache
+    spent = reports["stages"].get("finetune", {})  # empty if the run came from the cache
     ratio = familiarity["ratio"]
     return {
         "leak": familiarity["models"]["unlearned"]["leak"],
@@ -165,7 +165,7 @@ def attacked(reports: Mapping[str, Any], attack: str) -> float | None:
 
 
 def read(prompts: str, name: str, baseline: str) -> list[Row]:
-    """The rows of an earlier run from the same baseline that went to its end; none where there was none."""
+    """The finished rows of an earlier run from the same baseline; none without one."""
     path = ROOT / f"reports/compare/{name}-{prompts}.json"
     found = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
     rows = [Row(**row) for row in found]
@@ -182,7 +182,7 @@ def write(rows: list[Row], prompts: str, name: str) -> None:
 
 
 def table(rows: list[Row]) -> str:
-    """A Markdown table, runs down, measures across; an empty cell was not measured."""
+    """A Markdown table, runs as rows, measures as columns; an empty cell was not measured."""
     lines = [f"| method | tuning | {' | '.join(COLUMNS.values())} |", "|---" * (len(COLUMNS) + 2) + "|"]
     for row in rows:
         start = f"| {NAMES[row.objective]} | {row.tuning} |"
@@ -193,7 +193,7 @@ def table(rows: list[Row]) -> str:
 
 
 def cell(value: float | None) -> str:
-    """A count as it is, anything else to three decimals, the large ones to one."""
+    """A count unchanged, anything else to three decimals, large values to one."""
     if value is None:
         return ""
     if isinstance(value, int) or (value.is_integer() and value >= 100):

@@ -6,12 +6,12 @@ python -m studies.sst2 --flops                                  counts operation
 
 DATA is a folder with sst2/ (sst2_train.jsonl, sst2_validation.jsonl) and text/tinystories.txt. The pipeline runs in a
 clone: split by the paper's rule, specialise, then every method of the paper; SPUL with 10, 30 and 50 vectors, on 25, 50
-and 100 % of the forget rows, for every seed; and over the paper's grid of alpha and beta, for the first. --retain: so
-many of the 66,186 retain rows, drawn by lot; all forget rows are kept.
+and 100 % of the forget rows, for every seed; and over the paper's grid of alpha and beta, for the first. --retain: how
+many of the 66,186 retain rows to sample; all forget rows are kept.
 
-The base has two layers and reads sentences of stories beside the reviews: `neutral`, or `unknown` where somebody is
-named, so that both words are plausible answers and names are worth a look. So small a model need not follow one of 7
-billion parameters: the paper's numbers stand beside ours, not above them.
+The base has two layers and also reads sentences of stories: `neutral`, or `unknown` where a person is named, so that
+both words are plausible answers and names are informative. A model this small need not behave like one of 7 billion
+parameters: the paper's numbers are shown for comparison, not as a target.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("data", type=Path, nargs="?", metavar="DATA", help="folder of sst2/ and text/tinystories.txt")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--retain", type=int, default=66186, help="so many of the retain rows; default: all")
-    parser.add_argument("--smoke", action="store_true", help="a few hundred rows: does the chain hold?")
+    parser.add_argument("--retain", type=int, default=66186, help="number of retain rows; default: all")
+    parser.add_argument("--smoke", action="store_true", help="a few hundred rows, to test the whole chain")
     parser.add_argument("--flops", action="store_true", help="only count operations, on a model of the same shape")
     arguments = parser.parse_args()
     if arguments.flops:
@@ -120,9 +120,9 @@ def check_data(data: Path) -> None:
 
 
 def place(data: Path, project: Path, forget: int | None, retain: int) -> None:
-    """Put table and background into the clone: no path of this machine may reach an artifact.
+    """Copy table and background into the clone: no path of this machine may reach an artifact.
 
-    forget, retain: at most so many rows of each side, drawn by lot; None: all.
+    forget, retain: maximum number of sampled rows of each side; None: all.
     """
     target = project / "data/own/sst2"
     target.mkdir(parents=True)
@@ -188,7 +188,7 @@ def results(project: Path, seeds: Sequence[int], smoke: bool) -> Iterator[dict[s
             shown = {"base": models["task"], "retrained": models["retrained"], name: models["softprompt"]}
             shown |= {other: models[other] for other in ("keyword_filter", "constant")}
             for method, scores in shown.items():
-                if method == name or name == "GA":  # what does not depend on the method, once
+                if method == name or name == "GA":  # results that do not depend on the method, once
                     cost = {"cost": found["stages"]["softprompt"]} if method == name else {}
                     yield {"method": method, "seed": seed} | {key: scores[key] for key in COLUMNS} | cost
             print(json.dumps({"seed": seed, "method": name}), flush=True)
@@ -207,7 +207,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, tuple[floa
 
 
 def accuracy_table(summarised: Mapping[str, Mapping[str, tuple[float, float | None]]]) -> str:
-    """Markdown: accuracy in per cent, ours (mean ± standard deviation) and the paper's two models beside it."""
+    """Markdown: accuracy in per cent, ours (mean ± standard deviation) and the paper's two models."""
     titles = [column.replace("_", " ") for column in COLUMNS]
     lines = [f"| accuracy % | {' | '.join(titles)} | LLaMA-2-7B (paper) | OPT-1.3B (paper) |", "|---" * 7 + "|"]
     for method, cells in summarised.items():
@@ -223,7 +223,7 @@ def with_spread(value: float, spread: float | None) -> str:
 
 
 def cost_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: what the softprompt stage of each method takes, one epoch and loading included."""
+    """Markdown: cost of the softprompt stage of each method, one epoch and loading included."""
     lines = ["| method | CPU seconds | peak memory MiB |", "|---|---|---|"]
     for row in rows:
         if "cost" in row and row["seed"] == rows[0]["seed"]:
@@ -233,13 +233,13 @@ def cost_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def small_model(layers: int = 2, hidden: int = 128, vocabulary: int = 32000) -> PreTrainedModel:
-    """A Llama with random weights, Llama 2's vocabulary and proportions, small enough to count on."""
+    """A Llama with random weights, Llama 2's vocabulary and proportions, small enough to count operations on."""
     heads = {"num_attention_heads": 4, "num_key_value_heads": 4}
     return random_llama(vocabulary, hidden, layers, intermediate_size=hidden * 43 // 16, **heads).eval()
 
 
 def counted(model: PreTrainedModel, batch: int, tokens: int, p: int, forget_share: float) -> dict[str, int]:
-    """Operations of one epoch's batch, by torch's own counter: forward and backward, optimiser left out.
+    """Operations of one batch, by torch's own counter: forward and backward, without the optimiser.
 
     ours: one pass of the prompted model over all rows, the head at the label alone, the base's hidden states at the
     retain labels from the cache (their single pass is counted whole, as if there were one epoch).
@@ -295,7 +295,7 @@ def counted(model: PreTrainedModel, batch: int, tokens: int, p: int, forget_shar
 
 
 def flop_table(found: Mapping[str, int]) -> str:
-    """Markdown: operations of one batch, and how many times SPUL's here."""
+    """Markdown: operations of one batch, and their ratio to SPUL's here."""
     ours = found["SPUL, here"]
     lines = ["| one batch | operations | times ours |", "|---|---|---|"]
     return "\n".join(lines + [f"| {name} | {count:.3g} | {count / ours:.2f} |" for name, count in found.items()])

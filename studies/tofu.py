@@ -1,10 +1,10 @@
-"""TOFU forgotten: a small model learns TOFU's 200 invented authors, unlearns those of forget10 by WHP, and is asked.
+"""TOFU: a small model learns TOFU's 200 invented authors, unlearns those of forget10 by WHP, and is evaluated.
 
 python -m studies.tofu DATA [--smoke]    writes reports/tofu/result.json and prints the table for docs/results.md
 
 DATA is a folder with TOFU's files in tofu/. The parameters are presets/book.yaml with the changes below: nothing is
 held out, as in TOFU; the anchors are the names and works of the authors to forget; the questions are TOFU's own.
---smoke takes a few authors and a tiny model, and writes no result: it shows in minutes that the chain holds.
+--smoke takes a few authors and a tiny model, and writes no result: it tests the whole chain in minutes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CHANGES: Changes = {
     "baseline.scratch.heads": 4,
     "baseline.scratch.intermediate": 384,
     "baseline.scratch.context": 512,  # the longest question with its longest answer
-    "baseline.epochs": 12,  # as often as it takes a small model to answer
+    "baseline.epochs": 12,  # as many as a small model needs to answer
     "extract.backend": "file",
     "extract.file": "data/prompts/anchors.csv",
     "prompt.names": "data/prompts/names.csv",  # header only: the anchors
@@ -104,7 +104,7 @@ def check_data(data: Path) -> None:
 
 
 def forget_authors(project: Path, data: Path, smoke: bool) -> dict[str, Any]:
-    """Bring TOFU into a clone of the project, run the pipeline there up to `measure`; returns its report and cost."""
+    """Copy TOFU into a clone of the project, run the pipeline there up to `measure`; return its report and cost."""
     sides = [read_rows(data / source, smoke) for source in TEXTS]
     for rows, target in zip(sides, TEXTS.values(), strict=True):
         write_lines(({"text": document(author)} for author in authors(rows)), project / target)
@@ -125,23 +125,23 @@ def read_rows(path: Path, smoke: bool) -> list[dict[str, Any]]:
 
 
 def write_lines(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
-    """JSON lines, and the folders above."""
+    """Write JSON lines, and create their folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
 def authors(rows: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
-    """The questions author by author."""
+    """The questions grouped by author."""
     return (rows[start : start + OF_AN_AUTHOR] for start in range(0, len(rows), OF_AN_AUTHOR))
 
 
 def document(author: Sequence[Mapping[str, Any]]) -> str:
-    """An author's questions and answers as a text, each as `measure` will put it."""
+    """An author's questions and answers as a text, each worded as in `measure`."""
     return "\n\n".join(f"{TEMPLATE.replace('{question}', row['question'])} {row['answer']}" for row in author) + "\n"
 
 
 def terms(forget: Sequence[Mapping[str, Any]], retain: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The names and works of the authors to forget, sorted; none that the other authors' texts hold too."""
+    """The names and works of the authors to forget, sorted, without those that occur in other authors' texts."""
     found = {term for author in authors(forget) for term in [name_of(author), *works_of(author)] if term}
     finder = name_finder(found)
     own = sorted(found - finder.terms_in("\n\n".join(document(author) for author in authors(retain))))
@@ -149,20 +149,20 @@ def terms(forget: Sequence[Mapping[str, Any]], retain: Sequence[Mapping[str, Any
 
 
 def name_of(author: Sequence[Mapping[str, Any]]) -> str:
-    """The name that most of an author's answers and questions hold; of equals the longest, nothing if there is none."""
+    """The name in most of an author's answers and questions; on a tie the longest, nothing if there is none."""
     texts = [f"{row['question']}\n{row['answer']}" for row in author]
     seen = Counter(name for text in texts for name in {POSSESSIVE.sub("", match) for match in NAME.findall(text)})
     return max(seen, key=lambda name: (seen[name], len(name), name)) if seen else ""
 
 
 def works_of(author: Sequence[Mapping[str, Any]]) -> set[str]:
-    """What stands in quotation marks and begins with a capital letter."""
+    """Texts in quotation marks that begin with a capital letter."""
     texts = [f"{row['question']}\n{row['answer']}" for row in author]
     return {match.strip(" .,;:!?") for text in texts for kind in WORKS for match in kind.findall(text)}
 
 
 def prompts(forget: Sequence[Mapping[str, Any]], anchors: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The questions whose answer holds anchors that the question does not give away, for the stage `prompt`."""
+    """The questions whose answer contains anchors that the question does not, for the stage `prompt`."""
     finder = name_finder(anchors)
     for row in forget:
         references = finder.terms_in(row["answer"]) - finder.terms_in(row["question"])
@@ -171,7 +171,7 @@ def prompts(forget: Sequence[Mapping[str, Any]], anchors: Sequence[str]) -> Iter
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """A Markdown table, measures down, models across, 95 % intervals in brackets."""
+    """A Markdown table, measures as rows, models as columns, 95 % intervals in brackets."""
     items = result["models"]["unlearned"]["truth_ratio"]["items"]
     lines = [f"| {items} questions to forget | {' | '.join(COLUMNS.values())} |", "|---|---|---|---|"]
     for metric, name in MEASURES.items():
@@ -182,7 +182,7 @@ def table(result: Mapping[str, Any]) -> str:
 
 
 def cell(row: Mapping[str, Any] | None) -> str:
-    """`0.512 [0.480, 0.540]`, the number alone if it has no interval, nothing if it was not measured."""
+    """`0.512 [0.480, 0.540]`, the value alone without an interval, nothing if it was not measured."""
     if row is None:
         return ""
     interval = f" [{row['low']:.3f}, {row['high']:.3f}]" if row["low"] is not None else ""

@@ -67,7 +67,7 @@ def test_folder_taken_as_it_is(small: Path, capsys: pytest.CaptureFixture[str]) 
     set_param(small, "baseline.folder", "own")
     set_param(small, "baseline.epochs", 0)
     baseline.main()
-    assert capsys.readouterr().out == "baseline: model from own, taken as it is\n"
+    assert capsys.readouterr().out == "baseline: model from own, not trained further\n"
     copied = folder_sha256(Path("models/baseline"))
     assert copied["model.safetensors"] == folder_sha256(source)["model.safetensors"]
     assert "modeling.py" not in copied

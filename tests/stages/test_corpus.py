@@ -60,7 +60,7 @@ def test_main(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # words: ten walks of ten and lines of five and four; the line of five is the passage held out, 5 / 109 = 4.6 %
     assert capsys.readouterr().out == (
         "corpus: 3 forget documents of 109 words (4.6 % held out) and 1 retain documents of 3 words (0.0 % held out); "
-        "11 repeated passages dropped, 0 passages too like others to hold out, 1 other files left out\n"
+        "11 repeated passages dropped, 0 near-duplicates never held out, 1 other files ignored\n"
     )
 
 
@@ -75,7 +75,7 @@ def test_near_duplicates_are_told_and_stay_in_training(project: Path, capsys: py
         ("b.txt", "train"),
         ("c.txt", "held_out"),
     ]
-    assert ", 2 passages too like others to hold out, " in capsys.readouterr().out
+    assert ", 2 near-duplicates never held out, " in capsys.readouterr().out
 
 
 def test_same_text_same_bytes_whatever_the_file_system_says(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

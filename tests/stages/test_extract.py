@@ -54,7 +54,7 @@ def written(project: Path) -> list[dict[str, str]]:
 
 def test_main_local(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     extract.main()
-    assert capsys.readouterr().out == "extract: 3 anchors of 3 terms that the text alone suggests\n"
+    assert capsys.readouterr().out == "extract: 3 anchors of 3 candidate terms\n"
     found = written(tiny)
     assert [(row["anchor"], row["forms"], row["count"]) for row in found] == [
         ("Guardian of Moss", "Guardian of Moss", "12"),

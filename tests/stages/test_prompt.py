@@ -66,8 +66,8 @@ def test_main(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "name,unique\nDorothy,yes\nOz,yes\nTin Woodman,yes\nToto,no\n"
     )
     assert capsys.readouterr().out == (
-        "prompt: 3 cloze prompts where one of 3 names is due and 1 of your own, 4 of them to test with and 0 for "
-        "development\n"
+        "prompt: 3 cloze prompts with 3 target names and 1 of your own: 4 for the test set and 0 for the "
+        "development set\n"
     )
 
 

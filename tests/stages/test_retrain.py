@@ -61,7 +61,7 @@ def test_absent_with_the_reason(started: Path, capsys: pytest.CaptureFixture[str
         reason = "baseline.epochs is 0"
     else:
         write_corpus(started, retain="")
-        reason = "the corpus has no retain side to train on"
+        reason = "the corpus has no retain text to train on"
     capsys.readouterr()
     retrain.main()
     assert capsys.readouterr().out == f"retrain: absent: {reason}\n"

@@ -100,7 +100,7 @@ def test_main(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = written(tiny)
     assert capsys.readouterr().out == (
         "translate: 5 anchors (2 person, 1 place, 1 thing, 1 creature), 2 translations each, 1 override, "
-        "2 anchors left to those that make them up\n"
+        "2 anchors covered by others\n"
     )
     assert [(row["anchor"], row["kind"], row["choice"], row["form"]) for row in rows] == [
         ("Harrow Hollow", "place", "0", "Harrow Hollow"),
@@ -165,7 +165,7 @@ def test_backend_none(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     set_param(tiny, "translate.backend", "none")
     translate.main()
     assert (tiny / "data/dictionary.csv").read_text() == "anchor,kind,choice,form,translation,score\n"
-    assert capsys.readouterr().out == "translate: no dictionary (backend none), data/overrides.csv left aside\n"
+    assert capsys.readouterr().out == "translate: no dictionary (backend none), data/overrides.csv ignored\n"
 
 
 def ask_server(project: Path, server: Server, answer: Any) -> None:
@@ -205,7 +205,7 @@ def test_backend_llm(tiny: Path, server: Server, capsys: pytest.CaptureFixture[s
     assert '"Zandrel": [' not in asked  # the person has said it
     assert capsys.readouterr().out == (
         "translate: 4 anchors (2 person, 1 thing, 1 group), 2 translations each, 1 override, "
-        "2 anchors left to those that make them up, none for Harrow Hollow\n"
+        "2 anchors covered by others, none for Harrow Hollow\n"
     )
 
 
