@@ -22,7 +22,6 @@ BY_NAME = {"import_module", "importorskip"}  # functions that import what their 
 
 # declared, though nothing imports them
 UNIMPORTED = {
-    "pandas": "datasets requires it",
     "flask": "moto's server",
     "flask-cors": "moto's server",
     "mypy": "make lint",
