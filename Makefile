@@ -62,7 +62,7 @@ soak: setup ## kill -9 dvc or a trainer at 20 random moments of a tiny pipeline;
 compare: setup ## eight methods side by side on the embedded default (under 30 minutes on two cores)
 	$(ENV) python -m studies.methods
 
-compare-all: setup ## every objective with every vehicle (hours)
+compare-all: setup ## every objective with every tuning (hours)
 	$(ENV) python -m studies.methods --all
 
 book: setup ## a real book: make book DATA=<folder with books/, text/, lm_eval/>
