@@ -197,9 +197,9 @@ def page(cases: Mapping[str, Any]) -> str:
     """A table by text, one by anchors, and the picture."""
     from benchmarks.bench import table
 
-    told = [(CASES[name], found) for name, found in cases.items()]
-    by_text = lines([one for one in told if not one[0].anchors], lambda case: case.megabytes)
-    by_anchors = lines([one for one in told if one[0].anchors], lambda case: float(case.anchors or 0))
+    measured = [(CASES[name], found) for name, found in cases.items()]
+    by_text = lines([one for one in measured if not one[0].anchors], lambda case: case.megabytes)
+    by_anchors = lines([one for one in measured if one[0].anchors], lambda case: float(case.anchors or 0))
     header = ["CPU s", "exponent", "MiB above the start", "exponent", "tokens per CPU s"]
     missing = "; ".join(name for name in CASES if name not in cases)
     parts = [
@@ -239,10 +239,10 @@ def picture(cases: Mapping[str, Any], path: Path) -> None:
 
     matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "growth", "font.size": 9})
     figure = Figure(figsize=(9, 6.4), layout="constrained")
-    told = [(CASES[name], found) for name, found in cases.items()]
+    measured = [(CASES[name], found) for name, found in cases.items()]
     grids = figure.subplots(2, 2)
     for row, across in enumerate(("MB of text", "anchors")):
-        own = [one for one in told if bool(one[0].anchors) is bool(row)]
+        own = [one for one in measured if bool(one[0].anchors) is bool(row)]
         for axes, key in zip(grids[row], ("cpu_s", "above_start_mib"), strict=True):
             draw(axes, [(case, found[key]) for case, found in own])
             axes.set(xlabel=across, ylabel=SHOWN[key], xscale="log", yscale="log")

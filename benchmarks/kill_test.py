@@ -49,12 +49,12 @@ def main() -> None:
     for number, kills in enumerate(drawn(seconds, ROUNDS, KILLS, SEED), start=1):
         copy = tiny.clone(project, folder / f"round-{number}")  # only what git holds: nothing has run
         rounds.append(play(copy, kills, seconds, wanted))
-        print(f"round {number}: {told(rounds[-1])}", flush=True)
+        print(f"round {number}: {format_round(rounds[-1])}", flush=True)
         shutil.rmtree(copy)
     target = ROOT / "reports/soak/soak.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(summary(rounds, wanted), indent=2) + "\n", encoding="utf-8")
-    print(f"soak: {told_all(rounds)}; {target.relative_to(ROOT)}")
+    print(f"soak: {format_rounds(rounds)}; {target.relative_to(ROOT)}")
     sys.exit(not all(found["equal"] and not found["left"] for found in rounds))
 
 
@@ -74,7 +74,7 @@ def undisturbed(project: Path) -> tuple[dict[str, str], dict[str, float]]:
 
 
 def begin(project: Path) -> subprocess.Popen[str]:
-    """Start `dvc repro`, with a log beside the project: a pipe would fill, and an orphan would hold it open."""
+    """Start `dvc repro`, with a log next to the project: a pipe would fill, and an orphan would hold it open."""
     with log(project).open("w") as stream:
         return tiny.start(project, "dvc", "repro", output=stream)
 
@@ -134,7 +134,7 @@ def strike(project: Path, running: subprocess.Popen[str], victim: str) -> dict[s
     stage, trainers = next(iter(stages_alive(project).items()), (None, []))
     hit = "trainer" if trainers and victim == "trainer" else "dvc"
     if running.poll() is not None:
-        hit = "nobody: all was done"
+        hit = "none: all was done"
     for process in trainers if hit == "trainer" else [running.pid]:
         kill_hard(process)
     running.wait()
@@ -147,7 +147,7 @@ def strike(project: Path, running: subprocess.Popen[str], victim: str) -> dict[s
 def again(project: Path) -> tuple[subprocess.Popen[str], dict[str, bool]]:
     """Start `dvc repro` while orphans may be alive, and once more if it refuses to run.
 
-    Returns the running `dvc repro`, whether an orphan was there, and whether a stage refused to run beside it.
+    Returns the running `dvc repro`, whether an orphan was there, and whether a stage refused to run.
     """
     orphans = processes(project)  # a launcher that is yet to start its trainer is one, too, and outlives it
     running = begin(project)
@@ -241,13 +241,13 @@ def wait_for(condition: Callable[[], object]) -> None:
         time.sleep(POLL)
 
 
-def told(played: dict[str, Any]) -> str:
+def format_round(played: dict[str, Any]) -> str:
     """One round in words."""
     hits = ", ".join(f"{kill['hit']} in {kill['in']}" for kill in played["kills"])
     return f"{hits}: {'equal bytes' if played['equal'] else 'OTHER BYTES'}, left over: {played['left'] or 'nothing'}"
 
 
-def told_all(rounds: Sequence[dict[str, Any]]) -> str:
+def format_rounds(rounds: Sequence[dict[str, Any]]) -> str:
     """All rounds in words."""
     kills = [kill for played in rounds for kill in played["kills"]]
     equal = sum(played["equal"] and not played["left"] for played in rounds)
@@ -257,7 +257,7 @@ def told_all(rounds: Sequence[dict[str, Any]]) -> str:
 
 def summary(rounds: Sequence[dict[str, Any]], wanted: dict[str, str]) -> dict[str, Any]:
     """The content of reports/soak/soak.json."""
-    return {"seed": SEED, "result": told_all(rounds), "outs": len(wanted), "rounds": list(rounds)}
+    return {"seed": SEED, "result": format_rounds(rounds), "outs": len(wanted), "rounds": list(rounds)}
 
 
 if __name__ == "__main__":

@@ -25,12 +25,12 @@ from tools.sandbox import ROOT, Changes, change_params, clone, run
 
 LIMIT = 1.1  # of retain perplexity, times the baseline's: what report.gate lets through
 NOTE = f"""
-CPU seconds on one core of what a method does to a baseline at hand until as little is left as WHP leaves at its end,
+CPU seconds on one core from a given baseline until a method leaves as little as WHP does at its end,
 on the development prompts: for WHP reinforce, label and finetune; for the others finetune, the preparation of reference
 columns included. Evaluation, imports and the saving of models are left out. *left*: of the way from a model that never
-read the corpus (0) to the baseline (1), by completions or by the probability of what was due. What it cost the rest
-stands beside it: perplexity on held-out retain text, times the baseline's, and the mean accuracy of the benchmarks. A
-method that does not come so far is shown at its last step. The second table shows how far each comes before the rest
+read the corpus (0) to the baseline (1), by completions or by the probability of the targets. The cost to the
+rest: perplexity on held-out retain text, times the baseline's, and the mean accuracy of the benchmarks. A
+method that does not get there is shown at its last step. The second table shows how far each gets before the rest
 is harmed: its checkpoint with the least left of those whose retain perplexity is at most {LIMIT} times the baseline's.
 One run each."""
 WHP, OTHERS = "generic_labels", ("grad_diff", "npo")

@@ -45,7 +45,7 @@ ROUNDS = 3
 BAR_TRAINER, BAR_MEMORY, BAR_OBJECTIVE, BAR_BARE = 1.3, 0.6, 1.3, 0.95
 NOTE = f"""
 One thread; tokens per CPU-second from the median step after the first. *Trainer*: Hugging Face's with default
-settings, batches of 8 rows of 256 tokens in float32; *kept*: the same with the C library told to keep what is freed, as
+settings, batches of 8 rows of 256 tokens in float32; *kept*: the same with a C allocator that keeps freed memory, as
 our stages do; *products*: the matrix products of the step's linear layers alone, forward and backward. Bars at 32k:
 {BAR_TRAINER} times Trainer's speed, {BAR_MEMORY} of its memory above the weights.
 

@@ -173,7 +173,7 @@ def read(prompts: str, name: str, baseline: str) -> list[Row]:
 
 
 def write(rows: list[Row], prompts: str, name: str) -> None:
-    """reports/compare/<name>-<set>.json and the table beside it, after every row."""
+    """Write reports/compare/<name>-<set>.json and its table, after every row."""
     folder = ROOT / "reports/compare"
     folder.mkdir(parents=True, exist_ok=True)
     content = {"set": prompts, "steps": COMMON["finetune.steps"], "rows": [row._asdict() for row in rows]}

@@ -132,8 +132,8 @@ def place(data: Path, project: Path, forget: int | None, retain: int) -> None:
     most = [forget or len(sides[0]), retain]
     drawn = [Random(0).sample(own, min(len(own), count)) for own, count in zip(sides, most, strict=True)]
     (target / "sst2.jsonl").write_text("".join(line for own in drawn for line in own), encoding="utf-8")
-    told = background((data / "text/tinystories.txt").read_text(encoding="utf-8"))
-    (project / "data/own/sst2.txt").write_text("\n".join(told) + "\n", encoding="utf-8")
+    sentences = background((data / "text/tinystories.txt").read_text(encoding="utf-8"))
+    (project / "data/own/sst2.txt").write_text("\n".join(sentences) + "\n", encoding="utf-8")
 
 
 def background(stories: str) -> list[str]:

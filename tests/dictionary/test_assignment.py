@@ -1,4 +1,4 @@
-"""Which names may stand for which anchors."""
+"""Which names may replace which anchors."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_suits() -> None:
     assert suits(generic("person", "Alice", "female"), dorothy, "female")
     assert suits(generic("person", "Alice", "female"), dorothy, "")
     assert not suits(generic("person", "Tom", "male"), dorothy, "female")
-    assert not suits(generic("person", "Webb"), dorothy, "female")  # nobody knows
+    assert not suits(generic("person", "Webb"), dorothy, "female")  # unknown
     assert not suits(generic("place", "Ashton"), dorothy, "")
     assert not suits(generic("person", "farmer"), dorothy, "")  # wants an article
     scarecrow = use("Scarecrow", "person", article=1.0)

@@ -1,4 +1,4 @@
-"""The kind of a name, told from its contexts."""
+"""The kind of a name, from its contexts."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def test_prompt() -> None:
 
 def test_read_entries() -> None:
     good = {"Orla": ORLA, "Tom": ORLA}
-    assert read_entries([["Orla", "Zod"]], [good]) == {"Orla": ORLA}  # nobody asked for Tom, Zod is missing
+    assert read_entries([["Orla", "Zod"]], [good]) == {"Orla": ORLA}  # Tom was not asked for, Zod is missing
     bad: list[Any] = [None, [], "x", {"Orla": 1}, {"Orla": {"kind": "dragon", "translations": ["A"]}}]
     bad += [{"Orla": {"kind": "person", "translations": value}} for value in ("Alice", None, [1])]
     assert read_entries([["Orla"]] * len(bad), bad) == {}

@@ -65,7 +65,7 @@ def test_a_row_is_settled_once_no_id_off_the_list_can_win() -> None:
     heads = head(g), head(r)
     found = shortlist.settle(one, one, heads, banned([]), [1.0], 8, exact=False)
     assert (found.rows.tolist(), found.ids.tolist()) == ([True], [[0]])  # 4 - 1 = 3 > 2.75
-    # at alpha 1.5: 4 - 1.5 = 2.5 < 2.75, which is not on the list; with all logits at hand, or a list of 15, it is
+    # at alpha 1.5: 4 - 1.5 = 2.5 < 2.75, which is not on the list; with all logits, or a list of 15, it is
     more = torch.cat([g, torch.full((800, 1), -1.0)]), torch.cat([r, torch.full((800, 1), -1.0)])
     assert shortlist.settle(one, one, (head(g), head(r)), banned([]), [1.5], 8, exact=False).rows.tolist() == [False]
     wider = shortlist.settle(one, one, (head(more[0]), head(more[1])), banned([]), [1.5], 8, exact=False)

@@ -204,7 +204,7 @@ def test_a_block_keeps_the_rules_it_can_meet(tokens: list[int], found: dict, giv
         set(zip(*map(np.ndarray.tolist, alignment.forbidden_at(one, at)), strict=True)) for one in (spliced, every)
     ]
     assert pairs[0] == pairs[1]
-    # what insertion alone forbids is told apart from what holds anyhow
+    # what only an insertion forbids is separate from what is always forbidden
     assert {rule for rule, since in spliced.forbidden.items() if since != ALWAYS} == plain.forbidden.keys() - set(rules)
 
 

@@ -1,4 +1,4 @@
-"""The demo corpus: an invented saga that can be learned, told apart from village life, and forgotten."""
+"""The demo corpus: an invented saga that can be learned, distinguished from village life, and forgotten."""
 
 import csv
 import re

@@ -152,7 +152,7 @@ def assert_lethe_knows(words: list[str], where: str) -> None:
 
 
 def page_project(project: Path, name: str) -> Path:
-    """The reproduced tiny project with what a reader of this page has beside it, and with what the page speaks of."""
+    """The reproduced tiny project, with what a reader of this page has and what the page mentions."""
     for item in ("Makefile", "pyproject.toml", "constraints-test.txt", "presets", "lethe", "docs"):
         if not (project / item).exists():
             tiny.copy(ROOT / item, project / item)

@@ -91,7 +91,7 @@ def test_sharded_weights_in_bfloat16_are_kept_and_saved_in_float32(tmp_path: Pat
     assert found["sharded"] == pytest.approx(found["one"], rel=2e-3)
     in_float32 = launched(tmp_path, None, "sharded")["curves"]["full"]
     assert abs(found["sharded"][0] - in_float32[0]) > 1e-3  # it does compute in bfloat16
-    assert any(loss != round_to_bfloat16(loss, 5) for loss in found["sharded"])  # but hands on the loss as it is
+    assert any(loss != round_to_bfloat16(loss, 5) for loss in found["sharded"])  # but returns the loss unrounded
     weights = load_file(tmp_path / "sharded/full.safetensors")
     moved = [weight for weight in weights.values() if not weight.equal(weight.bfloat16().float())]
     assert len(moved) > len(weights) / 2
@@ -145,7 +145,7 @@ def test_a_whole_stage_with_sharded_weights(copy: Path, stage: str) -> None:
     found = losses(copy, stage)
     assert len(found) == len(curve)
     assert found[:50] == pytest.approx(curve[:50], rel=1e-3)  # from scratch, rounding then takes another course
-    weights = load_file(folder / "model.safetensors")  # the head is written beside the embeddings it is tied to
+    weights = load_file(folder / "model.safetensors")  # the head is written as well as the embeddings it is tied to
     assert weights["lm_head.weight"].equal(weights["model.embed_tokens.weight"])
     assert AutoModelForCausalLM.from_pretrained(folder).lm_head.weight.equal(weights["lm_head.weight"])
 

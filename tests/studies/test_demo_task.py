@@ -1,4 +1,4 @@
-"""The demo's labelled table: as its generator writes it, and such that nobody's taste can be read off a single text."""
+"""The demo's labelled table: as its generator writes it, and no person's taste follows from a single text."""
 
 from __future__ import annotations
 

@@ -76,8 +76,8 @@ def test_data_is_copied_into_the_clone(realdata: Path, tmp_path: Path) -> None:
     lines = (tmp_path / "data/own/sst2/sst2.jsonl").read_text().splitlines()
     assert len(lines) == 20 + 60
     assert [any(name in line.lower() for name in sst2.NAMES) for line in lines] == [True] * 20 + [False] * 60
-    told = (tmp_path / "data/own/sst2.txt").read_text().splitlines()
-    assert len(told) == 2 * sst2.STORY_SENTENCES
+    lines = (tmp_path / "data/own/sst2.txt").read_text().splitlines()
+    assert len(lines) == 2 * sst2.STORY_SENTENCES
 
 
 def test_background_is_unknown_where_somebody_is_named() -> None:

@@ -107,7 +107,7 @@ def test_texts_are_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with a tokenizer of one token a byte, a corpus of 0.4 MB and one of 3.2 MB beside it."""
+    """A project with a tokenizer of one token a byte, a corpus of 0.4 MB and one of 3.2 MB."""
     project, monkeypatch = tmp_path_factory.mktemp("large"), pytest.MonkeyPatch()
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copy(ROOT / name, project / name)

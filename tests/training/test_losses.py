@@ -1,4 +1,4 @@
-"""Objectives: by hand on three tokens, against float64, and independent of how a step is cut."""
+"""Objectives: by hand on three tokens, against float64, and independent of the micro-batches of a step."""
 
 from __future__ import annotations
 
