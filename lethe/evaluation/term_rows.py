@@ -37,7 +37,7 @@ def row(
             cells[f"translation_probability_{model}"] = written(fmean(at_places(name, own, numbers)))
     cells |= {"verdict": verdict(probability, due, elsewhere, limits), "places": f"{len(own)} {asked[own[0]].part}"}
     cells |= {"translation_rise": written(due.mean) if due else ""}
-    return cells | {"elsewhere_rise": written(elsewhere.mean) if elsewhere else ""}
+    return cells | {"control_rise": written(elsewhere.mean) if elsewhere else ""}
 
 
 def rise_of(name: str, places: Sequence[int], found: By) -> Rise | None:
@@ -61,8 +61,8 @@ def summary(rows: Sequence[Mapping[str, Any]], absent: Mapping[str, str]) -> dic
     """reports/terms.json: verdicts, the median over the terms of their ranks, the mean rise of their translations."""
     counts = Counter(row["verdict"] for row in rows)
     ranks = {model: [float(row[f"rank_{model}"]) for row in rows if row[f"rank_{model}"]] for model in COMPARED}
-    both = [row for row in rows if row["translation_rise"] and row["elsewhere_rise"]]
-    rises = {"due": "translation_rise", "elsewhere": "elsewhere_rise"}
+    both = [row for row in rows if row["translation_rise"] and row["control_rise"]]
+    rises = {"due": "translation_rise", "elsewhere": "control_rise"}
     return {
         "terms": len(rows),
         "verdicts": {name.replace(" ", "_"): counts[name] for name in VERDICTS},

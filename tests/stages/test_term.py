@@ -137,7 +137,7 @@ def test_main(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (
         float(vesk["translation_probability_unlearned"]) > 0.9 > 0.1 > float(vesk["translation_probability_baseline"])
     )
-    assert float(vesk["translation_rise"]) > 0.9 > 0.1 > float(vesk["elsewhere_rise"])
+    assert float(vesk["translation_rise"]) > 0.9 > 0.1 > float(vesk["control_rise"])
     assert float(hill["probability_unlearned"]) > 0.9  # of both its words
     assert hill["top_unlearned"].split()[0] == "Tarn"
     assert rows["Moss"]["probability_baseline"] == rows["Moss"]["translation_rise"] == rows["Moss"]["kind"] == ""
@@ -234,7 +234,7 @@ def test_a_translation_that_is_said_everywhere_is_no_renaming(tiny: Path) -> Non
     term.main()
     orla = rows_of(tiny)["Orla"]
     assert float(orla["translation_rise"]) > 0.9
-    assert float(orla["elsewhere_rise"]) > 0.9
+    assert float(orla["control_rise"]) > 0.9
     assert orla["verdict"] == "forgotten"
 
 
