@@ -17,7 +17,7 @@ def test_the_shipped_templates() -> None:
     shipped = templates.read_templates(templates.TEMPLATES)
     assert {template.kind for template in shipped} == {"jailbreak", "role"}
     assert len({template.name for template in shipped}) == len(shipped) >= 4
-    assert all(template.template.endswith("{prompt}") for template in templates)  # so that the text goes on
+    assert all(template.template.endswith("{prompt}") for template in shipped)  # so that the text goes on
 
 
 def test_a_template_goes_around_a_prompt_with_braces() -> None:

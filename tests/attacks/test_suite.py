@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lethe.attacks.suite import cue_rows, inapplicable, probe_pairs, recipe
+from lethe.attacks.suite import inapplicable, probe_pairs, recipe, soft_prompt_rows
 from lethe.core.params import read_params
 from lethe.core.tables import MASKED
 from stages.attack import Params, material
@@ -38,7 +38,7 @@ def test_material_and_what_is_inapplicable(project: Path) -> None:
 
 def test_cue_rows_supervise_the_name_alone(project: Path) -> None:
     found = made({"forget": [CUES], "retain": []})
-    rows = cue_rows(found, [400, 401])
+    rows = soft_prompt_rows(found, [400, 401])
     tokenizer = tiny_tokenizer()
     assert rows.tokens[:, :2].tolist() == [[400, 401]] * 6
     said = {tokenizer.decode([token for token in row if token != MASKED]) for row in rows.next_ids.tolist()}
