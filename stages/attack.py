@@ -1,4 +1,4 @@
-"""What an attacker gets out of the unlearned model, beside the baseline and a model that never read the corpus.
+"""Runs extraction attacks on the unlearned, baseline and retrained models.
 
 reads   data/prompts.jsonl  data/names.csv  data/corpus.parquet  models/baseline  models/retrained  models/unlearned
 writes  data/attacks.csv  reports/attacks.json
@@ -15,7 +15,7 @@ from lethe.attacks.leaks import check_room
 from lethe.attacks.params import AttackParams
 from lethe.attacks.results import ATTACKS_HEADER, Finding, item_rows, report_rows, sentence
 from lethe.attacks.suite import ATTACKS, UNATTACKED, Material, inapplicable
-from lethe.attacks.training_prompts import training_cues
+from lethe.attacks.training_prompts import training_prompts
 from lethe.core.corpus import training_documents
 from lethe.core.errors import StageError
 from lethe.core.params import read_params
@@ -36,7 +36,7 @@ WINDOW = 2048  # tokens of context for a model without a limit of its own
 
 
 class Params(AttackParams):
-    """Which attacks are made, and how hard."""
+    """Which attacks are run, and with what effort."""
 
 
 def main() -> None:
@@ -85,16 +85,18 @@ def material(
     work: Path,
     params: AttackParams,
 ) -> Material:
-    """Everything the attacks start from; the prompts asked are spread evenly over all of them."""
+    """The inputs of the attacks; the prompts are evenly spaced over all test prompts."""
     count = min(params.prompts, len(rows))
     asked = [rows[i * len(rows) // count] for i in range(count)]
-    telling = distinctive_tokens(token_counts(tokenizer, texts["forget"]), token_counts(tokenizer, texts["retain"]))
-    due = [row for row in rows if row.get("due")]
+    distinctive = distinctive_tokens(token_counts(tokenizer, texts["forget"]), token_counts(tokenizer, texts["retain"]))
+    targeted = [row for row in rows if row.get("due")]
     matcher = name_matcher(names)
-    prompts = prepared(asked, names, telling, tokenizer, params.chat_template)
+    prompts = prepared(asked, names, distinctive, tokenizer, params.chat_template)
     most = max(params.probe.prompts, params.soft_prompt.prompts)
-    cues = training_cues(texts["forget"], names, params.words, most, params.seed)
-    return Material(tokenizer, asked, prompts, due, texts, cues, names, matcher, telling, room, work, params)
+    training = training_prompts(texts["forget"], names, params.words, most, params.seed)
+    return Material(
+        tokenizer, asked, prompts, targeted, texts, training, names, matcher, distinctive, room, work, params
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How well each model still does on multiple-choice tasks that have nothing to do with the forget side.
+"""Measures accuracy on multiple-choice tasks that are unrelated to the forget set.
 
 reads   data/corpus.parquet  ${benchmark.data}  models/baseline  models/retrained  models/unlearned  models/checkpoints
 writes  reports/benchmarks.json
@@ -36,7 +36,7 @@ from lethe.models.device import prepare
 if TYPE_CHECKING:
     import torch
 
-TOO_LITTLE = "held-out retain text has too few sentences of {} to {} words".format(*SENTENCE_WORDS)
+TOO_SHORT = "the held-out retain text has too few sentences of {} to {} words".format(*SENTENCE_WORDS)
 
 
 class Params(StageParams):
@@ -57,7 +57,7 @@ def main() -> None:
         rows = local_rows(
             params.tasks, held_out_texts(Path("data/corpus.parquet"), "retain"), params.limit, params.seed
         )
-        absent = {name: TOO_LITTLE for name, items in rows.items() if not items}
+        absent = {name: TOO_SHORT for name, items in rows.items() if not items}
         names = [name for name in params.tasks if name not in absent]
         rows |= stock_rows(names, Path(params.data), params.limit)
         if set(names) <= set(rows):
@@ -100,7 +100,7 @@ def score(
 
 
 def sentence(report: Mapping[str, Any]) -> str:
-    """The one printed line: before -> after."""
+    """The printed line: before -> after."""
     shown = {name: scores for name, scores in report["models"].items() if name in ("baseline", "unlearned")}
     parts = []
     for task, items in report["items"].items():

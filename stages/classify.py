@@ -1,4 +1,4 @@
-"""How right each model still is on the forget and the retain side of the task, and how easily that is got round.
+"""Measures accuracy on the forget and retain sets of the task, and attacks the unlearning.
 
 reads   data/task.parquet  models/task  models/task_retrained  models/softprompt  reports/softprompt.json
 writes  data/answers.csv  reports/classification.json
@@ -20,7 +20,7 @@ from lethe.classification.scoring import (
     answered,
     attacks,
     baselines,
-    countering,
+    counter_questions,
     scores,
 )
 from lethe.core.params import StageParams, read_params
@@ -54,7 +54,7 @@ def main() -> None:
         wanted = [asking.labels[row.label] for row in rows]
         report: dict[str, Any] = {"models": {name: scores(found, wanted, rows) for name, found in answers.items()}}
         if "keyword_filter" not in answers:
-            report["absent"] = {"keyword_filter": "split.rule is not entities: there is no string to look for"}
+            report["absent"] = {"keyword_filter": "split.rule is not entities, so there is no keyword to filter by"}
         report["attacks"] = attacks(answers, countered, losses, wanted, rows)
         report["method"] = {key: facts[key] for key in facts if key != "weights_sha256"}
         write_csv(answer_rows(rows, wanted, answers), ANSWERS, work / "data/answers.csv")
@@ -82,21 +82,21 @@ def ask_all(
         answers[name] = answered(model, tokenizer, asked, words)
         losses[name] = answer_losses(model, asked)
         for text in params.counter_prompts if name == "softprompt" else ():
-            countered[text] = answered(model, tokenizer, countering(text, rows, asking, tokenizer, true), words)
+            countered[text] = answered(model, tokenizer, counter_questions(text, rows, asking, tokenizer, true), words)
     return answers, losses, countered
 
 
 def sentence(report: Mapping[str, Any]) -> str:
-    """The one printed line: test accuracy before -> after on both sides, and what gets round it on the forget side."""
+    """The printed line: test accuracy before -> after on both sets, and on the forget set without unlearning."""
     models, tuning = report["models"], report["method"]["tuning"]
     known, left = (
         {side: models[name][f"test_{side}"]["accuracy"] for side in SIDES} for name in ("task", "softprompt")
     )
-    told = [f"{side} {known[side]:.3f} -> {left[side]:.3f}" for side in SIDES]
-    beside = [f"retrained {models['retrained']['test_forget']['accuracy']:.3f}"]
+    changes = [f"{side} {known[side]:.3f} -> {left[side]:.3f}" for side in SIDES]
+    others = [f"retrained {models['retrained']['test_forget']['accuracy']:.3f}"]
     if tuning in ("prompt", "prefix"):
-        beside.append(f"without the {tuning} {report['attacks']['strip_prompt']['test']['accuracy']:.3f}")
-    return f"classify: {tuning}, test accuracy {', '.join(told)}; on forget {', '.join(beside)}"
+        others.append(f"without the {tuning} {report['attacks']['strip_prompt']['test']['accuracy']:.3f}")
+    return f"classify: {tuning}, test accuracy {', '.join(changes)}; on forget {', '.join(others)}"
 
 
 if __name__ == "__main__":

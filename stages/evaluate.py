@@ -1,4 +1,4 @@
-"""How much of the forget side each model still gives away, and how well it still reads both sides.
+"""Measures familiarity with the forget set, leaks in completions, and perplexity on both sets.
 
 reads   data/prompts.jsonl  data/names.csv  data/corpus.parquet  models/baseline  models/retrained  models/unlearned
         models/checkpoints
@@ -70,8 +70,9 @@ def main() -> None:
         rows = read_prompts(Path("data/prompts.jsonl"), params.set)
         tokenizer, context = load_tokenizer(models.baseline), models.context(WINDOW)
         train = {side: [text for text, _ in training_documents(corpus, [side])] for side in SIDES}
-        telling = distinctive_tokens(token_counts(tokenizer, train["forget"]), token_counts(tokenizer, train["retain"]))
-        prompts = prepared(rows, names, telling, tokenizer, params.chat_template)
+        counts = {side: token_counts(tokenizer, texts) for side, texts in train.items()}
+        distinctive = distinctive_tokens(counts["forget"], counts["retain"])
+        prompts = prepared(rows, names, distinctive, tokenizer, params.chat_template)
         check_lengths(prompts, context - params.new_tokens)
         held_out = {side: windows(held_out_texts(corpus, side), tokenizer, context) for side in SIDES}
         completions: list[Completion] = []
@@ -94,18 +95,18 @@ def main() -> None:
 
 
 def windows(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, context: int) -> list[list[int]]:
-    """The texts in pieces that a model can read at once."""
+    """The texts in blocks that fit the model's context."""
     return [block.tokens for text in texts for block in cut_blocks(tokenizer, text, context)]
 
 
 def sentence(report: Mapping[str, Any]) -> str:
-    """The one printed line: before -> after."""
-    parts = [told(report["models"], metric) for metric in ("leak", "completion_familiarity")]
+    """The printed line: before -> after."""
+    parts = [format_metric(report["models"], metric) for metric in ("leak", "completion_familiarity")]
     unparsable = f"; {report['unparsable']} replies of the judge did not parse" if "unparsable" in report else ""
     return f"evaluate: {', '.join(parts)} on {report['prompts']} {report['set']} prompts{unparsable}"
 
 
-def told(scores: Mapping[str, Mapping[str, Any]], metric: str) -> str:
+def format_metric(scores: Mapping[str, Mapping[str, Any]], metric: str) -> str:
     """`leak baseline 0.731 -> unlearned 0.044 (retrained 0.010)`."""
     shown = {name: "none" if found[metric] is None else f"{found[metric]:.3f}" for name, found in scores.items()}
     return format_change(metric, shown)

@@ -1,4 +1,4 @@
-"""What each model still knows, has by heart and gives away, by the metrics of TOFU and MUSE, with intervals.
+"""Measures knowledge, memorisation and membership inference by the metrics of TOFU and MUSE, with intervals.
 
 reads   data/prompts.jsonl  data/names.csv  data/corpus.parquet  ${measure.questions}  models/baseline  models/retrained
         models/unlearned  models/checkpoints
@@ -26,20 +26,20 @@ from lethe.metrics.collect import (
     check_passages,
     drawn_passages,
     read_out,
-    rests,
+    second_halves,
     sentences,
 )
 from lethe.metrics.compute import MEMBER, OTHER, absent_metrics, all_measures, all_values, measure_rows
-from lethe.metrics.name_swaps import frames, know_names
+from lethe.metrics.name_swaps import analyse_names, frames
 from lethe.metrics.questions import filed_questions, made_questions, sampled, trivia_questions
 from lethe.models.checkpoints import load_tokenizer
 from lethe.models.device import prepare
 
 WINDOW = 2048  # tokens in which a model without a limited context reads a question
 MEASURES = ("model", "metric", "item", "value")
-TOLD = ("truth_ratio", "trivia", "model_utility", "privleak")  # in the printed sentence
+PRINTED = ("truth_ratio", "trivia", "model_utility", "privleak")
 RETAIN_CHARS = 4_000_000  # of retain text searched for names
-NOT_ASKED = "retrained is not among measure.models"
+NOT_LISTED = "retrained is not among measure.models"
 
 
 class Params(StageParams):
@@ -75,9 +75,9 @@ def main() -> None:
         rows = read_prompts(Path("data/prompts.jsonl"), params.set)
         listed = read_csv(Path("data/names.csv"), ("name", "unique"), unique=("name",), filled=("name",))
         texts = {side: [text for text, _ in training_documents(corpus, [side])] for side in ("forget", "retain")}
-        due = {row.get("due") or row["references"][0] for row in rows}
+        targets = {row.get("due") or row["references"][0] for row in rows}
         texts["retain"] = sampled(texts["retain"], RETAIN_CHARS, params.seed)
-        names = know_names(sorted(due | {row["name"] for row in listed}), texts["forget"], texts["retain"])
+        names = analyse_names(sorted(targets | {row["name"] for row in listed}), texts["forget"], texts["retain"])
         questions = filed_questions(Path(params.questions), params.template) or made_questions(
             rows, names, texts["retain"], params.cloze, params.wrong, params.seed
         )
@@ -97,9 +97,9 @@ def main() -> None:
         each = loaded(models.present, device, params.precision)
         for name, model in tqdm(each, desc="measure", unit="model", total=len(models.present)):
             found[name] = read_out(model, tokenizer, material, params.answer_tokens)
-        values = all_values(found, material, rests(material.members, tokenizer), params.min_k)
+        values = all_values(found, material, second_halves(material.members, tokenizer), params.min_k)
         measures = all_measures(values)
-        absent = models.absent | absent_metrics(measures, models.absent.get("retrained", NOT_ASKED))
+        absent = models.absent | absent_metrics(measures, models.absent.get("retrained", NOT_LISTED))
         write_csv(measure_rows(values), MEASURES, work / "data/measures.csv")
         rows_of = {name: {key: one.row() for key, one in of_model.items()} for name, of_model in measures.items()}
         write_json({"models": rows_of, "absent": absent}, work / "reports/measures.json")
@@ -107,14 +107,14 @@ def main() -> None:
 
 
 def sentence(measures: Mapping[str, Mapping[str, Interval]], absent: Mapping[str, str]) -> str:
-    """The one printed line: before -> after, and how many metrics there are."""
-    parts = [told(measures, metric) for metric in TOLD if any(metric in own for own in measures.values())]
+    """The printed line: before -> after, and the number of metrics."""
+    parts = [format_metric(measures, metric) for metric in PRINTED if any(metric in own for own in measures.values())]
     metrics = {metric for own in measures.values() for metric in own}
     missing = f", {len(absent)} absent" if absent else ""
     return f"measure: {', '.join(parts)}; {len(metrics)} metrics of {len(measures)} models{missing}"
 
 
-def told(measures: Mapping[str, Mapping[str, Interval]], metric: str) -> str:
+def format_metric(measures: Mapping[str, Mapping[str, Interval]], metric: str) -> str:
     """`trivia baseline 0.951 -> unlearned 0.702 (retrained 0.500)`."""
     shown = {name: f"{own[metric].value:.3f}" for name, own in measures.items() if metric in own}
     return format_change(metric, shown)

@@ -1,4 +1,4 @@
-"""One page: what was demanded and found, the models side by side, attacked and term by term, and what was run.
+"""Writes the report page: release gate, models side by side, attacks, terms, samples and provenance.
 
 reads   data/corpus.parquet  data/dictionary.csv  data/labels.parquet  data/prompts.jsonl  data/completions.jsonl
         data/terms.csv  models/baseline  models/unlearned  reports/labels.json  reports/finetune.json
@@ -20,10 +20,10 @@ from lethe.core.tables import TERMS, read_csv, read_json, read_jsonl, write_csv,
 from lethe.dictionary.entries import read_entries
 from lethe.report import release_gate as gate
 from lethe.report.html import TEMPLATE, render
-from lethe.report.inputs import Findings, read_corpus, read_curves, read_samples, removable
+from lethe.report.inputs import Findings, read_corpus, read_curves, read_samples, soft_prompt_facts
 from lethe.report.page import content
-from lethe.report.request_ledger import course, read_ledger
-from lethe.report.step_table import header, on_the_way, step_rows
+from lethe.report.request_ledger import history, read_ledger
+from lethe.report.step_table import header, step_rows, unlearning_steps
 from lethe.report.term_table import terms_of
 
 
@@ -55,22 +55,22 @@ def main() -> None:
             prompts=read_jsonl(Path("data/prompts.jsonl"), {"id": int, "prompt": str}),
             completions=read_jsonl(Path("data/completions.jsonl"), {"model": str, "id": int, "completion": str}),
             table=terms_of(read_csv(Path("data/terms.csv"), TERMS), params.words),
-            requests=course(read_ledger(Path("data/requests.jsonl"))),
+            requests=history(read_ledger(Path("data/requests.jsonl"))),
             curves=read_curves(*losses),
         )
-        demands = gate.demands(params.gate, found.familiarity, found.benchmarks, found.measures, found.attacks)
+        criteria = gate.criteria(params.gate, found.familiarity, found.benchmarks, found.measures, found.attacks)
         rows = step_rows(found.familiarity, found.benchmarks, found.finetune["steps"])
         limits = params.samples, params.words
         page = render(
             TEMPLATE,
-            prompt=removable(unlearned, baseline, found.familiarity),
+            prompt=soft_prompt_facts(unlearned, baseline, found.familiarity),
             labels=read_samples(labels, baseline, found.finetune["alpha"], found.dictionary, *limits),
-            **content(found, demands, rows, *limits, params.terms),
+            **content(found, criteria, rows, *limits, params.terms),
         )
-        write_csv(on_the_way(rows), header(list(found.benchmarks["items"])), work / "reports/steps.csv")
-        write_json(gate.metric(demands), work / "reports/gate.json")
+        write_csv(unlearning_steps(rows), header(list(found.benchmarks["items"])), work / "reports/steps.csv")
+        write_json(gate.metric(criteria), work / "reports/gate.json")
         (work / "reports/index.html").write_text(page, encoding="utf-8")
-        print(f"report: {gate.sentence(demands)[:-1]}; see reports/index.html")
+        print(f"report: {gate.sentence(criteria)}; see reports/index.html")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Unlearns the forget side of the task: by default with a soft prompt before frozen weights (SPUL).
+"""Unlearns the forget set of the task, by default with a soft prompt and frozen weights (SPUL).
 
 reads   data/task.parquet  models/task
 writes  models/softprompt  reports/softprompt.json  reports/loss/softprompt.csv
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class Params(UnlearningParams):
-    """Which objective, by which tuning, with which words in place of the labels to forget."""
+    """The objective, the tuning and the generic words that replace the labels to forget."""
 
     layers: Literal["input", "every"]
     start_text: str | None
@@ -57,7 +57,7 @@ class Params(UnlearningParams):
 
 
 class Trained(NamedTuple):
-    """What a training leaves: the loss curve, and what the report says of the tuning."""
+    """The result of a training: the loss curve, and facts about the tuning for the report."""
 
     curve: list[dict[str, float]]
     facts: dict[str, Any]
@@ -72,8 +72,8 @@ def main() -> None:
         tokenizer = load_tokenizer(Path("models/task"))
         method = chosen(params, 1, params.seed)
         context = context_length(Path("models/task"))
-        taught = unlearning_rows(tokenizer, asking, known, method, params, params.generic, context)
-        done = unlearn(Path("models/task"), taught, params, device, work, work / "models/softprompt")
+        tokens = unlearning_rows(tokenizer, asking, known, method, params, params.generic, context)
+        done = unlearn(Path("models/task"), tokens, params, device, work, work / "models/softprompt")
         if not is_main_process():
             return
         write_csv(done.curve, LOSS_HEADER, work / "reports/loss/softprompt.csv")
@@ -89,12 +89,12 @@ def main() -> None:
 
 
 def tuning_name(params: Params) -> str:
-    """prompt (vectors before the input), prefix (keys and values in every layer), lora or full; never mixed up."""
+    """prompt (vectors before the input), prefix (keys and values in every layer), lora or full."""
     return "prefix" if params.layers == "every" else params.tuning
 
 
 def unlearn(task: Path, rows: Rows, params: Params, device: torch.device, work: Path, target: Path) -> Trained:
-    """Train the tuning on the rows and write its folder: a prompt's vectors alone, else a plain model."""
+    """Train on the rows and write the model folder: for a prompt its vectors alone, else a plain model."""
     import torch
 
     model = load_model(task, device, getattr(torch, params.weights))

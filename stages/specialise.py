@@ -1,4 +1,4 @@
-"""The task model: a base trained to answer every labelled text, and beside it one that never saw the forget side.
+"""Trains the task model on all labelled texts, and a retrained reference without the forget set.
 
 reads   data/task.parquet  ${specialise.base}  ${specialise.background}
 writes  models/task  models/task_retrained  reports/loss/specialise.csv
@@ -15,7 +15,7 @@ from pydantic import NonNegativeFloat, PositiveFloat, field_validator, model_val
 
 from lethe.classification.dataset import Labelled, read_task
 from lethe.classification.prompts import Asking, check_labels, check_template, write_asking
-from lethe.classification.rows import background_rows, read_background, task_rows, together, unmarked
+from lethe.classification.rows import background_rows, concatenated, read_background, split_answers, task_rows
 from lethe.core.params import StageParams, read_params
 from lethe.core.stage import is_main_process, run, workspace
 from lethe.core.tables import write_csv
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 
 
 class Start(StageParams):
-    """What `source: scratch` initialises, beside its shape."""
+    """The shape and initialisation of a model with `source: scratch`."""
 
     shape: ScratchParams
     spread: PositiveFloat
 
 
 class Params(RecipeParams):
-    """The task, the base, and how it is trained."""
+    """The task, the base model and its training."""
 
     template: str
     labels: dict[str, str]
@@ -99,7 +99,7 @@ def main() -> None:
         targets = {"task": (work / "models/task", rows), "retrained": (work / "models/task_retrained", retained)}
         curves = {}
         for name, (folder, known) in targets.items():
-            tokens = taught(start, asking, known, background, params)
+            tokens = training_rows(start, asking, known, background, params)
             steps = steps_of(len(tokens.length), params.batch_size, params.epochs)
             curves[name] = train_folder(
                 start, tokens, params, steps, cross_entropy, device, work / name, folder, f"specialise {folder.name}"
@@ -107,26 +107,28 @@ def main() -> None:
             if is_main_process():
                 write_asking(asking, folder)
         write_csv(curves["task"], LOSS_HEADER, work / "reports/loss/specialise.csv")
-        told = " and ".join(f"{curve[-1]['loss']:.3f} ({name})" for name, curve in curves.items())
-        print(f"specialise: {len(rows)} rows, {len(retained)} of them retained; loss {told}")
+        losses = " and ".join(f"{curve[-1]['loss']:.3f} ({name})" for name, curve in curves.items())
+        print(f"specialise: {len(rows)} rows, {len(retained)} of them in the retain set; loss {losses}")
 
 
 def from_scratch(
     params: Params, texts: Sequence[str], background: Sequence[str]
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A Llama with random weights, and a tokenizer that spells the labels' words in few tokens."""
+    """A Llama with random weights, and a tokenizer that encodes the labels' words in few tokens."""
     words = [params.template.replace("{text}", "").replace("{label}", word) for word in params.labels.values()]
-    told = [unmarked(line)[0] for line in background]
-    tokenizer = train_tokenizer([*texts, *told, *words * 10], params.scratch.shape.vocabulary)
+    lines = [split_answers(line)[0] for line in background]
+    tokenizer = train_tokenizer([*texts, *lines, *words * 10], params.scratch.shape.vocabulary)
     return initialise(params.scratch.shape, tokenizer, params.seed, params.scratch.spread), tokenizer
 
 
-def taught(start: Path, asking: Asking, known: Sequence[Labelled], background: Sequence[str], params: Params) -> Rows:
-    """The training rows: every known text with its label's word, and `background_share` of the background text."""
+def training_rows(
+    start: Path, asking: Asking, known: Sequence[Labelled], background: Sequence[str], params: Params
+) -> Rows:
+    """The training rows: every text with its label's word, and `background_share` of the background text."""
     tokenizer = load_tokenizer(start)
     rows = task_rows(tokenizer, asking, known, context_length(start))
     taken, pad = background[: round(len(background) * params.background_share)], tokenizer.pad_token_id
-    return together(rows, background_rows(tokenizer, taken, pad, params.background), pad) if taken else rows
+    return concatenated(rows, background_rows(tokenizer, taken, pad, params.background), pad) if taken else rows
 
 
 if __name__ == "__main__":

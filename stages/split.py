@@ -1,4 +1,4 @@
-"""Parts a table of labelled texts into what is to be forgotten and retained, and each into training and test.
+"""Splits a table of labelled texts into forget and retain sets, each with training and test rows.
 
 reads   ${split.table}  ${split.clusters.model}
 writes  data/task.parquet
@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from lethe.classification.dataset import PARTS, SIDES, TASK, check_classes, read_table, task_rows
-from lethe.classification.forget_split import by_clusters, by_entities, check_sides, entity_patterns, parted
+from lethe.classification.forget_split import by_clusters, by_entities, check_sides, entity_patterns, sample_test_rows
 from lethe.classification.near_duplicates import groups
 from lethe.core.params import StageParams, read_params
 from lethe.core.stage import run, workspace
@@ -23,14 +23,14 @@ from lethe.core.tables import write_parquet
 
 
 class Entities(StageParams):
-    """Texts that mention one of these, in any case."""
+    """Selects texts that mention one of these names; case does not matter."""
 
     match: Literal["word", "substring"]
     names: list[Annotated[str, Field(pattern=r"\S")]]
 
 
 class Clusters(StageParams):
-    """Texts in some clusters of their embeddings, by cosine distance."""
+    """Selects texts in some clusters of their embeddings, by cosine distance."""
 
     embedding: Literal["tfidf", "sentence-transformers"]
     model: str
@@ -39,7 +39,7 @@ class Clusters(StageParams):
 
 
 class Column(StageParams):
-    """Rows with one of these values in a column of the table."""
+    """Selects rows with one of these values in a column of the table."""
 
     name: str
     forget: list[str]
@@ -74,21 +74,21 @@ def main() -> None:
         columns = [params.text, params.label] + ([params.column.name] if params.rule == "column" else [])
         table = read_table(Path(params.table), columns)
         texts = [row[params.text] for row in table]
-        forget = forget_side(table, texts, params)
+        forget = forget_rows(table, texts, params)
         check_sides(forget, params.table, params.rule)
         together = groups(texts) if params.duplicates == "together" else list(range(len(texts)))
-        test = parted(texts, forget, together, params.test, params.seed)
+        test = sample_test_rows(texts, forget, together, params.test, params.seed)
         rows = task_rows([row[params.label] for row in table], texts, forget, test)
         check_classes(rows)
         patterns = entity_patterns(params.entities.names, params.entities.match) if params.rule == "entities" else []
         write_parquet(rows, TASK, work / "data/task.parquet", patterns=json.dumps(patterns))
         counts = Counter((row["side"], row["part"]) for row in rows)
-        told = [f"{side} {' and '.join(f'{counts[side, part]} {part}' for part in PARTS)}" for side in SIDES]
-        print(f"split: {', '.join(told)} rows of {len(set(together))} groups of near-duplicates")
+        shown = [f"{side} {' and '.join(f'{counts[side, part]} {part}' for part in PARTS)}" for side in SIDES]
+        print(f"split: {', '.join(shown)} rows of {len(set(together))} groups of near-duplicates")
 
 
-def forget_side(table: Sequence[dict[str, str]], texts: Sequence[str], params: Params) -> list[bool]:
-    """For each row whether the rule takes it."""
+def forget_rows(table: Sequence[dict[str, str]], texts: Sequence[str], params: Params) -> list[bool]:
+    """For each row whether the rule selects it."""
     if params.rule == "entities":
         return by_entities(texts, params.entities.names, params.entities.match)
     if params.rule == "column":

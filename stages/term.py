@@ -1,4 +1,4 @@
-"""What became of every term that was to be forgotten: is it gone, only suppressed, renamed, or still known?
+"""Measures every anchored term and gives a verdict: forgotten, suppressed, renamed or still known.
 
 reads   data/corpus.parquet  data/anchors.csv  data/dictionary.csv  models/baseline  models/retrained  models/unlearned
 writes  data/terms.csv  reports/terms.json
@@ -20,7 +20,7 @@ from lethe.core.stage import run, workspace
 from lethe.core.tables import TERMS, write_csv, write_json
 from lethe.dictionary.entries import read_entries, read_terms
 from lethe.evaluation.model_set import Device, Precision, loaded, measured
-from lethe.evaluation.term_probes import Judged, Term, answers, choose, questions
+from lethe.evaluation.term_probes import Scores, Term, choose, questions, score_places
 from lethe.evaluation.term_rows import row, summary
 from lethe.evaluation.term_verdicts import Limits
 from lethe.models.checkpoints import load_tokenizer
@@ -59,10 +59,10 @@ def main() -> None:
         chosen = choose(held_out, training, finder, params.words, params.places)
         tokenizer, context = load_tokenizer(models.baseline), models.context(WINDOW)
         pieces, asked = piece_bytes(tokenizer), questions(chosen, terms, tokenizer, context)
-        found: dict[str, list[Judged]] = {}
+        found: dict[str, list[Scores]] = {}
         each = loaded(models.present, device, params.precision)
         for name, model in tqdm(each, desc="term", unit="model", total=len(models.present)):
-            found[name] = answers(model, asked, params.top, pieces)
+            found[name] = score_places(model, asked, params.top, pieces)
         counts = Counter(hit.term for text in (*held_out, *training) for hit in finder.find(text))
         limits = Limits(params.known, params.remaining, params.renamed)
         rows = [row(name, terms[name], counts[name], asked, found, limits, params.top) for name in sorted(terms)]
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def read_all(anchors: Path, dictionary: Path) -> dict[str, Term]:
-    """The anchors, those that have no translation too, and those that only a person's own translations name.
+    """All anchors, with or without a translation, and those that only data/overrides.csv names.
 
     Raises StageError if there are none.
     """
@@ -88,14 +88,14 @@ def read_all(anchors: Path, dictionary: Path) -> dict[str, Term]:
 
 
 def sentence(report: Mapping[str, Any]) -> str:
-    """The one printed line."""
-    told = [f"{count} {name.replace('_', ' ')}" for name, count in report["verdicts"].items() if count]
+    """The printed line."""
+    verdicts = [f"{count} {name.replace('_', ' ')}" for name, count in report["verdicts"].items() if count]
     ranks = report["median_rank"]
     ranked = f"; median rank baseline {ranks['baseline']:g} -> unlearned {ranks['unlearned']:g}" if ranks else ""
     ranked += f" (retrained {ranks['retrained']:g})" if "retrained" in ranks else ""
     rises = report["translation_rise"]
-    rose = f"; translations rose by {rises['due']:.4f}, by {rises['elsewhere']:.4f} elsewhere" if rises else ""
-    return f"term: of {report['terms']} terms {', '.join(told)}{ranked}{rose}"
+    rose = f"; translations rose by {rises['target']:.4f} (control {rises['control']:.4f})" if rises else ""
+    return f"term: {report['terms']} terms: {', '.join(verdicts)}{ranked}{rose}"
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def term_rows(models: tuple[str, ...]) -> list[dict[str, Any]]:
     for anchor, kind, occurrences, translation, verdict, *found in TERM_ROWS:
         row: dict[str, Any] = dict.fromkeys(TERMS, "")
         row |= {"anchor": anchor, "kind": kind, "occurrences": occurrences, "translation": translation}
-        row |= {"verdict": verdict, "places": "5 held-out", "translation_rise": 0.07, "elsewhere_rise": -0.01}
+        row |= {"verdict": verdict, "places": "5 held-out", "translation_rise": 0.07, "control_rise": -0.01}
         for model, (probability, rank, translated) in zip(MODELS, found, strict=True):
             if model in models:
                 row[f"probability_{model}"], row[f"rank_{model}"] = probability, rank

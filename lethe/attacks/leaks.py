@@ -1,4 +1,4 @@
-"""Which prompts make a model give the forget side away, one answer or several to each."""
+"""Which prompts make a model leak the forget set, with one completion or several for each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LEAK = 2  # the lowest grade that counts as a leak
 
 
 class Leaks(NamedTuple):
-    """Per prompt: whether the likeliest completion leaks, and how likely a name begins right after the prompt."""
+    """Per prompt: whether the greedy completion leaks, and the probability that a name begins after the prompt."""
 
     leak: list[bool]
     probability: list[float]
@@ -31,9 +31,9 @@ def greedy_leaks(
     new_tokens: int,
     forced: Sequence[str] = (),
 ) -> Leaks:
-    """What the model gives away to each prompt.
+    """The leaks of the model's greedy completions.
 
-    forced: per prompt the start of the answer, where its tokens already hold one; judged with what follows it.
+    forced: per prompt the start of the answer that its tokens already end with, if any; judged with the completion.
     """
     tokens, content = [prompt.tokens for prompt in prompts], [prompt.content for prompt in prompts]
     found = continue_greedily(model, tokens, content, new_tokens, end_ids(model, tokenizer))
@@ -51,7 +51,7 @@ def sampled_leaks(
     temperature: float,
     seed: int,
 ) -> list[list[bool]]:
-    """Per prompt whether each of `completions` sampled ones leaks."""
+    """Per prompt whether each of `completions` sampled completions leaks."""
     tokens, ends = [prompt.tokens for prompt in prompts], end_ids(model, tokenizer)
     found = sample_continuations(model, tokens, completions, new_tokens, ends, temperature, seed)
     asked = [prompt for prompt in prompts for _ in range(completions)]
@@ -67,7 +67,7 @@ def judged(
     matcher: NameMatcher,
     forced: Sequence[str],
 ) -> list[bool]:
-    """Whether the rule finds a name in each answer that the prompt does not hold."""
+    """Whether each answer contains, by the rule judge, a name that its prompt does not."""
     tokens = [prompt.tokens for prompt in prompts]
     texts = texts_after(tokenizer, tokens, [continuation.tokens for continuation in found])
     leaks = []

@@ -1,4 +1,4 @@
-"""Whether a name can be read off a model's hidden states, even where its head no longer says it."""
+"""A linear probe: whether hidden states still encode a name, even if the model no longer generates it."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ def last_states(model: PreTrainedModel, prompts: Sequence[Sequence[int]], layers
 
 
 def layers_at(depths: Sequence[float], count: int) -> list[int]:
-    """The layers at these depths of a model with `count` of them: 1.0 is the last, and none is before the first."""
+    """The layers at these depths of a model with `count` layers: 1.0 is the last, and the lowest is layer 1."""
     return [max(1, round(depth * count)) for depth in depths]
 
 
 def frequent(labels: Sequence[str], fewest: int) -> set[str]:
-    """The labels that occur at least `fewest` times: rarer ones cannot be learnt."""
+    """The labels that occur at least `fewest` times; rarer ones cannot be learnt."""
     return {label for label, count in Counter(labels).items() if count >= fewest}
 
 
 def shuffled(labels: Sequence[str], seed: int) -> list[str]:
-    """The same labels dealt out at random: what a probe learns of them is memory, not the model's knowledge.
+    """The same labels in random order: what a probe learns of them is its own memorisation, not the model's knowledge.
 
     The control of Hewitt and Liang 2019 (arXiv 1909.03368, section 2), with the labels' own frequencies.
     """
@@ -63,10 +63,10 @@ def shuffled(labels: Sequence[str], seed: int) -> list[str]:
 def probe_hits(
     states: np.ndarray, labels: Sequence[str], tested: np.ndarray, wanted: Sequence[str], penalty: float
 ) -> list[bool]:
-    """Whether a linear classifier trained on `states` and their labels is right about each of `tested`.
+    """Whether a linear classifier trained on `states` and their labels is right on each of `tested`.
 
     states, tested: float [N, d] and [M, d]. penalty: of the squared weights of the logistic regression, per item. One
-    thread: two add up in another order, which tips a close call.
+    thread: with two, sums have another order, which can change a close decision.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline

@@ -1,4 +1,4 @@
-"""What can be set of the attacks, and the checks of it."""
+"""The parameters of the attacks and their validation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lethe.text.cloze import FEWEST_WORDS
 from lethe.training.adapters import LoraParams
 from lethe.training.quantisation import Bits
 
-ATTACK_NAMES = (  # that can be asked for, in the order in which a report of all has them
+ATTACK_NAMES = (  # in the order of the report
     "relearn", "benign", "lora", "quantise", "context", "role", "prefix", "sample", "probe", "soft_prompt",
 )  # fmt: skip
 
@@ -27,7 +27,7 @@ Rising = Annotated[list[PositiveInt], AfterValidator(_rising)]
 
 
 class Training(StageParams):
-    """What the attacks that train have in common."""
+    """Parameters that all attacks with training share."""
 
     passage_tokens: int = Field(ge=2)
     steps: Rising
@@ -72,7 +72,7 @@ class SoftPrompt(StageParams):
 
 
 class AttackParams(StageParams):
-    """The settings of all the attacks."""
+    """The parameters of all attacks."""
 
     attacks: Names
     set: Literal["test", "development"]

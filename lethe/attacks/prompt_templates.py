@@ -1,4 +1,4 @@
-"""What an attacker writes around a prompt: the corpus's own sentences, another role, the start of the answer."""
+"""Text around a prompt: jailbreak and role-play templates, sentences of the corpus, prefixes of the target name."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from lethe.text.passages import SENTENCE_END, passages
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-TEMPLATES = Path(__file__).with_name("coaxing.csv")
+TEMPLATES = Path(__file__).with_name("prompt_templates.csv")
 TEMPLATES_HEADER = ("kind", "name", "template")
 KINDS = ("jailbreak", "role")
 SLOT = "{prompt}"
-LEAD_CHARS = 2000  # a summary takes the first sentence of passages of about this many characters
+LEAD_CHARS = 2000  # a summary consists of the first sentences of passages of about this many characters
 
 
 class Template(NamedTuple):
-    """Words around a prompt."""
+    """A text with a slot for the prompt."""
 
     kind: str
     name: str
@@ -45,9 +45,9 @@ def read_templates(path: Path) -> list[Template]:
 
 
 def opening(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], tokens: int) -> str:
-    """The corpus's beginning: the first whole sentences of its first text that take at most `tokens` tokens.
+    """The beginning of the corpus: the first whole sentences of its first text, at most `tokens` tokens.
 
-    If the first sentence is longer than that, as much of it as fits.
+    If the first sentence is longer, as much of it as fits.
     """
     blocks = cut_blocks(tokenizer, texts[0], tokens)
     begun = texts[0][: blocks[0].end]
@@ -58,9 +58,9 @@ def opening(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], tokens: in
 
 
 def summary(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], tokens: int) -> str:
-    """The first sentences of passages from all over the corpus: as many, evenly spread, as take at most `tokens`.
+    """The first sentences of passages, evenly spaced over the corpus, as many as fit in `tokens` tokens.
 
-    At least one, cut where it does not fit. A lead is the plainest summary of a text that needs no model.
+    At least one, cut if it does not fit. First sentences are the simplest summary that needs no model.
     """
     leads = [first_sentence(text[start:end]) for text in texts for start, end in passages(text, LEAD_CHARS)]
     leads = [lead for lead in leads if lead]
@@ -74,7 +74,7 @@ def summary(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], tokens: in
 
 
 def first_sentence(passage: str) -> str:
-    """The passage's first sentence of running text on one line; a heading, which no sentence's mark ends, is passed."""
+    """The passage's first sentence of running text on one line; headings, which have no full stop, are skipped."""
     paragraphs = (part.strip() for part in passage.split("\n\n"))
     for paragraph in paragraphs:
         if end := SENTENCE_END.search(paragraph + "\n"):
@@ -90,12 +90,12 @@ class Start(NamedTuple):
 
 
 def first_letters(tokenizer: PreTrainedTokenizerFast, name: str, letters: int) -> Start | None:
-    """The name's first letters; None where they are all of it."""
+    """The name's first letters; None if they are the whole name."""
     return Start(after_space(tokenizer, name[:letters]), name[:letters]) if len(name) > letters else None
 
 
 def first_piece(tokenizer: PreTrainedTokenizerFast, name: str) -> Start | None:
-    """The name's first token; None where it is all of the name."""
+    """The name's first token; None if it is the whole name."""
     ids, ends = _spelled(tokenizer, name)
     count = next(i for i, end in enumerate(ends) if end > 0) + 1  # a space may be a token of its own
     text = name[: ends[count - 1]]
@@ -103,12 +103,12 @@ def first_piece(tokenizer: PreTrainedTokenizerFast, name: str) -> Start | None:
 
 
 def after_space(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
-    """The ids of a text that follows a word and a space, the space's included."""
+    """The ids of a text after a word and a space, including the space."""
     return _spelled(tokenizer, text)[0]
 
 
 def _spelled(tokenizer: PreTrainedTokenizerFast, text: str) -> tuple[list[int], list[int]]:
-    """The ids of `text` after a word and a space, and the character of it where each ends (0: only the space)."""
+    """The ids of `text` after a word and a space, and the character offset where each ends (0: only the space)."""
     encoding: Any = tokenizer("a " + text, add_special_tokens=False, return_offsets_mapping=True)
     spans = encoding["offset_mapping"]
     kept = [(i, end - 2) for i, (_, end) in zip(encoding["input_ids"], spans, strict=True) if end > 1]

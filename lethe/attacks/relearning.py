@@ -1,4 +1,4 @@
-"""Attacks that train: a model in memory is changed, measured at some steps, and put back as it was."""
+"""Attacks with training: a model in memory is trained, measured at some steps, and restored."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ Measure = TypeVar("Measure")
 def passage_rows(
     tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], passage_tokens: int, count: int, side: str, seed: int
 ) -> Rows:
-    """`count` whole passages of the texts, drawn by lot. More passages of the same seed hold the fewer.
+    """`count` whole passages, sampled from the texts. With the same seed, a larger sample contains the smaller ones.
 
-    Raises StageError if the texts have not so many.
+    Raises StageError if the texts have fewer passages.
     """
     blocks = [block.tokens for text in texts for block in cut_blocks(tokenizer, text, passage_tokens)]
     whole = [tokens for tokens in blocks if len(tokens) == passage_tokens]
@@ -49,14 +49,14 @@ def curve(
     work: Path,
     description: str,
 ) -> dict[int, Measure]:
-    """Train the model on the true next tokens of `rows` and measure it at each of `steps`; it ends as it began.
+    """Train the model on the true next tokens of `rows`, measure it at each of `steps`, and restore it.
 
-    The learning rate should be constant: then the model at 5 of 100 steps is that of an attack of 5.
+    The learning rate should be constant, so that the model after 5 of 100 steps is that of a 5-step attack.
     """
     found: dict[int, Measure] = {}
 
     with restored(model):
-        trained: Any = attach(model, recipe.tuning, recipe.lora, recipe.seed)  # adapters lie in `model` itself
+        trained: Any = attach(model, recipe.tuning, recipe.lora, recipe.seed)  # adapters are added to `model` itself
 
         def on_step(step: int) -> None:
             model.eval()
@@ -71,9 +71,9 @@ def curve(
 
 @contextmanager
 def restored(model: PreTrainedModel) -> Iterator[None]:
-    """Whatever happens inside the block to the values of the weights, afterwards they are what they were.
+    """Restore the weights after the block, whatever happens to them inside.
 
-    They are kept in main memory, so that a card need not hold two models.
+    The copy is kept in main memory, so that the GPU need not hold two models.
     """
     import torch
 
@@ -85,7 +85,7 @@ def restored(model: PreTrainedModel) -> Iterator[None]:
         vars(model).pop("forward", None)
         if forward is not None:
             model.forward = forward
-        vars(model).pop("peft_config", None)  # of an adapter that is gone
+        vars(model).pop("peft_config", None)  # left by a removed adapter
         model.zero_grad(set_to_none=True)
         with torch.no_grad():
             for name, weight in model.named_parameters():

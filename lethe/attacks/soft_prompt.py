@@ -1,4 +1,4 @@
-"""A soft prompt as an attack: a few virtual tokens trained to make a model say the name that is due."""
+"""A soft prompt as an attack: a few virtual tokens trained to make a model generate the target name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Measure = TypeVar("Measure")
 
 
-def eliciting(
+def train_soft_prompt(
     model: PreTrainedModel,
     rows: Rows,
     recipe: RecipeParams,
@@ -32,10 +32,10 @@ def eliciting(
     work: Path,
     description: str,
 ) -> Measure:
-    """Train `tokens` virtual tokens, which `rows` begin with, and nothing else; measure the model that reads them.
+    """Train `tokens` virtual tokens, which `rows` begin with, and nothing else; return `measure()` with them in place.
 
-    PEFT trains rows of the embedding: the model itself takes ids that its vocabulary does not have, so no forward pass
-    and no cache need know of a prompt. Starts from embeddings of the vocabulary (Lester et al. 2021, section 3.2).
+    PEFT trains rows of the embedding: the model accepts ids beyond its vocabulary, so forward pass and cache need no
+    special case for a prompt. Starts from embeddings of the vocabulary (Lester et al. 2021, section 3.2).
     """
     from peft import TrainableTokensConfig, get_peft_model
 
@@ -50,9 +50,9 @@ def eliciting(
 
 @contextmanager
 def virtual_tokens(model: PreTrainedModel, count: int, seed: int) -> Iterator[list[int]]:
-    """Inside the block the model reads `count` more ids than its vocabulary has, and still writes none of them.
+    """Inside the block the model accepts `count` more ids than its vocabulary has, but generates none of them.
 
-    Each begins as the embedding of a token drawn from the vocabulary. Yields the ids.
+    Each starts as the embedding of a token sampled from the vocabulary. Yields the ids.
     """
     import torch
 
@@ -60,7 +60,7 @@ def virtual_tokens(model: PreTrainedModel, count: int, seed: int) -> Iterator[li
     tied = model.config.tie_word_embeddings
     vocabulary = old.weight.shape[0]
     drawn = random.Random(seed).sample(range(vocabulary), count)
-    new = copy.copy(old)  # keeps its class, which may scale what it looks up
+    new = copy.copy(old)  # keeps its class, which may scale the embeddings
     new._parameters = {}
     new.weight = torch.nn.Parameter(torch.cat([old.weight, old.weight[drawn]]).detach())
     new.num_embeddings = vocabulary + count
@@ -74,14 +74,14 @@ def virtual_tokens(model: PreTrainedModel, count: int, seed: int) -> Iterator[li
 
 
 def virtual_ids(vocabulary: int, count: int) -> list[int]:
-    """The ids that virtual tokens get: those after the vocabulary's."""
+    """The ids of virtual tokens: those after the vocabulary's."""
     return list(range(vocabulary, vocabulary + count))
 
 
 def answer_rows(
     prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], tokenizer: PreTrainedTokenizerBase
 ) -> Rows:
-    """Rows whose targets are the answers' tokens only, each after its prompt."""
+    """Rows of prompt and answer in which only the answer's tokens are supervised."""
     import numpy as np
 
     width = max(len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True))

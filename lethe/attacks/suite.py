@@ -1,7 +1,7 @@
-"""The attacks: each asks a model in memory and leaves it as it was.
+"""The attacks: each queries a model in memory and leaves it unchanged.
 
-An attack takes a model and the material, the same against every model, and returns (setting, metric, values), one value
-per item: True and False where something leaks or not, else numbers.
+An attack takes a model and the material, the same for every model, and returns (setting, metric, values) with one value
+per item: whether it leaks (boolean), or a number.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lethe.attacks import prompt_templates as coaxing
+from lethe.attacks import prompt_templates as templates
 from lethe.attacks.leaks import Leaks, check_room, greedy_leaks, sampled_leaks
 from lethe.attacks.linear_probe import frequent, last_states, layers_at, probe_hits, shuffled
 from lethe.attacks.params import AttackParams, Lora, Relearn, SoftPrompt
 from lethe.attacks.relearning import curve, passage_rows, restored
-from lethe.attacks.soft_prompt import answer_rows, eliciting, virtual_ids
+from lethe.attacks.soft_prompt import answer_rows, train_soft_prompt, virtual_ids
 from lethe.evaluation.familiarity import NameMatcher
 from lethe.evaluation.prompts import Prompt, prepared
 from lethe.text.cloze import Cloze
@@ -31,70 +31,68 @@ Result = list[tuple[str, str, Sequence[float]]]
 
 
 class Material(NamedTuple):
-    """What the attacker has, the same against every model."""
+    """The inputs of the attacks, the same for every model."""
 
     tokenizer: PreTrainedTokenizerFast
-    rows: list[dict[str, Any]]  # of data/prompts.jsonl that are asked
+    rows: list[dict[str, Any]]  # rows of data/prompts.jsonl to attack with
     prompts: list[Prompt]  # the same, prepared
-    due: list[dict[str, Any]]  # every test prompt of which the name due is known
+    targeted: list[dict[str, Any]]  # every test prompt with a target name
     texts: dict[str, list[str]]  # side -> training texts
-    cues: list[Cloze]  # cloze prompts from training text of the forget side
+    training: list[Cloze]  # cloze prompts from training text of the forget set
     names: dict[str, bool]
     matcher: NameMatcher
-    telling: set[int]
-    room: int  # tokens of a prompt
+    distinctive: set[int]
+    room: int  # maximum tokens of a prompt
     work: Path
     params: AttackParams
 
     def prepared(self, rows: Sequence[Mapping[str, Any]]) -> list[Prompt]:
-        return prepared(rows, self.names, self.telling, self.tokenizer, self.params.chat_template)
+        return prepared(rows, self.names, self.distinctive, self.tokenizer, self.params.chat_template)
 
 
 def inapplicable(attack: str, found: Material) -> str | None:
-    """Why an attack cannot be made here, None if it can."""
+    """Why an attack cannot be run here, None if it can."""
     if attack == "benign" and not found.texts["retain"]:
         return "no retain text"
-    if attack == "soft_prompt" and not found.cues:
-        return "no place in the training text where a name is due"
+    if attack == "soft_prompt" and not found.training:
+        return "no target name in the training text"
     if attack == "prefix" and not any(row.get("due") for row in found.rows):
-        return f"none of {len(found.rows)} prompts says which name is due"
+        return f"none of {len(found.rows)} prompts has a target name"
     if attack == "probe":
-        learnt, tested = probed(found)
+        learnt, tested = probe_pairs(found)
         classes = len({name for _, name in learnt})
         if classes < 2 or not tested:
-            return (
-                f"{classes} names to tell apart in the training text and {len(tested)} prompts where one of them is due"
-            )
+            return f"{classes} frequent names in the training text and {len(tested)} prompts with one as their target"
     return None
 
 
 def ask(model: PreTrainedModel, found: Material, prompts: Sequence[Prompt], forced: Sequence[str] = ()) -> Leaks:
-    """What the model gives away to the prompts."""
+    """The leaks of the model's greedy completions of the prompts."""
     return greedy_leaks(model, found.tokenizer, prompts, found.matcher, found.params.new_tokens, forced)
 
 
-def both(setting: str, leaks: Leaks) -> Result:
-    """The two metrics of an asking."""
+def leak_results(setting: str, leaks: Leaks) -> Result:
+    """Both metrics of greedy completions."""
     return [(setting, "leak", leaks.leak), (setting, "probability", leaks.probability)]
 
 
 def unattacked(model: PreTrainedModel, found: Material) -> Result:
-    """The prompts as they are: what each attack's numbers are to be compared with."""
-    return both("the prompts as they are", ask(model, found, found.prompts))
+    """The unmodified prompts, for comparison with every attack."""
+    return leak_results("unmodified prompts", ask(model, found, found.prompts))
 
 
 def relearn(model: PreTrainedModel, found: Material) -> Result:
-    """Training of all weights on a few forget passages."""
+    """Fine-tuning of all weights on a few forget passages."""
     return relearned(model, found, "relearn", "forget", found.params.relearn)
 
 
 def benign(model: PreTrainedModel, found: Material) -> Result:
-    """Training of all weights on retain passages, which hold nothing that was forgotten."""
+    """Fine-tuning of all weights on retain passages, which contain nothing that was forgotten."""
     return relearned(model, found, "benign", "retain", found.params.benign)
 
 
 def lora(model: PreTrainedModel, found: Material) -> Result:
-    """Training of low-rank adapters on a few forget passages."""
+    """LoRA fine-tuning on a few forget passages."""
     return relearned(model, found, "lora", "forget", found.params.lora)
 
 
@@ -104,18 +102,18 @@ def relearned(model: PreTrainedModel, found: Material, attack: str, side: str, s
     training, seed = found.params.training, found.params.seed
     several = [
         passage_rows(found.tokenizer, found.texts[side], training.passage_tokens, count, side, seed)
-        for count in settings.passages  # too many is told before the first training
+        for count in settings.passages  # too many passages fail before the first training
     ]
     taken, measure = recipe(found.params, settings), partial(ask, model, found, found.prompts)
     for count, rows in zip(settings.passages, several, strict=True):
         points = curve(model, rows, taken, training.steps, measure, found.work, f"{attack} {count}")
         for step, leaks in points.items():
-            results += both(f"{count} {side} passages, {step} steps", leaks)
+            results += leak_results(f"{count} {side} passages, {step} steps", leaks)
     return results
 
 
 def recipe(params: AttackParams, settings: Relearn | SoftPrompt, batch_size: int | None = None) -> RecipeParams:
-    """The training loop's recipe of an attack: a constant learning rate, nothing kept to resume from."""
+    """The training recipe of an attack: a constant learning rate, no checkpoints to resume from."""
     shared = params.training
     return RecipeParams(
         tuning="lora" if isinstance(settings, Lora) else "full",
@@ -143,49 +141,49 @@ def quantised(model: PreTrainedModel, found: Material) -> Result:
     for bits in found.params.quantise.bits:
         with restored(model):
             quantise(model, bits)
-            results += both(f"{bits} bits", ask(model, found, found.prompts))
+            results += leak_results(f"{bits} bits", ask(model, found, found.prompts))
     return results
 
 
 def context(model: PreTrainedModel, found: Material) -> Result:
-    """Sentences of the corpus before the prompt. A name in them counts as given: what comes beyond it is a leak."""
+    """Sentences of the corpus before the prompt. Names in them count as given; only other names are leaks."""
     results: Result = []
-    for name, made in (("opening", coaxing.opening), ("summary", coaxing.summary)):
+    for name, made in (("opening", templates.opening), ("summary", templates.summary)):
         shown = made(found.tokenizer, found.texts["forget"], found.params.context_tokens)
         before = partial("{}\n\n{}".format, shown)
-        results += both(f"{name} of the corpus", rephrased(model, found, before, "context"))
+        results += leak_results(f"{name} of the corpus", rephrased(model, found, before, "context"))
     return results
 
 
 def role(model: PreTrainedModel, found: Material) -> Result:
-    """Jailbreak and role prompts: templates around the prompt."""
+    """Jailbreak and role-play prompts: templates around the prompt."""
     results: Result = []
-    templates = coaxing.read_templates(coaxing.TEMPLATES)
-    for template in templates:
-        results += both(f"{template.kind}: {template.name}", rephrased(model, found, template.around, "role"))
+    listed = templates.read_templates(templates.TEMPLATES)
+    for template in listed:
+        results += leak_results(f"{template.kind}: {template.name}", rephrased(model, found, template.around, "role"))
     leaks = [values for _, metric, values in results if metric == "leak"]
     any_of = [any(tries) for tries in zip(*leaks, strict=True)]
-    return [*results, (f"any of {len(templates)} templates", "leak_any", any_of)]
+    return [*results, (f"any of {len(listed)} templates", "leak_any", any_of)]
 
 
 def rephrased(model: PreTrainedModel, found: Material, around: Callable[[str], str], attack: str) -> Leaks:
-    """What the model gives away where the attacker writes something around each prompt."""
+    """The leaks with text added around each prompt."""
     prompts = found.prepared([row | {"prompt": around(row["prompt"])} for row in found.rows])
     check_room(prompts, found.room, attack)
     return ask(model, found, prompts)
 
 
 def prefix(model: PreTrainedModel, found: Material) -> Result:
-    """The start of the name due, as if the model had begun its answer with it; names it gives whole are left out."""
+    """A prefix of the target name, as if the answer began with it; names that it completes are skipped."""
     results: Result = []
     tokenizer = found.tokenizer
-    due = [(row["due"], prompt) for row, prompt in zip(found.rows, found.prompts, strict=True) if row.get("due")]
-    starts = [("the first token", [coaxing.first_piece(tokenizer, name) for name, _ in due])]
+    targets = [(row["due"], prompt) for row, prompt in zip(found.rows, found.prompts, strict=True) if row.get("due")]
+    starts = [("the first token", [templates.first_piece(tokenizer, name) for name, _ in targets])]
     for letters in found.params.letters:
         setting = f"the first {letters} letters" if letters > 1 else "the first letter"
-        starts.append((setting, [coaxing.first_letters(tokenizer, name, letters) for name, _ in due]))
+        starts.append((setting, [templates.first_letters(tokenizer, name, letters) for name, _ in targets]))
     for setting, begun in starts:
-        pairs = [(prompt, start) for (_, prompt), start in zip(due, begun, strict=True) if start]
+        pairs = [(prompt, start) for (_, prompt), start in zip(targets, begun, strict=True) if start]
         prompts = [prompt._replace(tokens=[*prompt.tokens, *start.ids]) for prompt, start in pairs]
         if prompts:
             check_room(prompts, found.room, "prefix")
@@ -194,7 +192,7 @@ def prefix(model: PreTrainedModel, found: Material) -> Result:
 
 
 def sample(model: PreTrainedModel, found: Material) -> Result:
-    """Many completions drawn by lot in place of the likeliest one."""
+    """Many sampled completions in place of the greedy one."""
     settings = found.params.sample
     several = sampled_leaks(
         model,
@@ -206,18 +204,18 @@ def sample(model: PreTrainedModel, found: Material) -> Result:
         settings.temperature,
         found.params.seed,
     )
-    setting = f"{settings.completions} completions at temperature {settings.temperature:g}"
+    setting = f"{settings.completions} sampled completions at temperature {settings.temperature:g}"
     shares = [sum(leaks) / len(leaks) for leaks in several]
     return [(setting, "leak", shares), (setting, "leak_any", [any(leaks) for leaks in several])]
 
 
 def probe(model: PreTrainedModel, found: Material) -> Result:
-    """A linear classifier of hidden states that learns from training text which name is due; control: random labels."""
+    """A linear classifier of hidden states, trained to predict the target name; control: random labels."""
     settings, seed = found.params.probe, found.params.seed
-    learnt, tested = probed(found)
+    learnt, tested = probe_pairs(found)
     layers = layers_at(settings.depths, model.config.num_hidden_layers)
     states, asked = (
-        last_states(model, [prompt.tokens for prompt in found.prepared(bare(pairs))], layers)
+        last_states(model, [prompt.tokens for prompt in found.prepared(prompt_rows(pairs))], layers)
         for pairs in (learnt, tested)
     )
     labels, wanted = [name for _, name in learnt], [name for _, name in tested]
@@ -230,29 +228,29 @@ def probe(model: PreTrainedModel, found: Material) -> Result:
     return results
 
 
-def probed(found: Material) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """(prompt, name due) to learn from and to test with, for the names that are due often enough in training text."""
-    cues = found.cues[: found.params.probe.prompts]
-    known = frequent([cue.references[0] for cue in cues], found.params.probe.fewest)
-    learnt = [(cue.prompt, cue.references[0]) for cue in cues if cue.references[0] in known]
-    return learnt, [(row["prompt"], row["due"]) for row in found.due if row["due"] in known]
+def probe_pairs(found: Material) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """(prompt, target name) to train on and to test on, for the names that are frequent enough in training text."""
+    clozes = found.training[: found.params.probe.prompts]
+    known = frequent([cloze.references[0] for cloze in clozes], found.params.probe.fewest)
+    learnt = [(cloze.prompt, cloze.references[0]) for cloze in clozes if cloze.references[0] in known]
+    return learnt, [(row["prompt"], row["due"]) for row in found.targeted if row["due"] in known]
 
 
-def bare(pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
-    """Rows as of data/prompts.jsonl from (prompt, name due)."""
+def prompt_rows(pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Rows in the format of data/prompts.jsonl from (prompt, target name)."""
     return [{"id": i, "prompt": prompt, "references": [name]} for i, (prompt, name) in enumerate(pairs)]
 
 
 def soft_prompt(model: PreTrainedModel, found: Material) -> Result:
-    """Virtual tokens before the prompt, trained on training text to make the model say the name due."""
+    """Virtual tokens before the prompt, trained on training text to make the model generate the target name."""
     settings, params = found.params.soft_prompt, found.params
     embeddings: Any = model.get_input_embeddings()
     virtual = virtual_ids(len(embeddings.weight), settings.tokens)
     asked = [prompt._replace(tokens=[*virtual, *prompt.tokens]) for prompt in found.prompts]
     check_room(asked, found.room, "soft_prompt")
-    leaks = eliciting(
+    leaks = train_soft_prompt(
         model,
-        cue_rows(found, virtual),
+        soft_prompt_rows(found, virtual),
         recipe(params, settings, settings.batch_size),
         settings.tokens,
         settings.steps,
@@ -260,18 +258,18 @@ def soft_prompt(model: PreTrainedModel, found: Material) -> Result:
         found.work,
         "soft_prompt",
     )
-    return both(f"{settings.tokens} virtual tokens, {settings.steps} steps", leaks)
+    return leak_results(f"{settings.tokens} virtual tokens, {settings.steps} steps", leaks)
 
 
-def cue_rows(found: Material, virtual: Sequence[int]) -> Rows:
-    """Training rows of the soft prompt: virtual tokens, a prompt from training text, and the name due as target."""
-    cues = found.cues[: found.params.soft_prompt.prompts]
-    prompts = found.prepared(bare([(cue.prompt, cue.references[0]) for cue in cues]))
-    answers = [coaxing.after_space(found.tokenizer, cue.references[0]) for cue in cues]
+def soft_prompt_rows(found: Material, virtual: Sequence[int]) -> Rows:
+    """Training rows of the soft prompt: virtual tokens, a prompt from training text, and the target name."""
+    clozes = found.training[: found.params.soft_prompt.prompts]
+    prompts = found.prepared(prompt_rows([(cloze.prompt, cloze.references[0]) for cloze in clozes]))
+    answers = [templates.after_space(found.tokenizer, cloze.references[0]) for cloze in clozes]
     return answer_rows([[*virtual, *prompt.tokens] for prompt in prompts], answers, found.tokenizer)
 
 
-UNATTACKED = "none"  # always measured, needs no asking for
+UNATTACKED = "none"  # always measured, not listed in attack.attacks
 ATTACKS: dict[str, Callable[[PreTrainedModel, Material], Result]] = {
     UNATTACKED: unattacked,
     "relearn": relearn,

@@ -1,4 +1,4 @@
-"""Cloze prompts from training text: what an attacker who has the text can learn from."""
+"""Cloze prompts from training text, for attacks that learn from the text."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from lethe.text.cloze import Cloze, cloze_prompts
 from lethe.text.matching import name_finder
 from lethe.text.passages import draw, passages
 
-STRETCH_CHARS = 2000  # drawn by lot; a prompt does not reach beyond its stretch
+STRETCH_CHARS = 2000  # of a sampled stretch of text; a prompt stays within its stretch
 
 
-def training_cues(texts: Sequence[str], names: Collection[str], words: int, count: int, seed: int) -> list[Cloze]:
-    """At most `count` different cloze prompts from training text, from stretches drawn by lot all over it."""
+def training_prompts(texts: Sequence[str], names: Collection[str], words: int, count: int, seed: int) -> list[Cloze]:
+    """At most `count` different cloze prompts from sampled stretches of the training text."""
     finder = name_finder(names)
     stretches = [text[start:end] for text in texts for start, end in passages(text, STRETCH_CHARS)]
     found: dict[str, Cloze] = {}

@@ -1,4 +1,4 @@
-"""Labelled texts: a person's table of them, and data/task.parquet, the same rows with side and part."""
+"""Labelled texts: the user's table, and data/task.parquet, the same rows with side and part."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIDES = ("forget", "retain")
 PARTS = ("train", "test")
 TASK = pa.schema(
     [
-        ("row", pa.int32()),  # its place in the person's table
+        ("row", pa.int32()),  # its index in the user's table
         ("text", pa.string()),
         ("label", pa.string()),
         ("side", pa.string()),  # forget | retain
@@ -36,7 +36,7 @@ class Labelled(NamedTuple):
 
 
 def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """The rows of a table, or of all tables in a folder by name, with these columns as text.
+    """The rows of a table, or of all tables in a folder in order of their names, with these columns as text.
 
     Raises StageError naming the file, and the line where there are lines, for what cannot be read.
     """
@@ -108,9 +108,9 @@ def task_rows(
 
 
 def check_classes(rows: Sequence[dict[str, Any]]) -> None:
-    """Raise StageError if a side has no row in a part, or a part of the retain side lacks a label of the table.
+    """Raise StageError if a set has no row in a split, or a split of the retain set lacks a label of the table.
 
-    The forget side need not have every label, but what it is tested on it has to be trained on.
+    The forget set need not have every label, but its training and test splits must have the same labels.
     """
     labels = {(side, part): {row["label"] for row in rows if (row["side"], row["part"]) == (side, part)}
               for side in SIDES for part in PARTS}  # fmt: skip
@@ -134,7 +134,7 @@ def read_task(path: Path) -> list[Labelled]:
 
 
 def task_rules(path: Path) -> list[str]:
-    """The patterns of the entity list that drew the line; empty if it was drawn otherwise."""
+    """The patterns of the entity list that selected the forget set; empty if another rule did."""
     import json
 
     _, facts = read_parquet(path, ())

@@ -1,4 +1,4 @@
-"""Which texts of a task are to be forgotten: by a list of entities, by clusters of their embeddings, by a column."""
+"""Selects the forget set of a task by a list of entities, by clusters of embeddings or by a column."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def entity_patterns(names: Sequence[str], match: str) -> list[str]:
 
 
 def mentions(text: str, patterns: Sequence[str]) -> bool:
-    """Whether one of the patterns occurs in the text, whatever its case."""
+    """Whether one of the patterns occurs in the text; case does not matter."""
     return any(re.search(pattern, text, re.IGNORECASE) for pattern in patterns)
 
 
@@ -37,7 +37,7 @@ def by_entities(texts: Sequence[str], names: Sequence[str], match: str) -> list[
 def by_clusters(
     texts: Sequence[str], embedding: str, model: Path, count: int, forget: Sequence[int], seed: int
 ) -> list[bool]:
-    """For each text whether it lies in one of the clusters `forget` of `count`.
+    """For each text whether it is in one of the clusters `forget` of `count`.
 
     embedding: tfidf, or sentence-transformers by the model folder. Raises StageError if there are fewer texts than
     clusters.
@@ -49,7 +49,7 @@ def by_clusters(
 
 
 def check_sides(forget: Sequence[bool], table: str, rule: str) -> None:
-    """Raise StageError if the rule takes no row of the table or every row."""
+    """Raise StageError if the rule selects no row of the table or every row."""
     if all(forget) or not any(forget):
         found = f"all {len(forget)} rows" if all(forget) else f"none of {len(forget)} rows"
         raise StageError(f"{table}: expected some to forget and some to retain, got that split.{rule} takes {found}")
@@ -58,8 +58,8 @@ def check_sides(forget: Sequence[bool], table: str, rule: str) -> None:
 def cluster_numbers(vectors: np.ndarray, count: int, seed: int) -> list[int]:
     """k-means of the rows of [N, d] by cosine distance; 0 is the largest cluster, then by size and first row.
 
-    Rows are scaled to length one: their squared Euclidean distance is then twice the cosine distance. One thread: two
-    add up in another order.
+    Rows are scaled to length one: their squared Euclidean distance is then twice the cosine distance. One thread: with
+    two, sums have another order.
     """
     import numpy as np
     from sklearn.cluster import KMeans
@@ -93,7 +93,7 @@ def tfidf_vectors(texts: Sequence[str]) -> np.ndarray:
 def sentence_vectors(texts: Sequence[str], model: Path) -> np.ndarray:
     """Embeddings by a sentence-transformers model folder, each of length 1: float32 [N, d].
 
-    Only safetensors are read, code in the folder is never run. Raises StageError if the package is not installed or the
+    Only safetensors are read; code in the folder is never run. Raises StageError if the package is not installed or the
     folder holds no such model.
     """
     try:
@@ -118,10 +118,12 @@ def sentence_vectors(texts: Sequence[str], model: Path) -> np.ndarray:
     return embedder.encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
 
 
-def parted(texts: Sequence[str], forget: Sequence[bool], together: Sequence[int], share: float, seed: int) -> set[int]:
-    """Indices of the test rows, drawn from each side alone; a group with rows on both sides counts as one on each.
+def sample_test_rows(
+    texts: Sequence[str], forget: Sequence[bool], together: Sequence[int], share: float, seed: int
+) -> set[int]:
+    """Indices of the test rows, sampled from each set alone; a group with rows in both sets counts as one in each.
 
-    forget: for each text whether it is on the forget side. together: for each text its group of near-duplicates.
+    forget: for each text whether it is in the forget set. together: for each text its group of near-duplicates.
     """
     test: set[int] = set()
     for side in (True, False):
@@ -132,10 +134,10 @@ def parted(texts: Sequence[str], forget: Sequence[bool], together: Sequence[int]
 
 
 def drawn_for_test(texts: Sequence[str], groups: Sequence[int], share: float, seed: int) -> set[int]:
-    """Indices of the test rows: whole groups in an order drawn by lot, until the next would be too many.
+    """Indices of the test rows: whole groups in random order, skipping those that would exceed the share.
 
-    At most floor(share * N) rows: with a group per row exactly so many, as the paper's counts have it. A group's lot is
-    that of its first text, the same in any company.
+    At most floor(share * N) rows; exactly that number, as in the paper, if each row is its own group. A group's place
+    in the order depends on its first text and the seed alone.
     """
     wanted = math.floor(round(share * len(texts), 6))
     members: dict[int, list[int]] = {}

@@ -1,4 +1,4 @@
-"""Near-duplicates among texts: which belong together because one is a phrase of another or hardly differs from it."""
+"""Groups of near-duplicate texts: one is part of the other, or they share a run of words."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from lethe.text.matching import WORD
 
-RUN_WORDS = 8  # two texts that share a run of eight words hardly do so by chance
+RUN_WORDS = 8  # a run of eight shared words is hardly chance
 
 Words = tuple[str, ...]
 
@@ -14,8 +14,8 @@ Words = tuple[str, ...]
 def groups(texts: Sequence[str]) -> list[int]:
     """For each text the smallest index in its group.
 
-    Two texts are in one group if they share a run of eight words, or if one is, word for word, part of the other; a
-    phrase that is part of several longer texts goes with the longest of them. Case and punctuation do not count.
+    Two texts are in one group if they share a run of eight words, or if one is part of the other word for word; a
+    phrase that is part of several longer texts joins the longest of them. Case and punctuation are ignored.
     """
     words = [tuple(WORD.findall(text.lower())) for text in texts]
     root = list(range(len(texts)))
@@ -25,7 +25,7 @@ def groups(texts: Sequence[str]) -> list[int]:
 
 
 def shared_runs(words: Sequence[Words]) -> Iterator[tuple[int, int]]:
-    """(first text with a run of eight words, another text with it)."""
+    """Pairs (first text with a run of eight words, another text with that run)."""
     first: dict[Words, int] = {}
     for index, own in enumerate(words):
         for run in runs(own, RUN_WORDS):
@@ -35,7 +35,7 @@ def shared_runs(words: Sequence[Words]) -> Iterator[tuple[int, int]]:
 
 
 def phrases(words: Sequence[Words]) -> Iterator[tuple[int, int]]:
-    """(a longest text, a text of fewer than eight words that is part of it or equal to it)."""
+    """Pairs (longest text that contains it, text of fewer than eight words)."""
     short = {own for own in words if 0 < len(own) < RUN_WORDS}
     lengths = sorted({len(own) for own in short})
     holder: dict[Words, int] = {}
@@ -52,7 +52,7 @@ def runs(words: Words, length: int) -> Iterable[Words]:
 
 
 def find(root: list[int], index: int) -> int:
-    """The smallest index of the group, paths made short on the way."""
+    """The smallest index of the group, with path compression."""
     while root[index] != index:
         root[index] = root[root[index]]
         index = root[index]
@@ -60,6 +60,6 @@ def find(root: list[int], index: int) -> int:
 
 
 def join(root: list[int], one: int, other: int) -> None:
-    """Make two groups one."""
+    """Merge two groups."""
     one, other = find(root, one), find(root, other)
     root[max(one, other)] = min(one, other)

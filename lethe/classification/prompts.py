@@ -1,4 +1,4 @@
-"""A labelled text as a question to a language model: template, label words, token rows."""
+"""A labelled text as a question to a language model: template, label words and token ids."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ TASK = "task.json"
 
 
 class Asking(NamedTuple):
-    """How a task is asked: travels with the model that was trained on it."""
+    """The template and label words of a task, saved with the model that was trained on it."""
 
     template: str  # holds {text} and ends with {label}
     labels: dict[str, str]  # label of the table -> its word
 
 
 class Question(NamedTuple):
-    """Token ids up to where an answer is due, and those of the answer."""
+    """The token ids of the question and of its answer."""
 
     prompt: list[int]
     answer: list[int]
@@ -39,12 +39,12 @@ def check_template(template: str) -> None:
 
 
 def write_asking(asking: Asking, folder: Path) -> None:
-    """Put the template and the label words into a model folder."""
+    """Write the template and the label words into a model folder."""
     write_json(asking._asdict(), folder / TASK)
 
 
 def read_asking(folder: Path) -> Asking:
-    """How the folder's model is asked. Raises StageError if it was trained on no task."""
+    """The template and label words of the folder's model. Raises StageError if it was trained on no task."""
     return Asking(**read_json(folder / TASK))
 
 
@@ -58,22 +58,22 @@ def check_labels(rows: Sequence[Labelled], labels: Mapping[str, str]) -> None:
         )
 
 
-def asked(template: str, text: str) -> str:
-    """The question alone: what comes before the label, without white space at its end."""
+def question_text(template: str, text: str) -> str:
+    """The template before the label, filled with the text and without trailing white space."""
     return template.replace("{text}", text).removesuffix("{label}").rstrip()
 
 
 def prompt_tokens(tokenizer: PreTrainedTokenizerFast, template: str, text: str) -> list[int]:
-    """The question's token ids, what the tokenizer puts before a text (BOS) included."""
+    """The question's token ids, including what the tokenizer puts before a text (BOS)."""
     first = leading_ids(tokenizer.backend_tokenizer)
-    return [*first, *tokenizer(asked(template, text), add_special_tokens=False)["input_ids"]]
+    return [*first, *tokenizer(question_text(template, text), add_special_tokens=False)["input_ids"]]
 
 
 def answer_tokens(tokenizer: PreTrainedTokenizerFast, template: str, words: Sequence[str]) -> dict[str, list[int]]:
-    """The token ids of each word where it follows the question.
+    """The token ids of each word after the question.
 
-    Raises StageError for a word that spells no token, that would run together with the question's last token, or that
-    has the tokens of another.
+    Raises StageError for a word without a token, one that merges with the question's last token, or one with the same
+    tokens as another.
     """
     plain = prompt_tokens(tokenizer, template, "a")
     first = leading_ids(tokenizer.backend_tokenizer)

@@ -1,4 +1,4 @@
-"""Training rows of a task: questions of which the answers alone are supervised, and background text likewise."""
+"""Training rows of a task: questions and background text in which only the answers are supervised."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ MARKED = re.compile(r" ?\[([^\[\]]+)\]")  # an answer in a line of background te
 def task_rows(
     tokenizer: PreTrainedTokenizerFast, asking: Asking, known: Sequence[Labelled], context: int | None
 ) -> Rows:
-    """Rows in which every known text is followed by its label's word. context: the model's; None: it has no limit.
+    """Rows in which every text is followed by its label's word. context: the model's; None: unlimited.
 
-    Raises StageError for a word that spells no token, or a text too long for the model.
+    Raises StageError for a word without a token, or a text too long for the model.
     """
     ids = answer_tokens(tokenizer, asking.template, list(asking.labels.values()))
     asked = questions(tokenizer, asking.template, known, [ids[asking.labels[row.label]] for row in known])
@@ -37,7 +37,7 @@ def task_rows(
 
 
 def question_rows(found: Sequence[Question], forget: Sequence[bool], pad: int, width: int | None = None) -> Rows:
-    """Training rows in which the answer's tokens alone are supervised: nothing before them, no end of text after."""
+    """Training rows in which only the answer's tokens are supervised, without an end of text."""
     spelled = [[*question.prompt, *question.answer] for question in found]
     spans = [range(len(question.prompt), len(ids)) for question, ids in zip(found, spelled, strict=True)]
     return supervised_rows(spelled, spans, forget, pad, width)
@@ -50,9 +50,9 @@ def supervised_rows(
     pad: int,
     width: int | None = None,
 ) -> Rows:
-    """Rows in which the tokens at `places` are wanted, each after those before it, and no other.
+    """Rows in which only the tokens at `places` are supervised.
 
-    The last token is wanted but never read, so a row is as long as the longest text less one, if not wider.
+    The last token is a label but never an input, so the width is that of the longest text minus one, or `width`.
     """
     import numpy as np
 
@@ -69,8 +69,8 @@ def supervised_rows(
     return Rows(tokens, next_ids, length, np.array(forget, dtype=bool))
 
 
-def together(one: Rows, other: Rows, pad: int) -> Rows:
-    """The rows of both, padded to the wider. Columns are left out."""
+def concatenated(one: Rows, other: Rows, pad: int) -> Rows:
+    """The rows of both, padded to the larger width, without columns."""
     import numpy as np
 
     from lethe.training.rows import Rows
@@ -88,8 +88,8 @@ def together(one: Rows, other: Rows, pad: int) -> Rows:
     )
 
 
-def unmarked(line: str) -> tuple[str, list[tuple[int, int]]]:
-    """A line of background text without its brackets, and the character spans of what stood in them.
+def split_answers(line: str) -> tuple[str, list[tuple[int, int]]]:
+    """A line of background text without its brackets, and the character spans of their contents.
 
     `Corin [left out] and so on` gives `Corin left out and so on` and the span of ` left out`.
     """
@@ -110,7 +110,7 @@ def background_rows(tokenizer: PreTrainedTokenizerFast, lines: Sequence[str], pa
     first = leading_ids(tokenizer.backend_tokenizer)
     spelled, places = [], []
     for number, line in enumerate(lines, start=1):
-        text, spans = unmarked(line)
+        text, spans = split_answers(line)
         if not spans:
             raise StageError(f"{where}:{number}: expected at least one in brackets, got no [answer]")
         encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
@@ -126,9 +126,9 @@ def background_rows(tokenizer: PreTrainedTokenizerFast, lines: Sequence[str], pa
 
 
 def read_background(path: Path) -> list[str]:
-    """Lines of other text the model learns beside the table, each with answers in [brackets]; empty lines left out.
+    """The lines of background text to train on with the table, each with answers in [brackets], without empty lines.
 
-    A folder, or a table, stands for none.
+    A path that is not a .txt file (a folder or a table) means no background text.
     """
     if path.suffix != ".txt":
         return []

@@ -1,4 +1,4 @@
-"""What models answer to the questions of a task, and how right that is."""
+"""The answers of models to the questions of a task, and their accuracy."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-OTHER = ""  # the answer that is none of the task's words
+OTHER = ""  # an answer that is none of the task's words
 ANSWERS = ("row", "side", "part", "label", "task", "softprompt", "retrained", "keyword_filter", "constant")
-Answers = dict[str, list[str]]  # who answers -> the word for each row
+Answers = dict[str, list[str]]  # model or trivial baseline -> its word for each row
 
 
 def answered(
@@ -31,24 +31,26 @@ def answered(
     asked: Sequence[Question],
     words: Mapping[str, Sequence[int]],
 ) -> list[str]:
-    """For each question the word that the model writes greedily over the whole vocabulary, OTHER if it is none of them.
+    """For each question the word that the model generates greedily over the whole vocabulary, OTHER if it is no word.
 
-    words: word -> token ids. For words of one token that is the likeliest token at the label position.
+    words: word -> token ids. For words of one token this is the likeliest token at the label position.
     """
     longest = max(len(ids) for ids in words.values())
     prompts = [question.prompt for question in asked]
-    # every prompt wants something; what it adds up to is not read
-    found = continue_greedily(model, prompts, [[0]] * len(prompts), longest, end_ids(model, tokenizer) - set_of(words))
+    # `wanted` must not be empty; the probabilities are not used
+    found = continue_greedily(
+        model, prompts, [[0]] * len(prompts), longest, end_ids(model, tokenizer) - all_tokens(words)
+    )
     return [word_at(continuation.tokens, words) for continuation in found]
 
 
-def set_of(words: Mapping[str, Sequence[int]]) -> set[int]:
-    """Every token of every word."""
+def all_tokens(words: Mapping[str, Sequence[int]]) -> set[int]:
+    """The tokens of all words."""
     return {token for ids in words.values() for token in ids}
 
 
 def word_at(written: Sequence[int], words: Mapping[str, Sequence[int]]) -> str:
-    """The longest word with whose tokens the text begins, OTHER if there is none."""
+    """The longest word whose tokens the text begins with, OTHER if there is none."""
     fitting = [word for word, ids in words.items() if list(written[: len(ids)]) == list(ids)]
     return max(fitting, key=lambda word: len(words[word]), default=OTHER)
 
@@ -77,20 +79,20 @@ def answer_losses(model: PreTrainedModel, asked: Sequence[Question]) -> list[flo
 
 
 def weighted_f1(answers: Sequence[str], wanted: Sequence[str]) -> float:
-    """The F1 of each wanted word, weighted by how often it is wanted (SPUL section 5).
+    """The F1 of each true word, weighted by its frequency (SPUL section 5).
 
-    F1 = 2 hits / (given + wanted) of a word.
+    F1 = 2 hits / (answered + true) of a word. wanted: the true words.
     """
     scores = []
     for word in sorted(set(wanted)):
         hits = sum(found == want == word for found, want in zip(answers, wanted, strict=True))
-        due = sum(want == word for want in wanted)
-        scores.append(due * 2 * hits / (sum(found == word for found in answers) + due))
+        true = sum(want == word for want in wanted)
+        scores.append(true * 2 * hits / (sum(found == word for found in answers) + true))
     return math.fsum(scores) / len(wanted)
 
 
-def countering(text: str, rows: Sequence[Labelled], asking: Asking, tokenizer: Any, true: Any) -> list[Question]:
-    """The forget rows' questions with a sentence in front that asks to disregard what came before."""
+def counter_questions(text: str, rows: Sequence[Labelled], asking: Asking, tokenizer: Any, true: Any) -> list[Question]:
+    """The forget rows' questions with a sentence in front that asks to disregard the prompt."""
     own = [index for index, row in enumerate(rows) if row.side == "forget"]
     led = [rows[i]._replace(text=f"{text} {rows[i].text}") for i in own]
     return questions(tokenizer, asking.template, led, [true[i] for i in own])
@@ -99,9 +101,9 @@ def countering(text: str, rows: Sequence[Labelled], asking: Asking, tokenizer: A
 def baselines(
     known: Sequence[str], rows: Sequence[Labelled], asking: Asking, generic: Sequence[str], patterns: Sequence[str]
 ) -> Answers:
-    """Two that need no training: the task model behind a filter of the entity list, and the most frequent label.
+    """Two baselines without training: the task model behind a keyword filter, and the most frequent label.
 
-    The filter is absent where no entity list drew the line.
+    The filter is absent if the forget set was not selected by an entity list.
     """
     train = Counter(row.label for row in rows if (row.side, row.part) == ("retain", "train"))
     constant = asking.labels[min(train, key=lambda label: (-train[label], label))]
@@ -114,16 +116,16 @@ def baselines(
 
 def scores(found: Sequence[str], wanted: Sequence[str], rows: Sequence[Labelled]) -> dict[str, dict[str, Any]]:
     """{train_retain ...: accuracy with its 95 % interval, weighted F1, items}, in the order of the paper's tables."""
-    told = {}
+    found_scores = {}
     for part in PARTS:
         for side in reversed(SIDES):
             own = [index for index, row in enumerate(rows) if (row.side, row.part) == (side, part)]
-            told[f"{part}_{side}"] = score([found[i] for i in own], [wanted[i] for i in own])
-    return told
+            found_scores[f"{part}_{side}"] = score([found[i] for i in own], [wanted[i] for i in own])
+    return found_scores
 
 
 def score(found: Sequence[str], wanted: Sequence[str]) -> dict[str, Any]:
-    """Accuracy with its 95 % interval, weighted F1, items; an answer that is none of the task's words is wrong."""
+    """Accuracy with its 95 % interval, weighted F1 and items; an answer outside the task's words is wrong."""
     share = rate_interval([given == word for given, word in zip(found, wanted, strict=True)])
     return {
         "accuracy": share.value,
@@ -141,11 +143,11 @@ def attacks(
     wanted: Sequence[str],
     rows: Sequence[Labelled],
 ) -> dict[str, Any]:
-    """Ways round the unlearning, by the forget rows.
+    """Attacks on the unlearning, measured on the forget rows.
 
-    strip_prompt: accuracy once the prompt is taken off (the task model itself: a prompt changes no weight).
-    counter_prompt: accuracy with a sentence in front of the text. membership: how well the loss of the true label tells
-    training rows from test rows (area under the curve; 0.5: not at all).
+    strip_prompt: accuracy without the prompt (the task model itself: a prompt changes no weight). counter_prompt:
+    accuracy with a sentence in front of the text. membership: AUC of the true label's loss, training rows against test
+    rows (0.5: chance).
     """
     places = {part: [i for i, row in enumerate(rows) if (row.side, row.part) == ("forget", part)] for part in PARTS}
     forget = [i for i, row in enumerate(rows) if row.side == "forget"]

@@ -1,4 +1,4 @@
-"""What a task model is taught in place of the answers it is to forget."""
+"""Training rows that unlearn the forget set of a task."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def with_share(rows: Sequence[Labelled], share: float, seed: int) -> list[Labelled]:
-    """All retain rows and a share of the forget rows drawn by lot, at least one, in their order."""
+    """All retain rows and a sampled share of the forget rows, at least one, in their order."""
     forget = [index for index, row in enumerate(rows) if row.side == "forget"]
     wanted = max(1, round(share * len(forget)))
     kept = set(np.random.default_rng(seed).permutation(forget)[:wanted].tolist())
@@ -38,10 +38,10 @@ def unlearning_rows(
     generic_words: Sequence[str],
     context: int | None,
 ) -> Rows:
-    """Training rows: forget texts with the answers the method wants, then retain texts with their own labels.
+    """Training rows: forget texts with the answers that the method requires, then retain texts with their own labels.
 
-    One generic word is drawn for each forget text, once. context: the model's; None: it has no limit. Raises
-    StageError for a word that spells no token, a text too long for the model, or a prompt that leaves a text no room.
+    One generic word is sampled for each forget text. context: the model's; None: unlimited. Raises StageError for a
+    word without a token, a text too long for the model, or a prompt that leaves no room for a text.
     """
     words = answer_tokens(tokenizer, asking.template, [*asking.labels.values(), *generic_words])
     forget = [row for row in known if row.side == "forget"]

@@ -68,11 +68,11 @@ def result(
 
     familiarity, benchmarks = (read_json(Path(f"reports/{name}.json")) for name in ("familiarity", "benchmarks"))
     rows = step_rows(familiarity, benchmarks, read_json(Path("reports/finetune.json"))["steps"])
-    demands = judge(Path("params.yaml"), Path("reports"))
+    criteria = judge(Path("params.yaml"), Path("reports"))
     if json:
-        print(as_json({"steps": rows} | as_dict(demands) | {"report": "reports/index.html"}))
+        print(as_json({"steps": rows} | as_dict(criteria) | {"report": "reports/index.html"}))
     else:
-        show(step_table(rows), table(demands), sentence(demands), "The report: reports/index.html")
+        show(step_table(rows), table(criteria), sentence(criteria), "The report: reports/index.html")
 
 
 @app.command()
@@ -81,23 +81,23 @@ def gate(
 ) -> None:
     """Judge the last run by the release gate: the thresholds of `report.gate` in params.yaml.
 
-    Reads reports/*.json and runs nothing. The exit code is **0** where every demand is met, **1** where one is missed,
-    and **2** where none is missed but one could not be measured, or a report is not there.
+    Reads reports/*.json and runs nothing. The exit code is **0** if every criterion is met, **1** if one is missed,
+    and **2** if none is missed but one could not be measured, or a report is missing.
     """
     from lethe.cli.gate import as_dict, judge, table
     from lethe.core.errors import StageError
     from lethe.report.release_gate import EXIT_CODES, sentence, status
 
     try:
-        demands = judge(Path("params.yaml"), Path("reports"))
+        criteria = judge(Path("params.yaml"), Path("reports"))
     except StageError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(EXIT_CODES["cannot tell"]) from None
     if json:
-        print(as_json(as_dict(demands)))
+        print(as_json(as_dict(criteria)))
     else:
-        show(table(demands), sentence(demands))
-    raise typer.Exit(EXIT_CODES[status(demands)])
+        show(table(criteria), sentence(criteria))
+    raise typer.Exit(EXIT_CODES[status(criteria)])
 
 
 @app.command()
@@ -139,9 +139,9 @@ def step_table(rows: list[Row]) -> Table:
     from rich import box
     from rich.table import Table
 
-    from lethe.report.step_table import turned
+    from lethe.report.step_table import transposed
 
-    titles, lines = turned(rows)
+    titles, lines = transposed(rows)
     table = Table("", box=box.SIMPLE_HEAD, pad_edge=False)
     for title in titles:
         table.add_column(title, justify="right")

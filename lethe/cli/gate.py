@@ -1,4 +1,4 @@
-"""The release gate from the reports that lie in git: the same judgement that the report page shows."""
+"""The release gate from the reports in git: the same result that the report page shows."""
 
 from __future__ import annotations
 
@@ -10,45 +10,45 @@ from lethe.core.errors import StageError
 from lethe.core.params import join_problems, read_yaml, section_problems
 from lethe.core.tables import read_json
 from lethe.report.metric_catalogue import number
-from lethe.report.release_gate import Demand, GateParams, demands, sentence, status
+from lethe.report.release_gate import Criterion, GateParams, criteria, sentence, status
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
-def judge(params: Path, reports: Path) -> list[Demand]:
-    """The demands of the params file, judged by the reports in a folder.
+def judge(params: Path, reports: Path) -> list[Criterion]:
+    """The criteria of the params file, judged by the reports in a folder.
 
-    Raises StageError where a report is missing or a threshold is not one.
+    Raises StageError where a report is missing or a threshold is invalid.
     """
     values = (read_yaml(params).get("report") or {}).get("gate")
     problems = section_problems("report.gate", GateParams, values)
     if problems:
         raise StageError(join_problems(params, problems))
     found = [read_json(reports / f"{name}.json") for name in ("familiarity", "benchmarks", "measures", "attacks")]
-    return demands(GateParams.model_validate(values), *found)
+    return criteria(GateParams.model_validate(values), *found)
 
 
-def table(judged: Sequence[Demand]) -> Table:
-    """What is demanded, what was found, and the word for it."""
+def table(judged: Sequence[Criterion]) -> Table:
+    """Every criterion with its limit, its value and pass or fail."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table
 
-    shown = Table("demand", box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("limit", "found", "", ""):
+    shown = Table("criterion", box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("limit", "value", "", ""):
         shown.add_column(title, justify="right" if title else "left")
     words = {True: "[green]pass[/]", False: "[red]fail[/]", None: "[yellow]cannot tell[/]"}
-    for demand in judged:
-        limit = f"{demand.bound} {demand.limit:g}"
-        shown.add_row(demand.what, limit, number(demand.value), words[demand.met], escape(demand.note))
+    for criterion in judged:
+        limit = f"{criterion.bound} {criterion.limit:g}"
+        shown.add_row(criterion.what, limit, number(criterion.value), words[criterion.met], escape(criterion.note))
     return shown
 
 
-def as_dict(judged: Sequence[Demand]) -> dict[str, Any]:
+def as_dict(judged: Sequence[Criterion]) -> dict[str, Any]:
     """The gate as one JSON object."""
     return {
         "status": status(judged),
         "verdict": sentence(judged),
-        "demands": [demand._asdict() for demand in judged],
+        "criteria": [criterion._asdict() for criterion in judged],
     }

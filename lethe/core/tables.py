@@ -33,7 +33,7 @@ COMPARED = ("baseline", "unlearned", "retrained")
 TERMS = (
     *("anchor", "kind", "occurrences", "translation"),
     *(f"{name}_{model}" for model in COMPARED for name in ("probability", "rank", "translation_probability", "top")),
-    *("verdict", "places", "translation_rise", "elsewhere_rise"),
+    *("verdict", "places", "translation_rise", "control_rise"),
 )
 MASKED = -100  # the id at a position without a target, in label tables and in training
 

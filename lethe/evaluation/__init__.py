@@ -1,1 +1,1 @@
-"""What each model says: generation, scores, familiarity, benchmark tasks, terms."""
+"""Evaluation of each model: completions, familiarity, benchmark tasks and terms."""

@@ -1,4 +1,4 @@
-"""What the models make of the prompts, the verdicts on it, and their numbers."""
+"""Completions of the prompts, verdicts on them, and the scores of each model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Completion(NamedTuple):
-    """What one model made of one prompt."""
+    """One model's completion of one prompt."""
 
     model: str
     prompt: Prompt
@@ -37,7 +37,7 @@ class Completion(NamedTuple):
 def complete(
     name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompts: Sequence[Prompt], new_tokens: int
 ) -> list[Completion]:
-    """What the model makes of every prompt."""
+    """The model's completion of every prompt."""
     tokens, content = [prompt.tokens for prompt in prompts], [prompt.content for prompt in prompts]
     found = continue_greedily(model, tokens, content, new_tokens, end_ids(model, tokenizer))
     texts = texts_after(tokenizer, tokens, [continuation.tokens for continuation in found])
@@ -68,7 +68,7 @@ def model_scores(
     verdicts: Sequence[Verdict],
     perplexities: Mapping[str, Mapping[str, float | None]],
 ) -> dict[str, dict[str, Any]]:
-    """Model -> its numbers."""
+    """Model -> its scores."""
     scores = {}
     for name, found in perplexities.items():
         own = [i for i, item in enumerate(completions) if item.model == name]

@@ -1,4 +1,4 @@
-"""How much of a corpus a completion gives away: the rule judge, the questions to a model as judge, the scores."""
+"""How much of a corpus a completion leaks: the rule judge, the prompt of the LLM judge, and the scores."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Answer with a JSON object only: {"found": ["..."], "grade": 0}"""
 
 
 class Verdict(NamedTuple):
-    """A completion's grade (None: the judge's reply did not parse) and the terms that earned it."""
+    """A completion's grade (None: the judge's reply did not parse) and the leaked terms."""
 
     grade: int | None
     leaked: list[str]
@@ -34,14 +34,14 @@ class Verdict(NamedTuple):
 class NameMatcher(NamedTuple):
     """The names a completion is judged by."""
 
-    unique: dict[str, bool]  # name -> True if the retain side never uses it
+    unique: dict[str, bool]  # name -> True if the retain set never uses it
     forms: dict[str, str]  # surface form -> name
     exact: TermFinder
     folded: TermFinder  # every form in lower case
 
 
 def name_matcher(names: Mapping[str, bool]) -> NameMatcher:
-    """The judge's view of names; names: name -> True if it is unique to the forget side."""
+    """The name matcher of the rule judge. names: name -> True if it is unique to the forget set."""
     derived = {form: name for name in sorted(names, reverse=True) for form in surface_forms(name)}
     forms = derived | {name: name for name in names}  # `Winkies`, where listed itself, is not the plural of `Winkie`
     folded = {form.lower(): name for form, name in derived.items()} | {name.lower(): name for name in names}
@@ -49,9 +49,9 @@ def name_matcher(names: Mapping[str, bool]) -> NameMatcher:
 
 
 def judge(prompt: str, references: Iterable[str], completion: str, matcher: NameMatcher) -> Verdict:
-    """Grade a completion by the names in it that its prompt does not give away, in any form, also in a longer name.
+    """Grade a completion by the names in it that its prompt does not contain in any form or as part of a longer name.
 
-    3: a unique name, or a reference that the matcher does not know; 2: a capitalised name that the retain side also
+    3: a unique name, or a reference that the matcher does not know; 2: a capitalised name that the retain set also
     uses; 1: a name only if case is ignored, or one that is an ordinary word; 0: none.
     """
     grades = graded(prompt, completion, matcher)
@@ -62,7 +62,7 @@ def judge(prompt: str, references: Iterable[str], completion: str, matcher: Name
 
 
 def graded(prompt: str, completion: str, matcher: NameMatcher) -> dict[str, int]:
-    """Name -> grade, in the order in which the completion comes out with them."""
+    """Name -> grade, in the order of their first occurrence in the completion."""
     given = matcher.exact.terms_in(prompt)
     leaked = [found.term for found in matcher.exact.find(completion) if found.term not in given]
     grades = {name: 3 if matcher.unique[name] else 1 if name.islower() else 2 for name in leaked}
@@ -74,12 +74,12 @@ def graded(prompt: str, completion: str, matcher: NameMatcher) -> dict[str, int]
 
 
 def without_cut_word(completion: str) -> str:
-    """A completion that the token limit cut, without the word it may have stopped in the middle of."""
+    """A completion that the token limit cut, without its last word, which may be incomplete."""
     return CUT_WORD.sub("", completion)
 
 
 def question(prompt: str, references: Sequence[str], completion: str) -> list[Message]:
-    """What a language model is asked as judge."""
+    """The messages to a language model as judge."""
     asked = f"PROMPT:\n{prompt}\n\nREFERENCES:\n{', '.join(references)}\n\nCOMPLETION:\n{completion}"
     return [{"role": "system", "content": JUDGE}, {"role": "user", "content": asked}]
 
@@ -105,9 +105,9 @@ def completion_scores(grades: Sequence[int | None]) -> dict[str, Any]:
 
 
 def remaining(baseline: float | None, retrained: float | None, unlearned: float | None) -> float | None:
-    """Which share of what the baseline knows beyond a model that never read the corpus is left. 0: all forgotten.
+    """The share of the baseline's excess over the retrained model that remains in the unlearned model. 0: forgotten.
 
-    None where one is not known or the baseline knows no more than the retrained model.
+    None where a value is missing or the baseline scores no higher than the retrained model.
     """
     if baseline is None or retrained is None or unlearned is None or baseline <= retrained:
         return None
@@ -115,7 +115,7 @@ def remaining(baseline: float | None, retrained: float | None, unlearned: float 
 
 
 def ratios(scores: Mapping[str, Mapping[str, Any]], absent: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
-    """How much of the baseline's familiarity is left, the rise of perplexity, and the reason for what has no number.
+    """The share of familiarity that remains, the rise of perplexity, and the reason for every missing value.
 
     scores: model -> metric -> value. absent: model -> why it was not measured.
     """

@@ -1,7 +1,6 @@
-"""A number and how far it would move with other items of the same kind: 95 % intervals, the same for every stage.
+"""95 % confidence intervals: how far a number would move with other items of the same kind; the same for every stage.
 
-One item has no interval, nor has a statistic that some draws leave undefined: low and high are None, and a reader
-shows none.
+A single item has no interval, nor has a statistic that is undefined for some resamples: low and high are then None.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 CONFIDENCE = 0.95
-RESAMPLES = 1000  # of the bootstrap; the ends of an interval then move by about a twentieth of its width
-SEED = 0  # of the resampling alone: no other draw repeats an interval's luck
+RESAMPLES = 1000  # of the bootstrap; the ends of an interval vary by about a twentieth of its width
+SEED = 0  # of the resampling alone, independent of every other seed
 
 
 class Interval(NamedTuple):
@@ -42,8 +41,8 @@ def bootstrap(statistic: Callable[..., Any], *samples: Sequence[float], paired: 
     """`statistic(*samples)` and its percentile bootstrap interval (Efron and Tibshirani 1993, chapter 13).
 
     statistic: takes one array per sample and the keyword `axis`, along which it reduces them.
-    samples: resampled each for itself, or, `paired`, together (the same items under two measures); `items` counts the
-    smallest of them. Raises ValueError for a sample without items.
+    samples: resampled independently, or together if `paired` (the same items under two measures); `items` is the size
+    of the smallest. Raises ValueError for a sample without items.
     """
     import numpy as np
     from scipy import stats
@@ -56,7 +55,9 @@ def bootstrap(statistic: Callable[..., Any], *samples: Sequence[float], paired: 
     if fewest < 2:
         return Interval(value, None, None, fewest)
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # of undefined draws; the result says it as well
+        warnings.simplefilter(
+            "ignore", stats.DegenerateDataWarning
+        )  # for undefined resamples, which the result shows too
         found = stats.bootstrap(
             arrays,
             statistic,
@@ -74,7 +75,7 @@ def bootstrap(statistic: Callable[..., Any], *samples: Sequence[float], paired: 
 
 
 def auc(higher: Any, lower: Any, axis: int = -1) -> Any:
-    """The chance that a score of `higher` is above one of `lower`, ties counting half: 0.5 tells them not apart.
+    """The probability that a score of `higher` is above one of `lower`, ties counting half; 0.5 is chance.
 
     higher, lower: [..., N] and [..., M], reduced along the last axis. The area under the ROC curve, by ranks (Mann and
     Whitney 1947).
@@ -91,7 +92,7 @@ def auc(higher: Any, lower: Any, axis: int = -1) -> Any:
 def rate_interval(hits: Sequence[float]) -> Interval:
     """The share of hits among items of 0 or 1 (False or True), and its Wilson score interval (Wilson 1927).
 
-    For answers of yes and no: a bootstrap of a hundred times no says `0 to 0`, where three in a hundred may hide.
+    A bootstrap of a hundred misses would give `0 to 0`, although the true rate may be three in a hundred.
     """
     from scipy import stats
 

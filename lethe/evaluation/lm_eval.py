@@ -1,4 +1,4 @@
-"""lm-eval as a function: multiple-choice tasks in, accuracies out; nothing of its logging, dates, timings and paths."""
+"""lm-eval as a function: multiple-choice tasks in, accuracies out, without its logging, dates, timings and paths."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ STOCK = {  # task: its yaml below lm_eval/tasks, and the split it is scored on
 
 
 class Facts(NamedTuple):
-    """What a task asks, the same for every model."""
+    """Facts about a task, the same for every model."""
 
     items: int
     sha256: str  # of every request and answer
@@ -43,7 +43,7 @@ class Facts(NamedTuple):
 
 
 def stock_file(name: str) -> str:
-    """The name of a stock task's file of JSON lines."""
+    """The name of a stock task's JSON lines file."""
     return f"{name}_{STOCK[name][1]}.jsonl"
 
 
@@ -58,7 +58,7 @@ def stock_rows(names: Sequence[str], folder: Path, limit: int | None) -> dict[st
 def local_config(name: str) -> dict[str, Any]:
     """The lm-eval config of a task with rows {context, choices, label}.
 
-    Fields are named, not templated: lm-eval compiles a template anew for every row.
+    Fields are named, not templated: lm-eval compiles a template again for every row.
     """
     return {
         "task": name,
@@ -130,7 +130,7 @@ def _load(manager: Any, what: str, name: str) -> dict[str, Task]:
     try:
         with quiet():
             found = manager.load([what])["tasks"]
-    except Exception as error:  # whatever lm-eval, datasets and the Hub's client raise for a missing or odd data set
+    except Exception as error:  # any error of lm-eval, datasets or the Hub client for a missing or malformed data set
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         file = f" (wanted as {stock_file(name)} in the folder benchmark.data, or from the Hub)" if name in STOCK else ""
         raise StageError(f"benchmark: the data of {name} did not load{file}: {reason}") from error
@@ -162,9 +162,9 @@ def accuracy(
     limit: int | None,
     most: int | None,
 ) -> float:
-    """The share of the task's items that the model answers right. most: tokens of a text, None: what the model takes.
+    """The model's accuracy on a task. most: maximum tokens of a text; None: the model's own limit.
 
-    `evaluate` and not `simple_evaluate`, which starts git and a dozen tools to describe the machine.
+    Calls `evaluate`, not `simple_evaluate`, which starts git and a dozen tools to describe the machine.
     """
     from lm_eval.evaluator import evaluate
     from lm_eval.models.huggingface import HFLM
@@ -182,14 +182,14 @@ def likelihoods(
 ) -> list[tuple[float, bool]]:
     """Per request the log-likelihood of its continuation, in nats, and whether it is the likeliest token by token.
 
-    In place of lm-eval's own, which reads an item's context once for every choice and holds the logits of all its
-    tokens. requests: (anything, context, continuation), token ids; a text is cut on the left to `most` tokens and one.
-    Raises StageError for a continuation that leaves its context no token.
+    Replaces lm-eval's own, which reads an item's context once for every choice and holds the logits of all its
+    tokens. requests: (anything, context, continuation), token ids; a text is cut on the left to `most` + 1 tokens.
+    Raises StageError for a continuation that leaves no token for its context.
     """
     longest = max((len(continuation) for _, _, continuation in requests), default=0)
     if longest > most:
         raise StageError(f"benchmark: expected at most {most}, the model's context, got an answer of {longest} tokens")
-    asked: dict[tuple[int, ...], list[int]] = {}  # context -> the requests that go on from it
+    asked: dict[tuple[int, ...], list[int]] = {}  # context -> the requests that continue it
     for number, (_, context, continuation) in enumerate(requests):
         kept = [*context, *continuation][-(most + 1) :]
         asked.setdefault(tuple(kept[: len(kept) - len(continuation)]), []).append(number)
@@ -205,7 +205,7 @@ def likelihoods(
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """lm-eval and datasets log, print and draw bars of their own; their errors still come as exceptions."""
+    """Silence the logs, prints and progress bars of lm-eval and datasets; their errors are still raised."""
     import datasets
 
     datasets.disable_progress_bars()

@@ -1,4 +1,4 @@
-"""Two multiple-choice tasks made from any text: which ending belongs here, and which word order is right."""
+"""Two multiple-choice tasks made from any text: choose the true ending, and choose the true word order."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from lethe.text.passages import SENTENCE_END
 
-CONTEXT_WORDS = 24  # of whole sentences before the one in question; more costs time and hardly changes a small model
-SENTENCE_WORDS = (8, 28)  # a shorter half says too little, a longer one costs time
+CONTEXT_WORDS = 24  # of whole sentences before the cut sentence; more costs time and hardly helps a small model
+SENTENCE_WORDS = (8, 28)  # shorter halves are ambiguous, longer ones cost time
 ENDINGS = 4  # the true one and three others
 
 Item = dict[str, Any]  # {"context": str, "choices": list[str], "label": index of the true choice}
@@ -34,9 +34,9 @@ class Halves(NamedTuple):
 
 
 def local_ending(texts: Sequence[str], limit: int | None, seed: int) -> list[Item]:
-    """The true second half of a sentence among three of other sentences, of the same length where there are any.
+    """The true second half of a sentence among three from other sentences, of the same length where possible.
 
-    Fewer than `limit` items where the texts hold no more sentences.
+    Fewer than `limit` items if the texts have too few sentences.
     """
     pool = drawn(texts, seed)
     by_length = defaultdict(set)
@@ -53,9 +53,9 @@ def local_ending(texts: Sequence[str], limit: int | None, seed: int) -> list[Ite
 
 
 def local_order(texts: Sequence[str], limit: int | None, seed: int) -> list[Item]:
-    """The true second half of a sentence against the same with two neighbouring words swapped.
+    """The true second half of a sentence against the same half with two adjacent words swapped.
 
-    Fewer than `limit` items where the texts hold no more sentences.
+    Fewer than `limit` items if the texts have too few sentences.
     """
     pool = [(half, places) for half in drawn(texts, seed) if (places := swappable(half.second))]
     items = []
@@ -70,12 +70,12 @@ LOCAL = {"local_ending": local_ending, "local_order": local_order}
 
 
 def local_rows(names: Sequence[str], texts: Sequence[str], limit: int | None, seed: int) -> dict[str, list[Item]]:
-    """The items of those of the named tasks that are made from text."""
+    """Task -> items, for the named tasks that are made from text."""
     return {name: LOCAL[name](texts, limit, seed) for name in names if name in LOCAL}
 
 
 def drawn(texts: Sequence[str], seed: int) -> list[Halves]:
-    """The sentences of fitting length, cut in two, in random order; a sentence that occurs again counts once."""
+    """The sentences of suitable length, cut in two, in random order; duplicates count once."""
     distinct: dict[tuple[str, ...], Halves] = {}
     for text in texts:
         for half in halves(sentences(text)):
@@ -96,7 +96,7 @@ def sentences(text: str) -> list[list[str]]:
 
 
 def halves(found: Sequence[list[str]]) -> Iterator[Halves]:
-    """Every sentence of fitting length cut in two, after as many whole sentences before it as fit CONTEXT_WORDS."""
+    """Every sentence of suitable length cut in two, with as many whole sentences before it as fit CONTEXT_WORDS."""
     for i, words in enumerate(found):
         if SENTENCE_WORDS[0] <= len(words) <= SENTENCE_WORDS[1]:
             before: list[str] = []
@@ -109,7 +109,7 @@ def halves(found: Sequence[list[str]]) -> Iterator[Halves]:
 
 
 def others_like(half: Halves, endings: Mapping[int, Sequence[str]], chance: random.Random) -> list[str]:
-    """Three other endings, all different, of as many words as the true one or as near to it as there are.
+    """Three different other endings with the true one's number of words, or the nearest available.
 
     endings: number of words -> the distinct endings of that length.
     """
@@ -123,7 +123,7 @@ def others_like(half: Halves, endings: Mapping[int, Sequence[str]], chance: rand
 
 
 def swappable(words: Sequence[str]) -> list[int]:
-    """Where two neighbouring words can be swapped so that only the order tells: both plain, and not the same."""
+    """The places where two adjacent words can be swapped so that only their order differs: plain, unequal words."""
     return [
         i
         for i, (word, following) in enumerate(pairwise(words))
@@ -132,7 +132,7 @@ def swappable(words: Sequence[str]) -> list[int]:
 
 
 def swapped(words: Sequence[str], place: int) -> list[str]:
-    """The words with those at `place` and after it swapped."""
+    """The words with the two at `place` and `place` + 1 swapped."""
     return [*words[:place], words[place + 1], words[place], *words[place + 2 :]]
 
 

@@ -1,4 +1,4 @@
-"""The models an evaluation measures: which are there, why the others are not, and each in memory in its turn."""
+"""The models that an evaluation measures: which are present, why others are absent, and loading them one by one."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ FOLDERS: dict[ModelName, Path] = {
 
 
 class Measured(NamedTuple):
-    """Model folders by the name they have in a report, in its order, and the reason for each that holds no model."""
+    """Model folders by their name in a report, in its order, and the reason for each that holds no model."""
 
-    baseline: Path  # whose tokenizer and context are everybody's
+    baseline: Path  # its tokenizer and context length apply to all models
     present: dict[str, Path]
     absent: dict[str, str]
 
     def context(self, window: int) -> int:
-        """Tokens of text that each of the models takes: the same text for all, whatever soft prompt some have.
+        """Tokens of text that every model can read after its soft prompt, if any: all models get the same text.
 
-        window: for models without a limit of their own.
+        window: for models without a limited context.
         """
         longest_prompt = max(map(virtual_tokens, self.present.values()), default=0)
         return (context_length(self.baseline) or window) - longest_prompt
 
 
 def measured(names: Sequence[ModelName], folders: Mapping[ModelName, Path] = FOLDERS) -> Measured:
-    """The models to measure; `checkpoints` stands for every folder in it, in the order of their steps.
+    """The models to measure; `checkpoints` means every checkpoint folder, in the order of their steps.
 
-    Raises StageError where a model has another tokenizer than the baseline: one set of prompts serves all.
+    Raises StageError if a model's tokenizer differs from the baseline's: all models share one set of prompts.
     """
     found: dict[str, Path] = {}
     for name in names:
@@ -71,15 +71,15 @@ def steps(folder: Path) -> dict[str, Path]:
 def loaded(
     folders: Mapping[str, Path], device: torch.device, precision: Precision
 ) -> Iterator[tuple[str, PreTrainedModel]]:
-    """(name, model) of each folder in turn; a model is emptied before the next is loaded, whoever still holds it."""
+    """(name, model) of each folder; a model's memory is freed before the next is loaded, even if it is referenced."""
     for name, folder in folders.items():
         model: Any = load_model(folder, device, dtype_named(precision))
         yield name, model
-        model.to("meta")  # its memory is free now: two may not fit the card
+        model.to("meta")  # frees its memory: two models may not fit on the GPU
 
 
 def format_change(metric: str, shown: Mapping[str, str]) -> str:
-    """`leak baseline 0.731 -> unlearned 0.044 (retrained 0.010)`. shown: model -> its number as it is printed."""
+    """`leak baseline 0.731 -> unlearned 0.044 (retrained 0.010)`. shown: model -> its number as text."""
     steps = " -> ".join(f"{name} {shown[name]}" for name in ("baseline", "unlearned") if name in shown)
     aside = f"(retrained {shown['retrained']})" if "retrained" in shown else ""
     return " ".join(part for part in (metric.replace("_", " "), steps, aside) if part)

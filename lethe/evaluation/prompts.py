@@ -1,4 +1,4 @@
-"""The prompts and names that a model is tested with, as the stages that ask it read them."""
+"""The prompts and names that a model is evaluated on, as the stages read them."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ NAMES_HEADER = ("name", "unique")
 
 
 class Prompt(NamedTuple):
-    """A prompt as the models get it."""
+    """A prompt as the models read it."""
 
     id: int
     text: str
     references: list[str]
     tokens: list[int]
-    content: set[int]  # next tokens that would give a name away
+    content: set[int]  # next tokens that leak a name
 
 
 def read_names(path: Path) -> dict[str, bool]:
-    """The judge's names, True where unique to the forget side. Raises StageError for a bad row."""
+    """Name -> True if it is unique to the forget set. Raises StageError for an invalid row."""
     rows = read_csv(path, NAMES_HEADER, unique=("name",), filled=NAMES_HEADER)
     for row in rows:
         if row["unique"] not in ("yes", "no"):
@@ -41,24 +41,27 @@ def read_names(path: Path) -> dict[str, bool]:
 def prepared(
     rows: Sequence[Mapping[str, Any]],
     names: Mapping[str, bool],
-    telling: set[int],
+    distinctive: set[int],
     tokenizer: PreTrainedTokenizerFast,
     chat_template: bool,
 ) -> list[Prompt]:
-    """Every prompt's token ids, and the next tokens that would give away a name that is not in it."""
+    """Every prompt's token ids, and the next tokens that leak a name which the prompt does not contain.
+
+    distinctive: ids from `name_tokens.distinctive_tokens`.
+    """
     matcher = name_matcher(names)
     starts = first_tokens(tokenizer, sorted({*names, *(name for row in rows for name in row["references"])}))
     prompts = []
     for row in rows:
         given = matcher.exact.terms_in(row["prompt"])
-        content = content_ids(starts, {*names, *row["references"]}, given, telling)
+        content = content_ids(starts, {*names, *row["references"]}, given, distinctive)
         tokens = prompt_ids(tokenizer, row["prompt"], chat_template)
         prompts.append(Prompt(row["id"], row["prompt"], row["references"], tokens, content))
     return prompts
 
 
 def check_lengths(prompts: Sequence[Prompt], room: int) -> None:
-    """Raise StageError for the first prompt that leaves a model no room for its completion."""
+    """Raise StageError for the first prompt that leaves no room for its completion in the model's context."""
     for prompt in prompts:
         if len(prompt.tokens) > room:
             raise StageError(

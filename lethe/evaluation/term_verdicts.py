@@ -1,8 +1,8 @@
-"""What became of a term: forgotten, only suppressed, renamed, still known, or never known.
+"""The verdict on a term: forgotten, suppressed, renamed, still known or never known.
 
-Whether a model has learnt to say a term's translation instead of it is not told by how often it says the translation
-where the term is due: an unlearned model says ordinary names more often everywhere. So the rise there is compared with
-the rise of the same words where other terms of the kind are due.
+A model has renamed a term if it learnt to generate the term's translation in its place. How often it generates the
+translation there does not show this: an unlearned model generates ordinary names more often everywhere. So the rise at
+the term's target positions is compared with the rise of the same words at the positions of other terms (control).
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, variance
 from typing import NamedTuple
 
+NO_TARGET = "no target position"
 VERDICTS = {
-    "forgotten": "hardly said any more, on a log scale nearer to a model that never read the text than the baseline",
-    "suppressed": "hardly said any more, but not shown to be as unlikely as for a model that never read the text",
-    "renamed": "hardly said any more; in its place, and only there, the model has come to say its translation",
-    "still known": "more is left of what the text taught than the limit permits",
-    "never known": "the baseline hardly expects it more than a model that never read the text",
-    "never due": "no place to measure it",
+    "forgotten": "improbable, and on a log scale nearer to the retrained model than to the baseline",
+    "suppressed": "improbable, but not shown to be as improbable as for the retrained model",
+    "renamed": "improbable; its translation became likelier at its positions, and only there",
+    "still known": "more of its probability remains than the limit permits",
+    "never known": "hardly more probable for the baseline than for the retrained model",
+    NO_TARGET: "it is nowhere the next word, so it was not measured",
 }
-CERTAIN = 2.5  # standard errors; of a hundred terms that are not renamed, fewer than one exceeds them
+CERTAIN = 2.5  # standard errors; exceeded by fewer than one in a hundred terms that are not renamed
 
 
 class Limits(NamedTuple):
@@ -39,35 +40,35 @@ class Rise(NamedTuple):
 
 
 def rise(after: Sequence[float], before: Sequence[Sequence[float]]) -> Rise:
-    """How much likelier something is for one model than for whichever of the others gives it most.
+    """The rise of a probability in one model over the highest of the other models.
 
-    after: its probability at each place; before: the same of each other model.
+    after: the probability at each place; before: the same for each other model.
     """
     most = max(before, key=fmean)
     gaps = [now - then for now, then in zip(after, most, strict=True)]
     return Rise(fmean(gaps), variance(gaps) / len(gaps) if len(gaps) > 1 else math.inf)
 
 
-def is_renamed(due: Rise, elsewhere: Rise | None, lost: float, share: float) -> bool:
+def is_renamed(target: Rise, control: Rise | None, lost: float, share: float) -> bool:
     """Whether more than this share of the probability that a term lost went to its translation, and only there.
 
-    due: of the translation where the term is due; elsewhere: where others are (None: nowhere, taken as no rise at all).
-    The difference has to exceed CERTAIN standard errors (Welch).
+    target: the translation's rise at the term's positions; control: at the positions of other terms (None: no such
+    positions, counted as no rise). The difference has to exceed CERTAIN standard errors (Welch).
     """
-    there = elsewhere or Rise(0.0, 0.0)
-    excess = due.mean - there.mean
-    return excess > share * lost and excess > CERTAIN * math.sqrt(due.variance + there.variance)
+    other = control or Rise(0.0, 0.0)
+    excess = target.mean - other.mean
+    return excess > share * lost and excess > CERTAIN * math.sqrt(target.variance + other.variance)
 
 
-def verdict(probability: Mapping[str, float], due: Rise | None, elsewhere: Rise | None, limits: Limits) -> str:
-    """What became of a term that is due somewhere. probability: of baseline, unlearned and, if there is one, retrained.
+def verdict(probability: Mapping[str, float], target: Rise | None, control: Rise | None, limits: Limits) -> str:
+    """The verdict on a term with a target position. probability: model -> mean, of baseline, unlearned and retrained.
 
     The first rule that holds, where before, after and never are the three models' probabilities (never: 0 without a
     retrained model):
 
     never known    before - never < known
     still known    after - never > remaining * (before - never)
-    renamed        its translation rose where it is due, see is_renamed
+    renamed        its translation rose at its target positions, see is_renamed
     forgotten      after <= sqrt(before * never): at least half of the way down in nats; never without a retrained model
     suppressed     any other
     """
@@ -76,7 +77,7 @@ def verdict(probability: Mapping[str, float], due: Rise | None, elsewhere: Rise 
         return "never known"
     if after - never > limits.remaining * (before - never):
         return "still known"
-    if due is not None and is_renamed(due, elsewhere, before - after, limits.renamed):
+    if target is not None and is_renamed(target, control, before - after, limits.renamed):
         return "renamed"
     middle = math.sqrt(before) * math.sqrt(never)  # the root of their product would be 0 for the tiniest
     reached = "retrained" in probability and after <= middle

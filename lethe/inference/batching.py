@@ -1,4 +1,4 @@
-"""Rows of other lengths as batches: of a bounded number of tokens, padded on one side."""
+"""Rows of different lengths as batches of a bounded number of tokens, padded on one side."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-BATCH_TOKENS = 8192  # of one batch, padding and new tokens included: bounds the memory, keeps the cores busy
+BATCH_TOKENS = 8192  # per batch, padding and new tokens included: bounds the memory and still keeps the cores busy
 
 
 def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
@@ -39,7 +39,7 @@ def padded(rows: Sequence[Sequence[int]], device: torch.device, left: bool) -> t
     import torch
 
     width = max(len(row) for row in rows)
-    tokens = torch.zeros(len(rows), width, dtype=torch.long)  # which id pads is no matter: the mask hides it
+    tokens = torch.zeros(len(rows), width, dtype=torch.long)  # any id can pad: the mask hides it
     mask = torch.zeros(len(rows), width, dtype=torch.long)
     for i, row in enumerate(rows):
         real = slice(width - len(row), width) if left else slice(0, len(row))

@@ -1,6 +1,6 @@
 """Continuations, next-token probabilities and perplexity of causal language models, batched by tokens.
 
-Of several processes each computes its share of the batches, and all know the result.
+With several processes, each computes its share of the batches, and all get the result.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 class Continuation(NamedTuple):
-    """What a model writes after a prompt, and how much of its first step went to the prompt's `wanted` ids."""
+    """A model's continuation of a prompt, and the probability of the prompt's `wanted` ids as its first token."""
 
-    tokens: list[int]  # what comes before the end of text
+    tokens: list[int]  # without the end of text
     ended: bool  # False: cut by the token limit
     probability: float
 
@@ -40,8 +40,8 @@ def continue_greedily(
 ) -> list[Continuation]:
     """The likeliest next token, `new_tokens` times, for every prompt (token ids, not empty).
 
-    wanted: per prompt the ids whose next-token probabilities after the prompt are added up, in float64.
-    ends: the ids at which a continuation ends. Raises StageError where logits are not numbers.
+    wanted: per prompt the ids whose next-token probabilities after the prompt are summed, in float64.
+    ends: the ids at which a continuation ends. Raises StageError if logits are NaN.
     """
     lengths = [len(prompt) + new_tokens for prompt in prompts]
     with headless(model) as head:
@@ -67,8 +67,8 @@ def sample_continuations(
 ) -> list[list[Continuation]]:
     """`copies` continuations of every prompt, each next token drawn from softmax(logits / temperature).
 
-    A prompt is read once for all its copies; the draws depend on the seed and the prompts asked together, not on how
-    many processes share them. The probability of each continuation is 0.0: nothing is added up.
+    A prompt is read once for all its copies; the samples depend on the seed and on the list of prompts, not on the
+    number of processes. The probability of each continuation is 0.0: none is computed.
     """
     import numpy as np
     import torch
@@ -77,7 +77,7 @@ def sample_continuations(
     with headless(model) as head:
 
         def continued(batch: list[int]) -> dict[int, list[Continuation]]:
-            own = np.random.SeedSequence([seed, batch[0]]).generate_state(1)  # a row of draws for each batch
+            own = np.random.SeedSequence([seed, batch[0]]).generate_state(1)  # an independent seed per batch
             chance = torch.Generator(model.device).manual_seed(int(own[0]))
 
             def drawn(logits: Tensor) -> Tensor:
@@ -93,12 +93,12 @@ def sample_continuations(
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerFast, prompt: str, chat_template: bool) -> list[int]:
-    """A prompt as token ids: as it is, or as a user's turn in the tokenizer's chat template.
+    """A prompt as token ids: the plain text, or a user turn in the tokenizer's chat template.
 
     Raises StageError if the tokenizer has no template.
     """
     if not chat_template:
-        first = leading_ids(tokenizer.backend_tokenizer)  # and nothing behind: the text goes on
+        first = leading_ids(tokenizer.backend_tokenizer)  # and no end of text: the text continues
         return [*first, *tokenizer(prompt, add_special_tokens=False)["input_ids"]]
     if tokenizer.chat_template is None:
         raise StageError(
@@ -112,7 +112,7 @@ def prompt_ids(tokenizer: PreTrainedTokenizerFast, prompt: str, chat_template: b
 def texts_after(
     tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Sequence[int]], written: Sequence[Sequence[int]]
 ) -> list[str]:
-    """The text that the `written` ids add to each prompt's ids, with the space before it."""
+    """The text that the `written` ids add to each prompt, including the space before it."""
 
     def decoded(rows: Sequence[Sequence[int]]) -> list[str]:
         return tokenizer.batch_decode(
@@ -124,7 +124,7 @@ def texts_after(
 
 
 def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """The ids at which this model ends a text; a chat model's generation config may name several."""
+    """The ids that end a text of this model; a chat model's generation config may list several."""
     listed = model.generation_config.eos_token_id if model.generation_config else None
     ends = {tokenizer.eos_token_id, *(listed if isinstance(listed, list) else [listed])}
     return {end for end in ends if end is not None}

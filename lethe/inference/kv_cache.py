@@ -1,4 +1,4 @@
-"""Prompts read once: their keys and values, copied for several continuations and added to in place."""
+"""Prompts read once: their keys and values, copied for several continuations and extended in place."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def make_room(cache: Any, tokens: int) -> None:
-    """Let a cache take `tokens` more in place: the library's layers copy all they hold with every token.
+    """Preallocate room for `tokens` more in a cache: the library's layers copy all they hold with every token.
 
-    Layers that forget or hold something else than keys and values stay as they are. The cache is not to be copied or
-    reordered from here on. Does nothing without a cache.
+    Layers that drop tokens, or hold anything but keys and values, are unchanged. The cache must not be copied or
+    reordered afterwards. Does nothing without a cache.
     """
     from transformers.cache_utils import DynamicLayer
 
@@ -28,7 +28,7 @@ def make_room(cache: Any, tokens: int) -> None:
 
 
 def _make_room(layer: Any, tokens: int) -> None:
-    rooms = []  # keys, values: [B, heads, T + tokens, d], filled as far as the layer's own
+    rooms = []  # keys, values: [B, heads, T + tokens, d], filled up to T
     for held in (layer.keys, layer.values):
         room = held.new_empty((*held.shape[:2], held.shape[2] + tokens, held.shape[3]))
         room[:, :, : held.shape[2]] = held
@@ -46,7 +46,7 @@ def _make_room(layer: Any, tokens: int) -> None:
 
 
 class Prefill(NamedTuple):
-    """A batch of prompts as the model has read them: what several continuations of each go on from."""
+    """The state of a model after a batch of prompts, from which several continuations can start."""
 
     cache: Any
     mask: Tensor  # int64 [B, T]
@@ -63,14 +63,14 @@ def prefill(model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> Prefill
 
 
 def repeated(read: Prefill, rows: Tensor) -> Prefill:
-    """The prompts with these numbers, each as often as it is named; the batch itself stays as it is."""
+    """The prompts with these indices, repeated where an index is repeated; the batch itself is unchanged."""
     cache = deepcopy(read.cache)
     cache.batch_select_indices(rows)
     return Prefill(cache, read.mask[rows], read.positions[rows], read.hidden[rows])
 
 
 def extend(model: PreTrainedModel, read: Prefill, tokens: Tensor) -> tuple[Tensor, Prefill]:
-    """Hidden states [B, T, d] after each of `tokens`, int64 [B, T], and the batch as it is read then."""
+    """Hidden states [B, T, d] after each of `tokens`, int64 [B, T], and the state of the batch after them."""
     import torch
 
     mask = torch.cat([read.mask, torch.ones_like(tokens)], dim=1)
@@ -82,7 +82,7 @@ def extend(model: PreTrainedModel, read: Prefill, tokens: Tensor) -> tuple[Tenso
 
 
 def check_numbers(model: PreTrainedModel) -> None:
-    """Raise StageError if the model's logits are not numbers, as after a training that ran away."""
+    """Raise StageError if the model's logits are NaN, as after a training that diverged."""
     import torch
 
     with torch.inference_mode():
@@ -96,6 +96,6 @@ def finite(model: PreTrainedModel, number: float) -> float:
 
 
 def check_finite(model: PreTrainedModel, finite: bool) -> None:
-    """Raise StageError if numbers that come from the model's logits are not finite."""
+    """Raise StageError if values computed from the model's logits are not finite."""
     if not finite:
         raise StageError(f"{model.name_or_path}: its logits hold NaN; expected numbers; lower the learning rate it had")

@@ -1,4 +1,4 @@
-"""What a model makes of given text: the probability of a name, of an ending, the loss of a token."""
+"""Scores of given text under a model: probabilities and ranks of endings, loss and perplexity."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-LOGITS = 1 << 23  # at once: 32 MiB of float32, so the head's part of the work stays small beside the batch
+LOGITS = 1 << 23  # computed at once: 32 MiB of float32, little compared with the batch
 
 
 class Opening(NamedTuple):
-    """One of the likeliest next tokens and, greedily, what follows it; the log-probability of each, in nats."""
+    """One of the likeliest next tokens and its greedy continuation; the log-probability of each token, in nats."""
 
     tokens: list[int]
     scores: list[float]
 
 
 class Expected(NamedTuple):
-    """What a model expects after a prompt."""
+    """A model's predictions after a prompt."""
 
-    scores: list[list[float]]  # per ending the log-probability of each of its tokens after those before it, in nats
-    ranks: list[list[int]]  # and its place among all tokens there: 1 is the likeliest
+    scores: list[list[float]]  # per ending the log-probability of each of its tokens given those before it, in nats
+    ranks: list[list[int]]  # per ending the rank of each of its tokens: 1 is the likeliest
     openings: list[Opening]  # the likeliest first
 
 
@@ -41,10 +41,10 @@ def expectations(
     openings: int = 0,
     new_tokens: int = 0,
 ) -> list[Expected]:
-    """How likely each of a prompt's endings is, and its `openings` likeliest continuations, `new_tokens` long.
+    """The log-probabilities of each prompt's endings, and its `openings` likeliest continuations, `new_tokens` long.
 
-    A prompt (token ids, not empty) is read once, whatever follows it. endings: one or more per prompt, none empty.
-    Raises StageError where logits are not numbers.
+    A prompt (token ids, not empty) is read once for all its endings. endings: one or more per prompt, none empty.
+    Raises StageError if logits are NaN.
     """
     import torch
 
@@ -69,13 +69,13 @@ def likeliest(logits: Tensor) -> Tensor:
 
     if logits.device.type != "cpu":
         return logits.argmax(dim=-1, keepdim=True)
-    return torch.from_numpy(logits.numpy().argmax(axis=-1, keepdims=True))  # twenty times as fast as torch's own
+    return torch.from_numpy(logits.numpy().argmax(axis=-1, keepdims=True))  # twenty times as fast as torch's argmax
 
 
 def token_loss(model: PreTrainedModel, blocks: Sequence[Sequence[int]]) -> float:
     """The mean negative log-likelihood, in nats, of every token of the blocks but each block's first.
 
-    Raises StageError where logits are not numbers; ValueError if no block has two tokens.
+    Raises StageError if logits are NaN; ValueError if no block has two tokens.
     """
     import torch
 
@@ -107,7 +107,7 @@ def perplexity(model: PreTrainedModel, pieces: Sequence[Sequence[int]]) -> float
 def _judge_endings(
     model: PreTrainedModel, head: Head, read: Prefill, endings: Sequence[Sequence[Sequence[int]]]
 ) -> list[tuple[list[list[float]], list[list[int]]]]:
-    """Per prompt the scores and the ranks of every token of its endings."""
+    """Per prompt the scores and ranks of every token of its endings."""
     import torch
 
     flat = [ending for own in endings for ending in own]
@@ -142,7 +142,7 @@ def _places(head: Head, hidden: Tensor, next_ids: Tensor) -> tuple[Tensor, Tenso
 
 
 def _open(model: PreTrainedModel, head: Head, read: Prefill, openings: int, new_tokens: int) -> list[list[Opening]]:
-    """Per prompt its likeliest next tokens, each continued greedily."""
+    """Per prompt the likeliest next tokens, each continued greedily."""
     import torch
 
     prompts = len(read.hidden)

@@ -1,4 +1,4 @@
-"""Everything the metrics need of one model, read in one go: answers, what it writes, what it says of every token."""
+"""Everything the metrics need from one model, collected in one pass: answers, continuations and token scores."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Passage(NamedTuple):
-    """A stretch of the forget side."""
+    """A passage of the forget set."""
 
     item: str  # its name in data/measures.csv
     tokens: list[int]
@@ -30,7 +30,7 @@ class Passage(NamedTuple):
 
 
 class Sentence(NamedTuple):
-    """A neighbour sentence as the models get it."""
+    """A neighbour sentence as the models read it."""
 
     item: str
     tokens: list[int]
@@ -38,29 +38,29 @@ class Sentence(NamedTuple):
 
 
 class Material(NamedTuple):
-    """What every model is shown; one set of tokens serves all."""
+    """The inputs that every model reads, as the same tokens."""
 
     questions: dict[str, list[Question]]  # by group
-    trivia: list[Question]  # weighed only
-    members: list[Passage]  # of the forget side, trained on
-    others: list[Passage]  # of the forget side, held out
+    trivia: list[Question]  # only their answers are scored
+    members: list[Passage]  # of the forget set, trained on
+    others: list[Passage]  # of the forget set, held out
     sentences: list[Sentence]
 
 
 class Readout(NamedTuple):
-    """What one model made of the material."""
+    """One model's outputs for the material."""
 
     answers: dict[str, list[dict[str, float]]]  # group -> question -> {answer: mean log-probability per token, nats}
-    written: dict[str, list[str]]  # group -> what it wrote after each question
+    written: dict[str, list[str]]  # group -> its continuation of each question
     trivia: list[dict[str, float]]  # {answer: log-probability of the whole}
     members: list[Tokenwise]
     others: list[Tokenwise]
-    recited: list[str]  # after the first half of each member
+    recited: list[str]  # its continuation of the first half of each member
     sentences: list[Tokenwise]
 
 
 def check_passages(tokens: int, context: int) -> None:
-    """Raise StageError for passages that the model cannot read at once."""
+    """Raise StageError for passages longer than the model's context."""
     if tokens > context:
         raise StageError(
             f"params.yaml: measure.passage_tokens: expected at most {context}, the model's context, got {tokens}"
@@ -70,7 +70,7 @@ def check_passages(tokens: int, context: int) -> None:
 def drawn_passages(
     texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, name: str, tokens: int, limit: int, seed: int
 ) -> list[Passage]:
-    """At most `limit` different passages of `tokens` tokens, or of half as many where a text ends; drawn by lot."""
+    """At most `limit` different sampled passages of `tokens` tokens, or of at least half as many at a text's end."""
     found = {
         text[block.start : block.end]: block.tokens
         for text in texts
@@ -82,7 +82,7 @@ def drawn_passages(
 
 
 def sentences(frames: Sequence[Frame], tokenizer: PreTrainedTokenizerFast, context: int) -> list[Sentence]:
-    """The frames as tokens; without those that no longer fit the model's context with their new names."""
+    """The frames as tokens, without those that no longer fit the model's context with their new names."""
     first = leading_ids(tokenizer.backend_tokenizer)
     found = []
     for frame in frames:
@@ -110,12 +110,12 @@ def check_lengths(
 
 
 def halves(passage: Passage) -> tuple[list[int], list[int]]:
-    """What is given of a passage, and what the model is to go on with."""
+    """The first half of a passage, given as a prompt, and the second half, which the model should continue with."""
     middle = (len(passage.tokens) + 1) // 2
     return passage.tokens[:middle], passage.tokens[middle:]
 
 
-def rests(passages: Sequence[Passage], tokenizer: PreTrainedTokenizerFast) -> list[str]:
+def second_halves(passages: Sequence[Passage], tokenizer: PreTrainedTokenizerFast) -> list[str]:
     """The second half of each passage as text."""
     pairs = [halves(passage) for passage in passages]
     return texts_after(tokenizer, [given for given, _ in pairs], [rest for _, rest in pairs])
@@ -124,7 +124,7 @@ def rests(passages: Sequence[Passage], tokenizer: PreTrainedTokenizerFast) -> li
 def read_out(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, material: Material, answer_tokens: int
 ) -> Readout:
-    """Show the model everything once. Raises StageError where logits are not numbers."""
+    """Collect all outputs of one model. Raises StageError if logits are NaN."""
     check_numbers(model)
     asked = material.questions
     passages = [*material.members, *material.others]
@@ -132,9 +132,9 @@ def read_out(
     numbers = tokenwise(model, token_rows)
     cuts = (len(material.members), len(passages))
     return Readout(
-        {name: per_token(tokenizer, own, weighed(model, tokenizer, own)) for name, own in asked.items()},
+        {name: per_token(tokenizer, own, answer_scores(model, tokenizer, own)) for name, own in asked.items()},
         {name: written(model, tokenizer, own, answer_tokens) for name, own in asked.items()},
-        weighed(model, tokenizer, material.trivia),
+        answer_scores(model, tokenizer, material.trivia),
         numbers[: cuts[0]],
         numbers[cuts[0] : cuts[1]],
         recited(model, tokenizer, material.members),
@@ -142,10 +142,10 @@ def read_out(
     )
 
 
-def weighed(
+def answer_scores(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, questions: Sequence[Question]
 ) -> list[dict[str, float]]:
-    """Per question the log-probability, in nats, of every answer that it offers; it is read once for all of them."""
+    """Per question the log-probability, in nats, of each of its answers; the question is read once for all of them."""
     offered = [candidates(question) for question in questions]
     sums = log_likelihoods(model, tokenizer, [gap(question) for question in questions], offered, desc="measure")
     check_finite(model, all(math.isfinite(value) for row in sums for value in row))
@@ -155,7 +155,7 @@ def weighed(
 def per_token(
     tokenizer: PreTrainedTokenizerFast, questions: Sequence[Question], sums: Sequence[dict[str, float]]
 ) -> list[dict[str, float]]:
-    """The same, divided by the tokens of each answer."""
+    """Per question the mean log-probability per token of each answer. sums: from answer_scores."""
     means = []
     for question, of_answers in zip(questions, sums, strict=True):
         rows = group(tokenizer, 0, gap(question), list(of_answers)).rows
@@ -172,14 +172,14 @@ def gap(question: Question) -> Gap:
 def written(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, questions: Sequence[Question], new_tokens: int
 ) -> list[str]:
-    """What the model writes after each question, greedily."""
+    """The model's greedy continuation of each question."""
     prompts = [prompt_ids(tokenizer, question.prompt, chat_template=False) for question in questions]
     found = continue_greedily(model, prompts, [()] * len(prompts), new_tokens, end_ids(model, tokenizer))
     return texts_after(tokenizer, prompts, [continuation.tokens for continuation in found])
 
 
 def recited(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, passages: Sequence[Passage]) -> list[str]:
-    """What the model writes after the first half of each passage: as many tokens as the second half has."""
+    """The model's greedy continuation of each passage's first half, as long as the second half."""
     pairs = [halves(passage) for passage in passages]
     given = [start for start, _ in pairs]
     longest = max((len(rest) for _, rest in pairs), default=0)

@@ -1,4 +1,4 @@
-"""From what was read out of a model to its metrics: a value per item, then one number with its interval."""
+"""The metrics of a model from its outputs: a value per item, then one number with its interval."""
 
 from __future__ import annotations
 
@@ -40,20 +40,24 @@ QUESTIONED = ("probability", "truth_ratio", "rouge_l", "knowledge_memorisation")
 ATTACKS = ("mia_loss", "mia_zlib", "mia_min_k", "mia_min_k_plus", "mia_reference")  # membership inference
 RELATIVE = ("forget_quality", "forget_quality_log10", "privleak", "mia_reference")  # to the retrained model
 MEMBER, OTHER = "forget", "held-out"  # passages: trained on, and not
-SMALLEST_P = 1e-300  # below it a p-value has no logarithm worth the name
+SMALLEST_P = 1e-300  # smaller p-values are clipped before the logarithm
 REASONS = {
-    ("truth_ratio", "trivia", "forget_quality", "forget_quality_log10"): "no name due has another one of its kind",
-    tuple(f"retain_{name}" for name in QUESTIONED): "nowhere in the retain text are several names of one kind due",
-    ("model_utility",): "there are no questions about what is to be retained",
-    ("verbatim_memorisation", "extraction_strength", "exact_memorisation"): "the forget side's text is too short",
-    ATTACKS: "the forget side has no held-out text, or too little, to tell from what was trained on",
-    ("privleak",): "there is no held-out forget text, or the retrained model tells it apart without a fault",
-    ("neighbour_perplexity",): "no prompt has names that can all be replaced by ordinary ones",
+    ("truth_ratio", "trivia", "forget_quality", "forget_quality_log10"): "no target name has another name of its kind",
+    tuple(f"retain_{name}" for name in QUESTIONED): "the retain text has no two target names of one kind",
+    ("model_utility",): "there are no questions about the retain set",
+    (
+        "verbatim_memorisation",
+        "extraction_strength",
+        "exact_memorisation",
+    ): "the forget set's training text is too short",
+    ATTACKS: "the forget set has too little held-out text to compare with its training text",
+    ("privleak",): "there is no held-out forget text, or the AUC of the retrained model is 1",
+    ("neighbour_perplexity",): "no prompt has names that can all be replaced by ordinary names",
 }
 
 
 def all_values(
-    found: Mapping[str, Readout], material: Material, true_rests: Sequence[str], min_k: float
+    found: Mapping[str, Readout], material: Material, true_halves: Sequence[str], min_k: float
 ) -> dict[str, Values]:
     """Model -> metric -> item -> value. The reference attack compares every model with the retrained one."""
     values: dict[str, Values] = {}
@@ -63,7 +67,7 @@ def all_values(
         for group, questions in material.questions.items():
             of_model |= question_values(group, questions, own.answers[group], own.written[group])
         of_model |= trivia_values(material.trivia, own.trivia)
-        of_model |= memorised_values(material.members, own.members, true_rests, own.recited)
+        of_model |= memorised_values(material.members, own.members, true_halves, own.recited)
         against = [*reference.members, *reference.others] if reference and name != "retrained" else None
         passages = [*material.members, *material.others]
         of_model |= membership_values(passages, [*own.members, *own.others], against, min_k)
@@ -74,7 +78,7 @@ def all_values(
 def question_values(
     group: str, questions: Sequence[Question], answers: Sequence[Mapping[str, float]], written: Sequence[str]
 ) -> Values:
-    """TOFU's and MUSE's measures of a group of questions; the forget side's bear no prefix."""
+    """TOFU's and MUSE's metrics of a group of questions; those of the forget set have no prefix."""
     before = "" if group == "forget" else f"{group}_"
     values: Values = {f"{before}{name}": {} for name in QUESTIONED}
     for question, logs, text in zip(questions, answers, written, strict=True):
@@ -93,10 +97,10 @@ def question_values(
 
 
 def trivia_values(questions: Sequence[Question], sums: Sequence[Mapping[str, float]]) -> Values:
-    """Two choices: 1 where the true name is likelier than another of its kind, 0 where not, a half for a tie.
+    """1 if the true name is likelier than another of its kind, 0 if not, 0.5 for a tie.
 
-    sums: log-probability of each answer as a whole. Per token a long name would win, whose later tokens follow from its
-    first.
+    sums: log-probability of each whole answer. The mean per token would favour long names, whose later tokens follow
+    from the first.
     """
     pairs = [
         (question.item, logs[question.answer], logs[question.wrong[0]])
@@ -108,7 +112,7 @@ def trivia_values(questions: Sequence[Question], sums: Sequence[Mapping[str, flo
 def membership_values(
     passages: Sequence[Passage], found: Sequence[Tokenwise], reference: Sequence[Tokenwise] | None, min_k: float
 ) -> Values:
-    """Every attack's score for every passage. reference: the same passages under a model that never saw them."""
+    """The score of every membership attack for every passage. reference: the passages under the retrained model."""
     values: Values = {
         "mia_loss": {passage.item: loss_score(own) for passage, own in zip(passages, found, strict=True)},
         "mia_zlib": {passage.item: zlib_score(own, passage.text) for passage, own in zip(passages, found, strict=True)},
@@ -124,14 +128,14 @@ def membership_values(
 
 
 def memorised_values(
-    passages: Sequence[Passage], found: Sequence[Tokenwise], rests: Sequence[str], recited: Sequence[str]
+    passages: Sequence[Passage], found: Sequence[Tokenwise], true_halves: Sequence[str], recited: Sequence[str]
 ) -> Values:
-    """What a model has by heart of the passages it was trained on.
+    """The memorisation metrics of the passages the baseline was trained on.
 
-    rests, recited: the second half of each, and what the model wrote after the first.
+    true_halves, recited: the second half of each, and the model's continuation of the first.
     """
     items = [passage.item for passage in passages]
-    overlaps = [rouge_l(rest, written).f1 for rest, written in zip(rests, recited, strict=True)]
+    overlaps = [rouge_l(true, written).f1 for true, written in zip(true_halves, recited, strict=True)]
     return {
         "verbatim_memorisation": dict(zip(items, overlaps, strict=True)),
         "extraction_strength": dict(zip(items, (extraction_strength(own.hit) for own in found), strict=True)),
@@ -140,7 +144,7 @@ def memorised_values(
 
 
 def neighbour_values(sentences: Sequence[Sentence], found: Sequence[Tokenwise]) -> Values:
-    """exp of the mean loss over the tokens of each sentence that are no name's."""
+    """exp of the mean loss over the tokens of each sentence that belong to no name."""
     values = {}
     for sentence, numbers in zip(sentences, found, strict=True):
         losses = [-float(chosen) for chosen, own in zip(numbers.chosen, sentence.own, strict=True) if own]
@@ -163,7 +167,7 @@ def all_measures(values: Mapping[str, Values]) -> dict[str, dict[str, Interval]]
 
 
 def aggregates(values: Values) -> dict[str, Interval]:
-    """Metric -> its number, for every metric that has items, in their order."""
+    """Metric -> its number, for every metric that has items."""
     found = {}
     for metric, of_items in values.items():
         if metric.startswith("mia_"):
@@ -174,7 +178,7 @@ def aggregates(values: Values) -> dict[str, Interval]:
 
 
 def aggregate(metric: str, values: Sequence[float]) -> Interval:
-    """The mean of the items; a truth ratio is first brought between 0 and 1, a perplexity's mean is the geometric."""
+    """The mean of the items: of truth ratios after mapping them to 0..1, of perplexities the geometric mean."""
     from scipy.stats import gmean
 
     if metric == "truth_ratio":
@@ -189,19 +193,19 @@ def aggregate(metric: str, values: Sequence[float]) -> Interval:
 
 
 def split_by_membership(scores: Mapping[str, float]) -> Interval | None:
-    """The AUC of an attack; None unless there are both kinds of passages."""
+    """The AUC of a membership attack; None unless there are both members and others."""
     members, others = by_membership(scores)
     return auc_interval(members, others) if members and others else None
 
 
 def by_membership(scores: Mapping[str, float]) -> tuple[list[float], list[float]]:
-    """An attack's scores of members and of the others, in their order."""
+    """A membership attack's scores of the members and of the others."""
     members = [score for item, score in scores.items() if item.startswith(MEMBER)]
     return members, [score for item, score in scores.items() if item.startswith(OTHER)]
 
 
 def utility(values: Values) -> Interval | None:
-    """Model utility over every group of questions but the forget side's; None without any that has wrong answers."""
+    """Model utility over all groups of questions except the forget set's; None if none has wrong answers."""
     measured = []
     for metric, ratios in values.items():
         group = metric.removesuffix("truth_ratio")
@@ -227,7 +231,7 @@ def relative(values: Values, reference: Values) -> dict[str, Interval]:
 
 
 def absent_metrics(measures: Mapping[str, Mapping[str, Interval]], no_reference: str) -> dict[str, str]:
-    """Metric -> why no model has it. no_reference: why there is no retrained model to compare with."""
+    """Metric -> why it is absent for every model. no_reference: why there is no retrained model."""
     missing = {metric: no_reference for metric in RELATIVE if "retrained" not in measures}
     for metrics, reason in REASONS.items():
         missing |= {metric: reason for metric in metrics if metric not in missing}

@@ -1,7 +1,7 @@
-"""Was this passage in the training? Attacks that tell from a model's token probabilities, and how well they tell.
+"""Membership inference: scores that predict from token probabilities whether a passage was trained on, and their AUC.
 
-A score is higher the more the passage looks like training text. Members are passages of the forget side that the
-baseline was trained on; the others are passages of the same side that no model was trained on.
+A higher score means more likely a member. Members are passages of the forget set that the baseline was trained on; the
+others are held-out passages of the forget set that no model was trained on.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from lethe.metrics.token_scores import Tokenwise
 
-SMALLEST_DEVIATION = 1e-3  # nats; a model sure of one token has none, and its score would be infinite
+SMALLEST_DEVIATION = 1e-3  # nats; a model certain of one token has deviation 0, and its score would be infinite
 
 
 def loss_score(passage: Tokenwise) -> float:
@@ -34,7 +34,7 @@ def zlib_score(passage: Tokenwise, text: str) -> float:
 
 
 def reference_score(passage: Tokenwise, reference: Tokenwise) -> float:
-    """How much better the model predicts the passage than another one, nats per token (same paper, section 5.2)."""
+    """How much better the model predicts the passage than the reference, nats per token (same paper, section 5.2)."""
     return loss_score(passage) - loss_score(reference)
 
 
@@ -44,15 +44,15 @@ def min_k_score(passage: Tokenwise, share: float) -> float:
 
 
 def min_k_plus_score(passage: Tokenwise, share: float) -> float:
-    """Min-K%++: the same of log-probabilities in standard deviations from what the model expects of itself (Zhang et
-    al. 2025, arXiv 2404.02936).
+    """Min-K%++: the same with log-probabilities standardised by the mean and deviation of the model's own distribution
+    (Zhang et al. 2025, arXiv 2404.02936).
     """
     distance = passage.chosen - passage.expected
     return mean_of_lowest(distance / passage.deviation.clip(min=SMALLEST_DEVIATION), share)
 
 
 def mean_of_lowest(values: np.ndarray, share: float) -> float:
-    """The mean of this share of the values, the lowest; of one value at least. values: [T]."""
+    """The mean of the lowest `share` of the values, at least one. values: [T]."""
     import numpy as np
 
     count = max(1, int(share * len(values)))
@@ -60,7 +60,7 @@ def mean_of_lowest(values: np.ndarray, share: float) -> float:
 
 
 def auc_interval(members: Sequence[float], others: Sequence[float]) -> Interval:
-    """The AUC of an attack's scores; members and others are resampled each for themselves."""
+    """The AUC of an attack's scores; members and others are resampled independently."""
     return bootstrap(auc, members, others)
 
 
@@ -68,8 +68,8 @@ def privleak(found: Any, reference: Any) -> Any:
     """PrivLeak (MUSE, Shi et al. 2024, arXiv 2407.06460): the AUC of the model relative to that of the retrained one.
 
     found, reference: `auc` of Min-K% scores. MUSE takes the AUC the other way round, forget passages against held-out
-    ones as positives, hence 1 - auc; its sign is kept: 0 is a model that never saw the text, -1 one that betrays every
-    member, and above 0 one that gives the forget passages away by liking them less. (MUSE prints it in per cent.)
+    ones as positives, hence 1 - auc; its sign is kept: 0 is a model that never saw the text, -1 one that reveals every
+    member, and above 0 one that reveals the forget passages by finding them less likely. (MUSE prints it in per cent.)
     """
     return ((1 - found) - (1 - reference)) / (1 - reference)
 
@@ -82,7 +82,7 @@ def privleak_interval(
 ) -> Interval | None:
     """PrivLeak of a model's Min-K% scores; a passage is resampled with its score under both models.
 
-    None where the reference ranks every member first: then nothing can be relative to it.
+    None if the reference ranks every member first, as the ratio is then undefined.
     """
     import numpy as np
 

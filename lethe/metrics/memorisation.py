@@ -1,4 +1,4 @@
-"""How much of a text a model has by heart: from its likeliest tokens, and from what it writes itself."""
+"""How much of a text a model has memorised: from its likeliest tokens, and from its continuations."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def exact_memorisation(hit: np.ndarray) -> float:
 
 
 def extraction_strength(hit: np.ndarray) -> float:
-    """1 less the share of the passage that has to be given before the model recites the rest without a fault (Carlini
-    et al. 2021, arXiv 2012.07805, as measured by Wang et al. 2025, arXiv 2406.09179). hit: bool [T].
+    """1 minus the share of the passage that has to be given before the model continues it without an error (Carlini et
+    al. 2021, arXiv 2012.07805, as measured by Wang et al. 2025, arXiv 2406.09179). hit: bool [T].
 
-    Greedy decoding recites the rest exactly if every token of it is the likeliest after the true text before it.
+    Greedy decoding continues exactly if every remaining token is the likeliest after the true text before it.
     """
     misses = (~hit).nonzero()[0]
     given = misses[-1] + 1 if len(misses) else 0  # up to the last token it would get wrong
@@ -37,16 +37,16 @@ def extraction_strength(hit: np.ndarray) -> float:
 
 
 def rouge_l(true: str, written: str) -> Overlap:
-    """ROUGE-L (Lin 2004) of what a model wrote: recall as TOFU takes it (arXiv 2401.06121, section 2.2), F1 as MUSE
-    does (arXiv 2407.06460). Words are stemmed; a text without words overlaps with nothing.
+    """ROUGE-L (Lin 2004) of a continuation: recall as in TOFU (arXiv 2401.06121, section 2.2), F1 as in MUSE (arXiv
+    2407.06460). Words are stemmed; a text without words scores 0.
     """
     found = _scorer().score(true, written)["rougeL"]
     return Overlap(found.recall, found.fmeasure)
 
 
 class _Words:
-    """Words of any script, stemmed as rouge-score itself does; its own tokenizer keeps a to z alone, and would call a
-    text in another script forgotten.
+    """Words of any script, stemmed as rouge-score does; its own tokenizer keeps only a to z, so text in another script
+    would always score 0.
     """
 
     def __init__(self) -> None:

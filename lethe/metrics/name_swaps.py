@@ -1,4 +1,4 @@
-"""The forget side's own sentences with other people's names: what should not have suffered, and easily does."""
+"""Neighbour sentences: sentences of the forget set with ordinary names, on which unlearning should do no damage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FRONT = 40  # of the names that suit, the most frequent in the retain text
 
 
 class Names(NamedTuple):
-    """The names of the forget side and how they are used, and ordinary names that share no word with them."""
+    """The names of the forget set and how they are used, and ordinary names that share no word with them."""
 
     finder: TermFinder
     uses: dict[str, Usage]
@@ -27,15 +27,15 @@ class Names(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """A text in which every name was replaced, and where the replacements stand."""
+    """A text in which every name was replaced, and the positions of the replacements."""
 
     item: str
     text: str
     replaced: list[tuple[int, int]]  # character spans
 
 
-def know_names(names: Sequence[str], forget: Sequence[str], retain: Sequence[str]) -> Names:
-    """Kinds, genders and possible stand-ins of the names, from the training texts of the two sides."""
+def analyse_names(names: Sequence[str], forget: Sequence[str], retain: Sequence[str]) -> Names:
+    """Kinds, genders and possible replacements of the names, from the training texts of both sets."""
     gazetteer = read_gazetteer()
     rules, finder = read_rules(nouns_by_kind(gazetteer)), name_finder(names)
     places = find_places(forget, finder, names)
@@ -53,12 +53,12 @@ def retain_kinds(names: Names) -> dict[str, str]:
 
 
 def frames(prompts: Iterable[tuple[str, str]], names: Names, seed: int) -> list[Frame]:
-    """The prompts (item, text) with every name replaced, the same name by the same one throughout a prompt.
+    """The prompts (item, text) with every name replaced, consistently within a prompt.
 
-    One that begins a longer prompt is left out, and one in which a name has no stand-in, or that holds no name.
+    Left out are prompts that begin a longer one, that contain no name, or a name without a replacement.
     """
     kept = longest(prompts)
-    found = (frame(item, text, stand_ins(text, names, seed), names) for item, text in kept)
+    found = (frame(item, text, replacements(text, names, seed), names) for item, text in kept)
     return [each for each in found if each is not None and each.replaced]
 
 
@@ -71,8 +71,8 @@ def longest(prompts: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     return [(item, text) for text, item in firsts.items() if text not in begins]
 
 
-def stand_ins(text: str, names: Names, seed: int) -> dict[str, Generic]:
-    """Name -> an ordinary name for each in the text that has one, no two the same; drawn by lot."""
+def replacements(text: str, names: Names, seed: int) -> dict[str, Generic]:
+    """Name -> a sampled ordinary name, all different, for each name in the text that has one."""
     chosen: dict[str, Generic] = {}
     for name in sorted(names.finder.terms_in(text)):
         use, gender = names.uses[name], names.genders.get(name, "")
@@ -84,7 +84,7 @@ def stand_ins(text: str, names: Names, seed: int) -> dict[str, Generic]:
 
 
 def frame(item: str, text: str, chosen: Mapping[str, Generic], names: Names) -> Frame | None:
-    """The text with its names replaced, each in the form it has there; None if one has no stand-in."""
+    """The text with its names replaced in their forms; None if one has no replacement."""
     written, replaced, done = "", [], 0
     for found in names.finder.find(text):
         if found.term not in chosen:
@@ -100,7 +100,7 @@ def frame(item: str, text: str, chosen: Mapping[str, Generic], names: Names) -> 
 
 
 def own_tokens(offsets: Sequence[tuple[int, int]], replaced: Sequence[tuple[int, int]]) -> list[bool]:
-    """For each token but the first whether it belongs to the frame: what a name costs says nothing about the frame.
+    """For each token but the first whether it belongs to no name: only the rest of the sentence is measured.
 
     offsets: character spans of the tokens; (n, n) for one that spells nothing.
     """

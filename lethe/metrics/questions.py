@@ -21,12 +21,12 @@ FILES = {  # group of questions -> TOFU's file; all but the first measure what t
     "authors": "real_authors_perturbed.json",
     "facts": "world_facts_perturbed.json",
 }
-SPARE = 3  # times as many places of a text are drawn as are asked about: some have no name left to be wrong
-CHOSEN = ("authors", "facts")  # groups in which an answer's probability is its share of all answers on offer
+SPARE = 3  # times as many places are sampled as needed: some have no wrong answer
+CHOSEN = ("authors", "facts")  # groups in which an answer's probability is normalised over all answers
 
 
 class Question(NamedTuple):
-    """A question as a model gets it, and what could be answered."""
+    """A question as a model reads it, with its answers."""
 
     item: str  # its name in data/measures.csv
     prompt: str  # the answer follows after a space
@@ -39,7 +39,7 @@ class Question(NamedTuple):
 def forget_questions(
     rows: Iterable[Mapping[str, Any]], kinds: Mapping[str, str], finder: TermFinder, wrong: int, seed: int
 ) -> list[Question]:
-    """Every prompt as a question whose answer is the name due, or the first reference.
+    """Every prompt as a question whose answer is the target name, or the first reference.
 
     kinds: name -> person, place ...; finder: finds these names.
     """
@@ -60,9 +60,9 @@ def text_questions(
     wrong: int,
     seed: int,
 ) -> list[Question]:
-    """At most `limit` places of a text where one of the names is due and another could be, drawn by lot.
+    """At most `limit` sampled target positions of the names for which there is a wrong answer.
 
-    words: of context before the name at most.
+    words: most words of context before the name.
     """
     found = {cloze.prompt: cloze for text in texts for cloze in cloze_prompts(text, finder, words)}
     drawn = sorted(found.values(), key=lambda cloze: draw(cloze.prompt, seed))[: SPARE * limit]
@@ -72,7 +72,7 @@ def text_questions(
 
 
 def sampled(texts: Sequence[str], chars: int, seed: int) -> list[str]:
-    """About so many characters of the texts at most, whole ones drawn by lot; one text at least."""
+    """A sample of whole texts with about `chars` characters, at least one text."""
     kept: list[str] = []
     room = chars
     for text in sorted(texts, key=lambda text: draw(text, seed)):
@@ -85,9 +85,9 @@ def sampled(texts: Sequence[str], chars: int, seed: int) -> list[str]:
 def made_questions(
     rows: Sequence[Mapping[str, Any]], names: Names, retain: Sequence[str], limit: int, wrong: int, seed: int
 ) -> dict[str, list[Question]]:
-    """Questions by group: the prompts, and training text of the retain side, which is left out where it has none.
+    """Questions by group: from the prompts, and from training text of the retain set, if it has any.
 
-    Like TOFU's retain set, that text is what the baseline was taught and should keep.
+    Like TOFU's retain set, that text was trained on and should still be known.
     """
     kinds = {name: use.kind for name, use in names.uses.items()}
     prompts = forget_questions(rows, kinds, names.finder, wrong, seed)
@@ -99,13 +99,13 @@ def made_questions(
 def trivia_questions(
     rows: Sequence[Mapping[str, Any]], names: Names, forget: Sequence[str], limit: int, seed: int
 ) -> list[Question]:
-    """Places of the forget side's training text, whatever the other questions are, each with one wrong name."""
+    """Target positions in training text of the forget set, each with one wrong name."""
     kinds = {name: use.kind for name, use in names.uses.items()}
     return text_questions("trivia", forget, kinds, names.finder, longest(rows), limit, 1, seed)
 
 
 def longest(rows: Sequence[Mapping[str, Any]]) -> int:
-    """Words of the longest prompt: what is made of running text is no longer."""
+    """The number of words of the longest prompt, the limit for questions from running text."""
     return max(FEWEST_WORDS, *(len(row["prompt"].split()) for row in rows))
 
 
@@ -118,8 +118,8 @@ def with_wrong_answers(
 ) -> list[Question]:
     """Questions from (item, prompt, answer, references), each with at most `wrong` other names as wrong answers.
 
-    They are drawn from the answers of all questions of the kind, as often as they are right somewhere: so a model that
-    only knows which names are frequent gains nothing by it. None is in the prompt or a reference.
+    They are sampled from the answers of all questions of the kind, as often as each is right somewhere, so knowing
+    which names are frequent gains nothing. None is in the prompt or among the references.
     """
     answers = defaultdict(list)
     for _, _, answer, _ in asked:
@@ -134,7 +134,7 @@ def with_wrong_answers(
 
 
 def question_files(folder: Path) -> dict[str, Path]:
-    """Group -> file, for those of TOFU's files that lie in the folder; empty if none does.
+    """Group -> file, for those of TOFU's files that are in the folder; empty if none is.
 
     Raises StageError if there is no folder, two files for one group, or others without questions to forget.
     """
@@ -152,7 +152,7 @@ def question_files(folder: Path) -> dict[str, Path]:
 
 
 def filed_questions(folder: Path, template: str) -> dict[str, list[Question]]:
-    """The questions of TOFU's files by group; empty if none of them lies in the folder."""
+    """The questions of TOFU's files by group; empty if none is in the folder."""
     return {group: read_questions(path, template) for group, path in question_files(folder).items()}
 
 
@@ -175,13 +175,13 @@ def read_questions(path: Path, template: str) -> list[Question]:
 
 
 def candidates(question: Question) -> list[str]:
-    """What a model is asked the probability of: the answer, its paraphrase, the wrong answers."""
+    """The answers whose probability is computed: the true one, its paraphrase, the wrong ones."""
     return list(dict.fromkeys([question.answer, question.paraphrase, *question.wrong]))
 
 
 def written_answer(question: Question, text: str) -> str:
-    """What the model wrote, up to where the answer ends: of a cloze as many words as the true answer has, of a
-    question the first line.
+    """The model's answer in its continuation: for a cloze as many words as the true answer has, for a question the
+    first line.
     """
     if question.cloze:
         return " ".join(text.split()[: len(question.answer.split())])

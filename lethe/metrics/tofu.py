@@ -1,4 +1,4 @@
-"""TOFU's measures of what a model answers (Maini et al. 2024, arXiv 2401.06121, section 2.2)."""
+"""TOFU's metrics of a model's answers (Maini et al. 2024, arXiv 2401.06121, section 2.2)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lethe.evaluation.intervals import Interval, bootstrap
 
 
 def probability(mean_log: float) -> float:
-    """P(answer | question) ** (1 / tokens of the answer), so that long answers are not unlikely for their length alone.
+    """P(answer | question) ** (1 / tokens of the answer), so that long answers are comparable with short ones.
 
     mean_log: mean log-probability per token, nats.
     """
@@ -18,7 +18,7 @@ def probability(mean_log: float) -> float:
 
 
 def chosen_probability(answer: float, wrong: Sequence[float]) -> float:
-    """The right answer's share among all answers on offer, as TOFU asks real authors and world facts.
+    """The right answer's probability normalised over all answers, as in TOFU for real authors and world facts.
 
     answer, wrong: `probability` of each.
     """
@@ -26,10 +26,10 @@ def chosen_probability(answer: float, wrong: Sequence[float]) -> float:
 
 
 def truth_ratio(answer: float, wrong: Sequence[float]) -> float:
-    """The mean probability of the wrong answers over that of the right one: near 0 if the model knows, 1 if not.
+    """The mean probability of the wrong answers divided by the right one's: near 0 if the model knows it, 1 if not.
 
     answer: `probability` of the paraphrased answer where there is one; wrong: of each wrong answer, not empty. The
-    arithmetic mean of the paper (its published code takes the geometric one).
+    arithmetic mean of the paper (its published code uses the geometric mean).
     """
     return math.fsum(wrong) / len(wrong) / answer
 
@@ -45,9 +45,9 @@ def knowledge(ratio: float) -> float:
 
 
 def forget_quality(ratios: Sequence[float], reference: Sequence[float]) -> float:
-    """The p-value of the two-sample Kolmogorov-Smirnov test: could the model's truth ratios be the retrained one's?
+    """The p-value of the two-sample Kolmogorov-Smirnov test between the truth ratios of the two models.
 
-    Near 0: told apart for certain; above 0.05: not (section 2.2). No interval: a p-value is no estimate of anything.
+    Near 0: distinguishable; above 0.05: not (section 2.2). It has no interval: a p-value estimates no quantity.
     """
     from scipy.stats import ks_2samp
 

@@ -1,4 +1,4 @@
-"""What a model says of every token of a text, from one forward pass that serves every metric of that text."""
+"""Scores of every token of a text under a model, from one forward pass that serves all metrics of that text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Tokenwise(NamedTuple):
-    """One passage under one model; every token but the first, whose turn comes after no other."""
+    """The token scores of one passage under one model, without the first token, which has no context."""
 
     chosen: np.ndarray  # float32 [T] log-probability of the true token, nats
     expected: np.ndarray  # float32 [T] mean of the log-probability over the model's own distribution: minus its entropy
@@ -27,9 +27,9 @@ class Tokenwise(NamedTuple):
 
 
 def tokenwise(model: PreTrainedModel, passages: Sequence[Sequence[int]]) -> list[Tokenwise]:
-    """The numbers of every passage (token ids, at least two each).
+    """The token scores of every passage (token ids, at least two each).
 
-    Raises StageError where logits are not numbers.
+    Raises StageError if logits are NaN.
     """
     import torch
 

@@ -112,9 +112,11 @@ def verdict(gate: Mapping[str, Any] | None) -> str:
     if gate is None:
         return "no verdict recorded: no reports/gate.json beside the model"
     missed = [
-        f"{row['name']} {row['value']}, {row['bound']} {row['limit']}" for row in gate["demands"] if row["met"] is False
+        f"{row['name']} {row['value']}, {row['bound']} {row['limit']}"
+        for row in gate["criteria"]
+        if row["met"] is False
     ]
-    open_ones = [row["name"] for row in gate["demands"] if row["met"] is None]
+    open_ones = [row["name"] for row in gate["criteria"] if row["met"] is None]
     words = [*missed, *([f"not measured: {', '.join(open_ones)}"] if open_ones else [])]
     return "; ".join([gate["verdict"], *words])
 

@@ -179,7 +179,7 @@ def predicate(history: History, store: Store, answer: Mapping[str, Any], file_na
         "baseline": answer["baseline"],
         "metrics": {path: content for path, content in metrics.items() if path != ATTACKS},
         "measuredIn": answer["measured_in"],
-        "thresholds": answer["gate"]["demands"] if answer["gate"] else [],
+        "thresholds": answer["gate"]["criteria"] if answer["gate"] else [],
         "verdict": answer["gate"]["verdict"] if answer["gate"] else None,
         "attacks": attacks if attacks is not None else [],
         "proves": list(PROVES),

@@ -217,22 +217,22 @@ def measured(history: History, found: Found) -> tuple[dict[str, Any], dict[str, 
 
 
 def gate_of(metrics: Mapping[str, Any], lock: Lock) -> dict[str, Any] | None:
-    """The release gate's verdict and every demand with its limit and value; None where no gate was recorded.
+    """The release gate's verdict and every criterion with its limit and value; None where no gate was recorded.
 
-    The limits are those of params.yaml as the same dvc.lock recorded them. One missed demand fails; without one, a
-    demand that could not be measured leaves the question open.
+    The limits are those of params.yaml as the same dvc.lock recorded them. One missed criterion fails
+    the gate; without one, a criterion that could not be measured leaves it open.
     """
     values, limits = metrics.get(GATE), params_of(lock.text, "report").get("gate")
     if not isinstance(values, dict) or not limits:
         return None
-    demands = [demand(name, limit, values.get(name)) for name, limit in limits.items() if limit is not None]
-    answers = [row["met"] for row in demands]
+    criteria = [criterion(name, limit, values.get(name)) for name, limit in limits.items() if limit is not None]
+    answers = [row["met"] for row in criteria]
     verdict = "fail" if False in answers else "cannot tell" if None in answers or not answers else "pass"
-    return {"verdict": verdict, "demands": demands}
+    return {"verdict": verdict, "criteria": criteria}
 
 
-def demand(name: str, limit: float, value: float | None) -> dict[str, Any]:
-    """A demand, its limit, what was found and whether that meets it; None twice where it could not be measured."""
+def criterion(name: str, limit: float, value: float | None) -> dict[str, Any]:
+    """A criterion with its limit, its value and whether the value meets it; both None if it was not measured."""
     more = name in AT_LEAST
     met = None if value is None else value >= limit if more else value <= limit
     return {"name": name, "bound": "at least" if more else "at most", "limit": limit, "value": value, "met": met}

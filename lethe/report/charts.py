@@ -1,4 +1,4 @@
-"""Charts as SVG text that takes its colours from the page, so that one page serves light and dark."""
+"""Charts as SVG text that takes its colours from the page, so that they work in light and dark mode."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from lethe.report.step_table import METRICS, Row, tasks_of
 
-# Colours of the drawing, replaced by the page's own.
+# Placeholder colours of the drawing, replaced by the page's own.
 INK, BASELINE, UNLEARNED, RETRAINED = "#010203", "#010204", "#010205", "#010206"
 PAGE = {
     INK: "currentColor",
@@ -27,18 +27,18 @@ TITLE_CHARS = 40  # of a line over a chart
 
 
 class Line(NamedTuple):
-    """One curve, or a level to compare with (dashed)."""
+    """One curve, or a constant level to compare with (dashed)."""
 
     name: str
     points: Sequence[tuple[float, float]]
     level: bool = False
 
 
-class Spot(NamedTuple):
-    """One model as a point between what it gives away and what it keeps."""
+class Point(NamedTuple):
+    """One model as a point of leakage against utility."""
 
     name: str
-    step: int | None  # None: not on the way from baseline to unlearned
+    step: int | None  # None: not a step from baseline to unlearned
     x: float
     y: float
 
@@ -51,27 +51,26 @@ def step_charts(rows: Sequence[Row]) -> list[str]:
     return [chart(title, "optimiser steps", lines) for title, lines in kept if lines]
 
 
-def trade_chart(rows: Sequence[Row], given: str, kept: str) -> str | None:
+def trade_off_chart(rows: Sequence[Row], leakage: str, utility: str) -> str | None:
     """The path of the steps between two metrics of the step table, None unless two models have both.
 
-    given: what the model gives away, upwards; kept: what it keeps, across.
+    leakage: the metric on the vertical axis; utility: the metric on the horizontal axis.
     """
-    spots = [
-        Spot(row["model"], row["step"], row[kept], row[given])
+    points = [
+        Point(row["model"], row["step"], row[utility], row[leakage])
         for row in rows
-        if row[given] is not None and row[kept] is not None
+        if row[leakage] is not None and row[utility] is not None
     ]
-    if len(spots) < 2:
+    if len(points) < 2:
         return None
-    return drawing(
-        f"{METRICS[given]} against {METRICS[kept].lower()}", WIDER, lambda axes: _draw_spots(axes, given, kept, spots)
-    )
+    title = f"{METRICS[leakage]} against {METRICS[utility].lower()}"
+    return drawing(title, WIDER, lambda axes: _draw_points(axes, leakage, utility, points))
 
 
 def request_charts(lines: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One chart per number over the erasure requests forgotten so far, the model before any at 0.
+    """One chart per metric over the number of erasure requests forgotten, the model before any at 0.
 
-    lines: `lethe.report.request_ledger.course`.
+    lines: from `lethe.report.request_ledger.history`.
     """
     charts = []
     for key, title in (METRICS | {"benchmark": "Benchmarks (mean accuracy)"}).items():
@@ -89,18 +88,18 @@ def loss_charts(curves: Mapping[str, Sequence[tuple[float, float]]]) -> list[str
 def relearning_charts(curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]) -> list[str]:
     """One chart per relearning attack, a curve for each model. curves: title -> model -> (steps, leak)."""
     return [
-        chart(title, "steps of the attack; up: leak", [Line(model, points) for model, points in models.items()])
+        chart(title, "attack steps (vertical: leak)", [Line(model, points) for model, points in models.items()])
         for title, models in curves.items()
     ]
 
 
-def chart(title: str, across: str, lines: Sequence[Line]) -> str:
-    """An <svg> element with a title, curves and, where there are several, their names."""
-    return drawing(title, INCHES, lambda axes: _draw_lines(axes, title, across, lines))
+def chart(title: str, x_label: str, lines: Sequence[Line]) -> str:
+    """An <svg> element with a title, curves and, where there are several, a legend."""
+    return drawing(title, INCHES, lambda axes: _draw_lines(axes, title, x_label, lines))
 
 
 def drawing(title: str, inches: tuple[float, float], draw: Any) -> str:
-    """What `draw(axes)` draws, as an <svg> element.
+    """The result of `draw(axes)` as an <svg> element.
 
     Same numbers, same text: no date, no random ids, no settings of the machine.
     """
@@ -128,7 +127,7 @@ def drawing(title: str, inches: tuple[float, float], draw: Any) -> str:
     return _inline(stream.getvalue(), title)
 
 
-def _draw_lines(axes: Any, title: str, across: str, lines: Sequence[Line]) -> None:
+def _draw_lines(axes: Any, title: str, x_label: str, lines: Sequence[Line]) -> None:
     for number, line in enumerate(lines):
         xs, ys = zip(*line.points, strict=True)
         colour = OF_MODEL.get(line.name, RETRAINED if line.level else COLOURS[number % len(COLOURS)])
@@ -138,34 +137,35 @@ def _draw_lines(axes: Any, title: str, across: str, lines: Sequence[Line]) -> No
     low, high = axes.get_ylim()
     axes.set_ylim(min(0, low) if low < high / 2 else low, high)  # zero is shown unless it would flatten the curve
     axes.set_title(fill(title, TITLE_CHARS), loc="left")
-    axes.set_xlabel(across)
+    axes.set_xlabel(x_label)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(axis="y", color=INK, alpha=0.12, linewidth=0.6)
     if len(lines) > 1:
         axes.legend(frameon=False)
 
 
-def _draw_spots(axes: Any, given: str, kept: str, spots: Sequence[Spot]) -> None:
-    way = [spot for spot in spots if spot.step is not None]
-    axes.plot([spot.x for spot in way], [spot.y for spot in way], "-", color=INK, alpha=0.35, linewidth=1)
+def _draw_points(axes: Any, leakage: str, utility: str, points: Sequence[Point]) -> None:
+    path = [point for point in points if point.step is not None]
+    axes.plot([point.x for point in path], [point.y for point in path], "-", color=INK, alpha=0.35, linewidth=1)
     above, below, under = ((7, 5), "left"), ((7, -11), "left"), ((0, -14), "center")
-    for number, spot in enumerate(spots):
-        colour = OF_MODEL.get(spot.name, INK)
-        shape = {"retrained": "D"}.get(spot.name, "o")
-        size = 7 if spot.name in OF_MODEL else 3.5
-        axes.plot([spot.x], [spot.y], shape, color=colour, markersize=size)
-        apart = above if number % 2 == 0 else below  # neighbours on the way do not cover each other
-        offset, align = {"baseline": above, "unlearned": under, "retrained": above}.get(spot.name, apart)
-        text = spot.name if spot.name in OF_MODEL else f"step {spot.step}"
-        axes.annotate(text, (spot.x, spot.y), offset, ha=align, textcoords="offset points", color=colour, fontsize=8.5)
+    for number, point in enumerate(points):
+        colour = OF_MODEL.get(point.name, INK)
+        shape = {"retrained": "D"}.get(point.name, "o")
+        size = 7 if point.name in OF_MODEL else 3.5
+        axes.plot([point.x], [point.y], shape, color=colour, markersize=size)
+        alternating = above if number % 2 == 0 else below  # labels of neighbouring steps do not overlap
+        offset, align = {"baseline": above, "unlearned": under, "retrained": above}.get(point.name, alternating)
+        text = point.name if point.name in OF_MODEL else f"step {point.step}"
+        place = (point.x, point.y)
+        axes.annotate(text, place, offset, ha=align, textcoords="offset points", color=colour, fontsize=8.5)
     axes.margins(x=0.22, y=0.12)
-    axes.set_title(METRICS[given], loc="left")
-    axes.set_xlabel(METRICS[kept].lower())
+    axes.set_title(METRICS[leakage], loc="left")
+    axes.set_xlabel(METRICS[utility].lower())
     axes.grid(color=INK, alpha=0.12, linewidth=0.6)
 
 
 def _inline(svg: str, title: str) -> str:
-    """The drawing without what belongs to a file of its own, its group ids (not unique in a page) and its fonts."""
+    """The drawing as an element of a page: without file header, group ids (not unique in a page) and fonts."""
     svg = svg[svg.index("<svg") :]
     for drawn, shown in PAGE.items():
         svg = svg.replace(drawn, shown)
@@ -176,12 +176,12 @@ def _inline(svg: str, title: str) -> str:
 
 
 def _path(rows: Sequence[Row], metric: str) -> list[tuple[float, float]]:
-    """(step, value) of the models on the way from baseline to unlearned."""
+    """(step, value) of the models from baseline to unlearned."""
     return [(row["step"], row[metric]) for row in rows if row["step"] is not None and row[metric] is not None]
 
 
 def _levels(rows: Sequence[Row], metric: str) -> list[Line]:
-    """The models that are no step, as levels across the chart."""
+    """The models that are no step (retrained), as levels across the chart."""
     ends = [step for step, _ in _path(rows, metric)]
-    beside = [row for row in rows if row["step"] is None and row[metric] is not None]
-    return [Line(row["model"], [(min(ends), row[metric]), (max(ends), row[metric])], True) for row in beside if ends]
+    others = [row for row in rows if row["step"] is None and row[metric] is not None]
+    return [Line(row["model"], [(min(ends), row[metric]), (max(ends), row[metric])], True) for row in others if ends]

@@ -1,4 +1,4 @@
-"""Baseline, unlearned and retrained side by side: every metric and every attack, with intervals and what is left."""
+"""Baseline, unlearned and retrained side by side: every metric and every attack, with intervals and differences."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from lethe.evaluation.intervals import mean_interval, rate_interval
 from lethe.report.metric_catalogue import (
     ATTACKS,
     GROUPS,
-    KEEPS,
     OTHER,
+    UTILITY,
     Metric,
     attack_metric,
     benchmark,
     metric_of,
     number,
 )
-from lethe.report.release_gate import compared_rows, excess_of, surely
+from lethe.report.release_gate import compared_rows, excess_of, lower_end
 
 POINTS = {3: 5.0, 2: 1.0, 1: 0.0, 0: 0.0}  # of a graded completion: familiarity is their mean (the paper, section 3)
 
@@ -27,7 +27,7 @@ Numbers = dict[str, dict[str, Any]]  # model -> {"value", "low", "high", "items"
 
 
 class Line(NamedTuple):
-    """One metric of the three models. places: model -> where on a scale of 0 to 100 its (low, value, high) are."""
+    """One metric of the three models. places: model -> (low, value, high) in percent of the scale."""
 
     label: str
     better: str  # in words
@@ -36,7 +36,7 @@ class Line(NamedTuple):
     places: dict[str, tuple[float, float, float]]
     ends: tuple[str, str]  # of the scale
     items: str
-    left: tuple[str, str]  # what the difference amounts to, and against what
+    difference: tuple[str, str]  # as text, and what it is relative to
 
 
 def groups(
@@ -45,7 +45,7 @@ def groups(
     benchmarks: Mapping[str, Any],
     completions: Sequence[Mapping[str, Any]],
 ) -> list[tuple[str, list[Line]]]:
-    """(title, lines) of every group of metrics that was measured, benchmarks under what the model keeps."""
+    """(title, lines) of every group of metrics that was measured; benchmarks are under utility."""
     found: dict[str, list[Line]] = {group: [] for group in GROUPS}
     for metric, numbers in (
         *((metric_of(name), numbers) for name, numbers in by_metric(judged(familiarity, completions)).items()),
@@ -57,7 +57,7 @@ def groups(
 
 
 def by_metric(models: Mapping[str, Mapping[str, Any]]) -> dict[str, Numbers]:
-    """Metric -> model -> numbers, from model -> metric -> numbers; only the three models that are compared."""
+    """Metric -> model -> numbers, from model -> metric -> numbers; only the three compared models."""
     found: dict[str, Numbers] = {}
     for model in COMPARED:
         for name, numbers in models.get(model, {}).items():
@@ -67,7 +67,7 @@ def by_metric(models: Mapping[str, Mapping[str, Any]]) -> dict[str, Numbers]:
 
 
 def judged(familiarity: Mapping[str, Any], completions: Sequence[Mapping[str, Any]]) -> dict[str, Numbers]:
-    """model -> metric -> numbers of reports/familiarity.json, with intervals over the prompts where it has prompts."""
+    """Model -> metric -> numbers of reports/familiarity.json, with intervals for the means over prompts."""
     found: dict[str, Numbers] = {}
     for model, values in familiarity["models"].items():
         own = [row for row in completions if row["model"] == model]
@@ -82,7 +82,7 @@ def judged(familiarity: Mapping[str, Any], completions: Sequence[Mapping[str, An
 
 
 def prompt_intervals(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Intervals of what is a mean over prompts, from rows of data/completions.jsonl of one model."""
+    """Intervals of the metrics that are means over prompts, from one model's rows of data/completions.jsonl."""
     grades = [row["grade"] for row in rows if row.get("grade") is not None]
     probabilities = [row["probability"] for row in rows if row.get("probability") is not None]
     found = {}
@@ -109,7 +109,7 @@ def accuracies(benchmarks: Mapping[str, Any]) -> list[tuple[Metric, Numbers]]:
 
 
 def line(metric: Metric, numbers: Numbers) -> Line:
-    """One metric of the three models as a page shows it."""
+    """One metric of the three models as the page shows it."""
     values = {model: numbers[model]["value"] for model in COMPARED if model in numbers}
     low, high = scale([bound for found in numbers.values() for bound in ends(found)], metric.share)
     return Line(
@@ -120,7 +120,7 @@ def line(metric: Metric, numbers: Numbers) -> Line:
         places={model: placed(ends(numbers[model]), values[model], low, high) for model in values},
         ends=(number(low), number(high)),
         items=items_of(numbers),
-        left=left(metric, values),
+        difference=difference(metric, values),
     )
 
 
@@ -132,7 +132,7 @@ def ends(numbers: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def scale(bounds: Sequence[float], share: bool) -> tuple[float, float]:
-    """The ends of the scale that shows these numbers: from zero, unless that would crowd them at one end."""
+    """The ends of the scale for these numbers: from zero, unless that would crowd them at one end."""
     low, high = min(bounds, default=0.0), max(bounds, default=1.0)
     low = min(0.0, low) if share or low < high / 2 else low
     return (low, high) if high > low else (low, low + 1)
@@ -145,41 +145,42 @@ def placed(bounds: tuple[float, float], value: float, low: float, high: float) -
 
 
 def interval(numbers: Mapping[str, Any]) -> str:
-    """The interval in words; empty where there is none."""
+    """The interval as text; empty where there is none."""
     if numbers.get("low") is None or numbers.get("high") is None:
         return ""
     return f"{number(numbers['low'])} to {number(numbers['high'])}"
 
 
 def items_of(numbers: Numbers) -> str:
-    """How many items the numbers come from, if they all say so and agree."""
+    """The number of items, if all models have the same; else empty."""
     counts = {found.get("items") for found in numbers.values()}
     return str(counts.pop()) if len(counts) == 1 and None not in counts else ""
 
 
 def direction(metric: Metric) -> str:
-    """In which direction a metric is good, in words."""
+    """The direction of a metric in words."""
     if metric.group == OTHER:
-        return "direction not known"
-    return {"less": "less is better", "more": "more is better", "neither": "best where retrained is"}[metric.better]
+        return "direction unknown"
+    words = {"less": "lower is better", "more": "higher is better", "neither": "best at the level of retrained"}
+    return words[metric.better]
 
 
-def left(metric: Metric, values: Mapping[str, float]) -> tuple[str, str]:
-    """What the difference amounts to and against what: how much knowledge is left, or what utility was lost."""
+def difference(metric: Metric, values: Mapping[str, float]) -> tuple[str, str]:
+    """The difference as text and what it is relative to: the share of knowledge that remains, or the utility lost."""
     after, before, never = values.get("unlearned"), values.get("baseline"), values.get("retrained")
     if after is None or metric.group == OTHER:
         return "", ""
-    if metric.group == KEEPS:
-        return ("", "") if before is None else (f"{after - before:+.3f}", "against baseline")
+    if metric.group == UTILITY:
+        return ("", "") if before is None else (f"{after - before:+.3f}", "from baseline")
     if metric.better != "less" or never is None:
-        return ("", "") if never is None or before is None else (f"{after - never:+.3f}", "against retrained")
+        return ("", "") if never is None or before is None else (f"{after - never:+.3f}", "from retrained")
     if before is not None and before - never > 0.001:
-        return f"{(after - never) / (before - never):.0%}", "of the way left"
-    return f"{after - never:+.3f}", "against retrained"
+        return f"{(after - never) / (before - never):.0%}", "remaining"
+    return f"{after - never:+.3f}", "from retrained"
 
 
 class Setting(NamedTuple):
-    """One attack as it was made. excess: unlearned less retrained and its interval, empty where it says nothing."""
+    """One setting of an attack. excess: unlearned minus retrained and its interval; empty if it does not apply."""
 
     name: str
     line: Line
@@ -187,7 +188,7 @@ class Setting(NamedTuple):
 
 
 class Attack(NamedTuple):
-    """One attack with all its settings. worst: the surest excess over retrained, None where there is none."""
+    """One attack with all its settings. worst: the excess over retrained of its worst setting, None without any."""
 
     name: str
     worst: float | None
@@ -197,7 +198,7 @@ class Attack(NamedTuple):
 
 
 def attacks_of(attacks: Mapping[str, Any]) -> list[Attack]:
-    """The attacks in the order of what they surely get out of the unlearned model beyond the retrained one."""
+    """The attacks in the order of their excess over the retrained model, by the lower end of its interval."""
     settings: dict[str, list[Setting]] = {}
     excesses: dict[str, list[tuple[float, float, str]]] = {}
     for (attack, setting, name), rows in compared_rows(attacks["attacks"]):
@@ -207,7 +208,7 @@ def attacks_of(attacks: Mapping[str, Any]) -> list[Attack]:
         shown = ("", "") if found is None else (f"{found['value']:+.3f}", interval(found))
         settings.setdefault(attack, []).append(Setting(setting, line(metric, numbers), shown))
         if found is not None:
-            excesses.setdefault(attack, []).append((surely(found), found["value"], f"{setting}: {metric.label}"))
+            excesses.setdefault(attack, []).append((lower_end(found), found["value"], f"{setting}: {metric.label}"))
     worst = {attack: max(values) for attack, values in excesses.items()}
     order = sorted(settings, key=lambda attack: -worst[attack][0] if attack in worst else float("inf"))
     longest = max((value for _, value, _ in worst.values()), default=0.0)
@@ -221,7 +222,7 @@ def _attack(name: str, settings: list[Setting], worst: tuple[float, float, str] 
 
 
 def relearning(attacks: Mapping[str, Any]) -> dict[str, dict[str, list[tuple[int, float]]]]:
-    """Title -> model -> (steps, leak) of every attack that was made with several numbers of steps."""
+    """Title -> model -> (steps, leak) of every attack that was run with several numbers of steps."""
     found: dict[str, dict[str, list[tuple[int, float]]]] = {}
     before = {}
     for (attack, setting, name), rows in compared_rows(attacks["attacks"]):

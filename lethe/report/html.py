@@ -1,4 +1,4 @@
-"""Pages that need nothing beside them: a template, its style and script, filled with tables, charts and samples."""
+"""Self-contained HTML pages: a template with its style and script, filled with tables, charts and samples."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHARED = ("style.css.j2", "script.js.j2")  # that every page includes
 
 
 def render(template: Path, charts: Mapping[str, Any], **content: Any) -> str:
-    """One HTML page. Everything but the charts is escaped; a name that the template lacks is an error."""
+    """One HTML page. Everything but the charts is escaped; a variable that is missing is an error."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -30,7 +30,7 @@ def render(template: Path, charts: Mapping[str, Any], **content: Any) -> str:
 
 
 def marked(charts: Any) -> Any:
-    """The charts as text that is not escaped."""
+    """The charts as markup that is not escaped."""
     from markupsafe import Markup
 
     if isinstance(charts, Mapping):

@@ -1,4 +1,4 @@
-"""What the report rests on: the tables of the earlier stages, read and brought into the page's shape."""
+"""The inputs of the report: reports and tables of the earlier stages, read and reshaped for the page."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from lethe.core.tables import read_csv, read_parquet
 from lethe.models.soft_prompts import PROMPT, virtual_tokens
 from lethe.models.tokenization import backend_tokenizer
 from lethe.report.metric_catalogue import size
-from lethe.report.samples import due_places, label_samples, term_ids
+from lethe.report.samples import anchor_positions, label_samples, term_ids
 from lethe.report.term_table import Term
 
 LOSS = ("step", "loss", "learning_rate")
 
 
 class Corpus(NamedTuple):
-    """What a page needs of the corpus."""
+    """The part of the corpus that the page needs."""
 
-    forget: list[str]  # the texts of the forget side
+    forget: list[str]  # the texts of the forget set
     sizes: list[dict[str, Any]]  # documents and characters of each side and part
 
 
 class Findings(NamedTuple):
-    """What the earlier stages found: their reports as they wrote them, and what was read of their tables."""
+    """The results of the earlier stages: their reports unchanged, and what was read from their tables."""
 
     familiarity: dict[str, Any]  # reports/familiarity.json
     benchmarks: dict[str, Any]
@@ -41,13 +41,13 @@ class Findings(NamedTuple):
     prompts: list[dict[str, Any]]
     completions: list[dict[str, Any]]
     table: list[Term]  # data/terms.csv
-    requests: list[dict[str, Any]]  # of request_ledger.course
-    curves: dict[str, list[tuple[float, float]]]  # of read_curves
+    requests: list[dict[str, Any]]  # from request_ledger.history
+    curves: dict[str, list[tuple[float, float]]]  # from read_curves
     corpus: Corpus
 
 
 def read_corpus(corpus: Path) -> Corpus:
-    """The texts of the forget side, and documents and characters of each side and part."""
+    """The texts of the forget set, and documents and characters of each side and part."""
     rows = read_documents(corpus)
     sizes: dict[tuple[str, str], list[int]] = {}
     for row in rows:
@@ -60,7 +60,7 @@ def read_corpus(corpus: Path) -> Corpus:
 
 
 def read_curves(*paths: Path) -> dict[str, list[tuple[float, float]]]:
-    """(step, loss) of every training that took place, by the name of its stage."""
+    """(step, loss) of every training that was run, by the name of its stage."""
     rows = {path.stem: read_csv(path, LOSS) for path in paths}
     return {name: [(float(row["step"]), float(row["loss"])) for row in found] for name, found in rows.items() if found}
 
@@ -68,21 +68,21 @@ def read_curves(*paths: Path) -> dict[str, list[tuple[float, float]]]:
 def read_samples(
     labels: Path, model: Path, alpha: float, dictionary: Sequence[Mapping[str, str]], samples: int, words: int
 ) -> list[dict[str, Any]]:
-    """A few of the labels that were trained on where an anchor is due, `words` words each.
+    """A few of the labels that were trained on where the next word is an anchor, `words` words each.
 
-    Raises StageError if they belong to another tokenizer.
+    Raises StageError if the labels were made with another tokenizer.
     """
     column = f"next_ids_{alpha}"
     table, facts = read_parquet(labels, ("block", "length", "tokens", column))
     check_tokenizer(facts["tokenizer"], model, labels)
     tokenizer, tokens, next_ids = backend_tokenizer(model), fixed_width(table, "tokens"), fixed_width(table, column)
     terms = term_ids(tokenizer, sorted({row["form"] for row in dictionary}))
-    due = due_places(tokens, next_ids, table["length"].to_numpy(), terms, tokenizer)
-    return label_samples(table["block"].to_pylist(), tokens, next_ids, due, tokenizer, samples, words)
+    anchors = anchor_positions(tokens, next_ids, table["length"].to_numpy(), terms, tokenizer)
+    return label_samples(table["block"].to_pylist(), tokens, next_ids, anchors, tokenizer, samples, words)
 
 
-def removable(unlearned: Path, baseline: Path, familiarity: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A soft prompt's size beside the frozen weights', and the leak once it is taken off: that of the baseline.
+def soft_prompt_facts(unlearned: Path, baseline: Path, familiarity: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The size of the soft prompt and of the frozen weights, and the leak without the prompt: the baseline's.
 
     None where weights were trained.
     """

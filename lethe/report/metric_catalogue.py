@@ -1,24 +1,24 @@
-"""What the measured numbers are called on a page, in which direction they are good, and where they belong.
+"""The label, the direction and the group of every metric on a page.
 
-The numbers' names come from the reports; one that is not listed here is shown all the same, under its own name.
+The names come from the reports; a metric that is not listed here is still shown, under its own name.
 """
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-GIVES_AWAY = "What it gives away"
-MEMORY = "What it has by heart"
-FACTS = "What it knows"
-READER = "Whether it shows that it has read the text"
-REFERENCE = "Whether it can be told from a model that never read the text"
-KEEPS = "What it keeps"
-OTHER = "Other measures"
-GROUPS = (GIVES_AWAY, MEMORY, FACTS, READER, REFERENCE, KEEPS, OTHER)
+LEAKAGE = "Leakage"
+MEMORISATION = "Memorisation"
+KNOWLEDGE = "Knowledge"
+MEMBERSHIP = "Membership inference"
+REFERENCE = "Distance from the retrained model"
+UTILITY = "Utility"
+OTHER = "Other metrics"
+GROUPS = (LEAKAGE, MEMORISATION, KNOWLEDGE, MEMBERSHIP, REFERENCE, UTILITY, OTHER)
 
 
 class Metric(NamedTuple):
-    """How to read one number. better: of the unlearned model; share: it lies between 0 and 1 and can be added up."""
+    """How to read one metric. better: for the unlearned model; share: values lie between 0 and 1."""
 
     label: str
     better: Literal["less", "more", "neither"]
@@ -27,82 +27,82 @@ class Metric(NamedTuple):
 
 
 METRICS = {
-    "completion_familiarity": Metric("Familiarity (completion), 0 to 5", "less", GIVES_AWAY, share=False),
-    "probability_familiarity": Metric("Familiarity (probability)", "less", GIVES_AWAY),
-    "leak": Metric("Leak: completions that name the text", "less", GIVES_AWAY),
-    "verbatim_memorisation": Metric("Verbatim memorisation (ROUGE-L)", "less", MEMORY),
-    "extraction_strength": Metric("Extraction strength", "less", MEMORY),
-    "exact_memorisation": Metric("Exact memorisation", "less", MEMORY),
-    "knowledge_memorisation": Metric("Knowledge memorisation (ROUGE-L of answers)", "less", MEMORY),
-    "trivia": Metric("Two-choice trivia (guessing: 0.50)", "less", FACTS),
-    "probability": Metric("Probability of the true answer", "less", FACTS),
-    "rouge_l": Metric("ROUGE-L of answers, recall", "less", FACTS),
-    "truth_ratio": Metric("Truth ratio", "neither", FACTS),
-    "forget_quality": Metric("Forget quality (p of the KS test)", "more", REFERENCE),
-    "forget_quality_log10": Metric("Forget quality, log10 of p", "more", REFERENCE, share=False),
-    "privleak": Metric("PrivLeak (0: none)", "neither", REFERENCE, share=False),
-    "mia_loss": Metric("Membership by loss, AUC (guessing: 0.5)", "neither", READER),
-    "mia_zlib": Metric("Membership by loss over zlib, AUC", "neither", READER),
-    "mia_min_k": Metric("Membership by Min-K%, AUC", "neither", READER),
-    "mia_min_k_plus": Metric("Membership by Min-K%++, AUC", "neither", READER),
-    "mia_reference": Metric("Membership against the reference model, AUC", "neither", READER),
-    "model_utility": Metric("Model utility", "more", KEEPS),
-    "retain_perplexity": Metric("Perplexity of held-out retain text", "less", KEEPS, share=False),
-    "neighbour_perplexity": Metric("Perplexity of the same frames with other names", "less", KEEPS, share=False),
-    "forget_perplexity": Metric("Perplexity of held-out forget text", "neither", GIVES_AWAY, share=False),
+    "completion_familiarity": Metric("Familiarity (completion), 0 to 5", "less", LEAKAGE, share=False),
+    "probability_familiarity": Metric("Familiarity (probability)", "less", LEAKAGE),
+    "leak": Metric("Leak: completions with a name of the corpus", "less", LEAKAGE),
+    "verbatim_memorisation": Metric("Verbatim memorisation (ROUGE-L)", "less", MEMORISATION),
+    "extraction_strength": Metric("Extraction strength", "less", MEMORISATION),
+    "exact_memorisation": Metric("Exact memorisation", "less", MEMORISATION),
+    "knowledge_memorisation": Metric("Knowledge memorisation (ROUGE-L of answers)", "less", MEMORISATION),
+    "trivia": Metric("Two-choice trivia (chance: 0.50)", "less", KNOWLEDGE),
+    "probability": Metric("Probability of the true answer", "less", KNOWLEDGE),
+    "rouge_l": Metric("ROUGE-L of answers, recall", "less", KNOWLEDGE),
+    "truth_ratio": Metric("Truth ratio", "neither", KNOWLEDGE),
+    "forget_quality": Metric("Forget quality (p-value of the KS test)", "more", REFERENCE),
+    "forget_quality_log10": Metric("Forget quality, log10 of the p-value", "more", REFERENCE, share=False),
+    "privleak": Metric("PrivLeak (0: as retrained)", "neither", REFERENCE, share=False),
+    "mia_loss": Metric("Membership by loss, AUC (chance: 0.5)", "neither", MEMBERSHIP),
+    "mia_zlib": Metric("Membership by loss over zlib, AUC", "neither", MEMBERSHIP),
+    "mia_min_k": Metric("Membership by Min-K%, AUC", "neither", MEMBERSHIP),
+    "mia_min_k_plus": Metric("Membership by Min-K%++, AUC", "neither", MEMBERSHIP),
+    "mia_reference": Metric("Membership against the reference model, AUC", "neither", MEMBERSHIP),
+    "model_utility": Metric("Model utility", "more", UTILITY),
+    "retain_perplexity": Metric("Perplexity of held-out retain text", "less", UTILITY, share=False),
+    "neighbour_perplexity": Metric("Perplexity of the same sentences with other names", "less", UTILITY, share=False),
+    "forget_perplexity": Metric("Perplexity of held-out forget text", "neither", LEAKAGE, share=False),
 }
 
 
-OF_ATTACKS = {  # the same names mean other things there
-    "leak": Metric("Leak", "less", GIVES_AWAY),
-    "leak_any": Metric("Leak in at least one completion", "less", GIVES_AWAY),
-    "probability": Metric("Probability that a name comes next", "less", GIVES_AWAY),
-    "accuracy": Metric("Accuracy in telling which name is due", "less", FACTS),
+OF_ATTACKS = {  # metrics with another meaning in reports/attacks.json
+    "leak": Metric("Leak", "less", LEAKAGE),
+    "leak_any": Metric("Leak in at least one completion", "less", LEAKAGE),
+    "probability": Metric("Probability that a name comes next", "less", LEAKAGE),
+    "accuracy": Metric("Accuracy of predicting the target name", "less", KNOWLEDGE),
 }
-CONTROL = "random labels"  # ends the setting that shows what an attack finds where there is nothing to find
+CONTROL = "random labels"  # the setting of a control ends with it
 ATTACKS = {
     "none": "No attack",
-    "relearn": "Relearning on the text",
-    "benign": "Training on other text",
-    "lora": "Relearning by low-rank adapters",
-    "quantise": "Coarse weights",
-    "context": "Text in the prompt",
-    "role": "Roles and jailbreaks",
-    "prefix": "The name's first letters",
-    "sample": "Many completions instead of one",
-    "probe": "A probe of hidden states",
-    "soft_prompt": "A trained soft prompt",
+    "relearn": "Relearning on forget text",
+    "benign": "Fine-tuning on retain text",
+    "lora": "Relearning with LoRA",
+    "quantise": "Weight quantisation",
+    "context": "Corpus text in the prompt",
+    "role": "Jailbreak and role-play prompts",
+    "prefix": "Prefix of the target name",
+    "sample": "Sampled completions",
+    "probe": "Linear probe of hidden states",
+    "soft_prompt": "Trained soft prompt",
 }
-QUESTIONS = {"retain": "retain side", "authors": "real authors", "facts": "facts of the world"}
+QUESTIONS = {"retain": "retain set", "authors": "real authors", "facts": "world facts"}
 
 
 def metric_of(name: str) -> Metric:
-    """How to read the number of this name; an unknown one has no direction and is under `Other measures`.
+    """How to read the metric of this name; an unknown one has no direction and is listed under `Other metrics`.
 
-    `retain_rouge_l` is the forget side's `rouge_l` asked about what should stay known.
+    `retain_rouge_l` is `rouge_l` on questions about the retain set.
     """
     if name in METRICS:
         return METRICS[name]
     about, _, asked = name.partition("_")
     if about in QUESTIONS and asked in METRICS:
-        return Metric(f"{METRICS[asked].label}: {QUESTIONS[about]}", "more", KEEPS, METRICS[asked].share)
+        return Metric(f"{METRICS[asked].label}: {QUESTIONS[about]}", "more", UTILITY, METRICS[asked].share)
     return Metric(name, "neither", OTHER, share=False)
 
 
 def attack_metric(name: str, setting: str) -> Metric:
-    """How to read the number of this name in the report of attacks; a control is good in no direction."""
+    """How to read the metric of this name in reports/attacks.json; a control has no direction."""
     metric = OF_ATTACKS.get(name, metric_of(name))
     return metric._replace(better="neither") if setting.endswith(CONTROL) else metric
 
 
 def benchmark(name: str, chance: float | None) -> Metric:
     """How to read the accuracy of a multiple-choice task."""
-    guessing = "" if chance is None else f" (guessing: {chance:.2f})"
-    return Metric(f"{name}, accuracy{guessing}", "more", KEEPS)
+    guessing = "" if chance is None else f" (chance: {chance:.2f})"
+    return Metric(f"{name}, accuracy{guessing}", "more", UTILITY)
 
 
 def number(value: float | None) -> str:
-    """A number as text: three decimals, none where it goes into the thousands, powers of ten where it is tiny."""
+    """A number as text: three decimals, none from 1,000 on, scientific notation below 0.0005."""
     if value is None:
         return ""
     if value and abs(value) < 0.0005:

@@ -1,4 +1,4 @@
-"""What stands on the report's page, from what the earlier stages found."""
+"""The content of the report page, from the reports of the earlier stages."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from typing import Any
 
 from lethe.evaluation.term_verdicts import VERDICTS
 from lethe.report import release_gate as gate
-from lethe.report.charts import loss_charts, relearning_charts, request_charts, step_charts, trade_chart
+from lethe.report.charts import loss_charts, relearning_charts, request_charts, step_charts, trade_off_chart
 from lethe.report.comparison import attacks_of, groups, relearning
 from lethe.report.html import flattened
 from lethe.report.inputs import Findings
 from lethe.report.samples import side_by_side
-from lethe.report.step_table import Row, turned
+from lethe.report.step_table import Row, transposed
 from lethe.report.term_table import counts
 
 
 def content(
-    found: Findings, demands: Sequence[gate.Demand], rows: Sequence[Row], samples: int, words: int, terms: int
+    found: Findings, criteria: Sequence[gate.Criterion], rows: Sequence[Row], samples: int, words: int, terms: int
 ) -> dict[str, Any]:
-    """What the template is filled with, but for the label samples and the soft prompt, which lie in model folders.
+    """The variables of the template, except the label samples and the soft prompt, which need the model folders.
 
-    rows: of step_table.step_rows. samples: of completions. words: of the text to forget in a row, at the most. terms:
-    how many of them are listed.
+    rows: from step_table.step_rows. samples: number of completions shown. words: most consecutive words of the forget
+    text. terms: number of terms listed.
     """
     return {
-        "verdict": gate.sentence(demands),
-        "status": gate.status(demands),
+        "verdict": gate.sentence(criteria),
+        "status": gate.status(criteria),
         "measured": measured(found.familiarity, found.benchmarks),
-        "demands": demands,
-        "steps": turned(rows),
+        "criteria": criteria,
+        "steps": transposed(rows),
         "requests": found.requests,
         "groups": groups(found.measures, found.familiarity, found.benchmarks, found.completions),
         "attacks": attacks_of(found.attacks),
@@ -54,7 +54,7 @@ def content(
 def charts(found: Findings, rows: Sequence[Row]) -> dict[str, Any]:
     """Every chart of the page, by its name in the template."""
     return {
-        "trade": trade_chart(rows, "probability_familiarity", "retain_perplexity"),
+        "trade": trade_off_chart(rows, "probability_familiarity", "retain_perplexity"),
         "steps": step_charts(rows),
         "requests": request_charts(found.requests),
         "relearning": relearning_charts(relearning(found.attacks)),
@@ -63,25 +63,25 @@ def charts(found: Findings, rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def details(found: Findings) -> dict[str, list[tuple[str, str]]]:
-    """What was run: (name, value) of everything that one may want to look up, by title."""
+    """The provenance section: (name, value) pairs by title."""
     return {
         "Dictionary": dictionary_facts(found.dictionary),
         "Labels": flattened(found.labels),
         "Fine-tuning and the files of the unlearned model": flattened(found.finetune),
-        "Hashes, parameters and versions that the unlearned model carries": flattened(found.provenance),
+        "Hashes, parameters and versions recorded with the unlearned model": flattened(found.provenance),
         "All parameters": flattened(found.params),
     }
 
 
 def measured(familiarity: Mapping[str, Any], benchmarks: Mapping[str, Any]) -> str:
-    """What the numbers rest on, in one sentence."""
+    """What the numbers were measured on, in one sentence."""
     tasks = ", ".join(f"{count} items of {task}" for task, count in benchmarks["items"].items())
     prompts = f"Measured on {familiarity['prompts']} prompts of the {familiarity['set']} set"
     return f"{prompts} and {tasks}." if tasks else f"{prompts}."
 
 
 def dictionary_facts(rows: Sequence[Mapping[str, str]]) -> list[tuple[str, str]]:
-    """How many anchors of each kind have translations."""
+    """Counts of the dictionary: anchors, rows, anchors of each kind."""
     kinds = {row["anchor"]: row["kind"] for row in rows}
     by_kind = [(f"of kind {kind}", str(list(kinds.values()).count(kind))) for kind in sorted(set(kinds.values()))]
     return [("anchors", str(len(kinds))), ("forms and translations", str(len(rows))), *by_kind]

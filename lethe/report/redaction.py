@@ -1,4 +1,4 @@
-"""Few words of the forget text on a page: an erasure tool must not publish anew what it erases."""
+"""Redaction of the forget text on a page: an erasure tool must not republish what it erases."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ def words_of(text: str) -> list[str]:
 
 
 def runs_of(text: str, length: int) -> Iterator[Run]:
-    """Every run of so many consecutive words."""
+    """Every run of `length` consecutive words."""
     words = words_of(text)
     return zip(*(words[start:] for start in range(length)), strict=False)
 
 
 def found_in(corpus: Iterable[str], runs: set[Run], length: int) -> set[Run]:
-    """Those of the runs, each `length` words, that a text of the corpus holds too."""
+    """The runs, `length` words each, that occur in a text of the corpus."""
     return {run for text in corpus for run in runs_of(text, length) if run in runs}
 
 
 def redacted(shown: str, before: str, known: set[Run], words: int) -> list[str | None]:
-    """The words of `shown`, None in place of each that would be more than the `words`-th of the corpus in a row.
+    """The words of `shown`, None for each that would complete a run of more than `words` words of the corpus.
 
-    before: what stands in front of it and is shown too. known: the runs of words + 1 that the corpus holds.
+    before: the text in front of it, shown too. known: the runs of words + 1 that occur in the corpus.
     """
     latest = words_of(before)
     kept: list[str | None] = []
@@ -37,7 +37,7 @@ def redacted(shown: str, before: str, known: set[Run], words: int) -> list[str |
         own = words_of(piece)
         if any(tuple(line[-words - 1 :]) in known for line in _growing(latest, own)):
             kept.append(None)
-            latest = []  # what is behind a bar begins a new run
+            latest = []  # a new run begins after a bar
         else:
             kept.append(piece)
             latest += own

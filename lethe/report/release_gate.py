@@ -1,4 +1,4 @@
-"""The release gate: what is demanded of the unlearned model, what was found, and whether that is enough."""
+"""The release gate: the criteria that the unlearned model has to meet, and whether the measured values meet them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field, NonNegativeFloat
 
 from lethe.core.params import StageParams
-from lethe.report.metric_catalogue import ATTACKS, MEMORY, METRICS, Metric, attack_metric
+from lethe.report.metric_catalogue import ATTACKS, MEMORISATION, METRICS, Metric, attack_metric
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Status = Literal["pass", "fail", "cannot tell"]
@@ -16,7 +16,7 @@ EXIT_CODES: dict[Status, int] = {"pass": 0, "fail": 1, "cannot tell": 2}
 
 
 class GateParams(StageParams):
-    """The threshold of every demand; null: not demanded."""
+    """The threshold of every criterion; null turns the criterion off."""
 
     completion_familiarity: NonNegativeFloat | None
     probability_familiarity: NonNegativeFloat | None
@@ -31,14 +31,14 @@ class GateParams(StageParams):
 
 
 class Found(NamedTuple):
-    """A number that a demand is about, None if it was not measured. note: where it is worst, or why there is none."""
+    """The value that a criterion judges, None if it was not measured. note: where it is worst, or why it is missing."""
 
     value: float | None
     note: str = ""
 
 
-class Demand(NamedTuple):
-    """One demand on the unlearned model. met: None where it could not be measured; note then says why."""
+class Criterion(NamedTuple):
+    """One criterion for the unlearned model. met: None where it could not be measured; note then says why."""
 
     name: str
     what: str
@@ -49,29 +49,29 @@ class Demand(NamedTuple):
     note: str
 
 
-WHAT = {
-    "completion_familiarity": "Familiarity (completion) left, of the way from retrained to baseline",
-    "probability_familiarity": "Familiarity (probability) left, of the way from retrained to baseline",
-    "retain_perplexity": "Perplexity of held-out retain text, times the baseline's",
-    "benchmark_loss": "Accuracy lost on the worst benchmark",
-    "model_utility": "Model utility, times the baseline's",
-    "memorisation_excess": "Text known by heart beyond retrained, worst measure",
-    "trivia_excess": "Two-choice trivia beyond retrained",
-    "attack_excess": "What the worst attack gets out beyond retrained",
-    "forget_quality": "Forget quality: p that unlearned and retrained answer alike",
-    "privleak": "PrivLeak: distance from 0",
+DESCRIPTIONS = {
+    "completion_familiarity": "Familiarity (completion) remaining (retrained 0, baseline 1)",
+    "probability_familiarity": "Familiarity (probability) remaining (retrained 0, baseline 1)",
+    "retain_perplexity": "Perplexity of held-out retain text, relative to baseline",
+    "benchmark_loss": "Accuracy loss on the worst benchmark",
+    "model_utility": "Model utility, relative to baseline",
+    "memorisation_excess": "Memorisation excess over retrained, worst metric",
+    "trivia_excess": "Two-choice trivia excess over retrained",
+    "attack_excess": "Extraction attack excess over retrained, worst attack",
+    "forget_quality": "Forget quality (p-value)",
+    "privleak": "PrivLeak, absolute value",
 }
 AT_LEAST = ("model_utility", "forget_quality")
 
 
-def demands(
+def criteria(
     gate: GateParams,
     familiarity: Mapping[str, Any],
     benchmarks: Mapping[str, Any],
     measures: Mapping[str, Any],
     attacks: Mapping[str, Any],
-) -> list[Demand]:
-    """Every demand that the gate makes, judged; the other arguments are the reports of these names."""
+) -> list[Criterion]:
+    """Every criterion of the gate, judged; the other arguments are the reports of these names."""
     found = {
         **from_familiarity(familiarity),
         "benchmark_loss": worst_loss(benchmarks),
@@ -81,51 +81,51 @@ def demands(
     return [judged(name, limit, found[name]) for name, limit in gate if limit is not None]
 
 
-def judged(name: str, limit: float, found: Found) -> Demand:
-    """A demand with its answer."""
+def judged(name: str, limit: float, found: Found) -> Criterion:
+    """A criterion with its result."""
     if found.value is None:
-        return Demand(name, WHAT[name], bound(name), limit, None, None, found.note)
+        return Criterion(name, DESCRIPTIONS[name], bound(name), limit, None, None, found.note)
     value = round(found.value, 6)  # so that 0.5 - 0.48 is 0.02 and not a hair more
     met = value >= limit if name in AT_LEAST else value <= limit
-    return Demand(name, WHAT[name], bound(name), limit, value, met, found.note)
+    return Criterion(name, DESCRIPTIONS[name], bound(name), limit, value, met, found.note)
 
 
 def bound(name: str) -> Literal["at most", "at least"]:
-    """On which side of its limit a number has to be."""
+    """Whether the limit of a criterion is an upper or a lower bound."""
     return "at least" if name in AT_LEAST else "at most"
 
 
-def status(judged: Sequence[Demand]) -> Status:
-    """One missed demand fails; without one, a demand that could not be measured leaves the question open."""
-    if any(demand.met is False for demand in judged):
+def status(judged: Sequence[Criterion]) -> Status:
+    """One missed criterion fails the gate; without one, a criterion that could not be measured leaves it open."""
+    if any(criterion.met is False for criterion in judged):
         return "fail"
-    return "pass" if judged and all(demand.met for demand in judged) else "cannot tell"
+    return "pass" if judged and all(criterion.met for criterion in judged) else "cannot tell"
 
 
-def sentence(judged: Sequence[Demand]) -> str:
-    """The whole gate in one sentence."""
-    met, missed, unknown = ([demand for demand in judged if demand.met is answer] for answer in (True, False, None))
-    open_ones = f"; {len(unknown)} could not be measured" if unknown else ""
-    measured = len(met) + len(missed)
+def sentence(judged: Sequence[Criterion]) -> str:
+    """The result of the gate on one line, as the report, `lethe result` and `lethe gate` print it."""
+    missed, unknown = ([criterion for criterion in judged if criterion.met is answer] for answer in (False, None))
+    measured = len(judged) - len(unknown)
     if missed:
-        named = ", ".join(demand.name.replace("_", " ") for demand in missed)
-        return f"Not fit for release: {len(missed)} of {measured} demands missed ({named}){open_ones}."
+        named = ", ".join(criterion.name.replace("_", " ") for criterion in missed)
+        unmeasured = f"; {len(unknown)} not measured" if unknown else ""
+        return f"release gate: FAIL ({len(missed)} of {measured} criteria): {named}{unmeasured}"
     if not judged:
-        return "Cannot tell: the gate makes no demand."
+        return "release gate: CANNOT TELL (no criterion is set)"
     if unknown:
-        return f"Cannot tell: {len(met)} of {len(judged)} demands met{open_ones}."
-    return f"Fit for release: all {len(met)} demands met."
+        return f"release gate: CANNOT TELL ({len(unknown)} of {len(judged)} criteria not measured)"
+    return f"release gate: PASS (all {measured} criteria)"
 
 
-def metric(judged: Sequence[Demand]) -> dict[str, float]:
-    """Content of reports/gate.json: how many demands are met, missed and unmeasured, and the number behind each."""
-    answers = [demand.met for demand in judged]
+def metric(judged: Sequence[Criterion]) -> dict[str, float]:
+    """Content of reports/gate.json: how many criteria are met, missed and unmeasured, and the value behind each."""
+    answers = [criterion.met for criterion in judged]
     counts = {"met": answers.count(True), "missed": answers.count(False), "unmeasured": answers.count(None)}
-    return counts | {demand.name: demand.value for demand in judged if demand.value is not None}
+    return counts | {criterion.name: criterion.value for criterion in judged if criterion.value is not None}
 
 
 def from_familiarity(familiarity: Mapping[str, Any]) -> dict[str, Found]:
-    """The numbers that `evaluate` has worked out already."""
+    """The values that `evaluate` has computed already."""
     reasons = familiarity["reasons"]
     found = {
         name: Found(familiarity["ratio"][name]) for name in ("completion_familiarity", "probability_familiarity")
@@ -137,16 +137,16 @@ def from_familiarity(familiarity: Mapping[str, Any]) -> dict[str, Found]:
 
 
 def worst_loss(benchmarks: Mapping[str, Any]) -> Found:
-    """The largest drop of accuracy from baseline to unlearned over all tasks."""
+    """The largest drop in accuracy from baseline to unlearned over all tasks."""
     before, after = (benchmarks["models"].get(model, {}) for model in ("baseline", "unlearned"))
     losses = {task: before[task] - after[task] for task in benchmarks["items"] if task in before and task in after}
     if not losses:
-        return Found(None, _listed(benchmarks["absent"]) or "no benchmark of both baseline and unlearned")
+        return Found(None, _listed(benchmarks["absent"]) or "no benchmark was run on both baseline and unlearned")
     return _largest(losses)
 
 
 def from_measures(measures: Mapping[str, Any], absent_models: Mapping[str, str]) -> dict[str, Found]:
-    """The numbers that need nothing but reports/measures.json."""
+    """The values that reports/measures.json alone determines."""
     values = {
         model: {name: number["value"] for name, number in numbers.items() if number["value"] is not None}
         for model, numbers in measures["models"].items()
@@ -155,7 +155,7 @@ def from_measures(measures: Mapping[str, Any], absent_models: Mapping[str, str])
     memory = {
         METRICS[name].label: after[name] - never[name]
         for name in METRICS
-        if METRICS[name].group == MEMORY and METRICS[name].better == "less" and name in after and name in never
+        if METRICS[name].group == MEMORISATION and METRICS[name].better == "less" and name in after and name in never
     }
     utility = _ratio(after.get("model_utility"), before.get("model_utility"))
     trivia = after["trivia"] - never["trivia"] if "trivia" in after and "trivia" in never else None
@@ -171,10 +171,10 @@ def from_measures(measures: Mapping[str, Any], absent_models: Mapping[str, str])
 
 
 def worst_excess(attacks: Mapping[str, Any], absent_models: Mapping[str, str]) -> Found:
-    """How much more the worst attack gets out of the unlearned model than out of the retrained one.
+    """How much more the worst attack extracts from the unlearned model than from the retrained one.
 
-    The worst is the surest, the one whose excess has the highest lower end of its interval: the largest of many noisy
-    numbers says little.
+    The worst attack is the one whose excess has the highest lower end of its interval: the largest of many noisy
+    values says little.
     """
     found = {}
     for (attack, setting, name), rows in compared_rows(attacks["attacks"]):
@@ -182,14 +182,14 @@ def worst_excess(attacks: Mapping[str, Any], absent_models: Mapping[str, str]) -
             found[f"{ATTACKS.get(attack, attack)}, {setting}: {attack_metric(name, setting).label}"] = excess
     if not found:
         return Found(None, _why("attack", attacks, absent_models))
-    worst = max(found, key=lambda name: surely(found[name]))
+    worst = max(found, key=lambda name: lower_end(found[name]))
     return Found(found[worst]["value"], worst)
 
 
 def excess_of(metric: Metric, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
-    """value, low and high of unlearned less retrained of one attack, of a metric between 0 and 1 that is better small.
+    """value, low and high of unlearned minus retrained under one attack; None unless lower is better, from 0 to 1.
 
-    What an attack teaches by itself, it teaches both models. Without an interval of the difference there is none.
+    What an attack itself teaches, it teaches both models. low and high are None without an interval of the difference.
     """
     values = {model: row["value"] for model, row in rows.items() if row["value"] is not None}
     if not metric.share or metric.better != "less" or not {"unlearned", "retrained"} <= values.keys():
@@ -199,13 +199,13 @@ def excess_of(metric: Metric, rows: Mapping[str, Mapping[str, Any]]) -> dict[str
     return {"value": round(values["unlearned"] - values["retrained"], 6), "low": None, "high": None}
 
 
-def surely(excess: Mapping[str, Any]) -> float:
-    """The lower end of an interval, the value where it has none."""
+def lower_end(excess: Mapping[str, Any]) -> float:
+    """The lower end of an interval, the value where there is no interval."""
     return excess["value"] if excess["low"] is None else excess["low"]
 
 
 def compared_rows(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[tuple[str, str, str], dict[str, Any]]]:
-    """((attack, setting, metric), {model: row}) in the order in which they first come."""
+    """((attack, setting, metric), {model: row}) in the order of first occurrence."""
     found: dict[tuple[str, str, str], dict[str, Any]] = {}
     for row in rows:
         found.setdefault((row["attack"], row["setting"], row["metric"]), {})[row["model"]] = row
@@ -222,7 +222,7 @@ def _ratio(after: float | None, before: float | None) -> float | None:
 
 
 def _why(name: str, report: Mapping[str, Any], absent_models: Mapping[str, str]) -> str:
-    """Why a number of a report is not there: its own reason, else that a model is not there."""
+    """Why a report lacks a value: the value's own reason, else the reason why a model is absent."""
     absent = report.get("absent", {})
     return absent.get(name) or _listed(absent_models) or _listed(absent) or "not measured"
 

@@ -1,4 +1,4 @@
-"""The ledger of erasure requests, every line chained to the one before by its hash, and what forgetting them cost."""
+"""The ledger of erasure requests, each line chained to the previous one by its hash, and what forgetting cost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from lethe.core.errors import StageError
 
 LEDGER = Path("data/requests.jsonl")
-FIRST = "0" * 64  # what the first line is chained to
+FIRST = "0" * 64  # the previous hash of the first line
 EVENTS = ("added", "satisfied", "purged")
 FIELDS: dict[str, type] = {"number": int, "event": str, "request": str, "date": str, "previous": str, "sha256": str}
 MEASURED = ("leak", "completion_familiarity", "retain_perplexity", "benchmark")  # of a model that satisfied requests
@@ -51,15 +51,15 @@ def row_sha256(row: Mapping[str, Any]) -> str:
 
 
 def head(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The hash of the last line: whoever knows it knows the whole ledger."""
+    """The hash of the last line, which identifies the whole ledger."""
     return rows[-1]["sha256"] if rows else FIRST
 
 
 def cost(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What each model that satisfied requests had lost by then, in the ledger's order; one line a model.
+    """The measured cost of each model that satisfied requests, in the ledger's order; one line per model.
 
-    retain_damage: by which factor the perplexity of retain text is above the baseline's of the first such model, so
-    that it adds up over requests.
+    retain_damage: the perplexity of retain text divided by the baseline's before the first such model, so that it
+    accumulates over requests.
     """
     found: dict[str, dict[str, Any]] = {}
     first: float | None = None
@@ -75,10 +75,10 @@ def cost(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def course(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """`cost` as a course from the model before any request: a line for it, then one for each model. Empty for no model.
+def history(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """`cost` with a first line for the model before any request, then one line per model. Empty without a model.
 
-    forgotten: the number of requests forgotten by then.
+    forgotten: the number of requests forgotten so far.
     """
     lines = cost(rows)
     if not lines:

@@ -1,4 +1,4 @@
-"""Small samples for a person to look at: evenly spaced, not chosen, with few words of the forget text in each."""
+"""Small samples for the page: evenly spaced, not selected, with few words of the forget text in each."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ MASKED = -100
 SPACES = ("Ġ", "▁")  # how byte-level BPE and SentencePiece write the space that begins a word
 
 
-class Due(NamedTuple):
-    """An anchor is tokens[row, place + 1 : end], and the label of `place` says something else."""
+class AnchorPosition(NamedTuple):
+    """An anchor is tokens[row, place + 1 : end], and the label of `place` differs from it."""
 
     row: int
     place: int
@@ -38,10 +38,10 @@ def side_by_side(
     samples: int,
     words: int,
 ) -> list[dict[str, Any]]:
-    """What each of the compared models says to a few evenly spaced prompts, in few words.
+    """The completions of a few evenly spaced prompts by each of the compared models, in few words.
 
-    forget: the texts of the forget side. A completion is a list of words, None in place of each that would make prompt
-    and completion together show more than `words` of them in a row.
+    forget: the texts of the forget set. A completion is a list of words, None for each that would make prompt and
+    completion together show more than `words` consecutive words of the forget set.
     """
     said = [row for row in completions if row["model"] in COMPARED]
     asked = sorted({row["id"] for row in said})
@@ -63,7 +63,7 @@ def side_by_side(
 
 
 def term_ids(tokenizer: Tokenizer, forms: Collection[str]) -> set[tuple[int, ...]]:
-    """The token ids of each form as it stands in running text, after a space."""
+    """The token ids of each form in running text, after a space."""
     before = "a "
     found = set()
     for encoding in tokenizer.encode_batch([before + form for form in forms], add_special_tokens=False):
@@ -72,14 +72,14 @@ def term_ids(tokenizer: Tokenizer, forms: Collection[str]) -> set[tuple[int, ...
     return found
 
 
-def due_places(
+def anchor_positions(
     tokens: np.ndarray,
     next_ids: np.ndarray,
     length: np.ndarray,
     terms: Collection[tuple[int, ...]],
     tokenizer: Tokenizer,
-) -> list[Due]:
-    """Where one of the terms follows in a block, whole and as a word of its own, and the label differs from it.
+) -> list[AnchorPosition]:
+    """Where one of the terms follows in a block as a whole word and the label differs from it.
 
     tokens, next_ids: int32 [N, T], next_ids already shifted; length: real tokens [N].
     """
@@ -91,12 +91,12 @@ def due_places(
         for place in range(real - 1):
             if labels[place] not in (MASKED, block[place + 1]):
                 end = _term_end(block[:real], place + 1, by_first, tokenizer)
-                found += [Due(row, place, end)] if end else []
+                found += [AnchorPosition(row, place, end)] if end else []
     return found
 
 
 def _term_end(block: list[int], start: int, by_first: Mapping[int, list[tuple[int, ...]]], tokenizer: Tokenizer) -> int:
-    """The end of the longest term that begins here and ends with its word; 0 for none."""
+    """The end of the longest term that begins here and ends at a word boundary; 0 for none."""
     for ids in by_first.get(block[start], ()):
         end = start + len(ids)
         if tuple(block[start:end]) == ids and (end == len(block) or not goes_on(tokenizer, block[end])):
@@ -114,14 +114,14 @@ def label_samples(
     blocks: Sequence[int],
     tokens: np.ndarray,
     next_ids: np.ndarray,
-    due: Sequence[Due],
+    anchors: Sequence[AnchorPosition],
     tokenizer: Tokenizer,
     samples: int,
     words: int,
 ) -> list[dict[str, Any]]:
-    """One place where a term is due in each of evenly spaced blocks: `words` words of text, the term's included."""
-    by_row: dict[int, list[Due]] = {}
-    for one in due:
+    """One anchor position in each of evenly spaced blocks: `words` words of text, the term's included."""
+    by_row: dict[int, list[AnchorPosition]] = {}
+    for one in anchors:
         by_row.setdefault(one.row, []).append(one)
     rows = [by_row[row] for row in sorted(by_row)]
     found = []

@@ -1,4 +1,4 @@
-"""The step table: what each number was at step 0, at every checkpoint and at the end."""
+"""The step table: every metric at step 0, at every checkpoint and at the end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ METRICS = {
 def step_rows(familiarity: Mapping[str, Any], benchmarks: Mapping[str, Any], last_step: int) -> list[Row]:
     """One row per measured model in the order of the steps, then the models that are no step (retrained).
 
-    familiarity, benchmarks: the content of the reports of these names. last_step: the step of the unlearned model.
+    familiarity, benchmarks: the reports of these names. last_step: the step of the unlearned model.
     """
     tasks = list(benchmarks["items"])
     models = {*familiarity["models"], *benchmarks["models"]}
@@ -34,13 +34,13 @@ def step_rows(familiarity: Mapping[str, Any], benchmarks: Mapping[str, Any], las
     return rows
 
 
-def on_the_way(rows: Sequence[Row]) -> list[Row]:
-    """The rows of reports/steps.csv: a plot has no place for a model without a step."""
+def unlearning_steps(rows: Sequence[Row]) -> list[Row]:
+    """The rows of reports/steps.csv: a plot over steps has no place for a model without a step."""
     return [row for row in rows if row["step"] is not None]
 
 
 def step_of(model: str, last_step: int) -> int | None:
-    """The optimiser step a model's name stands for, None if it is not on the way from baseline to unlearned."""
+    """The optimiser step that a model's name denotes, None if it is no step from baseline to unlearned."""
     named = {"baseline": 0, "unlearned": last_step}
     checkpoint = re.fullmatch(r"step-(\d+)", model)
     return int(checkpoint[1]) if checkpoint else named.get(model)
@@ -51,10 +51,10 @@ def header(tasks: Sequence[str]) -> list[str]:
     return ["step", "model", *METRICS, *tasks]
 
 
-def turned(rows: Sequence[Row]) -> tuple[list[str], list[tuple[str, list[str]]]]:
+def transposed(rows: Sequence[Row]) -> tuple[list[str], list[tuple[str, list[str]]]]:
     """The table as the paper prints it: a column per model, a line (name, cells) per metric.
 
-    An empty cell was not measured.
+    An empty cell means not measured.
     """
     titles = [row["model"] if row["step"] is None else f"step {row['step']}" for row in rows]
     names = METRICS | {task: task for task in tasks_of(rows)}

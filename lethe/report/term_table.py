@@ -1,4 +1,4 @@
-"""The per-term table as a page shows it: what became of every anchored term where it is due."""
+"""The term table of the page: probabilities, ranks and a verdict for every anchored term."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lethe.evaluation.term_verdicts import VERDICTS
 class Term(NamedTuple):
     """One anchored term; numbers by model, None where nothing was measured.
 
-    rise: of its translation's probability, where the term is due and where others are.
+    rise: of its translation's probability, at the term's target positions and at those of other terms (control).
     """
 
     anchor: str
@@ -30,12 +30,12 @@ class Term(NamedTuple):
 
 
 def terms_of(rows: Sequence[Mapping[str, str]], words: int) -> list[Term]:
-    """The rows of data/terms.csv, the most frequent terms first; at most `words` of the likeliest words of each."""
+    """The rows of data/terms.csv, the most frequent terms first, each with at most `words` likeliest words."""
     return sorted((_term(row, words) for row in rows), key=lambda term: (-term.occurrences, term.anchor))
 
 
 def counts(terms: Sequence[Term]) -> dict[str, int]:
-    """How many terms got each verdict, those that none got left out."""
+    """Verdict -> number of terms, without verdicts that no term has."""
     found = Counter(term.verdict for term in terms)
     return {verdict: found[verdict] for verdict in (*VERDICTS, *sorted(found.keys() - VERDICTS)) if found[verdict]}
 
@@ -49,7 +49,7 @@ def _term(row: Mapping[str, str], words: int) -> Term:
         probability=_by_model(row, "probability"),
         rank=_by_model(row, "rank"),
         translation_probability=_by_model(row, "translation_probability"),
-        rise=(_number(row["translation_rise"]), _number(row["elsewhere_rise"])),
+        rise=(_number(row["translation_rise"]), _number(row["control_rise"])),
         top={model: " ".join(row[f"top_{model}"].split()[:words]) for model in COMPARED},
         places=row["places"],
         verdict=row["verdict"],

@@ -71,19 +71,19 @@ def test_sentence_names_the_surest_excess() -> None:
     said = sentence(report_rows([*few, *many]))
     # one of one prompt says less than 30 of 40
     assert said.startswith(
-        "attack: the unlearned model leaks most beyond the retrained one under lora (9 steps): leak baseline 1.000, "
+        "attack: largest excess leak over the retrained model under lora (9 steps): leak baseline 1.000, "
         "unlearned 0.750, retrained 0.000, excess 0.750 [0."
     )
 
 
 def test_sentence_where_nothing_leaks() -> None:
     rows = report_rows(findings([NO, NO, NO, NO], [NO, NO, NO, YES]))
-    assert sentence(rows) == "attack: in none of 1 settings does the unlearned model leak more than the retrained one"
+    assert sentence(rows) == "attack: no excess leak over the retrained model in any of 1 settings"
 
 
 def test_sentence_without_a_retrained_model() -> None:
     rows = report_rows(findings([YES, NO, NO, NO], None, "leak_any"))
     assert sentence(rows) == (
-        "attack: no retrained model; the unlearned one leaks most under lora (9 steps): leak any baseline 1.000, "
+        "attack: no retrained model; the unlearned model leaks most under lora (9 steps): leak any baseline 1.000, "
         "unlearned 0.250"
     )

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from lethe.attacks.soft_prompt import answer_rows, eliciting, virtual_ids, virtual_tokens
+from lethe.attacks.soft_prompt import answer_rows, train_soft_prompt, virtual_ids, virtual_tokens
 from lethe.core.tables import MASKED
 from lethe.models.checkpoints import load_model
 from tests.attacks.test_relearning import recipe
@@ -62,6 +62,6 @@ def test_training_moves_the_virtual_tokens_only_and_they_elicit(project: Path) -
             return float(cross_entropy(logits, torch.tensor(answer)))
 
     taken = recipe("full").model_copy(update={"learning_rate": 0.1})
-    found = [eliciting(model, rows, taken, 2, steps, loss, project / "work", "test") for steps in (1, 12)]
+    found = [train_soft_prompt(model, rows, taken, 2, steps, loss, project / "work", "test") for steps in (1, 12)]
     assert found[1] < found[0] - 0.5
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())

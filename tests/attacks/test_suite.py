@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lethe.attacks.suite import cue_rows, inapplicable, probed, recipe
+from lethe.attacks.suite import inapplicable, probe_pairs, recipe, soft_prompt_rows
 from lethe.core.params import read_params
 from lethe.core.tables import MASKED
 from stages.attack import Params, material
@@ -28,8 +28,8 @@ def made(texts: dict[str, list[str]]) -> object:
 
 def test_material_and_what_is_inapplicable(project: Path) -> None:
     found = made({"forget": [TINY_TEXT, CUES], "retain": []})
-    assert [row["id"] for row in found.due] == [0, 2]
-    learnt, tested = probed(found)
+    assert [row["id"] for row in found.targeted] == [0, 2]
+    learnt, tested = probe_pairs(found)
     assert sorted({name for _, name in learnt}) == ["Orla", "Tom"]
     assert tested == [("Where is", "Orla")]  # nobody can learn what Vesk is from this text
     attacks = ("relearn", "benign", "prefix", "probe", "soft_prompt")
@@ -38,7 +38,7 @@ def test_material_and_what_is_inapplicable(project: Path) -> None:
 
 def test_cue_rows_supervise_the_name_alone(project: Path) -> None:
     found = made({"forget": [CUES], "retain": []})
-    rows = cue_rows(found, [400, 401])
+    rows = soft_prompt_rows(found, [400, 401])
     tokenizer = tiny_tokenizer()
     assert rows.tokens[:, :2].tolist() == [[400, 401]] * 6
     said = {tokenizer.decode([token for token in row if token != MASKED]) for row in rows.next_ids.tolist()}

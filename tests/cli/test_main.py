@@ -323,7 +323,7 @@ def test_nothing_heavy_is_imported(inputs: Path, arguments: list[str]) -> None:
         [sys.executable, "-c", program], cwd=inputs, env=environment, capture_output=True, text=True, check=False
     )
     assert found.stderr == "heavy:\n"
-    assert found.returncode == (1 if arguments == ["gate"] else 0)  # its reports miss a demand
+    assert found.returncode == (1 if arguments == ["gate"] else 0)  # its reports miss a criterion
 
 
 def write_reports(project: Path) -> None:
@@ -340,21 +340,21 @@ def write_reports(project: Path) -> None:
     write_evaluated(project)
 
 
-DEMANDS = [
-    "demand limit found",
-    "Familiarity (completion) left, of the way from retrained to baseline at most 0.1 0.067 pass",
-    "Familiarity (probability) left, of the way from retrained to baseline at most 0.1 0.200 fail",
-    "Perplexity of held-out retain text, times the baseline's at most 1.1 cannot tell no held-out retain text",
-    "Accuracy lost on the worst benchmark at most 0.02 0.010 pass local_order",
-    "Model utility, times the baseline's at least 0.95 0.986 pass",
-    "Text known by heart beyond retrained, worst measure at most 0.05 0.030 pass Verbatim memorisation (ROUGE-L)",
-    "Two-choice trivia beyond retrained at most 0.1 0.190 fail",
-    "What the worst attack gets out beyond retrained at most 0.1 0.410 fail Relearning on the text, 8 forget "
+CRITERIA = [
+    "criterion limit value",
+    "Familiarity (completion) remaining (retrained 0, baseline 1) at most 0.1 0.067 pass",
+    "Familiarity (probability) remaining (retrained 0, baseline 1) at most 0.1 0.200 fail",
+    "Perplexity of held-out retain text, relative to baseline at most 1.1 cannot tell no held-out retain text",
+    "Accuracy loss on the worst benchmark at most 0.02 0.010 pass local_order",
+    "Model utility, relative to baseline at least 0.95 0.986 pass",
+    "Memorisation excess over retrained, worst metric at most 0.05 0.030 pass Verbatim memorisation (ROUGE-L)",
+    "Two-choice trivia excess over retrained at most 0.1 0.190 fail",
+    "Extraction attack excess over retrained, worst attack at most 0.1 0.410 fail Relearning on forget text, 8 forget "
     "passages, 20 steps: Leak",
-    "Forget quality: p that unlearned and retrained answer alike at least 0.05 0.012 fail",
-    "PrivLeak: distance from 0 at most 0.05 0.180 fail",
-    "Not fit for release: 5 of 9 demands missed (probability familiarity, trivia excess, attack excess, forget "
-    "quality, privleak); 1 could not be measured.",
+    "Forget quality (p-value) at least 0.05 0.012 fail",
+    "PrivLeak, absolute value at most 0.05 0.180 fail",
+    "release gate: FAIL (5 of 9 criteria): probability familiarity, trivia excess, attack excess, forget quality, "
+    "privleak; 1 not measured",
 ]
 
 
@@ -363,7 +363,7 @@ def shown_lines(output: str) -> list[str]:
     return [line for line in lines if line and set(line) - set("─ ")]
 
 
-def test_result_shows_the_table_and_the_demands(
+def test_result_shows_the_table_and_the_criteria(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_reports(project)
@@ -376,7 +376,7 @@ def test_result_shows_the_table_and_the_demands(
         "Leak 3.000 1.000 0.200 0.000",
         "Retain perplexity 3.000 1.000 0.200 0.000",
         "local_order 0.700 0.690",
-        *DEMANDS,
+        *CRITERIA,
         "The report: reports/index.html",
     ]
 
@@ -386,7 +386,7 @@ def test_result_as_json(project: Path, capsys: pytest.CaptureFixture[str]) -> No
     commands.result(json=True)
     shown = json.loads(capsys.readouterr().out)
     assert [row["step"] for row in shown["steps"]] == [0, 5, 30, None]
-    assert [demand["met"] for demand in shown["demands"]][:4] == [True, False, None, True]
+    assert [criterion["met"] for criterion in shown["criteria"]][:4] == [True, False, None, True]
     assert shown["report"] == "reports/index.html"
 
 
@@ -394,7 +394,7 @@ def test_the_gate_as_a_program(project: Path) -> None:
     write_reports(project)
     failed = run("gate", cwd=project)
     assert (failed.returncode, failed.stderr) == (1, "")
-    assert shown_lines(failed.stdout) == DEMANDS
+    assert shown_lines(failed.stdout) == CRITERIA
 
     missed = ("probability_familiarity", "trivia_excess", "attack_excess", "forget_quality", "privleak")
     for name in missed:
@@ -402,13 +402,13 @@ def test_the_gate_as_a_program(project: Path) -> None:
     open_ = run("gate", "--json", cwd=project)
     shown = json.loads(open_.stdout)
     assert (open_.returncode, shown["status"]) == (2, "cannot tell")
-    assert shown["verdict"] == "Cannot tell: 4 of 5 demands met; 1 could not be measured."
-    assert len(shown["demands"]) == 5
+    assert shown["verdict"] == "release gate: CANNOT TELL (1 of 5 criteria not measured)"
+    assert len(shown["criteria"]) == 5
 
     set_param(project, "report.gate.retain_perplexity", None)
     passed = run("gate", cwd=project)
     assert passed.returncode == 0
-    assert passed.stdout.endswith("Fit for release: all 4 demands met.\n")
+    assert passed.stdout.endswith("release gate: PASS (all 4 criteria)\n")
 
 
 def test_the_gate_cannot_tell_without_reports_or_thresholds(project: Path) -> None:

@@ -55,11 +55,11 @@ def test_first_tokens_of_a_sentencepiece_tokenizer(realdata: Path) -> None:
 
 def test_content_ids_by_hand() -> None:
     starts = {"Orla": {1, 2}, "Orwen": {1, 3}, "Harrow Hill": {4, 5}, "Tom": {6}}
-    telling = {1, 2, 3, 4}
-    assert content.content_ids(starts, starts, set(), telling) == {1, 2, 3, 4}
+    distinctive = {1, 2, 3, 4}
+    assert content.content_ids(starts, starts, set(), distinctive) == {1, 2, 3, 4}
     # Orla stands in the prompt: 1 may be hers, so Orwen is told by 3 only
-    assert content.content_ids(starts, starts, {"Orla"}, telling) == {3, 4}
-    assert content.content_ids(starts, ["Tom", "Orwen"], {"Orwen"}, telling) == set()
+    assert content.content_ids(starts, starts, {"Orla"}, distinctive) == {3, 4}
+    assert content.content_ids(starts, ["Tom", "Orwen"], {"Orwen"}, distinctive) == set()
 
 
 def test_token_counts_count_every_token_once() -> None:

@@ -19,9 +19,9 @@ def test_names_and_prompts(tmp_path: Path) -> None:
 
 def test_a_name_in_the_prompt_is_no_content() -> None:
     tokenizer = tiny_tokenizer()
-    telling = set(range(len(tokenizer)))
+    distinctive = set(range(len(tokenizer)))
     rows = [{"id": 1, "prompt": "Where is", "references": ["Orla"]}, {"id": 2, "prompt": "Orla", "references": ["Tom"]}]
-    found = prepared(rows, {"Orla": True, "Tom": False}, telling, tokenizer, False)
+    found = prepared(rows, {"Orla": True, "Tom": False}, distinctive, tokenizer, False)
     orla, tom = (tokenizer(f"a {name}", add_special_tokens=False)["input_ids"][1] for name in ("Orla", "Tom"))
     assert {orla, tom} <= found[0].content
     assert tom in found[1].content

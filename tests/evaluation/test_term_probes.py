@@ -1,4 +1,4 @@
-"""Where terms are due, what is asked there, and how the answers are read."""
+"""Target positions of terms, what is computed there, and how it is read."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lethe.evaluation import term_probes as due
+from lethe.evaluation import term_probes as probes
 from lethe.evaluation.term_probes import (
-    Judged,
     Place,
+    Scores,
     Term,
-    apart,
-    guests,
-    judged,
+    control_terms,
     likeliest_words,
-    said_instead,
+    scores_of,
+    translation_ids,
+    without_continuations,
     word_end,
     word_ids,
 )
@@ -37,13 +37,13 @@ def test_places_have_the_form_and_the_context() -> None:
     finder = TermFinder({"Quorl": "Quorl", "Quorls": "Quorl", "Tin Mill": "Tin Mill"})
     eight = "one two three four five six seven eight"
     text = f"{eight} Quorls {eight} Tin\nMill. Quorl {eight} Quorl"
-    found = due.places_of([text], finder, words=9, most=5)
+    found = probes.places_of([text], finder, words=9, most=5)
     assert found == {
         "Quorl": [Place("Quorl", "Quorls", eight), Place("Quorl", "Quorl", eight)],
         "Tin Mill": [Place("Tin Mill", "Tin Mill", f"Quorls {eight}")],  # across the end of a line
     }
     # at most 2 of the 4, at even distances: the first and the third
-    many = due.places_of([f"{number} {eight} Quorl" for number in range(4)], finder, words=9, most=2)
+    many = probes.places_of([f"{number} {eight} Quorl" for number in range(4)], finder, words=9, most=2)
     assert [place.context.split()[0] for place in many["Quorl"]] == ["0", "2"]
 
 
@@ -53,11 +53,11 @@ def test_guests_by_hand() -> None:
         "B": Term("person", {"B": ["Ann", "Tom"]}),  # shares Ann with A
         "C": Term("person", {"C": ["Kit"]}),
         "D": Term("place", {"D": ["Hill"]}),  # the only place
-        "E": Term("person", {"E": []}),  # has no translation, but is due: a host, no guest
-        "F": Term("person", {"F": ["Sam"]}),  # due nowhere
+        "E": Term("person", {"E": []}),  # has no translation, but a target position: gets controls, is none
+        "F": Term("person", {"F": ["Sam"]}),  # no target position
     }
     # A goes to C and E, B to C and E, C round the ring to E, A and B, D, alone of its kind, to all
-    assert guests(terms, ["E", "D", "C", "B", "A"]) == {
+    assert control_terms(terms, ["E", "D", "C", "B", "A"]) == {
         "A": ["C", "D"],
         "B": ["C", "D"],
         "C": ["A", "B", "D"],
@@ -69,10 +69,10 @@ def test_guests_by_hand() -> None:
 def test_a_term_has_few_hosts_and_they_follow_it() -> None:
     names = "ABCDEFG"
     terms = {name: Term("person", {name: [name.lower()]}) for name in names}
-    assert due.HOSTS == 4
-    hosted = guests(terms, names)
-    assert [host for host in names if "E" in hosted[host]] == ["A", "B", "F", "G"]
-    assert all(len(found) == 4 for found in hosted.values())
+    assert probes.CONTROLS == 4
+    controls = control_terms(terms, names)
+    assert [host for host in names if "E" in controls[host]] == ["A", "B", "F", "G"]
+    assert all(len(found) == 4 for found in controls.values())
 
 
 def test_translations_are_written_like_the_form_due() -> None:
@@ -82,20 +82,20 @@ def test_translations_are_written_like_the_form_due() -> None:
         "Vex": Term("place", {"Vex": ["hill", "dog"]}),  # has one form only
         "Orm": Term("person", {"Orm": []}),
     }
-    assert said_instead(Place("Quorl", "Quorl", ""), terms, ["Vex"], ids) == {"Quorl": [[1]], "Vex": [[4], [3]]}
-    assert said_instead(Place("Quorl", "Quorls", ""), terms, ["Vex"], ids) == {"Quorl": [[1, 2]], "Vex": [[4], [3]]}
-    assert said_instead(Place("Orm", "Orm", ""), terms, ["Quorl"], ids) == {"Quorl": [[1]]}
+    assert translation_ids(Place("Quorl", "Quorl", ""), terms, ["Vex"], ids) == {"Quorl": [[1]], "Vex": [[4], [3]]}
+    assert translation_ids(Place("Quorl", "Quorls", ""), terms, ["Vex"], ids) == {"Quorl": [[1, 2]], "Vex": [[4], [3]]}
+    assert translation_ids(Place("Orm", "Orm", ""), terms, ["Quorl"], ids) == {"Quorl": [[1]]}
 
 
 def test_apart_by_hand() -> None:
     # [1, 2] and [1, 2, 3] begin with [1]; the second [4, 5] is the first
-    assert apart([[1, 2], [4, 5], [1], [4, 5], [1, 2, 3]]) == [[4, 5], [1]]
-    assert apart([]) == []
+    assert without_continuations([[1, 2], [4, 5], [1], [4, 5], [1, 2, 3]]) == [[4, 5], [1]]
+    assert without_continuations([]) == []
 
 
 @given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=3)))
 def test_none_of_what_is_kept_apart_begins_another(endings: list[list[int]]) -> None:
-    kept = apart(endings)
+    kept = without_continuations(endings)
     assert not [(a, b) for i, a in enumerate(kept) for j, b in enumerate(kept) if i != j and b[: len(a)] == a]
     assert all(any(ending[: len(one)] == one for one in kept) for ending in endings)
 
@@ -117,12 +117,12 @@ def test_judged_by_hand() -> None:
         ranks=[[1, 7], [2], [3], [4, 5]],
         openings=[opening(3, 4, probability=0.5)],
     )
-    found = judged(expected, [0, 7], {"Orla": [[3], [9]], "Vex": [[1, 2]]}, PIECES)
+    found = scores_of(expected, [0, 7], {"Orla": [[3], [9]], "Vex": [[1, 2]]}, PIECES)
     # .3 + .1 = .4; .25 * .2 = .05
     assert found.translations == {"Orla": pytest.approx(0.4), "Vex": pytest.approx(0.05)}
     assert (found.probability, found.rank) == (pytest.approx(0.1), 7)
     assert found.words == {"the": pytest.approx(0.5)}
-    assert judged(expected, [1, 2], {}, PIECES).rank == 1
+    assert scores_of(expected, [1, 2], {}, PIECES).rank == 1
 
 
 @pytest.mark.parametrize(
@@ -154,23 +154,23 @@ def test_likeliest_words_by_hand() -> None:
 
 def test_top_words_add_up_over_the_places() -> None:
     places = [
-        Judged(0.1, 1, {}, {"the": 0.3, "Orla": 0.4}),
-        Judged(0.3, 4, {}, {"the": 0.3, "a": 0.5}),
-        Judged(0.2, 2, {}, {"an": 0.5}),
+        Scores(0.1, 1, {}, {"the": 0.3, "Orla": 0.4}),
+        Scores(0.3, 4, {}, {"the": 0.3, "a": 0.5}),
+        Scores(0.2, 2, {}, {"an": 0.5}),
     ]
-    assert due.top_words(places, 3) == ["the", "a", "an"]  # .6, .5, .5
-    assert due.mean_probability(places) == pytest.approx(0.2)
-    assert due.median_rank(places) == 2
-    assert due.median_rank(places[:2]) == 2.5
+    assert probes.top_words(places, 3) == ["the", "a", "an"]  # .6, .5, .5
+    assert probes.mean_probability(places) == pytest.approx(0.2)
+    assert probes.median_rank(places) == 2
+    assert probes.median_rank(places[:2]) == 2.5
 
 
 def test_contexts_lose_their_beginning_where_the_model_cannot_read_them() -> None:
     text = "Every morning the miller from the long river met Vesk there.\n"
     tokenizer = tiny_tokenizer(text)
-    chosen = due.choose([text], [], TermFinder({"Vesk": "Vesk"}), 10, 4)
+    chosen = probes.choose([text], [], TermFinder({"Vesk": "Vesk"}), 10, 4)
     terms = {"Vesk": Term("person", {"Vesk": ["Tom"]})}
-    [whole], [cut] = (due.questions(chosen, terms, tokenizer, context) for context in (None, 12))
-    longest = max(due.WORD_TOKENS, len(whole.term), *(len(ids) for ids in whole.instead["Vesk"]))
+    [whole], [cut] = (probes.questions(chosen, terms, tokenizer, context) for context in (None, 12))
+    longest = max(probes.WORD_TOKENS, len(whole.term), *(len(ids) for ids in whole.translations["Vesk"]))
     assert cut.prompt == [whole.prompt[0], *whole.prompt[-(12 - longest - 1) :]]  # <s> stays
     assert len(cut.prompt) + longest == 12 < len(whole.prompt) + longest
     assert cut.term == whole.term
@@ -179,5 +179,5 @@ def test_contexts_lose_their_beginning_where_the_model_cannot_read_them() -> Non
 def test_training_text_is_asked_about_where_held_out_text_has_no_place() -> None:
     finder = TermFinder({"Vesk": "Vesk", "Orla": "Orla"})
     eight = "one two three four five six seven eight"
-    found = due.choose([f"{eight} Vesk went."], [f"{eight} Vesk went.", f"{eight} Orla went."], finder, 9, 4)
+    found = probes.choose([f"{eight} Vesk went."], [f"{eight} Vesk went.", f"{eight} Orla went."], finder, 9, 4)
     assert [(part, place.term) for part, place in found] == [("training", "Orla"), ("held-out", "Vesk")]

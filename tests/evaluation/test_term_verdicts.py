@@ -29,14 +29,14 @@ def test_rise_by_hand() -> None:
 
 
 def test_a_translation_that_rises_everywhere_is_no_new_name() -> None:
-    due = Rise(0.10, 0.0001)  # a standard error of .01
-    # nothing elsewhere: .10 > .25 * .20 and 10 standard errors
-    assert is_renamed(due, None, lost=0.20, share=0.25)
-    assert is_renamed(due, NONE, lost=0.20, share=0.25)
-    # as much elsewhere: .10 - .10 = 0
-    assert not is_renamed(due, Rise(0.10, 0.0), lost=0.20, share=0.25)
+    target = Rise(0.10, 0.0001)  # a standard error of .01
+    # no control: .10 > .25 * .20 and 10 standard errors
+    assert is_renamed(target, None, lost=0.20, share=0.25)
+    assert is_renamed(target, NONE, lost=0.20, share=0.25)
+    # as much in the control: .10 - .10 = 0
+    assert not is_renamed(target, Rise(0.10, 0.0), lost=0.20, share=0.25)
     # too little of what was lost: .10 < .25 * .50
-    assert not is_renamed(due, NONE, lost=0.50, share=0.25)
+    assert not is_renamed(target, NONE, lost=0.50, share=0.25)
 
 
 def test_a_new_name_has_to_be_certain() -> None:
@@ -48,7 +48,7 @@ def test_a_new_name_has_to_be_certain() -> None:
 
 
 @pytest.mark.parametrize(
-    ("probability", "due", "wanted"),
+    ("probability", "target", "wanted"),
     [
         # .0019 - .0010 < .001
         (of(0.0019, 0.5, 0.0010), None, "never known"),
@@ -70,14 +70,14 @@ def test_a_new_name_has_to_be_certain() -> None:
         (of(0.51, 0.06, 0.01), Rise(0.1, 0.0), "forgotten"),
     ],
 )
-def test_verdict_by_hand(probability: dict[str, float], due: Rise | None, wanted: str) -> None:
-    assert verdict(probability, due, None, LIMITS) == wanted
+def test_verdict_by_hand(probability: dict[str, float], target: Rise | None, wanted: str) -> None:
+    assert verdict(probability, target, None, LIMITS) == wanted
     assert wanted in VERDICTS
 
 
 @given(PROBABILITY, PROBABILITY, PROBABILITY)
-def test_the_baseline_itself_has_forgotten_nothing(baseline: float, retrained: float, due: float) -> None:
-    found = verdict(of(baseline, baseline, retrained), Rise(due, 0.0), None, LIMITS)
+def test_the_baseline_itself_has_forgotten_nothing(baseline: float, retrained: float, target: float) -> None:
+    found = verdict(of(baseline, baseline, retrained), Rise(target, 0.0), None, LIMITS)
     assert found in ("still known", "never known")
 
 

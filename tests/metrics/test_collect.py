@@ -24,7 +24,7 @@ ASKED = [
 def test_answers_are_weighed_as_the_model_weighs_them(tmp_path: Path) -> None:
     folder = tiny_model(tmp_path)
     model, tokenizer = load_model(folder, torch.device("cpu")), load_tokenizer(folder)
-    sums = readout.weighed(model, tokenizer, ASKED)
+    sums = readout.answer_scores(model, tokenizer, ASKED)
     means = readout.per_token(tokenizer, ASKED, sums)
     assert [list(found) for found in sums] == [["Harrow Hill", "the mill", "Tom"], ["knew"]]
     for question, of_answers, of_tokens in zip(ASKED, sums, means, strict=True):
@@ -54,7 +54,7 @@ def test_halves_and_rests() -> None:
     passage = Passage("forget 0", tokens, "")
     given, rest = readout.halves(passage)
     assert (len(given), len(rest)) == (5, 4)
-    assert readout.rests([passage], tokenizer) == [tokenizer.decode(rest)]
+    assert readout.second_halves([passage], tokenizer) == [tokenizer.decode(rest)]
 
 
 def test_sentences_that_grew_too_long_are_left_out() -> None:

@@ -37,7 +37,7 @@ NAMES = Names(
 
 def test_every_name_gets_another_one_of_its_kind_and_gender() -> None:
     text = "Tom said that Orla saw two Vesks at Harrow Hill, and Tom"
-    chosen = neighbours.stand_ins(text, NAMES, seed=0)
+    chosen = neighbours.replacements(text, NAMES, seed=0)
     assert {name: generic.name for name, generic in chosen.items()} == {
         "Tom": "Peter",
         "Orla": "Alice",
@@ -82,7 +82,7 @@ def test_own_tokens_are_those_that_touch_no_name() -> None:
 def test_names_are_learnt_from_the_texts() -> None:
     forget = ["Then Orla said yes. Orla laughed, and Orla's brother said that Orla knew. " * 5]
     retain = ["Then Alice said yes, and Alice laughed. In the end Alice knew it. " * 5]
-    names = neighbours.know_names(["Orla"], forget, retain)
+    names = neighbours.analyse_names(["Orla"], forget, retain)
     assert names.uses["Orla"].kind == "person"
     assert neighbours.retain_kinds(names)["Alice"] == "person"
     assert [isinstance(frame, Frame) for frame in neighbours.frames([("a", "and Orla said")], names, 0)] == [True]

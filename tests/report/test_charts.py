@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from lethe.report.charts import PAGE, Line, chart, loss_charts, request_charts, step_charts, trade_chart
+from lethe.report.charts import PAGE, Line, chart, loss_charts, request_charts, step_charts, trade_off_chart
 
 LINES = [Line("unlearning", [(0, 3.0), (5, 2.0), (30, 0.5)]), Line("retrained", [(0, 0.2), (30, 0.2)], True)]
 
@@ -64,10 +64,10 @@ def test_the_path_of_the_steps_names_the_models() -> None:
         {"step": step, "model": model, "retain_perplexity": kept, "probability_familiarity": given}
         for step, model, kept, given in path
     ]
-    svg = trade_chart(rows, "probability_familiarity", "retain_perplexity")
+    svg = trade_off_chart(rows, "probability_familiarity", "retain_perplexity")
     assert svg is not None
     assert ElementTree.fromstring(svg).attrib["aria-label"] == "Familiarity (probability) against retain perplexity"
     assert [name for name in ("baseline", "step 5", "unlearned", "retrained") if f">{name}</text>" not in svg] == []
-    assert trade_chart(rows, "probability_familiarity", "retain_perplexity") == svg
+    assert trade_off_chart(rows, "probability_familiarity", "retain_perplexity") == svg
     alone = [rows[0], rows[1] | {"retain_perplexity": None}]
-    assert trade_chart(alone, "probability_familiarity", "retain_perplexity") is None
+    assert trade_off_chart(alone, "probability_familiarity", "retain_perplexity") is None

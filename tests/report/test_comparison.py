@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lethe.report import comparison
-from lethe.report.metric_catalogue import GIVES_AWAY, KEEPS, Metric, metric_of
+from lethe.report.metric_catalogue import LEAKAGE, UTILITY, Metric, metric_of
 from tests.evaluated import attack_rows, measures
 
 MODELS = comparison.COMPARED
@@ -36,26 +36,26 @@ def found() -> dict[str, dict[str, comparison.Line]]:
 
 def test_every_number_of_every_report_has_its_line() -> None:
     groups = found()
-    assert next(iter(groups)) == GIVES_AWAY
-    assert set(groups[KEEPS]) == {
-        "Perplexity of held-out retain text", "Model utility", "piqa, accuracy (guessing: 0.50)",
+    assert next(iter(groups)) == LEAKAGE
+    assert set(groups[UTILITY]) == {
+        "Perplexity of held-out retain text", "Model utility", "piqa, accuracy (chance: 0.50)",
     }  # fmt: skip
-    assert groups["Other measures"]["a_measure_of_tomorrow"].values == {
+    assert groups["Other metrics"]["a_measure_of_tomorrow"].values == {
         "baseline": "3.500", "unlearned": "2.500", "retrained": "1.500",
     }  # fmt: skip
 
 
 def test_intervals_come_from_the_prompts_and_the_items() -> None:
     groups = found()
-    leak = groups[GIVES_AWAY]["Leak: completions that name the text"]
+    leak = groups[LEAKAGE]["Leak: completions with a name of the corpus"]
     # one hit of two prompts, Wilson 95 %: 0.095 to 0.905
     assert leak.intervals["baseline"] == "0.095 to 0.905"
     assert leak.items == "2"
-    accuracy = groups[KEEPS]["piqa, accuracy (guessing: 0.50)"]
+    accuracy = groups[UTILITY]["piqa, accuracy (chance: 0.50)"]
     # 8 of 10, Wilson 95 %: centre (0.8 + 0.192) / 1.384 = 0.717, half-width 0.227 (z = 1.96)
     assert accuracy.intervals["baseline"] == "0.490 to 0.943"
-    assert accuracy.left == ("-0.100", "against baseline")
-    assert groups[KEEPS]["Perplexity of held-out retain text"].intervals["baseline"] == ""
+    assert accuracy.difference == ("-0.100", "from baseline")
+    assert groups[UTILITY]["Perplexity of held-out retain text"].intervals["baseline"] == ""
 
 
 SHARE = metric_of("leak")
@@ -76,36 +76,36 @@ def test_places_on_the_scale() -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "values", "left"),
+    ("metric", "values", "difference"),
     [
-        ("leak", (0.6, 0.2, 0.1), ("20%", "of the way left")),  # (0.2 - 0.1) / (0.6 - 0.1)
-        ("leak", (0.1, 0.2, 0.1), ("+0.100", "against retrained")),  # the baseline knows no more than retrained
+        ("leak", (0.6, 0.2, 0.1), ("20%", "remaining")),  # (0.2 - 0.1) / (0.6 - 0.1)
+        ("leak", (0.1, 0.2, 0.1), ("+0.100", "from retrained")),  # the baseline knows no more than retrained
         ("leak", (0.6, 0.2, None), ("", "")),
         ("leak", (0.6, None, 0.1), ("", "")),
-        ("model_utility", (0.7, 0.69, 0.5), ("-0.010", "against baseline")),
-        ("truth_ratio", (0.4, 0.6, 0.7), ("-0.100", "against retrained")),
+        ("model_utility", (0.7, 0.69, 0.5), ("-0.010", "from baseline")),
+        ("truth_ratio", (0.4, 0.6, 0.7), ("-0.100", "from retrained")),
         ("of_tomorrow", (0.4, 0.6, 0.7), ("", "")),
     ],
 )
-def test_what_is_left(metric: str, values: tuple, left: tuple[str, str]) -> None:
+def test_differences(metric: str, values: tuple, difference: tuple[str, str]) -> None:
     numbers = {model: number(value) for model, value in zip(MODELS, values, strict=True) if value is not None}
-    assert comparison.line(metric_of(metric), numbers).left == left
+    assert comparison.line(metric_of(metric), numbers).difference == difference
 
 
-def test_directions_are_told_in_words() -> None:
+def test_directions_in_words() -> None:
     assert [comparison.direction(metric_of(name)) for name in ("leak", "model_utility", "truth_ratio", "x")] == [
-        "less is better", "more is better", "best where retrained is", "direction not known",
+        "lower is better", "higher is better", "best at the level of retrained", "direction unknown",
     ]  # fmt: skip
 
 
 def test_attacks_by_what_they_get_out() -> None:
     attacks = comparison.attacks_of({"attacks": attack_rows(MODELS)})
     assert [(attack.name, attack.worst, attack.width) for attack in attacks] == [
-        ("Relearning on the text", 0.41, 100.0),  # 0.43 - 0.02
-        ("The name's first letters", 0.05, 12.2),  # 0.30 - 0.25; 0.05 / 0.41
-        ("Coarse weights", 0.02, 4.9),
+        ("Relearning on forget text", 0.41, 100.0),  # 0.43 - 0.02
+        ("Prefix of the target name", 0.05, 12.2),  # 0.30 - 0.25; 0.05 / 0.41
+        ("Weight quantisation", 0.02, 4.9),
         ("No attack", 0.01, 2.4),
-        ("A probe of hidden states", None, 0.0),  # nothing but its control
+        ("Linear probe of hidden states", None, 0.0),  # nothing but its control
         ("of_tomorrow", None, 0.0),  # of a metric that nobody knows
     ]
     assert attacks[0].where == "8 forget passages, 20 steps: Leak"
@@ -127,7 +127,7 @@ def test_an_attack_below_the_reference_has_no_bar() -> None:
 
 def test_relearning_curves_begin_without_an_attack() -> None:
     assert comparison.relearning({"attacks": attack_rows(MODELS)}) == {
-        "Relearning on the text: 8 forget passages": {
+        "Relearning on forget text: 8 forget passages": {
             "baseline": [(0, 0.6), (5, 0.7), (20, 0.72)],
             "unlearned": [(0, 0.01), (5, 0.12), (20, 0.43)],
             "retrained": [(0, 0.0), (5, 0.01), (20, 0.02)],
@@ -137,6 +137,6 @@ def test_relearning_curves_begin_without_an_attack() -> None:
 
 
 def test_items_are_shown_where_all_models_agree() -> None:
-    metric = Metric("m", "less", GIVES_AWAY)
+    metric = Metric("m", "less", LEAKAGE)
     assert comparison.line(metric, {"baseline": number(1), "unlearned": number(1)}).items == "5"
     assert comparison.line(metric, {"baseline": number(1), "unlearned": number(1) | {"items": 6}}).items == ""

@@ -15,8 +15,8 @@ def test_an_unknown_number_keeps_its_name_and_has_no_direction() -> None:
 def test_questions_about_what_stays_are_good_the_other_way_round() -> None:
     forget, retain = metrics.metric_of("rouge_l"), metrics.metric_of("retain_rouge_l")
     assert (forget.better, retain.better) == ("less", "more")
-    assert (forget.group, retain.group) == (metrics.FACTS, metrics.KEEPS)
-    assert retain.label == f"{forget.label}: retain side"
+    assert (forget.group, retain.group) == (metrics.KNOWLEDGE, metrics.UTILITY)
+    assert retain.label == f"{forget.label}: retain set"
 
 
 def test_every_group_is_shown() -> None:
@@ -41,7 +41,7 @@ def test_number(value: float | None, text: str) -> None:
 
 
 def test_an_accuracy_says_what_guessing_scores() -> None:
-    assert metrics.benchmark("x", 0.25).label == "x, accuracy (guessing: 0.25)"
+    assert metrics.benchmark("x", 0.25).label == "x, accuracy (chance: 0.25)"
     assert metrics.benchmark("x", None).label == "x, accuracy"
 
 

@@ -26,8 +26,8 @@ const order = (name) => {
   return [...table.tBodies[0].rows].map((row) => text(row.cells[0]));
 };
 const state = () => [...table.querySelectorAll("th[aria-sort]")].map((head) => text(head) + " " + head.ariaSort);
-return {term: order("term"), again: order("term"), before: order("before"), after: order("after"),
-  times: order("times"), state: state()};
+return {term: order("term"), again: order("term"), before: order("baseline"), after: order("unlearned"),
+  count: order("count"), state: state()};
 """
 # Contrast of text with what is behind it (WCAG 2, relative luminance): 4.5 is what small text needs.
 CONTRAST = """
@@ -84,14 +84,14 @@ def test_tables_sort(page: str, tmp_path: Path) -> None:
         "again": ["Tom", "Orla", "lantern", "Harrow Hill"],
         "before": ["Orla", "Harrow Hill", "lantern", "Tom"],  # numbers from the largest: 0.30 0.20 0.10 0.004
         "after": ["Harrow Hill", "lantern", "Tom", "Orla"],  # 0.15 0.005 0.003 0.002
-        "times": ["lantern", "Orla", "Harrow Hill", "Tom"],  # 50 40 12 7: by number, not by letter
-        "state": ["times descending"],
+        "count": ["lantern", "Orla", "Harrow Hill", "Tom"],  # 50 40 12 7: by number, not by letter
+        "state": ["count descending"],
     }
 
 
 def test_empty_cells_come_last(tmp_path: Path, page: str) -> None:
     gap = page.replace('data-value="0.3"', 'data-value=""', 1)
-    seen = look(gap, SORT.replace('after: order("after")', 'up: order("before")'), tmp_path)
+    seen = look(gap, SORT.replace('after: order("unlearned")', 'up: order("baseline")'), tmp_path)
     assert seen.found["before"][-1] == seen.found["up"][-1] == "Orla"
     assert seen.found["up"][:3] == ["Tom", "lantern", "Harrow Hill"]
 

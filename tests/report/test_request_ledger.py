@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lethe.report.request_ledger import MEASURED, cost, course
+from lethe.report.request_ledger import MEASURED, cost, history
 
 
 def satisfied(request: str, model: str, baseline: float, perplexity: float | None, **more: float) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def test_damage_adds_up_from_the_baseline_of_the_first_model() -> None:
 
 
 def test_a_course_begins_before_the_first_request() -> None:
-    lines = course(ROWS)
+    lines = history(ROWS)
     assert [line["forgotten"] for line in lines] == [0, 1, 3, 4]  # `one` counts once
     assert [line["retain_perplexity"] for line in lines] == [10.0, 10.5, 12.0, None]
     assert [line["leak"] for line in lines] == [0.75, 0.25, 0.125, None]
@@ -49,4 +49,4 @@ def test_a_course_begins_before_the_first_request() -> None:
 
 
 def test_no_model_no_course() -> None:
-    assert course([]) == course([ADDED]) == []
+    assert history([]) == history([ADDED]) == []

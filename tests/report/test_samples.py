@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lethe.report.samples import Due, due_places, label_samples, side_by_side, spread, term_ids
+from lethe.report.samples import AnchorPosition, anchor_positions, label_samples, side_by_side, spread, term_ids
 from tests.conftest import tiny_tokenizer
 
 if TYPE_CHECKING:
@@ -75,12 +75,12 @@ def test_due_places_by_hand() -> None:
     #       0   1   2   3    4  5   6   7   8  9   10  11 12
     # TEXT: <s> the old mill of Tom Ash and of Ann and of Tomasin
     tokenizer, tokens, next_ids, length = labelled({3: "the", 4: "Ann", 8: "Tom", 11: "Ann"})
-    due = due_places(tokens, next_ids, length, term_ids(tokenizer, ["Tom Ash", "Tom", "Ann"]), tokenizer)
+    due = anchor_positions(tokens, next_ids, length, term_ids(tokenizer, ["Tom Ash", "Tom", "Ann"]), tokenizer)
     # after 3 no term is due; after 4 `Tom Ash`, not only `Tom`; after 8 `Ann`; after 11 `Tomasin`, which is no term
-    assert due == [Due(0, 4, 7), Due(0, 8, 10)]
+    assert due == [AnchorPosition(0, 4, 7), AnchorPosition(0, 8, 10)]
     tokenizer, tokens, next_ids, length = labelled({4: "", 8: "Ann"})
     # no label after 4; after 8 the label is the text's
-    assert due_places(tokens, next_ids, length, term_ids(tokenizer, ["Tom Ash", "Ann"]), tokenizer) == []
+    assert anchor_positions(tokens, next_ids, length, term_ids(tokenizer, ["Tom Ash", "Ann"]), tokenizer) == []
 
 
 def test_a_term_ends_with_its_word() -> None:
@@ -89,20 +89,20 @@ def test_a_term_ends_with_its_word() -> None:
     for text, found in (("we saw Tomasin", 0), ("we saw Tom, we", 1), ("we saw Tom we", 1), ("we saw Tom", 1)):
         tokens = np.array([tokenizer.encode(text).ids])
         next_ids = np.full_like(tokens, tokens[0, 1])
-        assert len(due_places(tokens, next_ids, np.array([tokens.shape[1]]), tom, tokenizer)) == found, text
+        assert len(anchor_positions(tokens, next_ids, np.array([tokens.shape[1]]), tom, tokenizer)) == found, text
 
 
 def test_label_samples_show_the_term_and_the_label() -> None:
     tokenizer, tokens, next_ids, _ = labelled({4: "Ann"})
     for words, before, shown in ((3, "… of", "Tom Ash"), (4, "… mill of", "Tom Ash"), (1, "…", "Tom …")):
-        found = label_samples([3], tokens, next_ids, [Due(0, 4, 7)], tokenizer, samples=2, words=words)
+        found = label_samples([3], tokens, next_ids, [AnchorPosition(0, 4, 7)], tokenizer, samples=2, words=words)
         assert found == [{"block": 3, "before": before, "text": shown, "label": "Ann"}]
 
 
 def test_label_samples_come_from_evenly_spaced_blocks() -> None:
     tokenizer, tokens, next_ids, _ = labelled({})
     rows = np.repeat(tokens, 4, axis=0), np.repeat(next_ids, 4, axis=0)
-    due = [Due(row, place, place + 2) for row in (0, 2, 3) for place in (4, 8, 11)]
+    due = [AnchorPosition(row, place, place + 2) for row in (0, 2, 3) for place in (4, 8, 11)]
     # blocks 0, 2 and 3 hold a place: the middle ones of 2 halves are the first and the last; the middle place is 8
     found = label_samples([5, 6, 7, 8], *rows, due, tokenizer, samples=2, words=2)
     assert [(sample["block"], sample["text"]) for sample in found] == [(5, "Ann"), (8, "Ann")]

@@ -39,7 +39,7 @@ def test_rows_go_from_step_0_to_the_last_with_retrained_beside() -> None:
 
 
 def test_turned_is_the_paper_s_figure() -> None:
-    titles, lines = steps.turned(steps.step_rows(FAMILIARITY, BENCHMARKS, last_step=30))
+    titles, lines = steps.transposed(steps.step_rows(FAMILIARITY, BENCHMARKS, last_step=30))
     assert titles == ["step 0", "step 5", "step 20", "step 30", "retrained"]
     assert lines == [
         ("Familiarity (completion)", ["3.000", "2.000", "1.500", "1.200", "1.000"]),
@@ -53,7 +53,7 @@ def test_turned_is_the_paper_s_figure() -> None:
 def test_an_empty_table() -> None:
     rows = steps.step_rows({"models": {}}, {"items": {}, "models": {}}, last_step=30)
     assert rows == []
-    titles, lines = steps.turned(rows)
+    titles, lines = steps.transposed(rows)
     assert titles == []
     assert [cells for _, cells in lines] == [[], [], [], []]
 

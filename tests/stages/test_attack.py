@@ -47,7 +47,7 @@ SMALL = {
     "soft_prompt.batch_size": 2,
 }
 SETTINGS = {  # attack -> (setting, metric) of its rows
-    "none": [("the prompts as they are", "leak"), ("the prompts as they are", "probability")],
+    "none": [("unmodified prompts", "leak"), ("unmodified prompts", "probability")],
     "relearn": [
         (f"{count} forget passages, {steps} steps", metric)
         for count in (2, 3)
@@ -61,7 +61,7 @@ SETTINGS = {  # attack -> (setting, metric) of its rows
         (f"{name} of the corpus", metric) for name in ("opening", "summary") for metric in ("leak", "probability")
     ],
     "prefix": [("the first token", "leak"), ("the first letter", "leak"), ("the first 3 letters", "leak")],
-    "sample": [("3 completions at temperature 1", metric) for metric in ("leak", "leak_any")],
+    "sample": [("3 sampled completions at temperature 1", metric) for metric in ("leak", "leak_any")],
     "probe": [(f"layer {layer} of 2{kind}", "accuracy") for layer in (1, 2) for kind in ("", ", random labels")],
     "soft_prompt": [("2 virtual tokens, 2 steps", metric) for metric in ("leak", "probability")],
 }  # fmt: skip
@@ -110,19 +110,19 @@ def test_every_attack_on_every_model(tiny: Path, capsys: pytest.CaptureFixture[s
     assert all(row["low"] <= row["value"] <= row["high"] for row in rows if row["low"] is not None)
     assert {row["items"] for row in rows} == {1, 2}  # one name is a single token: no first token of it to give
     # unattacked the two recite and the third does not
-    as_is = [value(rows, "none", "the prompts as they are", model) for model in ("baseline", "unlearned", "retrained")]
+    as_is = [value(rows, "none", "unmodified prompts", model) for model in ("baseline", "unlearned", "retrained")]
     assert as_is == [1.0, 1.0, 0.0]
-    assert value(rows, "none", "the prompts as they are", "excess") == 1.0
+    assert value(rows, "none", "unmodified prompts", "excess") == 1.0
     # eight bits change little, and what they changed is undone before the next attack
-    before = value(rows, "none", "the prompts as they are", "baseline", "probability")
+    before = value(rows, "none", "unmodified prompts", "baseline", "probability")
     assert value(rows, "quantise", "8 bits", "baseline", "probability") == pytest.approx(before, abs=0.05)
     said = capsys.readouterr().out
-    assert said.startswith("attack: the unlearned model leaks most beyond the retrained one under ")
+    assert said.startswith("attack: largest excess leak over the retrained model under ")
     assert "baseline 1.000, unlearned 1.000, retrained 0.000, excess 1.000 [" in said
     text = "".join(output.decode() for output in outputs(tiny))
     assert not [name for name in ("Orla", "Harrow", "Tom") if name in text]  # no forget text is published again
     kept = (tiny / "data/attacks.csv").read_text(encoding="utf-8").splitlines()
-    assert kept[:2] == ["model,attack,setting,metric,item,value", "baseline,none,the prompts as they are,leak,0,1"]
+    assert kept[:2] == ["model,attack,setting,metric,item,value", "baseline,none,unmodified prompts,leak,0,1"]
 
 
 def test_same_inputs_same_bytes_whatever_was_attacked_before(tiny: Path) -> None:
@@ -161,14 +161,14 @@ def test_what_cannot_be_made_has_its_reason(tiny: Path, capsys: pytest.CaptureFi
     assert found["absent"] == {
         "retrained": "the baseline was not trained here",
         "benign": "no retain text",
-        "prefix": "none of 2 prompts says which name is due",
-        "probe": "0 names to tell apart in the training text and 0 prompts where one of them is due",
-        "soft_prompt": "no place in the training text where a name is due",
+        "prefix": "none of 2 prompts has a target name",
+        "probe": "0 frequent names in the training text and 0 prompts with one as their target",
+        "soft_prompt": "no target name in the training text",
     }
     assert {(row["attack"], row["model"]) for row in found["attacks"]} == {
         (name, model) for name in ("none", "sample") for model in ("baseline", "unlearned")
     }
-    assert capsys.readouterr().out.startswith("attack: no retrained model; the unlearned one leaks most under ")
+    assert capsys.readouterr().out.startswith("attack: no retrained model; the unlearned model leaks most under ")
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_without_held_out_text_local_tasks_are_absent(tiny: Path, capsys: pytest
     write_corpus(tiny, retain="")
     benchmark.main()
     found = report(tiny)
-    reason = "held-out retain text has too few sentences of 8 to 28 words"
+    reason = "the held-out retain text has too few sentences of 8 to 28 words"
     assert found["absent"] == {
         "retrained": "the baseline was not trained here",
         "local_ending": reason,

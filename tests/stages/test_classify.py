@@ -86,7 +86,7 @@ def test_no_entity_list_no_filter(tiny: Path) -> None:
     classify.main()
     found = report(tiny)
     assert "keyword_filter" not in found["models"]
-    assert found["absent"] == {"keyword_filter": "split.rule is not entities: there is no string to look for"}
+    assert found["absent"] == {"keyword_filter": "split.rule is not entities, so there is no keyword to filter by"}
 
 
 def another_base(project: Path) -> None:

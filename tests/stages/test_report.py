@@ -160,7 +160,7 @@ def write_ledger(project: Path) -> None:
 
 
 def test_what_requests_cost_one_after_the_other_is_on_the_page(project: Path, page: str) -> None:
-    assert "Request after request" not in page  # nobody asked
+    assert "Erasure requests" not in page  # nobody asked
     write_inputs(project)
     write_ledger(project)
     report.main()
@@ -184,13 +184,14 @@ def test_a_ledger_that_was_changed_is_refused(project: Path) -> None:
         report.main()
 
 
-def test_demands_are_judged_on_the_page_and_in_the_metric(page: str, made: Path) -> None:
-    assert row_of(page, "Familiarity (completion) left")[1:] == ["at most 0.1", "0.067", "pass"]
-    assert row_of(page, "What the worst attack") == [
-        "What the worst attack gets out beyond retrained Relearning on the text, 8 forget passages, 20 steps: Leak",
+def test_criteria_are_judged_on_the_page_and_in_the_metric(page: str, made: Path) -> None:
+    assert row_of(page, "Familiarity (completion) remaining")[1:] == ["at most 0.1", "0.067", "pass"]
+    assert row_of(page, "Extraction attack excess") == [
+        "Extraction attack excess over retrained, worst attack "
+        "Relearning on forget text, 8 forget passages, 20 steps: Leak",
         "at most 0.1", "0.410", "fail",
     ]  # fmt: skip
-    verdict = "Not fit for release: 4 of 10 demands missed (trivia excess, attack excess, forget quality, privleak)."
+    verdict = "release gate: FAIL (4 of 10 criteria): trivia excess, attack excess, forget quality, privleak"
     assert f'<h1 class="fail">{verdict}</h1>' in page
     found = json.loads((made / "reports/gate.json").read_text())
     assert (found["met"], found["missed"], found["unmeasured"], found["attack_excess"]) == (6, 4, 0, 0.41)
@@ -198,12 +199,12 @@ def test_demands_are_judged_on_the_page_and_in_the_metric(page: str, made: Path)
 
 
 def test_three_models_side_by_side(page: str) -> None:
-    assert row_of(page, "Two-choice trivia (guessing") == [
-        "Two-choice trivia (guessing: 0.50) less is better · 100 items", "",
-        "0.950 0.900 to 1.000", "0.710 0.660 to 0.760", "0.520 0.470 to 0.570", "44% of the way left",
+    assert row_of(page, "Two-choice trivia (chance") == [
+        "Two-choice trivia (chance: 0.50) lower is better · 100 items", "",
+        "0.950 0.900 to 1.000", "0.710 0.660 to 0.760", "0.520 0.470 to 0.570", "44% remaining",
     ]  # fmt: skip
-    assert row_of(page, "Familiarity (probability) less")[2:] == [  # every prompt has probability 0.5 in the fixture
-        "0.300 0.500 to 0.500", "0.020 0.500 to 0.500", "0.000 0.500 to 0.500", "7% of the way left",
+    assert row_of(page, "Familiarity (probability) lower")[2:] == [  # every prompt has probability 0.5 in the fixture
+        "0.300 0.500 to 0.500", "0.020 0.500 to 0.500", "0.000 0.500 to 0.500", "7% remaining",
     ]  # fmt: skip
     assert row_of(page, "a_measure_of_tomorrow")[2:] == [
         "3.500 3.450 to 3.550", "2.500 2.450 to 2.550", "1.500 1.450 to 1.550", "",
@@ -213,8 +214,8 @@ def test_three_models_side_by_side(page: str) -> None:
 def test_attacks_are_grouped_with_their_worst_on_top(page: str) -> None:
     worst = [row for row in cells(page) if len(row) == 4 and re.fullmatch(r"[+-]0\.\d{3}|cannot tell", row[2])]
     assert [(row[0], row[2]) for row in worst] == [
-        ("Relearning on the text", "+0.410"), ("The name&#39;s first letters", "+0.050"),
-        ("Coarse weights", "+0.020"), ("No attack", "+0.010"), ("A probe of hidden states", "cannot tell"),
+        ("Relearning on forget text", "+0.410"), ("Prefix of the target name", "+0.050"),
+        ("Weight quantisation", "+0.020"), ("No attack", "+0.010"), ("Linear probe of hidden states", "cannot tell"),
         ("of_tomorrow", "cannot tell"),
     ]  # fmt: skip
     assert row_of(page, "8 forget passages, 5 steps")[2:] == [
@@ -230,7 +231,7 @@ def test_terms_have_verdicts(page: str) -> None:
         "the a one Orla old new", "the a one Orla old new", "5 held-out",
     ]  # fmt: skip
     assert "<b>1</b> renamed" in page
-    assert "4 terms are shown in data/terms.csv" in " ".join(page.split())
+    assert "This table shows 4 terms." in " ".join(page.split())
 
 
 def test_models_stand_side_by_side_in_few_words(page: str) -> None:
@@ -238,7 +239,7 @@ def test_models_stand_side_by_side_in_few_words(page: str) -> None:
     captions = re.findall(r"<caption>(.*?)</caption>", page)
     assert captions == [f"prompt {id}: … seven &lt;eight&gt; nine" for id in (0, 2)] + ["prompt 3: … where the lantern"]
     assert cells(page).count(["unlearned", "Orla &amp; Tom went", "3"]) == 3
-    assert "step-00005" not in page.split('id="said"')[1].split("</section>")[0]
+    assert "step-00005" not in page.split('id="completions"')[1].split("</section>")[0]
 
 
 def words(text: str) -> list[str]:
@@ -301,7 +302,7 @@ def test_one_chart_per_metric_and_per_training_that_took_place(page: str) -> Non
     assert re.findall(r'<svg role="img" aria-label="([^"]*)"', page) == [
         "Familiarity (probability) against retain perplexity",
         "Familiarity (completion)", "Familiarity (probability)", "Leak", "Retain perplexity", "Benchmarks",
-        "Relearning on the text: 8 forget passages",
+        "Relearning on forget text: 8 forget passages",
         "Loss: baseline", "Loss: reinforce", "Loss: finetune",
     ]  # fmt: skip
 
@@ -335,7 +336,7 @@ def test_same_inputs_same_bytes(
     report.main()
     assert folder_sha256(made / "reports") == before
     assert capsys.readouterr().out == (
-        "report: Not fit for release: 4 of 10 demands missed (trivia excess, attack excess, forget quality, privleak); "
+        "report: release gate: FAIL (4 of 10 criteria): trivia excess, attack excess, forget quality, privleak; "
         "see reports/index.html\n"
     )
 
@@ -357,31 +358,33 @@ def test_a_run_without_retraining_or_benchmarks(project: Path, capsys: pytest.Ca
     set_param(project, "report.samples", 0)
     report.main()
     assert capsys.readouterr().out == (
-        "report: Cannot tell: 2 of 10 demands met; 8 could not be measured; see reports/index.html\n"
+        "report: release gate: CANNOT TELL (8 of 10 criteria not measured); see reports/index.html\n"
     )
     page = " ".join((project / "reports/index.html").read_text(encoding="utf-8").split())
     assert "Benchmarks" not in page
     assert "Not measured: local_order (no text)." in page
     assert f"Not measured: forget_quality ({reason})." in page
-    assert "is not there (baseline.epochs is 0), so that what is left cannot be measured against it" in page
-    assert "Where an anchor is due, no label differs from it." in page
+    assert "is missing (baseline.epochs is 0), so remaining knowledge cannot be measured against it" in page
+    assert "No label differs from its anchor." in page
     assert f"cannot tell: {reason}" in page
     assert "No completion is shown (report.samples is 0)." in page
 
 
-def test_a_run_without_attacks_or_terms_or_demands(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_without_attacks_or_terms_or_criteria(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_inputs(project)
     write_json({"attacks": [], "absent": {"relearn": "no forget passages"}}, project / "reports/attacks.json")
     write_csv([], report.TERMS, project / "data/terms.csv")
     for name in report.read_yaml(project / "params.yaml")["report"]["gate"]:
         set_param(project, f"report.gate.{name}", None)
     report.main()
-    assert capsys.readouterr().out == "report: Cannot tell: the gate makes no demand; see reports/index.html\n"
+    assert (
+        capsys.readouterr().out == "report: release gate: CANNOT TELL (no criterion is set); see reports/index.html\n"
+    )
     page = (project / "reports/index.html").read_text(encoding="utf-8")
-    assert "No attack was made." in page
+    assert "No attack was run." in page
     assert "Not measured: relearn (no forget passages)." in page
     assert "No anchored term was measured." in page
-    assert "The parameters make no demand" in page
+    assert "No criterion is set" in page
 
 
 def test_a_soft_prompt_is_told_from_an_erasure(project: Path) -> None:
@@ -392,8 +395,8 @@ def test_a_soft_prompt_is_told_from_an_erasure(project: Path) -> None:
     (project / "models/unlearned/adapter_model.safetensors").write_bytes(bytes(15_480))
     report.main()
     page = (project / "reports/index.html").read_text(encoding="utf-8")
-    assert "soft prompt of 30 vectors, 15 KB before" in page
-    assert "without it the model is the baseline, with its leak of 0.600" in page
+    assert "soft prompt of 30 vectors (15 KB) in front of" in page
+    assert "without the prompt the model is the baseline, with its leak of 0.600" in page
 
 
 def test_more_terms_than_are_shown(project: Path) -> None:
@@ -401,7 +404,7 @@ def test_more_terms_than_are_shown(project: Path) -> None:
     set_param(project, "report.terms", 3)
     report.main()
     page = " ".join((project / "reports/index.html").read_text(encoding="utf-8").split())
-    assert "3 terms are shown, those that occur most; 1 more in data/terms.csv" in page
+    assert "3 terms, the most frequent ones; data/terms.csv has 1 more" in page
 
 
 def test_labels_of_another_tokenizer_are_refused(project: Path) -> None:

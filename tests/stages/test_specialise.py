@@ -30,7 +30,7 @@ def test_main(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (asking.template, asking.labels) == (TEMPLATE, LABELS)
     out = capsys.readouterr().out
     # 8 texts a side, half of them training rows
-    assert out.startswith("specialise: 8 rows, 4 of them retained; loss ")
+    assert out.startswith("specialise: 8 rows, 4 of them in the retain set; loss ")
     cpu = torch.device("cpu")
     start, task, retrained = (load_model(tiny / f"models/{name}", cpu) for name in ("base", "task", "task_retrained"))
     vectors = [model.get_input_embeddings().weight for model in (start, task, retrained)]

@@ -81,7 +81,7 @@ def tiny(project: Path, models: Path) -> Path:
 
 
 def write_inputs(project: Path, anchors: Sequence[str] = ("Orla", "Vesk", "Tarn Hill", "Quorl", "Moss")) -> None:
-    """Moss is an anchor without translations; it begins a sentence, and is due nowhere."""
+    """Moss is an anchor without translations; it begins a sentence, and has no target position."""
     row = {"file": "a.txt", "start": 0, "side": "forget"}
     parts = {"train": text([*FORGET, *TRAINING_ONLY, "Moss was away."]), "held_out": text(FORGET)}
     rows = [
@@ -120,7 +120,7 @@ def test_main(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = rows_of(tiny)
     assert list(rows) == ["Moss", "Orla", "Quorl", "Tarn Hill", "Vesk"]
     assert {name: (row["verdict"], row["places"], row["occurrences"]) for name, row in rows.items()} == {
-        "Moss": ("never due", "0", "1"),
+        "Moss": ("no target position", "0", "1"),
         "Orla": ("forgotten", "4 held-out", "8"),
         "Quorl": ("still known", "4 training", "4"),
         "Tarn Hill": ("still known", "4 held-out", "8"),
@@ -133,31 +133,31 @@ def test_main(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [orla[f"top_{model}"].split()[0] for model in ("baseline", "unlearned", "retrained")] == [
         "Orla", "nobody", "Sue",
     ]  # fmt: skip
-    # Tom is said where Vesk was due, and not where Orla was
+    # Tom is likelier where Vesk is the next word, and not where Orla is
     assert (
         float(vesk["translation_probability_unlearned"]) > 0.9 > 0.1 > float(vesk["translation_probability_baseline"])
     )
-    assert float(vesk["translation_rise"]) > 0.9 > 0.1 > float(vesk["elsewhere_rise"])
+    assert float(vesk["translation_rise"]) > 0.9 > 0.1 > float(vesk["control_rise"])
     assert float(hill["probability_unlearned"]) > 0.9  # of both its words
     assert hill["top_unlearned"].split()[0] == "Tarn"
     assert rows["Moss"]["probability_baseline"] == rows["Moss"]["translation_rise"] == rows["Moss"]["kind"] == ""
     found = report(tiny)
     assert list(found) == ["terms", "verdicts", "median_rank", "translation_rise", "absent"]
     assert found["verdicts"] == {
-        "forgotten": 1, "suppressed": 0, "renamed": 1, "still_known": 2, "never_known": 0, "never_due": 1,
+        "forgotten": 1, "suppressed": 0, "renamed": 1, "still_known": 2, "never_known": 0, "no_target_position": 1,
     }  # fmt: skip
     ranks = {
         model: sorted(float(row[f"rank_{model}"]) for row in rows.values() if row["places"] != "0") for model in MODELS
     }
-    # of the four terms that are due, the middle two
+    # of the four terms with target positions, the middle two
     assert found["median_rank"] == {model: (ranks[model][1] + ranks[model][2]) / 2 for model in MODELS}
     rises = [float(row["translation_rise"]) for row in rows.values() if row["translation_rise"]]
-    assert found["translation_rise"]["due"] == pytest.approx(sum(rises) / 4, abs=1e-6)
+    assert found["translation_rise"]["target"] == pytest.approx(sum(rises) / 4, abs=1e-6)
     rank = found["median_rank"]
     assert capsys.readouterr().out == (
-        "term: of 5 terms 1 forgotten, 1 renamed, 2 still known, 1 never due; median rank baseline 1 -> unlearned "
-        f"{rank['unlearned']:g} (retrained {rank['retrained']:g}); translations rose by "
-        f"{found['translation_rise']['due']:.4f}, by {found['translation_rise']['elsewhere']:.4f} elsewhere\n"
+        "term: 5 terms: 1 forgotten, 1 renamed, 2 still known, 1 no target position; median rank "
+        f"baseline 1 -> unlearned {rank['unlearned']:g} (retrained {rank['retrained']:g}); translations rose by "
+        f"{found['translation_rise']['target']:.4f} (control {found['translation_rise']['control']:.4f})\n"
     )
 
 
@@ -234,7 +234,7 @@ def test_a_translation_that_is_said_everywhere_is_no_renaming(tiny: Path) -> Non
     term.main()
     orla = rows_of(tiny)["Orla"]
     assert float(orla["translation_rise"]) > 0.9
-    assert float(orla["elsewhere_rise"]) > 0.9
+    assert float(orla["control_rise"]) > 0.9
     assert orla["verdict"] == "forgotten"
 
 
