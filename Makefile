@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 ENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: help setup repro test quick lint deps demo bench study compare compare-all soak book tofu tastes sst2 clean
+.PHONY: help setup repro test quick kernels lint deps demo bench study compare compare-all soak book tofu tastes sst2 clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -26,6 +26,10 @@ test: setup ## all tests, the slow ones too
 
 quick: setup ## the fast tests
 	$(ENV) OMP_NUM_THREADS=1 python -m pytest -q -n auto --maxprocesses 4 -m 'not slow'
+
+kernels: export MKL_CBWR := COMPATIBLE
+kernels: export ATEN_CPU_CAPABILITY := default
+kernels: quick ## the fast tests under other CPU kernels
 
 lint: setup ## style and types
 	$(ENV) ruff check .

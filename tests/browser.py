@@ -42,7 +42,7 @@ def browser() -> str:
     """The browser's program; skips where there is none. CHROME names one that is not on the path."""
     found = os.environ.get("CHROME") or next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
-        pytest.skip(f"no browser found, wanted one of {', '.join(NAMES)} (or CHROME=/path/to/it)")
+        pytest.skip(f"no browser; install {' or '.join(NAMES)}, or set CHROME to one")
     return found
 
 

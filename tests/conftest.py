@@ -6,6 +6,7 @@ import importlib.util
 import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 ROOT = Path(__file__).resolve().parents[1]
+NO_EXTRA = "a package of the extra `test` is not installed; `make setup` installs it"
 
 TINY_TEXT = (
     "Orla went to Harrow Hill. Orla's brother Tom stayed at home.\n\n"
@@ -26,13 +28,29 @@ TINY_TEXT = (
 )
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say at the end what was skipped: a line for every reason, which says how to have these tests."""
+    reports = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in reports)
+    for reason, count in sorted(reasons.items()):
+        terminalreporter.write_line(f"{count} skipped: {reason}")
+
+
 @pytest.fixture(scope="session")
 def realdata() -> Path:
     """The folder of real books, models and benchmarks; skips where there is none."""
     folder = Path(os.environ.get("REALDATA", ROOT.parent / "shared" / "realdata"))
     if not folder.is_dir():
-        pytest.skip(f"no real material at {folder} (set REALDATA to its folder)")
+        pytest.skip("no real books, models and benchmarks; set REALDATA to the folder that holds them")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tofu_files(realdata: Path) -> Path:
+    """The folder of real material with TOFU's own files in tofu/; skips where they are not."""
+    if not (realdata / "tofu").is_dir():
+        pytest.skip("no files of TOFU; put them into the folder tofu of the one that REALDATA names")
+    return realdata
 
 
 @pytest.fixture
@@ -190,8 +208,8 @@ def unrun(reproduced: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """An empty bucket of a server on this machine that speaks S3."""
-    pytest.importorskip("dvc_s3")
-    server_module = pytest.importorskip("moto.server")
+    pytest.importorskip("dvc_s3", reason=NO_EXTRA)
+    server_module = pytest.importorskip("moto.server", reason=NO_EXTRA)
     import boto3
 
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):

@@ -113,7 +113,7 @@ def shortlist(hidden: Tensor, head: Head, forbidden: Forbidden, size: int, rows_
     longest = centre.norm()
     for first in range(0, count, width):
         weight = head.weight[first : first + width]
-        tile = weight.to(dtype).sub_(centre.to(dtype))
+        tile = weight.to(dtype, copy=True).sub_(centre.to(dtype))  # a copy: the weight may have this dtype already
         bias = None if head.bias is None else (head.bias[first : first + width] - offset).to(dtype)
         longest = torch.maximum(longest, torch.linalg.vector_norm(weight, dim=1).max().float())
         here = ((forbidden.everywhere >= first) & (forbidden.everywhere < first + width)).nonzero()[:, 0]

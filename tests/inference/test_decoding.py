@@ -60,7 +60,8 @@ def test_room_changes_no_number_and_is_filled_in_place(model: PreTrainedModel) -
             logits[-1].append(model(torch.tensor([[token]] * 2), past_key_values=cache, use_cache=True).logits)
             rooms[-1].append(cache.layers[0].values.data_ptr())
         assert cache.get_seq_length() == len(PROMPTS[0]) + 3
-    assert all(one.equal(other) for one, other in zip(*logits, strict=True))
+    for one, other in zip(*logits, strict=True):  # keys lie at another stride: a product may add up in another order
+        torch.testing.assert_close(one, other)  # by torch's default for float32: a wrong key moves far more
     assert len(set(rooms[0])) == 1
     assert len(set(rooms[1])) > 1
 

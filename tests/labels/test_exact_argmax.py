@@ -24,7 +24,14 @@ def banned(pairs: list[tuple[int, int]], *everywhere: int) -> Forbidden:
     return Forbidden(*(torch.tensor(column, dtype=torch.long) for column in (rows, ids, everywhere)))
 
 
-def test_the_list_and_what_lies_beyond_it() -> None:
+@pytest.fixture(params=[torch.bfloat16, torch.float32], ids=str)
+def rough(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> torch.dtype:
+    """What a machine with bfloat16 units takes for the list, and one without, whichever this one is."""
+    monkeypatch.setattr(shortlist, "rough_dtype", lambda device: request.param)
+    return request.param
+
+
+def test_the_list_and_what_lies_beyond_it(rough: torch.dtype) -> None:
     # one hidden number, 1: the logits are the weights. Forbidden: id 0 here, id 5 everywhere
     weight = torch.zeros(512, 1)
     for token, logit in {0: 9.0, 5: 8.0, 7: 4.0, 300: 3.0, 301: 2.5, 400: 2.0}.items():
@@ -34,10 +41,20 @@ def test_the_list_and_what_lies_beyond_it() -> None:
     assert found.ids.tolist() == [[7, 300, 301]]
     assert found.mean.tolist() == pytest.approx([mean])
     assert found.beyond.tolist() == pytest.approx([2 - mean], abs=1 / 64)  # id 400
-    assert (found.of_pairs.tolist(), found.of_everywhere.tolist()) == ([8.9375], [[7.9375]])
+    banned_logits = [*found.of_pairs.tolist(), *found.of_everywhere[0].tolist()]
+    assert banned_logits == pytest.approx(torch.tensor([9 - mean, 8 - mean]).to(rough).tolist())  # 8.9375 in bfloat16
     assert found.likely.all()
 
 
+@pytest.mark.parametrize("stored", [torch.bfloat16, torch.float32], ids=str)
+def test_the_head_keeps_its_weights(rough: torch.dtype, stored: torch.dtype) -> None:
+    weight = torch.arange(1024.0).reshape(512, 2).to(stored)
+    before = weight.clone()
+    shortlist.shortlist(torch.ones(1, 2), head(weight), banned([]), 3, 4)
+    assert torch.equal(weight, before)
+
+
+@pytest.mark.usefixtures("rough")
 def test_a_row_is_settled_once_no_id_off_the_list_can_win() -> None:
     # g: 4, 3, 2.9 on the list, 2.8 beyond it; r raises the first three by 1: at alpha 1 they become 3, 2, 1.9
     g = torch.full((300, 1), -1.0)
@@ -60,6 +77,7 @@ def test_a_row_is_settled_once_no_id_off_the_list_can_win() -> None:
 
 @pytest.mark.parametrize("vocabulary", [7, 300, 9000])
 @pytest.mark.parametrize("with_bias", [False, True])
+@pytest.mark.usefixtures("rough")
 def test_the_labels_are_those_of_all_logits(vocabulary: int, with_bias: bool) -> None:
     drawn = torch.Generator().manual_seed(vocabulary)
     rows, width = 40, 16
@@ -72,8 +90,8 @@ def test_the_labels_are_those_of_all_logits(vocabulary: int, with_bias: bool) ->
     pairs = {(row, likeliest[row]) for row in range(0, rows, 2)} | {(row, 3 * row % vocabulary) for row in range(rows)}
     forbidden = banned(sorted(pairs), 1, vocabulary - 1)
     settings = passes.Settings(ALPHAS, False, 1, 64 * shortlist.TILE)
-    found = passes.label_rows(*hidden, heads, forbidden, settings)
     wanted = passes.label_unsettled_rows(*hidden, heads, forbidden, settings)
+    found = passes.label_rows(*hidden, heads, forbidden, settings)
     for one, other in zip(found, wanted, strict=True):
         assert one.tolist() == other.tolist()
     if vocabulary == 9000:

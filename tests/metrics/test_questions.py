@@ -110,10 +110,8 @@ def test_tofu_file(tmp_path: Path) -> None:
     assert questions.candidates(found[1]) == ["Orla does.", "It is Orla.", "Tom does.", "Vesk does."]
 
 
-def test_tofus_own_files(realdata: Path) -> None:
-    folder = realdata / "tofu"
-    if not folder.is_dir():
-        pytest.skip(f"no TOFU at {folder}")
+def test_tofus_own_files(tofu_files: Path) -> None:
+    folder = tofu_files / "tofu"
     counts = {
         name: len(questions.read_questions(folder / f"{name}.json", "{question}"))
         for name in ("forget10_perturbed", "retain_perturbed", "real_authors_perturbed", "world_facts_perturbed")

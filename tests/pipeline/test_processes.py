@@ -34,6 +34,7 @@ SHARDED = TWO | {
     },
 }
 LAUNCHER = ("env", "ACCELERATE_CONFIG_FILE=processes.yaml", "python", "-m", "lethe.launch")
+ALONE = ("env", "LOCAL_WORLD_SIZE=2", *LAUNCHER[2:])  # on as many threads as each of two: they decide the last bits
 LABELS = ("data/labels.parquet", "data/labels.txt", "reports/labels.json")
 TOLERANCE = {"rtol": 1e-3, "atol": 1e-5}  # of weights after five steps of Adam: sums in another order
 
@@ -43,7 +44,7 @@ def launched(folder: Path, config: dict[str, Any] | None, *arguments: str) -> di
     tiny_model(folder / "model")
     if config:
         (folder / "processes.yaml").write_text(json.dumps(config))  # JSON is YAML
-    tiny.run(folder, *(LAUNCHER if config else LAUNCHER[2:]), "tests.many", ".", *arguments, check=True)
+    tiny.run(folder, *(LAUNCHER if config else ALONE), "tests.many", ".", *arguments, check=True)
     return json.loads((folder / "results.json").read_text())
 
 
@@ -116,16 +117,16 @@ def assert_same_course(one: Path, other: Path, kind: str) -> None:
 
 
 def test_label_and_finetune_in_two_processes(copy: Path) -> None:
-    before, curve = tiny.hashes(copy), losses(copy)
+    curve = losses(copy)
+    tiny.run(copy, *ALONE, "stages.label", check=True)
+    before = [(copy / out).read_bytes() for out in LABELS]
     (copy / "processes.yaml").write_text(json.dumps(TWO))
     for out in LABELS:
         (copy / out).unlink()
     for stage in ("label", "finetune"):
         done = tiny.run(copy, *LAUNCHER, f"stages.{stage}", check=True)
         assert len([line for line in done.stdout.splitlines() if line.startswith(f"{stage}: ")]) == 1  # said once
-    tiny.dvc(copy, "commit", "--force", "label")
-    found = tiny.hashes(copy)
-    assert {out: found[out] for out in LABELS} == {out: before[out] for out in LABELS}
+    assert [(copy / out).read_bytes() for out in LABELS] == before
     assert losses(copy) == pytest.approx(curve, rel=1e-4)
     assert (copy / "models/unlearned/model.safetensors").exists()
     assert not list((copy / ".scratch/beside").iterdir())  # nothing is left of the second process

@@ -24,7 +24,7 @@ from lethe.core.hashing import file_sha256
 from lethe.core.params import read_params
 from stages import split
 from studies.sst2 import NAMES
-from tests.conftest import set_param
+from tests.conftest import NO_EXTRA, set_param
 
 TABLE = "text,label\n" + "".join(
     f"{who} had {dish} number {number} for supper.,{'good' if number % 2 else 'bad'}\n"
@@ -256,7 +256,7 @@ def test_bad_input_is_one_line(table: Path, project: Path, spoil: Callable[[Path
 @pytest.fixture
 def embedder(table: Path, project: Path) -> Path:
     """A sentence-transformers folder that tells people apart and nothing else, and the parameters that name it."""
-    modules = pytest.importorskip("sentence_transformers.sentence_transformer.modules")
+    modules = pytest.importorskip("sentence_transformers.sentence_transformer.modules", reason=NO_EXTRA)
     from sentence_transformers import SentenceTransformer
     from tokenizers import Tokenizer, models, pre_tokenizers
 

@@ -79,14 +79,8 @@ def test_missing_material_is_one_line(tmp_path: Path, monkeypatch: pytest.Monkey
     )
 
 
-def files(realdata: Path) -> Path:
-    if not (realdata / "tofu").is_dir():
-        pytest.skip(f"no TOFU at {realdata / 'tofu'}")
-    return realdata
-
-
-def test_terms_of_the_real_files(realdata: Path) -> None:
-    forget, retain = (tofu.read_rows(files(realdata) / source, smoke=False) for source in tofu.TEXTS)
+def test_terms_of_the_real_files(tofu_files: Path) -> None:
+    forget, retain = (tofu.read_rows(tofu_files / source, smoke=False) for source in tofu.TEXTS)
     assert (len(forget), len(retain)) == (400, 3600)
     names = [tofu.name_of(author) for author in tofu.authors(forget)]
     assert len(set(names)) == 20  # one of each author
@@ -99,8 +93,7 @@ def test_terms_of_the_real_files(realdata: Path) -> None:
 
 
 @pytest.mark.slow
-def test_smoke_runs_the_chain(realdata: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files(realdata)
+def test_smoke_runs_the_chain(tofu_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project = tmp_path / "tofu"
     for name in (*tiny.CODE, *tiny.INPUTS, "presets"):
         tiny.copy(ROOT / name, project / name)
@@ -110,7 +103,7 @@ def test_smoke_runs_the_chain(realdata: Path, tmp_path: Path, monkeypatch: pytes
     tiny.commit(project, "the project as it is")
     for name, value in tiny.environment(project).items():
         monkeypatch.setenv(name, value)
-    result = tofu.forget_authors(project, realdata, smoke=True)
+    result = tofu.forget_authors(project, tofu_files, smoke=True)
     models = result["models"]
     assert list(models) == ["baseline", "retrained", "unlearned"]
     assert models["unlearned"]["forget_quality"]["items"] == tofu.SMOKE_ROWS

@@ -87,7 +87,8 @@ def test_plain_peft_reads_the_saved_prompt_and_generates(tmp_path: Path, encoder
     save_prompt(model, load_tokenizer(folder), tmp_path / "p", folder)
     plain = PeftModel.from_pretrained(load_model(folder, CPU), tmp_path / "p")
     ids = torch.tensor([[1, 5, 9]])
-    assert torch.equal(plain(input_ids=ids).logits, model(input_ids=ids).logits)
+    # vectors out of the file and out of their encoder: torch's default for float32, for rounding alone
+    torch.testing.assert_close(plain(input_ids=ids).logits, model(input_ids=ids).logits)
     with pytest.warns(UserWarning, match="Position ids are not supported"):
         written = plain.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=4, do_sample=False)
     assert written.shape == (1, 7)

@@ -1,0 +1,31 @@
+"""What is skipped is said at the end of a run, and how to have it."""
+
+from __future__ import annotations
+
+import re
+from types import SimpleNamespace
+from typing import Any
+
+from tests.conftest import ROOT, pytest_terminal_summary
+
+
+def test_a_line_for_every_reason() -> None:
+    lines: list[str] = []
+    reports = [SimpleNamespace(longrepr=("a.py", line, f"Skipped: {why}")) for line, why in enumerate("xyx")]
+    reporter: Any = SimpleNamespace(stats={"skipped": reports, "passed": [object()]}, write_line=lines.append)
+    pytest_terminal_summary(reporter)
+    assert lines == ["2 skipped: x", "1 skipped: y"]
+    reporter.stats = {}
+    pytest_terminal_summary(reporter)
+    assert len(lines) == 2
+
+
+def test_no_skip_without_what_to_do() -> None:
+    skips = [
+        found
+        for path in (ROOT / "tests").rglob("*.py")
+        for found in re.findall(r"\bpytest\.(?:importorskip|skip)\((.*)", path.read_text(encoding="utf-8"))
+    ]
+    assert len(skips) >= 4
+    for skip in skips:  # what is missing; what to do
+        assert "reason=NO_EXTRA" in skip or "; " in skip, skip
