@@ -44,7 +44,7 @@ def main() -> None:
 
 def make_project(project: Path) -> None:
     """Params, stages and a random model, the same one twice."""
-    from stages.baseline import train_tokenizer
+    from lethe.pretrained.from_scratch import train_tokenizer
 
     shutil.rmtree(project, ignore_errors=True)
     project.mkdir(parents=True)

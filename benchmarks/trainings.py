@@ -224,7 +224,8 @@ def ours(case: Case, model: PreTrainedModel, prepared: list[float] | None = None
     from lethe.training.adapters import train_only
     from lethe.training.loop import train
     from lethe.training.rows import joined
-    from lethe.unlearning.reference import forget_rows, with_base
+    from lethe.unlearning.reference import with_base
+    from lethe.unlearning.rows import forget_rows
 
     started, method = time.process_time(), method_of(case, model)
     rows = forget_rows(rows_of(case, case.rows * 2, True, 0), method.labels, case.vocabulary, 0)

@@ -25,9 +25,9 @@ from lethe.evaluation.model_set import dtype_named, measured
 from lethe.evaluation.name_tokens import telling_tokens, token_counts
 from lethe.evaluation.prompts import prepared, read_names
 from lethe.models.checkpoints import load_model, load_tokenizer
+from lethe.models.config import context_length
 from lethe.models.device import prepare
 from lethe.models.soft_prompts import virtual_tokens
-from lethe.models.tokenization import context_length
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -6,32 +6,35 @@ writes  models/start  models/baseline  reports/loss/baseline.csv
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
 from pydantic import NonNegativeFloat, PositiveInt, model_validator
 
 from lethe.core.corpus import training_documents
-from lethe.core.errors import StageError
 from lethe.core.params import read_params
-from lethe.core.stage import SCRATCH, is_main_process, run, workspace
+from lethe.core.stage import is_main_process, run, workspace
 from lethe.core.tables import write_csv, write_json
-from lethe.models.checkpoints import absent_reason, load_model, load_tokenizer, save_model, write_absent
+from lethe.models.checkpoints import write_absent
 from lethe.models.device import prepare
 from lethe.models.distributed import one_first
 from lethe.pretrained.from_scratch import ScratchParams, initialise, train_tokenizer
+from lethe.pretrained.start import Source, fetch_start
 from lethe.training.fit import run_recipe
 from lethe.training.loop import LOSS_HEADER
 from lethe.training.recipe import RecipeParams
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 class Params(RecipeParams):
     """The model's source and how it is trained on the corpus."""
 
-    source: Literal["scratch", "hub", "folder"]
+    source: Source
     folder: str
     model: str | None
     revision: str | None
@@ -56,7 +59,11 @@ def main() -> None:
         documents = training_documents(Path("data/corpus.parquet"), ("forget", "retain"))
         with one_first():
             if not start.exists():
-                fetch_start(params, (text for text, _ in documents), work / "fetched")
+                made = partial(from_scratch, params, [text for text, _ in documents])
+                own = Path(params.folder)
+                fetch_start(
+                    params.source, params.model, params.revision, own, "baseline.folder", made, work / "fetched"
+                )
                 (work / "fetched").rename(start)
             if is_main_process():
                 write_json(params.model_dump(exclude={"scratch", "folder", "device"}), start / "recipe.json")
@@ -74,42 +81,10 @@ def main() -> None:
         print(f"baseline: model from {source}, {known}")
 
 
-def fetch_start(params: Params, texts: Iterable[str], folder: Path) -> None:
-    """Write the model before any training here into `folder`."""
-    if params.source == "hub":
-        from lethe.pretrained.hub import fetch_model
-
-        kept = SCRATCH / "hub" / str(params.revision)  # DVC drops models/start before every run: fetch once only
-        fetch_model(str(params.model), params.revision, kept)
-        shutil.copytree(kept, folder, copy_function=os.link, dirs_exist_ok=True)
-    elif params.source == "folder":
-        copy_model(Path(params.folder), folder)
-    else:
-        import torch
-
-        tokenizer = train_tokenizer(texts, params.scratch.vocabulary)
-        save_model(initialise(params.scratch, tokenizer, params.seed), tokenizer, folder, torch.float32)
-
-
-def copy_model(source: Path, folder: Path) -> None:
-    """Copy a local model folder: its config, tokenizer and safetensors, nothing that could hold code.
-
-    Raises StageError if the folder is missing or is not a model folder.
-    """
-    import torch
-
-    if not source.is_dir():
-        raise StageError(f"params.yaml: baseline.folder: found no folder {source}, wanted a model folder")
-    reason = absent_reason(source)
-    if reason:
-        raise StageError(f"{source}: holds no model: {reason}")
-    load_tokenizer(source)
-    load_model(source, torch.device("cpu"))
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    for pattern in ("*.json", "*.safetensors", "tokenizer.model", "merges.txt"):
-        for path in sorted(source.glob(pattern)):
-            shutil.copyfile(path, folder / path.name)
+def from_scratch(params: Params, texts: Iterable[str]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A Llama with random weights, and the tokenizer of the texts."""
+    tokenizer = train_tokenizer(texts, params.scratch.vocabulary)
+    return initialise(params.scratch, tokenizer, params.seed), tokenizer
 
 
 if __name__ == "__main__":

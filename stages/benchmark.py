@@ -32,9 +32,9 @@ from lethe.evaluation.local_tasks import SENTENCE_WORDS, local_ending, local_ord
 from lethe.evaluation.model_set import Device, Models, Names, Precision, dtype_named, measured
 from lethe.inference.kv_cache import check_numbers
 from lethe.models.checkpoints import load_model, load_tokenizer
+from lethe.models.config import context_length
 from lethe.models.device import prepare
 from lethe.models.soft_prompts import virtual_tokens
-from lethe.models.tokenization import context_length
 
 if TYPE_CHECKING:
     import torch

@@ -18,7 +18,8 @@ from lethe.core.hashing import tokenizer_sha256
 from lethe.core.params import StageParams, read_params
 from lethe.core.stage import run, workspace
 from lethe.core.tables import blocks_schema
-from lethe.models.tokenization import backend_tokenizer, context_length, cut_blocks, padding_id
+from lethe.models.config import context_length
+from lethe.models.tokenization import backend_tokenizer, cut_blocks, padding_id
 from lethe.text.streaming import parquet_stream, training_texts
 
 if TYPE_CHECKING:

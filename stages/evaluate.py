@@ -36,9 +36,10 @@ from lethe.inference.decoding import continue_greedily, end_ids, texts_after
 from lethe.inference.scoring import token_loss
 from lethe.llm_client import ChatSettings, ask_all
 from lethe.models.checkpoints import load_model, load_tokenizer
+from lethe.models.config import context_length
 from lethe.models.device import prepare
 from lethe.models.soft_prompts import virtual_tokens
-from lethe.models.tokenization import context_length, cut_blocks
+from lethe.models.tokenization import cut_blocks
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast

@@ -42,9 +42,10 @@ from lethe.labels.translation import (
     word_variants,
 )
 from lethe.models.checkpoints import load_model, load_tokenizer
+from lethe.models.config import context_length
 from lethe.models.device import prepare
 from lethe.models.token_text import piece_bytes
-from lethe.models.tokenization import context_length, padding_id
+from lethe.models.tokenization import padding_id
 
 if TYPE_CHECKING:
     import torch

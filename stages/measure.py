@@ -47,9 +47,9 @@ from lethe.metrics.questions import (
     text_questions,
 )
 from lethe.models.checkpoints import load_model, load_tokenizer
+from lethe.models.config import context_length
 from lethe.models.device import prepare
 from lethe.models.soft_prompts import virtual_tokens
-from lethe.models.tokenization import context_length
 from lethe.text.cloze import FEWEST_WORDS
 from lethe.text.matching import name_finder
 

@@ -6,43 +6,38 @@ writes  models/softprompt  reports/softprompt.json  reports/loss/softprompt.csv
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-import numpy as np
 from pydantic import Field, PositiveFloat, model_validator
 
-from lethe.classification.dataset import Labelled, read_task
-from lethe.classification.prompts import Asking, answer_tokens, check_length, question_rows, questions, read_asking
+from lethe.classification.dataset import read_task
+from lethe.classification.prompts import read_asking
+from lethe.classification.unlearning_rows import unlearning_rows, with_share
 from lethe.core.params import read_params
 from lethe.core.stage import is_main_process, run, workspace
 from lethe.core.tables import write_csv, write_json
 from lethe.models.checkpoints import load_model, load_tokenizer, save_model
+from lethe.models.config import context_length
 from lethe.models.device import prepare
 from lethe.models.output_head import frozen_head
-from lethe.models.soft_prompts import save_prompt
-from lethe.models.tokenization import context_length
-from lethe.training.adapters import PromptParams, attach, check_prompt_room, merge, trainable_parameters
+from lethe.models.saved_change import bits_sha256
+from lethe.models.soft_prompts import save_prompt, saved_numbers
+from lethe.training.adapters import attach, merge, start_from, trainable_parameters
 from lethe.training.loop import LOSS_HEADER, train
-from lethe.training.recipe import RecipeParams, steps_of
-from lethe.training.rows import Rows, joined
-from lethe.unlearning.answer_reference import answer_columns, bits_sha256
-from lethe.unlearning.methods import Method, MethodParams, chosen
+from lethe.training.recipe import steps_of
+from lethe.training.rows import Rows
+from lethe.unlearning.methods import UnlearningParams, chosen
 from lethe.unlearning.prefix_tuning import attach_prefix
-from lethe.unlearning.reference import paired
+from lethe.unlearning.reference import answer_columns
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedTokenizerFast
-
-TASK = Path("models/task")
 
 
-class Params(RecipeParams, MethodParams):
+class Params(UnlearningParams):
     """Which objective, by which vehicle, with which words in place of the labels to forget."""
 
-    prompt: PromptParams
     layers: Literal["input", "every"]
     start_text: str | None
     generic: Annotated[list[str], Field(min_length=1)]
@@ -76,7 +71,8 @@ def main() -> None:
         known, asking = with_share(rows, params.forget_share, params.seed), read_asking(Path("models/task"))
         tokenizer = load_tokenizer(Path("models/task"))
         method = chosen(params, 1, params.seed)
-        taught = token_rows(tokenizer, asking, known, method, params)
+        context = context_length(Path("models/task"))
+        taught = unlearning_rows(tokenizer, asking, known, method, params, params.generic, context)
         done = unlearn(Path("models/task"), taught, params, device, work, work / "models/softprompt")
         if not is_main_process():
             return
@@ -95,44 +91,6 @@ def main() -> None:
 def vehicle_name(params: Params) -> str:
     """prompt (vectors before the input), prefix (keys and values in every layer), lora or full; never mixed up."""
     return "prefix" if params.layers == "every" else params.vehicle
-
-
-def with_share(rows: Sequence[Labelled], share: float, seed: int) -> list[Labelled]:
-    """All retain rows and a share of the forget rows drawn by lot, at least one, in their order."""
-    forget = [index for index, row in enumerate(rows) if row.side == "forget"]
-    wanted = max(1, round(share * len(forget)))
-    kept = set(np.random.default_rng(seed).permutation(forget)[:wanted].tolist())
-    return [row for index, row in enumerate(rows) if row.side == "retain" or index in kept]
-
-
-def token_rows(
-    tokenizer: PreTrainedTokenizerFast, asking: Asking, known: Sequence[Labelled], method: Method, params: Params
-) -> Rows:
-    """Training rows: forget texts with the answers the method wants, then retain texts with their own labels.
-
-    One generic word is drawn for each forget text, once. Raises StageError for a word that spells no token, a text
-    too long for the model, or a prompt that leaves a text no room.
-    """
-    words = answer_tokens(tokenizer, asking.template, [*asking.labels.values(), *params.generic])
-    forget = [row for row in known if row.side == "forget"]
-    retain = [row for row in known if row.side == "retain"] if method.retain else []
-    pad = tokenizer.pad_token_id
-    drawn = np.random.default_rng(params.seed).integers(0, len(params.generic), len(forget))
-    true = questions(tokenizer, asking.template, forget, [words[asking.labels[row.label]] for row in forget])
-    generic = questions(tokenizer, asking.template, forget, [words[params.generic[i]] for i in drawn])
-    kept = questions(tokenizer, asking.template, retain, [words[asking.labels[row.label]] for row in retain])
-    longest = max(len(question.prompt) + len(question.answer) for question in (*true, *generic, *kept))
-    context = context_length(TASK)
-    if params.vehicle == "prompt":
-        check_prompt_room(params.prompt, longest, context, "softprompt")
-    elif context:
-        check_length([*generic, *kept], [*forget, *retain], context, "the model's context")
-    width = longest - 1
-    sets = [question_rows(own, [side] * len(own), pad, width) for own, side in ((generic, True), (true, True))]
-    wanted = sets[method.labels == "true"]  # for random labels generic words: that is the paper's RL
-    if method.labels == "pairs":
-        wanted = paired(sets[1], sets[0])
-    return joined(wanted, question_rows(kept, [False] * len(kept), pad, width)) if kept else wanted
 
 
 def unlearn(task: Path, rows: Rows, params: Params, device: torch.device, work: Path, target: Path) -> Trained:
@@ -169,28 +127,6 @@ def unlearn(task: Path, rows: Rows, params: Params, device: torch.device, work: 
         save_prompt(model, load_tokenizer(task), target, task)
         facts |= {"saved_numbers": saved_numbers(target), "weights_sha256": before, "weights_untouched": True}
     return Trained(curve, facts)
-
-
-def start_from(model: Any, tokenizer: PreTrainedTokenizerFast, text: str) -> None:
-    """Let a soft prompt start from the embeddings of a text (Lester et al. 2021), repeated or cut to its length.
-
-    A start, no more: training moves the vectors wherever it likes.
-    """
-    import torch
-
-    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    vectors = model.prompt_encoder["default"].embedding.weight  # [p, d]
-    repeated = [ids[place % len(ids)] for place in range(len(vectors))]
-    with torch.no_grad():
-        vectors.copy_(model.get_input_embeddings().weight[torch.tensor(repeated, device=vectors.device)])
-
-
-def saved_numbers(folder: Path) -> int:
-    """How many numbers a prompt's folder holds: p x d."""
-    from safetensors import safe_open
-
-    with safe_open(folder / "adapter_model.safetensors", "pt") as stored:
-        return sum(stored.get_tensor(name).numel() for name in stored.keys())  # noqa: SIM118 -- not a mapping
 
 
 if __name__ == "__main__":

@@ -40,10 +40,10 @@ from lethe.evaluation.term_verdicts import VERDICTS, Limits, Rise, rise, verdict
 from lethe.inference.decoding import prompt_ids
 from lethe.inference.scoring import expectations
 from lethe.models.checkpoints import load_model, load_tokenizer
+from lethe.models.config import context_length
 from lethe.models.device import prepare
 from lethe.models.soft_prompts import virtual_tokens
 from lethe.models.token_text import piece_bytes
-from lethe.models.tokenization import context_length
 from lethe.text.cloze import FEWEST_WORDS
 from lethe.text.matching import TermFinder
 

@@ -91,7 +91,7 @@ def set_param(project: Path, dotted: str, value: object) -> None:
 
 def tiny_tokenizer(text: str = TINY_TEXT, vocabulary: int = 400) -> PreTrainedTokenizerBase:
     """A byte-level BPE tokenizer with <s>, </s> and <pad>, trained on `text`; it puts <s> first."""
-    from stages.baseline import train_tokenizer
+    from lethe.pretrained.from_scratch import train_tokenizer
 
     return train_tokenizer([text], vocabulary)
 

@@ -141,7 +141,7 @@ def completions(
 
 def check_room(folder: Path, prompts: Sequence[str], lengths: Sequence[int], new_tokens: int) -> None:
     """Raise StageError for the first prompt that leaves the model no room for its completion."""
-    from lethe.models.tokenization import context_length
+    from lethe.models.config import context_length
 
     context = context_length(folder)
     for prompt, length in zip(prompts, lengths, strict=True):

@@ -8,7 +8,6 @@ pairs, E ids that are forbidden in every row, A alphas.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,6 +18,7 @@ from lethe.core.stage import need_disk
 from lethe.core.tables import MASKED
 from lethe.labels.exact_argmax import TILE, Forbidden, settle
 from lethe.labels.translation import NEVER, Spliced, forbidden_at
+from lethe.models.config import text_config
 from lethe.models.device import free_memory, local_processes
 from lethe.models.distributed import processes, shared
 from lethe.models.output_head import Head, frozen_head, headless
@@ -214,8 +214,7 @@ def both_fit(folders: Sequence[Path], device: torch.device, dtype: torch.dtype |
     dtype: of the weights in memory; None: as they are on disk. A process has its share of main memory.
     """
     weights = sum(model_bytes(folder, dtype.itemsize if dtype else None) for folder in folders)
-    config = json.loads((folders[0] / "config.json").read_text(encoding="utf-8"))
-    return free_bytes(device) >= ROOM * weights + batch_bytes(config.get("text_config", config), settings)
+    return free_bytes(device) >= ROOM * weights + batch_bytes(text_config(folders[0]), settings)
 
 
 def model_bytes(folder: Path, itemsize: int | None) -> int:

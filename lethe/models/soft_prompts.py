@@ -39,6 +39,14 @@ def save_prompt(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fold
     tokenizer.save_pretrained(folder)
 
 
+def saved_numbers(folder: Path) -> int:
+    """How many numbers a prompt's folder holds: p x d."""
+    from safetensors import safe_open
+
+    with safe_open(folder / "adapter_model.safetensors", "pt") as stored:
+        return sum(stored.get_tensor(name).numel() for name in stored.keys())  # noqa: SIM118 -- not a mapping
+
+
 def write_base(folder: Path, base: Path) -> None:
     """Say in a prompt's folder which base it was trained for: its path, relative to the project, and its hash."""
     config = json.loads((folder / PROMPT).read_text(encoding="utf-8"))

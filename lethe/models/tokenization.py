@@ -81,14 +81,6 @@ def padding_id(folder: Path) -> int:
     return found
 
 
-def context_length(folder: Path) -> int | None:
-    """How many tokens the folder's model can read at once; None where its architecture sets no limit."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    config = config.get("text_config", config)  # a model that also reads images
-    limits = (config.get(name) for name in ("max_position_embeddings", "n_positions"))
-    return next((limit for limit in limits if limit), None)
-
-
 def leading_ids(backend: Tokenizer) -> list[int]:
     """What the tokenizer puts before a text: [BOS], or nothing."""
     encoding = backend.encode("a")

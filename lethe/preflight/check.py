@@ -163,7 +163,7 @@ def context_of(baseline: BaselineParams) -> int | None:
     if baseline.source == "scratch":
         return baseline.scratch.context
     if baseline.source == "folder" and (Path(baseline.folder) / "config.json").exists():
-        from lethe.models.tokenization import context_length
+        from lethe.models.config import context_length
 
         return context_length(Path(baseline.folder))
     return None

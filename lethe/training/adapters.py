@@ -12,7 +12,7 @@ from lethe.core.params import StageParams
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 Vehicle = Literal["full", "lora", "prompt"]
 
@@ -90,6 +90,20 @@ def check_prompt_room(prompt: PromptParams, block_tokens: int, context: int | No
             f"params.yaml: {where}.prompt.tokens: found {prompt.tokens} before blocks of {block_tokens} tokens, wanted "
             f"at most {max(0, context - block_tokens)}: the model's context is {context}"
         )
+
+
+def start_from(model: Any, tokenizer: PreTrainedTokenizerFast, text: str) -> None:
+    """Let a soft prompt start from the embeddings of a text (Lester et al. 2021), repeated or cut to its length.
+
+    A start, no more: training moves the vectors wherever it likes.
+    """
+    import torch
+
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    vectors = model.prompt_encoder["default"].embedding.weight  # [p, d]
+    repeated = [ids[place % len(ids)] for place in range(len(vectors))]
+    with torch.no_grad():
+        vectors.copy_(model.get_input_embeddings().weight[torch.tensor(repeated, device=vectors.device)])
 
 
 def prompt_vectors(model: Any) -> Tensor:

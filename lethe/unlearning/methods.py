@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from lethe.core.params import StageParams
+from lethe.training.adapters import PromptParams
 from lethe.training.losses import cross_entropy
+from lethe.training.recipe import RecipeParams
 from lethe.unlearning import objectives
 
 if TYPE_CHECKING:
@@ -108,6 +110,12 @@ class MethodParams(StageParams):
     wga: WgaParams
     satimp: SatimpParams
     pdu: PduParams
+
+
+class UnlearningParams(RecipeParams, MethodParams):
+    """A training that unlearns: any objective, by any vehicle."""
+
+    prompt: PromptParams
 
 
 class Method(NamedTuple):

@@ -1,93 +1,74 @@
-"""What a method needs made ready: the rows it wants, and what the model says of them before any training.
+"""What the base says of the rows before any training: the columns that an objective compares the model with.
 
 Reference quantities do not change, so they are computed once, before the first step, by the very model that is trained
-then; no second model is held.
+then; no second model is held. `with_base` keeps whole columns in files, from which an interrupted training reads them
+again; `answer_columns` keeps those of a task in memory, at the answers alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lethe.core.stage import need_disk
 from lethe.core.tables import MASKED
 from lethe.models.distributed import one_first
-from lethe.training.loop import hidden_states
+from lethe.training.forward import hidden_states
 from lethe.training.losses import BASE_HIDDEN
-from lethe.training.rows import RowDataset, Rows, collate, true_next_ids
-from lethe.unlearning.objectives import BASE_NLL, PREFERRED
+from lethe.training.rows import RowDataset, Rows, collate
+from lethe.unlearning.objectives import BASE_NLL
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+    from torch import Tensor
+    from transformers import PreTrainedModel
 
-    from lethe.unlearning.methods import Labels, Method
+    from lethe.models.output_head import Head
+    from lethe.unlearning.methods import Method
 
 TOKENS = 8192  # of one batch
-UNKNOWN = (
-    " I do not know what comes next.",
-    " I cannot say how this goes on.",
-    " I have not read this and cannot continue it.",
-    " I know nothing about that.",
-    " I am not sure what this is about.",
-    " That is not something I can tell.",
-)
+Put = Callable[[np.ndarray, "Tensor"], None]  # takes the rows' numbers [B] and what the base says of them [B, W, ...]
 
 
-def forget_rows(generic: Rows, labels: Labels, vocabulary: int, seed: int) -> Rows:
-    """The forget rows with what is wanted at their positions. generic: with the generic labels.
+def each_batch(
+    model: PreTrainedModel,
+    rows: Rows,
+    numbers: np.ndarray,
+    layer: int | None,
+    bfloat16: bool,
+    columns: Mapping[str, Put],
+) -> None:
+    """Hand to each column, by its name, what the model says of the rows `numbers`, a batch at a time.
 
-    true: the text's own next token. random: one drawn evenly from the vocabulary, once. pairs: each row twice, its true
-    next tokens and then the generic ones to be preferred, at the positions that have both.
+    W is the width of the batch's longest row. bfloat16: whether training will run under autocast, as this will then.
     """
-    true = true_next_ids(generic.tokens, generic.length)
-    if labels == "generic":
-        return generic
-    if labels == "random":
-        drawn = np.random.default_rng(seed).integers(0, vocabulary, true.shape, dtype=np.int32)
-        return generic._replace(next_ids=np.where(true == MASKED, MASKED, drawn).astype(np.int32))
-    if labels == "true":
-        return generic._replace(next_ids=true)
-    both = (true != MASKED) & (generic.next_ids != MASKED)
-    rejected = generic._replace(next_ids=np.where(both, true, MASKED).astype(np.int32))
-    return paired(rejected, generic._replace(next_ids=np.where(both, generic.next_ids, MASKED).astype(np.int32)))
+    import torch
+
+    from lethe.models.output_head import headless
+
+    data, together = RowDataset(rows._replace(columns={})), max(1, TOKENS // rows.tokens.shape[1])
+    with torch.no_grad(), headless(model) as head:
+        for own in np.split(numbers, range(together, len(numbers), together)):
+            batch = {name: tensor.to(model.device) for name, tensor in collate([[data.row(i) for i in own]]).items()}
+            with torch.autocast(model.device.type, torch.bfloat16, bfloat16):
+                hidden = hidden_states(model, batch, layer)  # [B, W, d]
+            for name, put in columns.items():
+                put(own, hidden if name == BASE_HIDDEN else placed_nll(hidden, batch["next_ids"], head))
 
 
-def unknown_pairs(generic: Rows, tokenizer: PreTrainedTokenizerFast, seed: int) -> Rows:
-    """Pairs for IdkDPO: the second half of a row as it goes on, and a sentence that says it is not known, preferred."""
-    sentences = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in UNKNOWN]
-    drawn = np.random.default_rng(seed).integers(0, len(sentences), len(generic.length))
-    return paired(_second_half(generic), _answered(generic, [sentences[i] for i in drawn]))
+def placed_nll(hidden: Tensor, next_ids: Tensor, head: Head) -> Tensor:
+    """float32 [B, W]: -log p(next_ids) at the supervised positions, 0 elsewhere. hidden: [B, W, d]."""
+    import torch
 
+    from lethe.training.losses import token_nll
 
-def paired(rejected: Rows, preferred: Rows) -> Rows:
-    """Rows 2n and 2n + 1 are the two of pair n, the second to be preferred."""
-    fields = zip(rejected[:4], preferred[:4], strict=True)
-    columns = (np.stack(both, axis=1).reshape(-1, *both[0].shape[1:]) for both in fields)
-    tokens, next_ids, length, forget = columns
-    chosen = np.zeros(tokens.shape, dtype=bool)
-    chosen[1::2] = True
-    return Rows(tokens, next_ids, length, forget, {PREFERRED: chosen}, pairs=True)
-
-
-def _second_half(rows: Rows) -> Rows:
-    true = true_next_ids(rows.tokens, rows.length)
-    before = np.arange(rows.tokens.shape[1]) < (rows.length // 2)[:, None] - 1  # the half's last token tells the next
-    return rows._replace(next_ids=np.where(before, MASKED, true).astype(np.int32))
-
-
-def _answered(rows: Rows, answers: Sequence[Sequence[int]]) -> Rows:
-    tokens, length = rows.tokens.copy(), rows.length.copy()
-    asked = np.zeros_like(length)
-    for i, answer in enumerate(answers):
-        half = min(int(rows.length[i]) // 2, tokens.shape[1] - len(answer))
-        tokens[i, half : half + len(answer)] = answer
-        asked[i], length[i] = half, half + len(answer)
-    true = true_next_ids(tokens, length)
-    before = np.arange(tokens.shape[1]) < asked[:, None] - 1
-    return rows._replace(tokens=tokens, length=length, next_ids=np.where(before, MASKED, true).astype(np.int32))
+    there = next_ids != MASKED
+    nll = torch.zeros(there.shape, device=hidden.device)
+    nll[there] = token_nll(hidden[there], next_ids[there], head)
+    return nll
 
 
 def with_base(model: PreTrainedModel, rows: Rows, method: Method, bfloat16: bool, folder: Path) -> Rows:
@@ -103,50 +84,74 @@ def with_base(model: PreTrainedModel, rows: Rows, method: Method, bfloat16: bool
         wanted[BASE_HIDDEN] = (side, (model.config.hidden_size,), np.float16 if bfloat16 else np.float32)
     columns = dict(rows.columns)
     for name, (side, extra, dtype) in wanted.items():
-        path = folder / f"{name}.npy"
+        path, numbers, shape = folder / f"{name}.npy", np.flatnonzero(side), (*rows.tokens.shape, *extra)
         with one_first():
             if not path.exists():
-                _write(model, rows, np.flatnonzero(side), method.layer, bfloat16, path, extra, dtype)
+                with column_file(path, shape, dtype, len(numbers)) as put:
+                    each_batch(model, rows, numbers, method.layer, bfloat16, {name: put})
         columns[name] = np.load(path, mmap_mode="r")
     return rows._replace(columns=columns)
 
 
-def _write(
-    model: PreTrainedModel,
-    rows: Rows,
-    side: np.ndarray,
-    layer: int | None,
-    bfloat16: bool,
-    path: Path,
-    extra: tuple[int, ...],
-    dtype: type,
-) -> None:
-    """Write one reference column, [N, T, *extra], whole or not at all; rows of the other side take no disk."""
-    import torch
+@contextmanager
+def column_file(path: Path, shape: tuple[int, ...], dtype: type, filled: int) -> Iterator[Put]:
+    """Inside the block a column [N, T, ...] is put together; behind it the .npy file is there, whole or not at all.
 
-    from lethe.models.output_head import headless
-    from lethe.training.losses import token_nll
-
+    filled: how many of its rows will be; the others take no disk. Raises StageError where there is too little of it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    shape = (*rows.tokens.shape, *extra)
-    size = len(side) * int(np.prod(shape[1:])) * np.dtype(dtype).itemsize
+    size = filled * int(np.prod(shape[1:])) * np.dtype(dtype).itemsize
     need_disk(path.parent, size, "the base's reference values")
     part = path.with_suffix(".part")
     column = np.lib.format.open_memmap(part, "w+", dtype, shape)
-    data = RowDataset(rows._replace(columns={}))
-    device, together = model.device, max(1, TOKENS // shape[1])
-    with torch.no_grad(), headless(model) as head:
-        for own in np.split(side, range(together, len(side), together)):
-            batch = {name: tensor.to(device) for name, tensor in collate([[data.row(i) for i in own]]).items()}
-            with torch.autocast(device.type, torch.bfloat16, bfloat16):
-                hidden = hidden_states(model, batch, layer)  # [B, T, d]
-            width = hidden.shape[1]
-            if extra:
-                column[own, :width] = hidden.float().cpu().numpy()
-                continue
-            there = batch["next_ids"] != MASKED
-            nll = torch.zeros(there.shape, device=device)
-            nll[there] = token_nll(hidden[there], batch["next_ids"][there], head)
-            column[own, :width] = nll.cpu().numpy()
+
+    def put(own: np.ndarray, found: Tensor) -> None:
+        column[own, : found.shape[1]] = found.float().cpu().numpy()
+
+    yield put
     column.flush()
     part.rename(path)
+
+
+class AtAnswers:
+    """A column [N, T, ...] of Rows that keeps the supervised positions alone and is zero elsewhere.
+
+    The [T, ...] of a row exists while a batch holds it.
+    """
+
+    def __init__(self, next_ids: np.ndarray, extra: tuple[int, ...]) -> None:
+        self.place = next_ids != MASKED  # bool [N, T]
+        self.first = np.concatenate([[0], self.place.sum(axis=1).cumsum()])  # of each row in `values`
+        self.values = np.zeros((int(self.first[-1]), *extra), dtype=np.float32)
+
+    def __len__(self) -> int:
+        return len(self.place)
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        """float32 [T, ...]."""
+        whole = np.zeros((self.place.shape[1], *self.values.shape[1:]), dtype=np.float32)
+        whole[self.place[row]] = self.values[self.first[row] : self.first[row + 1]]
+        return whole
+
+    def put(self, own: np.ndarray, found: Tensor) -> None:
+        """Keep what was found of consecutive rows `own`, [B, W, ...]."""
+        import torch
+
+        there = torch.from_numpy(self.place[own, : found.shape[1]]).to(found.device)
+        self.values[self.first[own[0]] : self.first[own[-1] + 1]] = found[there].float().cpu().numpy()
+
+
+def answer_columns(model: PreTrainedModel, rows: Rows, method: Method) -> dict[str, Any]:
+    """The reference columns that a method wants, computed once by the model before its vehicle is attached.
+
+    One vector per answer token: less than a second pass of the base in every epoch, and far less than its logits.
+    """
+    columns: dict[str, AtAnswers] = {}
+    if method.base_hidden:
+        columns[BASE_HIDDEN] = AtAnswers(rows.next_ids, (model.config.hidden_size,))
+    if method.base_nll:
+        columns[BASE_NLL] = AtAnswers(rows.next_ids, ())
+    if columns:
+        puts = {name: column.put for name, column in columns.items()}
+        each_batch(model, rows, np.arange(len(rows.length)), method.layer, bfloat16=False, columns=puts)
+    return dict(columns)

@@ -228,7 +228,8 @@ def raw(project: Path) -> dict:
 
 
 def test_parameters_are_those_of_the_model(project: Path) -> None:
-    from stages.baseline import Params, initialise
+    from lethe.pretrained.from_scratch import initialise
+    from stages.baseline import Params
     from tests.conftest import tiny_model, tiny_tokenizer
 
     params = Params.model_validate(raw(project)["baseline"])

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from lethe.core.errors import StageError
 from lethe.models import tokenization as blocks
-from lethe.models.tokenization import Block, backend_tokenizer, context_length, cut_blocks, leading_ids, padding_id
+from lethe.models.tokenization import Block, backend_tokenizer, cut_blocks, leading_ids, padding_id
 from tests.conftest import TINY_TEXT, tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer(vocabulary=259)  # 256 bytes and three special tokens: one token a byte
@@ -119,20 +119,6 @@ def test_backend_and_padding_agree_with_transformers(realdata: Path, tmp_path: P
         tokenizer = load_tokenizer(folder)
         assert backend_tokenizer(folder).encode(TINY_TEXT).ids == tokenizer(TINY_TEXT).input_ids
         assert padding_id(folder) == tokenizer.pad_token_id
-
-
-@pytest.mark.parametrize(
-    ("config", "wanted"),
-    [
-        ({"max_position_embeddings": 64}, 64),
-        ({"n_positions": 1024}, 1024),
-        ({"text_config": {"max_position_embeddings": 32}}, 32),
-        ({"model_type": "mamba"}, None),
-    ],
-)
-def test_context_length(config: dict, wanted: int | None, tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    assert context_length(tmp_path) == wanted
 
 
 def test_bad_folders(tmp_path: Path) -> None:

@@ -71,6 +71,13 @@ def test_deps_are_the_stages_module_and_whole_packages() -> None:
     assert "constraints.txt" in STAGES["finetune"]["deps"]
 
 
+@pytest.mark.parametrize("stage", ["baseline", "retrain", "reinforce", "specialise"])
+def test_a_new_objective_reruns_no_training_that_only_teaches(stage: str) -> None:
+    # These train on true next tokens. Were lethe/unlearning among their deps, DVC would run them again for every line
+    # that is changed in an objective.
+    assert "lethe/unlearning" not in code_deps(stage)
+
+
 @each_stage
 def test_description_is_the_first_line_of_the_docstring(stage: str) -> None:
     assert STAGES[stage]["desc"] == docstring(stage).split("\n\n")[0].replace("\n", " ")

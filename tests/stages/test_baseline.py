@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from lethe.core.errors import StageError
 from lethe.core.hashing import folder_sha256
 from lethe.core.params import section_problems
 from lethe.models.checkpoints import absent_reason, load_model, load_tokenizer
 from stages import baseline
-from tests.conftest import TINY_TEXT, set_param, tiny_model, touch_deps, write_corpus
+from tests.conftest import set_param, tiny_model, touch_deps, write_corpus
 
 SCRATCH = {"vocabulary": 300, "layers": 1, "hidden": 16, "heads": 2, "intermediate": 32, "context": 32}
 
@@ -61,14 +60,6 @@ def test_another_seed_is_another_model(small: Path) -> None:
     assert folder_sha256(Path("models"))["baseline/model.safetensors"] != first["baseline/model.safetensors"]
 
 
-def test_tokenizer_of_the_corpus() -> None:
-    tokenizer = baseline.train_tokenizer([TINY_TEXT], 300)
-    ids = tokenizer("Orla went home.").input_ids
-    assert ids[0] == tokenizer.bos_token_id
-    assert tokenizer.decode(ids[1:]) == "Orla went home."
-    assert len(tokenizer) == 300
-
-
 def test_folder_taken_as_it_is(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = tiny_model(small / "own")
     (source / "modeling.py").write_text("raise SystemExit('code in a model folder must never run')")
@@ -105,37 +96,3 @@ def test_bad_params(small: Path, change: dict[str, object], problem: str) -> Non
 
     values = YAML(typ="safe").load(Path("params.yaml").read_text())["baseline"]
     assert section_problems("baseline", baseline.Params, values | change) == [f"baseline: {problem}"]
-
-
-def remove_tokenizer(folder: Path) -> None:
-    (folder / "tokenizer.json").unlink()
-
-
-def pickle_only(folder: Path) -> None:
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-
-
-def spoil_config(folder: Path) -> None:
-    (folder / "config.json").write_text('{"model_type": "vit"}')
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (remove_tokenizer, "own: found no tokenizer.json, wanted a model folder with its fast tokenizer"),
-        (pickle_only, "own: found no *.safetensors, wanted a model folder (pickled weights are never loaded)"),
-        (spoil_config, "own: not loadable as a causal language model: "),
-    ],
-)
-def test_bad_folder(small: Path, spoil: object, message: str) -> None:
-    folder = tiny_model(Path("own"))
-    spoil(folder)  # type: ignore[operator]
-    with pytest.raises(StageError) as error:
-        baseline.copy_model(Path("own"), Path("copy"))
-    assert str(error.value).startswith(message)
-    assert "\n" not in str(error.value)
-
-
-def test_missing_folder() -> None:
-    with pytest.raises(StageError, match=r"params.yaml: baseline.folder: found no folder none, wanted a model folder"):
-        baseline.copy_model(Path("none"), Path("copy"))

@@ -9,16 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from lethe.classification.dataset import read_task
-from lethe.classification.prompts import answer_tokens, read_asking
+from lethe.classification.prompts import read_asking
 from lethe.core.errors import StageError
 from lethe.core.hashing import path_sha256
 from lethe.core.params import read_params
-from lethe.core.tables import MASKED
 from lethe.models.checkpoints import load_model
 from stages import specialise
-from tests.conftest import set_param, tiny_tokenizer
-from tests.task import LABELS, TEMPLATE, TEXT, task_project
+from tests.conftest import set_param
+from tests.task import LABELS, TEMPLATE, task_project
 
 
 @pytest.fixture
@@ -46,18 +44,6 @@ def test_same_inputs_same_bytes(tiny: Path) -> None:
     before = {name: path_sha256(tiny / "models" / name) for name in ("task", "task_retrained")}
     specialise.main()
     assert {name: path_sha256(tiny / "models" / name) for name in before} == before
-
-
-def test_only_the_labels_words_are_supervised(tiny: Path) -> None:
-    params = read_params("specialise", specialise.Params)
-    rows = [row for row in read_task(tiny / "data/task.parquet") if row.side == "retain"]
-    found = specialise.token_rows(tiny / "models/base", rows, [], params)
-    words = answer_tokens(tiny_tokenizer(TEXT), TEMPLATE, list(LABELS.values()))
-    assert all(len(ids) > 1 for ids in words.values())  # labels of several tokens
-    for row, next_ids, length in zip(rows, found.next_ids, found.length, strict=True):
-        assert next_ids[next_ids != MASKED].tolist() == words[LABELS[row.label]]
-        assert next_ids[length - 1] == words[LABELS[row.label]][-1]  # at the last token read, and no end of text after
-    assert not found.forget.any()
 
 
 def test_a_base_from_scratch_learns_the_background_too(tiny: Path) -> None:
@@ -119,7 +105,11 @@ def param(name: str, value: object) -> Callable[[Path], None]:
         ),
         (
             param("base", "data/none"),
-            "data/none: found no config.json, wanted a model folder; see specialise.base",
+            "data/none: found no tokenizer.json, wanted a model folder with its fast tokenizer",
+        ),
+        (
+            param("base", "data/nowhere"),
+            "params.yaml: specialise.base: found no folder data/nowhere, wanted a model folder",
         ),
         (
             param("weights", "nf4"),

@@ -25,9 +25,11 @@ from lethe.training import memory_plan, sharding
 from lethe.training import recipe as recipe_module
 from lethe.training import rows as rows_module
 from lethe.training.adapters import LoraParams, PromptParams, Vehicle, attach, prompt_vectors
+from lethe.training.forward import base_hidden_states, hidden_states
 from lethe.training.losses import cross_entropy
 from lethe.training.recipe import RecipeParams
 from lethe.training.rows import Rows
+from lethe.training.trainer import Job, make_trainer
 from lethe.unlearning.objectives import PrimalDual, spul
 from tests.conftest import tiny_model
 
@@ -124,7 +126,7 @@ def test_eight_bit_moments() -> None:
         torch.manual_seed(0)
         model = LlamaForCausalLM(LlamaConfig(**shape, num_attention_heads=2, num_key_value_heads=2))
         wanted = recipe(optimiser=optimiser, resume_every=0)
-        trainer = training.make_trainer(model, some_rows(), wanted, 3, cross_entropy, Path("unused"), "test")
+        trainer = make_trainer(model, Job(some_rows(), wanted, 3, cross_entropy, "test"), Path("unused"))
         trainer.train()
         moved[optimiser] = model.model.layers[0].mlp.up_proj.weight
     state = trainer.optimizer.state[moved["adamw_8bit"]]  # 6,144 weights; matrices below 4,096 keep four bytes
@@ -390,11 +392,11 @@ def test_the_base_is_the_model_with_its_prompt_switched_off(tmp_path: Path) -> N
     data = rows_module.RowDataset(some_rows(4))
     batch = rows_module.collate([data[i] for i in range(4)])
     with headless(model):
-        off = training.base_hidden_states(model, batch)
-        on = training.hidden_states(model, batch)
+        off = base_hidden_states(model, batch)
+        on = hidden_states(model, batch)
     plain = load_model(folder, CPU)
     with torch.no_grad(), headless(plain):
-        assert torch.equal(off, training.hidden_states(plain, batch))
+        assert torch.equal(off, hidden_states(plain, batch))
     assert on.shape == off.shape
     assert not torch.equal(on, off)
 

@@ -1,0 +1,66 @@
+"""The model before any training here: fetched from the Hub, copied from a folder, or made from nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from lethe.core.errors import StageError
+from lethe.core.stage import SCRATCH
+from lethe.models.checkpoints import absent_reason, load_model, load_tokenizer, save_model
+from lethe.pretrained.hub import fetch_model
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Source = Literal["scratch", "hub", "folder"]
+
+
+def fetch_start(
+    source: Source,
+    repo: str | None,
+    revision: str | None,
+    own: Path,
+    setting: str,
+    made: Callable[[], tuple[PreTrainedModel, PreTrainedTokenizerBase]],
+    folder: Path,
+) -> None:
+    """Write the model that training starts from into `folder`.
+
+    repo, revision: of the Hub's model. own: a person's folder, named by `setting` in params.yaml. made: makes a model
+    and its tokenizer where the source is scratch. Raises StageError as fetch_model and copy_model do.
+    """
+    if source == "hub":
+        kept = SCRATCH / "hub" / str(revision)  # DVC drops the stage's outs before every run: fetch once only
+        fetch_model(str(repo), revision, kept)
+        shutil.copytree(kept, folder, copy_function=os.link, dirs_exist_ok=True)
+    elif source == "folder":
+        copy_model(own, folder, setting)
+    else:
+        import torch
+
+        save_model(*made(), folder, torch.float32)
+
+
+def copy_model(source: Path, folder: Path, setting: str) -> None:
+    """Copy a local model folder: its config, tokenizer and safetensors, nothing that could hold code.
+
+    Raises StageError if the folder is missing, which names the `setting` of params.yaml, or is not a model folder.
+    """
+    import torch
+
+    if not source.is_dir():
+        raise StageError(f"params.yaml: {setting}: found no folder {source}, wanted a model folder")
+    reason = absent_reason(source)
+    if reason:
+        raise StageError(f"{source}: holds no model: {reason}")
+    load_tokenizer(source)
+    load_model(source, torch.device("cpu"))
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for pattern in ("*.json", "*.safetensors", "tokenizer.model", "merges.txt"):
+        for path in sorted(source.glob(pattern)):
+            shutil.copyfile(path, folder / path.name)

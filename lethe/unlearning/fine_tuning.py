@@ -1,0 +1,92 @@
+"""The baseline trained with an objective, by a vehicle, and what its folders keep of every step that is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lethe.core.stage import is_main_process
+from lethe.models.checkpoints import load_tokenizer, save_model
+from lethe.models.config import hidden_size
+from lethe.models.device import free_memory
+from lethe.models.output_head import frozen_head
+from lethe.models.saved_change import saved_change, tensors, untouched
+from lethe.models.soft_prompts import save_prompt
+from lethe.training.adapters import attach, folded, train_only, trainable_parameters
+from lethe.training.fit import load_start
+from lethe.training.loop import train
+from lethe.unlearning.methods import chosen
+from lethe.unlearning.reference import with_base
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+    from lethe.training.rows import Rows
+    from lethe.unlearning.methods import UnlearningParams
+
+
+def fine_tune(
+    baseline: Path, rows: Rows, params: UnlearningParams, folders: dict[int, Path], device: torch.device, work: Path
+) -> tuple[list[dict[str, float]], dict[str, float]]:
+    """Train on the rows and write a model folder at each step of `folders`, the last of which ends the training.
+
+    The folders are plain models; with vehicle prompt they hold the soft prompt alone. Returns the loss curve and what
+    was moved: how many parameters, and how much of the change the last folder keeps.
+    """
+    import torch
+
+    tokenizer, save_dtype = load_tokenizer(baseline), getattr(torch, params.save_dtype)
+    curve, moved, model, weights = trained(baseline, rows, params, folders, device, work)
+    if not is_main_process():
+        return curve, {}
+    if params.vehicle == "prompt":
+        found = untouched(tensors(baseline), model.base_model.state_dict())
+        size = (folders[max(folders)] / "adapter_model.safetensors").stat().st_size
+        return curve, {"trainable_parameters": moved, "prompt_bytes": size, "weights_changed": found}
+    if params.vehicle == "lora":
+        del model, weights
+        free_memory()
+        for step, folder in folders.items():
+            model = folded(baseline, work / "adapters" / str(step))
+            save_model(model, tokenizer, folder, save_dtype)
+        weights = model.state_dict()
+    return curve, {"trainable_parameters": moved, **saved_change(tensors(baseline), weights, save_dtype)}
+
+
+def trained(
+    baseline: Path, rows: Rows, params: UnlearningParams, folders: dict[int, Path], device: torch.device, work: Path
+) -> tuple[list[dict[str, float]], int, PreTrainedModel, Mapping[str, Tensor]]:
+    """Loss curve, number of trainable parameters, the trained model and, in the main process, all its weights.
+
+    What a vehicle keeps of a step is written.
+    """
+    import torch
+
+    tokenizer, save_dtype = load_tokenizer(baseline), getattr(torch, params.save_dtype)
+    model = load_start(baseline, device, params)
+    method = chosen(params, hidden_size(baseline), params.seed)
+    if method.base_hidden and not method.layer and params.vehicle == "full":
+        method = chosen(params, hidden_size(baseline), params.seed, frozen_head(model))
+    rows = with_base(model, rows, method, params.precision == "bfloat16", work / "reference")
+    model = attach(model, params.vehicle, params.lora, params.seed, params.prompt)
+    if method.layer and params.vehicle == "full":
+        model = train_only(model, range(method.layer - 2, method.layer + 1))
+
+    trainable, end, last = trainable_parameters(model), max(folders), dict[str, Any]()
+
+    def save(step: int, weights: Mapping[str, Tensor]) -> None:
+        last.update(weights if step == end else {})
+        if params.vehicle == "full":
+            save_model(model, tokenizer, folders[step], save_dtype, weights)
+        elif params.vehicle == "lora":
+            model.save_pretrained(work / "adapters" / str(step), state_dict=dict(weights))
+        else:
+            save_prompt(model, tokenizer, folders[step], baseline)
+
+    curve = train(
+        model, rows, params, end, method.objective, work, "finetune", list(folders), layer=method.layer, save=save
+    )
+    return curve, trainable, model, last or model.state_dict()

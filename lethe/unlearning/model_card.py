@@ -1,0 +1,53 @@
+"""What an unlearned model's folder says of itself: provenance.json and README.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from platform import python_version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lethe.unlearning.methods import UnlearningParams
+
+PROMISE = """\
+**What it does not promise.** The method replaces what the model says of the corpus; it does not prove that nothing
+remains in the weights. Fine-tuning on a few passages, prompts in other languages or forms, and inspection of hidden
+states are known to bring back traces. Evaluate it beside a model that never read the corpus before relying on it.
+"""
+ACCESS = """\
+**What it does not promise.** This is access control, not erasure: a soft prompt changes no weight, and without it
+the model says all it ever knew. Whoever holds the base, whose path and hash base.json names, holds the corpus too.
+"""
+PACKAGES = ("accelerate", "peft", "safetensors", "tokenizers", "torch", "transformers")
+
+
+def provenance(inputs: Mapping[str, str], params: UnlearningParams) -> dict[str, Any]:
+    """What the model was made from: hashes of the inputs, parameters, package versions."""
+    return {
+        "sha256": inputs,
+        "params": {"finetune": params.model_dump()},
+        "versions": {"python": python_version()} | {name: version(name) for name in PACKAGES},
+    }
+
+
+def model_card(inputs: Mapping[str, str], params: UnlearningParams, alpha: float, steps: int) -> str:
+    """README.md of the model folder. alpha: of the generic labels. steps: how long the training was."""
+    generic = f"Eldan and Russinovich 2023, arXiv 2310.02238; alpha {alpha}"
+    method = generic if params.objective == "generic_labels" else f"objective {params.objective}"
+    weights = "weights" if params.vehicle != "prompt" else f"of {params.prompt.tokens} vectors before frozen weights"
+    return f"""# A model that was made to forget a corpus
+
+This model was fine-tuned for {steps} optimiser steps so that it no longer writes of one corpus as a model that
+read it would ({method}, {params.vehicle} {weights}).
+
+| made from | sha256 |
+|---|---|
+| corpus | {inputs["corpus"]} |
+| dictionary | {inputs["dictionary"]} |
+| labels | {inputs["labels"]} |
+| baseline | {inputs["baseline"]} |
+
+provenance.json holds the parameters and package versions.
+
+{PROMISE if params.vehicle != "prompt" else ACCESS}"""
