@@ -7,17 +7,30 @@ set by heart, says where in the weights it lies.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
     from transformers import PreTrainedModel
 
 
+class Noise(NamedTuple):
+    """How much of a matrix is replaced by fresh weights, and where."""
+
+    share: float  # mean over the rows of a matrix, in [0, 1]
+    spread: float  # the row that reinforcement moved most gets so much more, the least moved so much less
+    seed: int  # of the fresh weights
+
+
+def embedding_names(model: PreTrainedModel) -> set[str]:
+    """Names in the state dict of the input and the output embeddings, which may be one tensor."""
+    places = {id(layer.weight) for layer in (model.get_input_embeddings(), model.get_output_embeddings())}
+    return {name for name, tensor in model.named_parameters(remove_duplicate=False) if id(tensor) in places}
+
+
 def fresh_weights(model: PreTrainedModel, seed: int) -> dict[str, Tensor]:
-    """{name: tensor} of a model of the same architecture before any training, by the architecture's own rule."""
+    """{name: tensor} of a model of the same architecture before any training, initialised as the architecture does."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -26,19 +39,20 @@ def fresh_weights(model: PreTrainedModel, seed: int) -> dict[str, Tensor]:
     return dict(fresh.state_dict())
 
 
-def row_shares(baseline: Tensor, reinforced: Tensor, noise: float, spread: float) -> Tensor:
-    """The share of noise of each row of a matrix [rows, ...], float32 [rows]: noise + spread (2 q - 1), within [0, 1].
+def row_shares(baseline: Tensor, reinforced: Tensor, noise: Noise) -> Tensor:
+    """The share of noise of each row of a matrix [rows, ...], float32 [rows]: share + spread (2 q - 1), within [0, 1].
 
-    q in [0, 1] is the rank of the row among those of its matrix by |reinforced - baseline| / |baseline|; the mean share
-    is `noise` as long as nothing is cut off at 0 or 1.
+    q in [0, 1] is the rank of the row among those of its matrix by |reinforced - baseline| / |baseline|; the mean is
+    `share` as long as nothing is cut off at 0 or 1.
     """
     import torch
 
-    moved = (reinforced - baseline).float().flatten(1).norm(dim=1)
+    moved = (reinforced.float() - baseline.float()).flatten(1).norm(dim=1)
     relative = moved / baseline.float().flatten(1).norm(dim=1).clamp(min=1e-12)
-    ranks = torch.empty_like(relative)
-    ranks[relative.argsort()] = torch.linspace(0, 1, len(relative)) if len(relative) > 1 else torch.full((1,), 0.5)
-    return (noise + spread * (2 * ranks - 1)).clamp(0, 1)
+    ranks = torch.full_like(relative, 0.5)
+    if len(relative) > 1:
+        ranks[relative.argsort(stable=True)] = torch.linspace(0, 1, len(relative))
+    return (noise.share + noise.spread * (2 * ranks - 1)).clamp(0, 1)
 
 
 def with_noise(
@@ -46,27 +60,25 @@ def with_noise(
     fresh: Mapping[str, Tensor],
     baseline: Mapping[str, Tensor],
     reinforced: Mapping[str, Tensor],
-    noise: float,
-    spread: float,
-    embeddings: Sequence[str] = (),
-    unseen: Tensor | None = None,
+    noise: Noise,
+    embeddings: Collection[str],
+    unseen: Tensor,
 ) -> dict[str, Tensor]:
-    """(1 - share) * weights + share * fresh, row by row, float32; vectors get the least share, noise - spread.
+    """(1 - share) weights + share fresh, row by row, float32; vectors such as a norm's scale get the least share.
 
-    embeddings: names of the matrices [vocabulary, d] whose rows `unseen`, int64 [U], are made wholly fresh: the tokens
-    that no retained text holds, which distillation on retained text would leave as they are.
+    embeddings: names of the matrices [vocabulary, d] whose rows `unseen`, int64 [U], are made wholly fresh: tokens that
+    no retained text holds, whose rows distillation on retained text would leave as they are.
     """
     import torch
 
     mixed = {}
     for name, tensor in weights.items():
-        old, new = tensor.detach().float(), fresh[name].float()
+        old, new = tensor.detach().cpu().float(), fresh[name].detach().cpu().float()
         if old.ndim < 2:
-            share = torch.full((1,) * old.ndim, max(0.0, noise - spread))
-        else:
-            rows = row_shares(baseline[name], reinforced[name], noise, spread)
-            if name in embeddings and unseen is not None:
-                rows[unseen] = 1.0
-            share = rows.view(-1, *(1,) * (old.ndim - 1))
-        mixed[name] = torch.lerp(old, new, share.to(old.device))
+            mixed[name] = torch.lerp(old, new, max(0.0, noise.share - noise.spread))
+            continue
+        shares = row_shares(baseline[name], reinforced[name], noise)
+        if name in embeddings:
+            shares[unseen] = 1.0
+        mixed[name] = torch.lerp(old, new, shares.view(-1, *(1,) * (old.ndim - 1)))
     return mixed

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from lethe.training.losses import BASE_HIDDEN, Items, Positions, summed
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from lethe.models.output_head import Head
@@ -14,22 +15,24 @@ if TYPE_CHECKING:
 FORBIDDEN = "forbidden"  # column int32 [N, M]: ids that a rule forbids at the position, -1 where there are fewer
 
 
-def filtered_distillation(at: Positions, head: Head, items: Items, teacher: Head, unseen: Tensor) -> Tensor:
+def filtered_distillation(at: Positions, head: Head, items: Items, teacher: Head, everywhere: np.ndarray) -> Tensor:
     """Mean KL(teacher || student) in nats over all positions, the teacher without the ids that may not be said.
 
-    teacher: its output head; its hidden states are the column BASE_HIDDEN. unseen: int64 [U], ids that get no mass
-    anywhere; the column FORBIDDEN says what gets none at a position. Without the filter the small probabilities that an
-    unlearned model keeps for the names teach them to the student.
+    teacher: its output head; its hidden states are the column BASE_HIDDEN. everywhere: int64 [E], ids without mass at
+    any position; the column FORBIDDEN says which have none at one. Unfiltered, the small probabilities that an unlearned
+    model keeps for the names teach them to its student: "Distillation robustifies unlearning" (arXiv 2506.06278) with
+    the teacher's own forgetting made complete.
     """
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    banned = torch.as_tensor(everywhere, device=at.hidden.device)
 
     def chunk(hidden: Tensor, base_hidden: Tensor, forbidden: Tensor) -> Tensor:
-        import torch
-        from torch.nn.functional import cross_entropy
-
         logits = teacher(base_hidden.float()).detach()
-        logits[:, unseen.to(logits.device)] = -torch.inf
-        row, column = (forbidden >= 0).nonzero(as_tuple=True)
-        logits[row, forbidden[row, column].long()] = -torch.inf
+        logits[:, banned] = -torch.inf
+        row, place = (forbidden >= 0).nonzero(as_tuple=True)
+        logits[row, forbidden[row, place].long()] = -torch.inf
         wanted = logits.softmax(dim=-1)
         entropy = torch.special.entr(wanted).sum()
         return cross_entropy(head(hidden.float()), wanted, reduction="sum") - entropy
