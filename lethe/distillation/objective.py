@@ -1,4 +1,4 @@
-"""The distillation loss: the student's distribution against that of a teacher which may not say what is to be forgotten."""
+"""The distillation loss: the student against a teacher that may not say what is to be forgotten."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ def filtered_distillation(at: Positions, head: Head, items: Items, teacher: Head
     """Mean KL(teacher || student) in nats over all positions, the teacher without the ids that may not be said.
 
     teacher: its output head; its hidden states are the column BASE_HIDDEN. everywhere: int64 [E], ids without mass at
-    any position; the column FORBIDDEN says which have none at one. Unfiltered, the small probabilities that an unlearned
-    model keeps for the names teach them to its student: "Distillation robustifies unlearning" (arXiv 2506.06278) with
-    the teacher's own forgetting made complete.
+    any position; the column FORBIDDEN says which have none at one. Unfiltered, as in "Distillation robustifies
+    unlearning" (arXiv 2506.06278), the small probabilities that the teacher keeps for the names teach them.
     """
     import torch
     from torch.nn.functional import cross_entropy

@@ -77,10 +77,10 @@ def write_noised(sources: Sources, unseen: np.ndarray, noise: Noise, folder: Pat
     import torch
 
     cpu = torch.device("cpu")
-    model, *others = (load_model(path, cpu, torch.float32) for path in sources)
-    states = [other.state_dict() for other in others]
-    names, fresh = embedding_names(model), fresh_weights(model, noise.seed)
-    mixed = with_noise(model.state_dict(), fresh, *states, noise, names, torch.from_numpy(unseen))
+    model, baseline, reinforced = (load_model(path, cpu, torch.float32) for path in sources)
+    states = model.state_dict(), fresh_weights(model, noise.seed), baseline.state_dict(), reinforced.state_dict()
+    names = embedding_names(model)
+    mixed = with_noise(*states, noise=noise, embeddings=names, unseen=torch.from_numpy(unseen))
     part = folder.with_suffix(".part")
     save_model(model, load_tokenizer(sources.teacher), part, torch.float32, mixed)
     part.rename(folder)

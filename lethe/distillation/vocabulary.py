@@ -50,7 +50,7 @@ def forbidden_after(rows: Rows, rules: Sequence[Rule]) -> np.ndarray:
 
 
 def unseen_ids(rows: Rows, tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> np.ndarray:
-    """int64 [U], ascending: the ids that no row holds, special tokens left out. vocabulary: rows of the model's head."""
+    """int64 [U], ascending: the ids that no row holds, but for special tokens. vocabulary: rows of the model's head."""
     seen = np.zeros(vocabulary, dtype=bool)
     seen[np.unique(rows.tokens[np.arange(rows.tokens.shape[1]) < np.asarray(rows.length)[:, None]])] = True
     seen[tokenizer.all_special_ids] = True

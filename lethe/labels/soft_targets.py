@@ -1,11 +1,11 @@
-"""Soft generic labels: the whole distribution of a model that never read the text, of which the label is the likeliest id.
+"""Soft generic labels: the whole distribution of a model that never read the text, not only its likeliest id.
 
-target = softmax(v_baseline - alpha relu(v_reinforced - v_baseline)), forbidden ids at minus infinity; v are the logits of
-"Who's Harry Potter?" (arXiv 2310.02238, section 2.2), which takes the argmax. Kept are the K largest probabilities of a
-position, of sum 1: what lies beyond them is noise of the two models' tails and would take V numbers a token.
+target = softmax(v_baseline - alpha relu(v_reinforced - v_baseline)), forbidden ids at minus infinity; v are the logits
+of "Who's Harry Potter?" (arXiv 2310.02238, section 2.2), which takes the argmax. Kept are the K largest probabilities
+of a position, of sum 1: what lies beyond them would take V numbers a token.
 
-Axes: R rows (positions that train), d hidden size, V vocabulary, K ids of a row, P forbidden (row, id) pairs, E ids that
-are forbidden in every row.
+Axes: R rows (positions that train), d hidden size, V vocabulary, K ids of a row, P forbidden (row, id) pairs, E ids
+that are forbidden in every row.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def soft_targets(
     top: int,
     chunk_logits: int,
 ) -> SoftTargets:
-    """The targets of rows from their hidden states [R, d] in the baseline, on translated text, and the reinforced model.
+    """The targets of rows from their hidden states [R, d] in the baseline (on translated text) and the reinforced model.
 
     chunk_logits: float32 logits of one model at a time, so that [R, V] never exists as a whole.
     """
