@@ -35,7 +35,7 @@ def soft_targets(
     top: int,
     chunk_logits: int,
 ) -> SoftTargets:
-    """The targets of rows from their hidden states [R, d] in the baseline (on translated text) and the reinforced model.
+    """The targets of rows, from their hidden states [R, d] in the baseline (on translated text) and the reinforced one.
 
     chunk_logits: float32 logits of one model at a time, so that [R, V] never exists as a whole.
     """
