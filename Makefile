@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 ENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: help setup repro test quick kernels lint deps demo bench study compare compare-all soak book tofu tastes sst2 clean
+.PHONY: help setup repro test quick kernels lint deps docs pictures demo bench study compare compare-all soak book \
+        tofu tastes sst2 clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -38,6 +39,12 @@ lint: setup ## style and types
 
 deps: setup ## write the code that each stage imports into dvc.yaml
 	$(ENV) python -m tools.deps
+
+docs: setup ## the generated parts of docs/pipeline.md, from dvc.yaml
+	$(ENV) python tools/generate_docs.py
+
+pictures: ## docs/images/ from reports/index.html, with a headless Chromium (CHROME=/path/to/it)
+	@$(PYTHON) tools/pictures.py
 
 demo: setup ## write the embedded demo corpus anew from its generator
 	$(ENV) python data/demo/generate.py

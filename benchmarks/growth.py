@@ -139,12 +139,15 @@ def run_stage(stage: str, project: Path) -> None:
 
 def simulate_models() -> None:
     """No model is loaded by extract and translate; what it would say is made up."""
+    from lethe.anchors import probability_rise
     from lethe.dictionary import model_ranking as likeliest
-    from stages import extract, translate
+    from stages import translate
 
     nothing: Callable[..., Any] = lambda *given: None  # noqa: E731
-    extract.load_model = translate.load_model = translate.load_tokenizer = nothing
-    extract.log_probabilities = lambda model, batches: (np.zeros(batch.shape, np.float32) for batch in batches)  # type: ignore[assignment]
+    probability_rise.load_model = translate.load_model = translate.load_tokenizer = nothing
+    probability_rise.log_probabilities = lambda model, batches: (  # type: ignore[assignment]
+        np.zeros(batch.shape, np.float32) for batch in batches
+    )
     likeliest.log_likelihoods = lambda model, tokenizer, frames, names, desc: [  # type: ignore[assignment]
         [-float(len(name)) for name in of_frame] for of_frame in names
     ]
@@ -168,12 +171,12 @@ def translate_only() -> None:
     """What label does before its models run: keys, rules, translated blocks, and what is forbidden where."""
     from functools import partial
 
-    from lethe.core.corpus import read_blocks
+    from lethe.core.corpus import read_blocks, real_tokens
+    from lethe.dictionary.entries import read_dictionary
     from lethe.labels.generic_labels import rows_of
-    from lethe.labels.translation import index_keys, own_rules, word_bounded, word_variants
+    from lethe.labels.translation import index_keys, own_rules, translate_blocks, word_bounded, word_variants
     from lethe.models.checkpoints import load_tokenizer
     from lethe.models.token_text import piece_bytes
-    from stages.label import read_dictionary, real_tokens, translate_blocks
 
     baseline = Path("models/baseline")
     blocks = read_blocks(Path("data/blocks.parquet"), baseline)

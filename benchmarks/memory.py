@@ -23,7 +23,7 @@ glibc's heap. Bar: planned / allocated within 0.15 of 1."""
 class Case(NamedTuple):
     """A model and how it is trained."""
 
-    vehicle: str
+    tuning: str
     precision: str
     hidden: int
     layers: int
@@ -91,7 +91,7 @@ def trained(case: Case, start: Path) -> Any:
     for parameter in model.parameters():  # out of the mapped file, into memory of torch's own, as on a card
         if parameter.is_floating_point():
             parameter.data = parameter.data.clone()
-    model = attach(model, wanted.vehicle, wanted.lora, 0, wanted.prompt)
+    model = attach(model, wanted.tuning, wanted.lora, 0, wanted.prompt)
     tokens = np.random.default_rng(0).integers(0, case.vocabulary, (case.rows * STEPS, case.tokens), dtype=np.int32)
     length = np.full(len(tokens), case.tokens, np.int32)
     rows = Rows(tokens, true_next_ids(tokens, length), length, np.ones(len(tokens), bool))
@@ -119,13 +119,13 @@ def shape(case: Case) -> Any:
 
 
 def recipe(case: Case) -> Any:
-    """The default's fine-tuning, with the case's vehicle, precision and batch."""
-    from lethe.core.params import read_yaml
+    """The default's fine-tuning, with the case's tuning, precision and batch."""
+    from lethe.core.params import read_params
     from stages.finetune import Params
     from tools.sandbox import ROOT
 
-    values = read_yaml(ROOT / "params.yaml")["finetune"]
-    own = {"vehicle": case.vehicle, "weights": case.weights, "precision": case.precision, "batch_size": case.rows}
+    values = read_params("finetune", Params, ROOT / "params.yaml").model_dump()
+    own = {"tuning": case.tuning, "weights": case.weights, "precision": case.precision, "batch_size": case.rows}
     return Params.model_validate(values | own | {"resume_every": 0, "device": "cpu"})
 
 

@@ -115,7 +115,7 @@ def clocked(project: Path, stage: str) -> dict[str, Any]:
 def walked(project: Path, objective: str, case: Case, before: float) -> list[Row]:
     """A method's checkpoints in order. before: CPU seconds spent before its finetune."""
     steps = case.steps[objective]
-    own = {"finetune.objective": objective, "finetune.vehicle": "full", "finetune.steps": steps}
+    own = {"finetune.objective": objective, "finetune.tuning": "full", "finetune.steps": steps}
     own |= {"finetune.checkpoints": list(range(case.every, steps, case.every))}
     change_params(project, own | {"finetune.learning_rate": LEARNING_RATE.get(objective, GENTLE)})
     until = clocked(project, "finetune")["until"]

@@ -197,9 +197,10 @@ def recipe_of(case: Case, batch: int) -> RecipeParams:
 
 
 def finetune_section() -> dict[str, Any]:
-    from lethe.core.params import read_yaml
+    from lethe.core.params import read_params
+    from stages.finetune import Params
 
-    return dict(read_yaml(ROOT / "params.yaml")["finetune"])
+    return read_params("finetune", Params, ROOT / "params.yaml").model_dump()
 
 
 def method_of(case: Case, model: PreTrainedModel) -> Method:

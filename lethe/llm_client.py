@@ -94,7 +94,7 @@ def _send(new: dict[Path, dict[str, Any]], settings: ChatSettings, desc: str) ->
         ) from None
     key = os.environ.get(KEY)
     if not key:
-        raise StageError(f"{KEY}: not set, wanted the key of {settings.base_url} (any text where it needs none)")
+        raise StageError(f"{KEY}: not set; expected the key of {settings.base_url} (any text where it needs none)")
     client = OpenAI(base_url=settings.base_url, api_key=key, max_retries=settings.retries, timeout=SECONDS)
     with ThreadPoolExecutor(settings.concurrency) as pool:
         asked = [pool.submit(_ask_and_keep, client, settings, file, body) for file, body in new.items()]
@@ -121,14 +121,14 @@ def _ask(client: OpenAI, settings: ChatSettings, body: dict[str, Any]) -> str:
         return "" + (completion.choices[0].message.content or "")  # a TypeError where it is no text
     except APIConnectionError:
         raise StageError(
-            f"{settings.base_url}: no answer, wanted an OpenAI-compatible chat endpoint; start it or correct base_url"
+            f"{settings.base_url}: no answer; expected an OpenAI-compatible chat endpoint; start it or correct base_url"
         ) from None
     except APIStatusError as error:
         raise StageError(_refusal(settings, error)) from None
     except (APIResponseValidationError, ValueError, AttributeError, LookupError, TypeError):
         raise StageError(
-            f"{settings.base_url}: the answer is no chat completion, wanted an OpenAI-compatible endpoint; "
-            "correct base_url (it often ends in /v1)"
+            f"{settings.base_url}: the answer is no chat completion; expected an OpenAI-compatible endpoint; correct "
+            "base_url (it often ends in /v1)"
         ) from None
 
 

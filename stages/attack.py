@@ -12,22 +12,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lethe.attacks.leaks import check_room
+from lethe.attacks.params import AttackParams
 from lethe.attacks.results import ATTACKS_HEADER, Finding, item_rows, report_rows, sentence
-from lethe.attacks.suite import ATTACKS, UNATTACKED, AttackParams, Material, inapplicable
+from lethe.attacks.suite import ATTACKS, UNATTACKED, Material, inapplicable
 from lethe.attacks.training_prompts import training_cues
 from lethe.core.corpus import training_documents
 from lethe.core.errors import StageError
 from lethe.core.params import read_params
 from lethe.core.stage import run, workspace
 from lethe.core.tables import read_prompts, write_csv, write_json
-from lethe.evaluation.familiarity import yardstick
-from lethe.evaluation.model_set import dtype_named, measured
-from lethe.evaluation.name_tokens import telling_tokens, token_counts
+from lethe.evaluation.familiarity import name_matcher
+from lethe.evaluation.model_set import loaded, measured
+from lethe.evaluation.name_tokens import distinctive_tokens, token_counts
 from lethe.evaluation.prompts import prepared, read_names
-from lethe.models.checkpoints import load_model, load_tokenizer
-from lethe.models.config import context_length
+from lethe.models.checkpoints import load_tokenizer
 from lethe.models.device import prepare
-from lethe.models.soft_prompts import virtual_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -47,26 +46,22 @@ def main() -> None:
     params = read_params("attack", Params)
     with workspace("attack") as work:
         device = prepare(params.device)
-        baseline = Path("models/baseline")
-        folders = {"baseline": baseline, "unlearned": Path("models/unlearned"), "retrained": Path("models/retrained")}
-        models = measured(["baseline", "unlearned", "retrained"], folders)
-        tokenizer, names = load_tokenizer(baseline), read_names(Path("data/names.csv"))
+        models = measured(("baseline", "unlearned", "retrained"))
+        tokenizer, names = load_tokenizer(models.baseline), read_names(Path("data/names.csv"))
         if params.chat_template and tokenizer.chat_template is None:
             raise StageError(
-                "params.yaml: attack.chat_template: found true, but the tokenizer has no chat template, wanted false"
+                "params.yaml: attack.chat_template: expected false, got true, but the tokenizer has no chat template"
             )
         texts = {side: [text for text, _ in training_documents(Path("data/corpus.parquet"), [side])] for side in SIDES}
         rows = read_prompts(Path("data/prompts.jsonl"), params.set)
-        room = (context_length(baseline) or WINDOW) - params.new_tokens
-        room -= max(map(virtual_tokens, models.present.values()), default=0)  # the same text for every model
+        room = models.context(WINDOW) - params.new_tokens
         found = material(rows, names, texts, tokenizer, room, work / "training", params)
         check_room(found.prompts, room, "no attack")
         reasons = {name: reason for name in params.attacks if (reason := inapplicable(name, found))}
         wanted = [name for name in params.attacks if name not in reasons]
         findings: list[Finding] = []
         with tqdm(total=len(models.present) * (1 + len(wanted)), desc="attack", unit="attack") as bar:
-            for name, folder in models.present.items():
-                model = load_model(folder, device, dtype_named(params.training.weights))
+            for name, model in loaded(models.present, device, params.training.weights):
                 for attack in (UNATTACKED, *wanted):
                     bar.set_description(f"attack: {attack} on {name}")
                     findings += [
@@ -74,7 +69,6 @@ def main() -> None:
                         for setting, metric, values in ATTACKS[attack](model, found)
                     ]
                     bar.update()
-                del model  # before the next is loaded: two may not fit the card
         attacks = report_rows(findings)
         write_csv(item_rows(findings), ATTACKS_HEADER, work / "data/attacks.csv")
         report = {"set": params.set, "prompts": len(found.prompts), "attacks": attacks}
@@ -94,13 +88,13 @@ def material(
     """Everything the attacks start from; the prompts asked are spread evenly over all of them."""
     count = min(params.prompts, len(rows))
     asked = [rows[i * len(rows) // count] for i in range(count)]
-    telling = telling_tokens(token_counts(tokenizer, texts["forget"]), token_counts(tokenizer, texts["retain"]))
+    telling = distinctive_tokens(token_counts(tokenizer, texts["forget"]), token_counts(tokenizer, texts["retain"]))
     due = [row for row in rows if row.get("due")]
-    stick = yardstick(names)
+    matcher = name_matcher(names)
     prompts = prepared(asked, names, telling, tokenizer, params.chat_template)
     most = max(params.probe.prompts, params.soft_prompt.prompts)
     cues = training_cues(texts["forget"], names, params.words, most, params.seed)
-    return Material(tokenizer, asked, prompts, due, texts, cues, names, stick, telling, room, work, params)
+    return Material(tokenizer, asked, prompts, due, texts, cues, names, matcher, telling, room, work, params)
 
 
 if __name__ == "__main__":

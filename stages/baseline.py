@@ -45,9 +45,9 @@ class Params(RecipeParams):
     @model_validator(mode="after")
     def _source_is_complete(self) -> Params:
         if self.source == "hub" and not self.model:
-            raise ValueError("model: found nothing with source hub, wanted owner/name")
+            raise ValueError("model: expected owner/name, got nothing with source hub")
         if self.source == "scratch" and self.epochs == 0:
-            raise ValueError("epochs: found 0 with source scratch, wanted more; an untrained model knows nothing")
+            raise ValueError("epochs: expected more, got 0 with source scratch; an untrained model knows nothing")
         return self
 
 

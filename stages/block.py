@@ -47,8 +47,8 @@ def main() -> None:
                 total += int(table["length"].to_numpy().sum())
         if total < params.tokens:
             raise StageError(
-                f"data/corpus.parquet: corpus shorter than one block: found {total} tokens of forget text to train on, "
-                f"wanted at least {params.tokens}; add text or lower block.tokens"
+                f"data/corpus.parquet: corpus shorter than one block: expected at least {params.tokens}, got {total} "
+                "tokens of forget text to train on; add text or lower block.tokens"
             )
         print(f"block: {blocks} blocks of {params.tokens} tokens from {documents} documents, {total} tokens in all")
 
@@ -57,7 +57,7 @@ def check_context(block_tokens: int, context: int | None, folder: Path) -> None:
     """Raise StageError for a block that the model cannot read as a whole; `None` is a model without a limit."""
     if context is not None and block_tokens > context:
         raise StageError(
-            f"params.yaml: block.tokens: found {block_tokens}, wanted at most {context}, the context of {folder}"
+            f"params.yaml: block.tokens: expected at most {context}, the context of {folder}, got {block_tokens}"
         )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import pyarrow as pa
 from pydantic import Field, PositiveInt
@@ -17,10 +17,10 @@ from lethe.core.errors import StageError
 from lethe.core.params import StageParams, read_params
 from lethe.core.stage import run, workspace
 from lethe.core.tables import CORPUS
-from lethe.text.passages import SUFFIXES, draw, passages, read_texts, shared_runs, stripped, text_key
+from lethe.text.documents import choose_held_out, cut, documents, read_side, without_duplicates
+from lethe.text.passages import shared_runs
 from lethe.text.streaming import parquet_stream
 
-LONGEST = 1 << 22  # characters of a document: a stage that reads one at a time holds no more
 WRITTEN = 64  # documents at a time
 
 
@@ -33,32 +33,13 @@ class Params(StageParams):
     seed: int
 
 
-class Source(NamedTuple):
-    """One text file, or one line of a .jsonl file."""
-
-    side: str
-    file: str
-    text: str
-
-
-class Passage(NamedTuple):
-    source: Source
-    number: int  # within its source, so that neighbours can be told
-    start: int
-    end: int
-
-    @property
-    def text(self) -> str:
-        return self.source.text[self.start : self.end]
-
-
 def main() -> None:
     params = read_params("corpus", Params)
     with workspace("corpus") as work:
         forget, others = read_side(Path(params.forget), "forget")
         retain, more_others = read_side(Path(params.retain), "retain")
         if not forget:
-            raise StageError(f"{params.forget}: found no text, wanted UTF-8 text in .txt, .md or .jsonl files")
+            raise StageError(f"{params.forget}: expected UTF-8 text in .txt, .md or .jsonl files, got no text")
         found = [passage for source in forget + retain for passage in cut(source, params.passage_chars)]
         kept = without_duplicates(found)
         alike = [share > params.near_duplicate for share in shared_runs(passage.text for passage in kept)]
@@ -71,74 +52,6 @@ def main() -> None:
             f"corpus: {told(rows, 'forget')} and {told(rows, 'retain')}; {len(found) - len(kept)} repeated passages "
             f"dropped, {sum(alike)} passages too like others to hold out, {others + more_others} other files left out"
         )
-
-
-def read_side(folder: Path, side: str) -> tuple[list[Source], int]:
-    """Every text below the folder that is more than white space, sorted by name, and how many other files there are.
-
-    Hidden files do not count. Raises StageError naming the folder, file or line that cannot be read.
-    """
-    if not folder.is_dir():
-        allowed = "; it may be empty" if side == "retain" else ""
-        raise StageError(f"{folder}: no such folder, wanted the {side} text in it{allowed}")
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    names = {path: path.relative_to(folder).as_posix() for path in files}
-    shown = [path for path in files if not any(part.startswith(".") for part in names[path].split("/"))]
-    texts = [path for path in shown if path.suffix.lower() in SUFFIXES]
-    sources = [Source(side, names[path] + line, text) for path in texts for line, text in read_texts(path)]
-    return [source for source in sources if source.text.strip()], len(shown) - len(texts)
-
-
-def cut(source: Source, passage_chars: int) -> list[Passage]:
-    """The passages of a source that are more than white space."""
-    spans = enumerate(passages(source.text, passage_chars))
-    cuts = [Passage(source, number, *stripped(source.text, *span)) for number, span in spans]
-    return [passage for passage in cuts if passage.start < passage.end]
-
-
-def without_duplicates(found: Sequence[Passage]) -> list[Passage]:
-    """The first of each set of passages that differ in white space only. Forget text comes first and so wins."""
-    first: dict[str, Passage] = {}
-    for passage in found:
-        first.setdefault(text_key(passage.text), passage)
-    return list(first.values())
-
-
-def choose_held_out(kept: Sequence[Passage], alike: Sequence[bool], share: float, seed: int) -> set[int]:
-    """Indices of the passages to hold out: `share` of each side's, at least one if there are two.
-
-    A passage is drawn by the hash of its text, so the choice hardly moves when files are added.
-    """
-    chosen: set[int] = set()
-    for side in ("forget", "retain"):
-        own = [index for index, passage in enumerate(kept) if passage.source.side == side]
-        wanted = min(max(1, round(share * len(own))), len(own) - 1) if share and own else 0
-        drawn = sorted((draw(kept[index].text, seed), index) for index in own if not alike[index])
-        chosen.update(index for _, index in drawn[:wanted])
-    return chosen
-
-
-def documents(kept: Sequence[Passage], held_out: set[int]) -> list[dict[str, Any]]:
-    """Rows of CORPUS: runs of neighbouring passages of one source with the same part, as long as LONGEST allows."""
-    runs: list[tuple[str, list[Passage]]] = []
-    for index, passage in enumerate(kept):
-        part = "held_out" if index in held_out else "train"
-        if runs and runs[-1][0] == part and follows(runs[-1][1], passage):
-            runs[-1][1].append(passage)
-        else:
-            runs.append((part, [passage]))
-    return [
-        {"document": number, "side": first.source.side, "part": part, "file": first.source.file}
-        | {"start": first.start, "end": last.end, "text": first.source.text[first.start : last.end]}
-        for number, (part, (first, *_, last)) in enumerate((part, [run[0], *run]) for part, run in runs)
-    ]
-
-
-def follows(run: Sequence[Passage], passage: Passage) -> bool:
-    """Whether nothing but white space lies between the run and the passage, and the two are not too long together."""
-    last = run[-1]
-    near = passage.source is last.source and passage.number == last.number + 1
-    return near and passage.end - run[0].start <= LONGEST
 
 
 def told(rows: Sequence[dict[str, Any]], side: str) -> str:

@@ -27,7 +27,7 @@ from lethe.unlearning.rows import check_layer, read_labels, wanted_rows, with_re
 
 
 class Params(UnlearningParams):
-    """Which objective the baseline is fine-tuned with, by which vehicle, on which labels (WHP section 2)."""
+    """Which objective the baseline is fine-tuned with, by which tuning, on which labels (WHP section 2)."""
 
     alpha: NonNegativeFloat
     retain_rows: NonNegativeFloat
@@ -38,8 +38,8 @@ class Params(UnlearningParams):
     def _checkpoints_ascend_before_the_end(self) -> Params:
         if self.checkpoints != sorted(set(self.checkpoints)) or any(step >= self.steps for step in self.checkpoints):
             raise ValueError(
-                f"checkpoints: found {self.checkpoints}, wanted ascending steps below {self.steps}, which is the "
-                "unlearned model itself"
+                f"checkpoints: expected ascending steps below {self.steps}, which is the unlearned model itself, got "
+                f"{self.checkpoints}"
             )
         return self
 
@@ -53,7 +53,7 @@ def main() -> None:
         method = chosen(params, hidden_size(baseline), params.seed)
         check_layer(params, method, baseline)
         generic = read_labels(labels, params.alpha, baseline)
-        if params.vehicle == "prompt":
+        if params.tuning == "prompt":
             check_prompt_room(params.prompt, generic.tokens.shape[1], context_length(baseline), "finetune")
         rows = wanted_rows(generic, params, method, tokenizer, params.seed)
         if method.retain:
@@ -80,7 +80,7 @@ def main() -> None:
                 "steps": params.steps,
                 "alpha": params.alpha,
                 "objective": params.objective,
-                "vehicle": params.vehicle,
+                "tuning": params.tuning,
                 **change,
                 "sha256": folder_sha256(unlearned),
             },

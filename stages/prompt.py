@@ -6,18 +6,17 @@ writes  data/prompts.jsonl  data/names.csv
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, NonNegativeInt
 
+from lethe.core.corpus import read_documents
 from lethe.core.errors import StageError
 from lethe.core.params import StageParams, read_params
 from lethe.core.stage import run, workspace
-from lethe.core.tables import ANCHORS, NAMES, numbered_jsonl, read_csv, read_parquet, write_csv, write_jsonl
-from lethe.text.cloze import FEWEST_WORDS, Cloze, cloze_prompts
+from lethe.core.tables import ANCHORS, NAMES, numbered_jsonl, read_csv, write_csv, write_jsonl
+from lethe.text.cloze import FEWEST_WORDS, choose, cloze_prompts, cloze_rows
 from lethe.text.matching import WORD, name_finder
 from lethe.text.passages import draw, passages
 
@@ -36,23 +35,22 @@ class Params(StageParams):
 def main() -> None:
     params = read_params("prompt", Params)
     with workspace("prompt") as work:
-        table, _ = read_parquet(Path("data/corpus.parquet"), ("side", "part", "text"))
-        corpus = table.to_pylist()
+        corpus = read_documents(Path("data/corpus.parquet"))
         names = read_names(Path(params.names), Path("data/anchors.csv"))
         finder = name_finder(names)
         own = own_prompts(Path(params.own), params.development, params.seed)
-        held_out = [row["text"] for row in corpus if (row["side"], row["part"]) == ("forget", "held_out")]
+        held_out = [row.text for row in corpus if (row.side, row.part) == ("forget", "held_out")]
         stretches = [text[start:end] for text in held_out for start, end in passages(text, STRETCH_CHARS)]
         found = [cloze for stretch in stretches for cloze in cloze_prompts(stretch, finder, params.words)]
         chosen = choose(found, params.cloze, params.seed)
         if not chosen and not own:
             raise StageError(
-                f"data/corpus.parquet: found no place in {sum(map(len, held_out))} characters of held-out forget text "
-                f"where one of {len(names)} names is due, and no prompts in {params.own}, wanted some; raise "
+                f"data/corpus.parquet: expected some, got no place in {sum(map(len, held_out))} characters of "
+                f"held-out forget text where one of {len(names)} names is due, and no prompts in {params.own}; raise "
                 "corpus.held_out or write prompts of your own"
             )
         rows = cloze_rows(chosen, params.development, params.seed) + own
-        known = finder.terms_in("\n\n".join(row["text"] for row in corpus if row["side"] == "retain"))
+        known = finder.terms_in("\n\n".join(row.text for row in corpus if row.side == "retain"))
         write_jsonl(({"id": number} | row for number, row in enumerate(rows)), work / "data/prompts.jsonl")
         unique = [{"name": name, "unique": "no" if name in known else "yes"} for name in names]
         write_csv(unique, ("name", "unique"), work / "data/names.csv")
@@ -68,7 +66,7 @@ def read_names(path: Path, anchors: Path) -> list[str]:
     names = [row["name"] for row in read_csv(path, NAMES, unique=("name",), filled=("name",))]
     for name in names:
         if not WORD.search(name):
-            raise StageError(f"{path}: found the name {name!r}, wanted one with a letter or digit")
+            raise StageError(f"{path}: expected one with a letter or digit, got the name {name!r}")
     found = [row["anchor"] for row in read_csv(anchors, ANCHORS, unique=("anchor",), filled=("anchor",))]
     return sorted(names or found)
 
@@ -76,7 +74,7 @@ def read_names(path: Path, anchors: Path) -> list[str]:
 def own_prompts(folder: Path, development: float, seed: int) -> list[dict[str, Any]]:
     """Rows from every .jsonl file of the folder, in the order of the file names. Raises StageError at `file:line`."""
     if not folder.is_dir():
-        raise StageError(f"{folder}: no such folder, wanted the folder of your own prompts; it may be empty")
+        raise StageError(f"{folder}: no such folder; expected the folder of your own prompts; it may be empty")
     rows = []
     for path in sorted(folder.glob("*.jsonl")):
         for line, row in numbered_jsonl(path, {"prompt": str, "references": list}):
@@ -92,42 +90,14 @@ def own_prompts(folder: Path, development: float, seed: int) -> list[dict[str, A
 def check_own(where: str, prompt: str, references: list[Any]) -> None:
     """Raise StageError for a prompt that no completion could be judged by."""
     if not prompt.strip():
-        raise StageError(f"{where}: found an empty prompt, wanted text")
+        raise StageError(f"{where}: expected text, got an empty prompt")
     if not references:
-        raise StageError(f"{where}: found no references, wanted the names a completion may not give away")
+        raise StageError(f"{where}: expected the names a completion may not give away, got no references")
     for reference in references:
         if not isinstance(reference, str) or not WORD.search(reference):
-            raise StageError(f"{where}: found the reference {reference!r}, wanted a name")
+            raise StageError(f"{where}: expected a name, got the reference {reference!r}")
         if name_finder([reference]).terms_in(prompt):
-            raise StageError(f"{where}: found the reference {reference!r} in the prompt itself, wanted it kept back")
-
-
-def choose(prompts: Sequence[Cloze], limit: int, seed: int) -> list[Cloze]:
-    """At most `limit` different prompts in the order of the text, the names due taking turns; drawn by lot."""
-    different = list({cloze.prompt: cloze for cloze in prompts}.values())
-    turns: Counter[str] = Counter()
-    queue = []
-    for lot, index in sorted((draw(cloze.prompt, seed), index) for index, cloze in enumerate(different)):
-        due = different[index].references[0]
-        queue.append((turns[due], lot, index))
-        turns[due] += 1
-    return [different[index] for index in sorted(index for _, _, index in sorted(queue)[:limit])]
-
-
-def cloze_rows(chosen: Sequence[Cloze], development: float, seed: int) -> list[dict[str, Any]]:
-    """Rows of data/prompts.jsonl without their id. A stretch's prompts fall into one set: the sets share no text."""
-    counts = Counter(cloze.stretch for cloze in chosen)
-    dealt: set[str] = set()
-    taken = 0
-    for stretch in sorted(counts, key=lambda text: draw(text, seed)):
-        if taken + counts[stretch] / 2 <= development * len(chosen):
-            dealt.add(stretch)
-            taken += counts[stretch]
-    return [
-        {"set": "development" if cloze.stretch in dealt else "test", "source": "cloze"}
-        | {"prompt": cloze.prompt, "references": cloze.references, "due": cloze.references[0]}
-        for cloze in chosen
-    ]
+            raise StageError(f"{where}: expected it kept back, got the reference {reference!r} in the prompt itself")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class Params(UnlearningParams):
-    """Which objective, by which vehicle, with which words in place of the labels to forget."""
+    """Which objective, by which tuning, with which words in place of the labels to forget."""
 
     layers: Literal["input", "every"]
     start_text: str | None
@@ -46,18 +46,18 @@ class Params(UnlearningParams):
 
     @model_validator(mode="after")
     def _prefix_is_a_kind_of_prompt(self) -> Params:
-        if self.layers == "every" and (self.vehicle != "prompt" or self.prompt.encoder):
-            raise ValueError("layers: found every, wanted it only with vehicle prompt and prompt.encoder 0")
+        if self.layers == "every" and (self.tuning != "prompt" or self.prompt.encoder):
+            raise ValueError("layers: expected it only with tuning prompt and prompt.encoder 0, got every")
         if self.layers == "every" and self.objective == "rmu":
-            raise ValueError("layers: found every with objective rmu, wanted input")
-        plain = self.vehicle == "prompt" and self.layers == "input" and not self.prompt.encoder
+            raise ValueError("layers: expected input, got every with objective rmu")
+        plain = self.tuning == "prompt" and self.layers == "input" and not self.prompt.encoder
         if self.start_text and not plain:
-            raise ValueError("start_text: found one, wanted null, or vehicle prompt, layers input and prompt.encoder 0")
+            raise ValueError("start_text: expected null, or tuning prompt, layers input and prompt.encoder 0, got one")
         return self
 
 
 class Trained(NamedTuple):
-    """What a training leaves: the loss curve, and what the report says of the vehicle."""
+    """What a training leaves: the loss curve, and what the report says of the tuning."""
 
     curve: list[dict[str, float]]
     facts: dict[str, Any]
@@ -78,34 +78,34 @@ def main() -> None:
             return
         write_csv(done.curve, LOSS_HEADER, work / "reports/loss/softprompt.csv")
         forgotten = sum(row.side == "forget" for row in known)
-        facts = {"objective": params.objective, "vehicle": vehicle_name(params), "generic": params.generic}
+        facts = {"objective": params.objective, "tuning": tuning_name(params), "generic": params.generic}
         facts |= {"rows": {"forget": forgotten, "retain": len(known) - forgotten}} | done.facts
         write_json(facts, work / "reports/softprompt.json")
         first, last = done.curve[0]["loss"], done.curve[-1]["loss"]
         print(
-            f"softprompt: {facts['vehicle']} of {facts['trainable_parameters']} parameters, {params.objective} loss "
+            f"softprompt: {facts['tuning']} of {facts['trainable_parameters']} parameters, {params.objective} loss "
             f"{first:.3f} -> {last:.3f} in {len(done.curve)} steps"
         )
 
 
-def vehicle_name(params: Params) -> str:
+def tuning_name(params: Params) -> str:
     """prompt (vectors before the input), prefix (keys and values in every layer), lora or full; never mixed up."""
-    return "prefix" if params.layers == "every" else params.vehicle
+    return "prefix" if params.layers == "every" else params.tuning
 
 
 def unlearn(task: Path, rows: Rows, params: Params, device: torch.device, work: Path, target: Path) -> Trained:
-    """Train the vehicle on the rows and write its folder: a prompt's vectors alone, else a plain model."""
+    """Train the tuning on the rows and write its folder: a prompt's vectors alone, else a plain model."""
     import torch
 
     model = load_model(task, device, getattr(torch, params.weights))
-    width, moves_head = model.config.hidden_size, params.vehicle == "full"
+    width, moves_head = model.config.hidden_size, params.tuning == "full"
     method = chosen(params, width, params.seed, frozen_head(model) if moves_head else None)
     columns = answer_columns(model, rows, method)
     before = bits_sha256(model)
     if params.layers == "every":
         model = attach_prefix(model, params.prompt, params.seed)
     else:
-        model = attach(model, params.vehicle, params.lora, params.seed, params.prompt)
+        model = attach(model, params.tuning, params.lora, params.seed, params.prompt)
     if params.start_text:
         start_from(model, load_tokenizer(task), params.start_text)
     moved = trainable_parameters(model)
@@ -115,9 +115,9 @@ def unlearn(task: Path, rows: Rows, params: Params, device: torch.device, work: 
     given = rows._replace(columns={**rows.columns, **columns})
     curve = train(model, given, params, steps, method.objective, work, "softprompt", layer=method.layer)
     facts: dict[str, Any] = {"trainable_parameters": moved}
-    if params.vehicle == "prompt":
+    if params.tuning == "prompt":
         facts["start"] = "text" if params.start_text else "random" if params.prompt.encoder else params.prompt.start
-    if params.vehicle != "prompt":
+    if params.tuning != "prompt":
         if is_main_process():
             save_model(merge(model), load_tokenizer(task), target, getattr(torch, params.save_dtype))
         return Trained(curve, facts)

@@ -68,13 +68,13 @@ class Params(RecipeParams):
         words = list(labels.values())
         twice = next((word for word in words if words.count(word) > 1), None)
         if twice is not None:
-            raise ValueError(f"found {twice} twice, wanted another word for each label")
+            raise ValueError(f"expected another word for each label, got {twice} twice")
         return labels
 
     @model_validator(mode="after")
     def _fits_together(self) -> Params:
         if self.source == "hub" and not self.model:
-            raise ValueError("model: found nothing with source hub, wanted owner/name")
+            raise ValueError("model: expected owner/name, got nothing with source hub")
         return self
 
 

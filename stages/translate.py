@@ -6,8 +6,8 @@ writes  data/dictionary.csv
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -17,25 +17,14 @@ from lethe.core.params import StageParams, read_params
 from lethe.core.stage import run, workspace
 from lethe.core.tables import DICTIONARY, write_csv
 from lethe.dictionary.assignment import usable
-from lethe.dictionary.entity_types import (
-    KINDS,
-    Context,
-    Rule,
-    Usage,
-    context_at,
-    read_rules,
-    spread,
-    tell_genders,
-    usage,
-)
+from lethe.dictionary.contexts import read_uses, retain_sample
+from lethe.dictionary.entity_types import KINDS, Usage, read_rules, tell_genders
 from lethe.dictionary.entries import (
     Choice,
     Override,
-    Terms,
     check_overrides,
     dictionary_rows,
-    finder_of,
-    given,
+    own_choices,
     pruned,
     read_overrides,
     read_terms,
@@ -47,12 +36,7 @@ from lethe.dictionary.model_ranking import Judging, candidates_of, likeliest
 from lethe.llm_client import ChatSettings
 from lethe.models.checkpoints import load_model, load_tokenizer
 from lethe.models.device import prepare
-from lethe.text.matching import TermFinder
 from lethe.text.streaming import Texts
-
-CONTEXTS = 400  # of an anchor, for its kind and gender
-HELD = 100_000  # contexts at a time, some 600 bytes each; one more reading of the text for every so many
-RETAIN_CHARS = 8_000_000  # of retain text searched for ordinary names
 
 
 class Params(StageParams):
@@ -69,7 +53,7 @@ class Params(StageParams):
     @model_validator(mode="after")
     def _enough_candidates(self) -> Params:
         if self.candidates < self.translations:
-            raise ValueError(f"found candidates: {self.candidates}, wanted at least translations: {self.translations}")
+            raise ValueError(f"expected at least translations: {self.translations}, got candidates: {self.candidates}")
         return self
 
 
@@ -103,74 +87,6 @@ def main() -> None:
         chosen |= own_choices(overrides, uses, plurals)
         write_csv(dictionary_rows(kept, uses, chosen), DICTIONARY, work / "data/dictionary.csv")
         print(sentence(chosen, uses, params.translations, overrides, len(terms) - len(kept), remarks))
-
-
-def retain_sample(texts: Iterable[str]) -> list[str]:
-    """At most about RETAIN_CHARS of the texts, spread evenly, each without line breaks."""
-    lengths = [len(text) for text in texts]
-    most = len(lengths) * RETAIN_CHARS // max(1, sum(lengths))
-    chosen = set(spread(range(len(lengths)), max(1, most)))
-    return [" ".join(text.split()) for number, text in enumerate(texts) if number in chosen]
-
-
-def read_uses(
-    terms: Terms, texts: Iterable[str], rules: Sequence[Rule], kept: int
-) -> tuple[dict[str, Usage], dict[str, list[Context]]]:
-    """How every anchor is used in at most CONTEXTS contexts, and `kept` of these, all spread evenly.
-
-    The texts are gone through once to count, and once more for every HELD contexts: so many are held at a time.
-    """
-    finder = finder_of(terms)
-    counts = Counter(hit.term for text in texts for hit in finder.find(text))
-    uses: dict[str, Usage] = {}
-    shown: dict[str, list[Context]] = {}
-    for anchors in groups(terms, {anchor: min(CONTEXTS, counts[anchor]) for anchor in terms}, HELD):
-        contexts = find_contexts(texts, finder, {anchor: counts[anchor] for anchor in anchors})
-        for anchor, found in contexts.items():
-            uses[anchor] = usage(anchor, terms[anchor], found, rules)
-            shown[anchor] = spread(found, kept)
-    return uses, shown
-
-
-def groups(items: Iterable[str], sizes: Mapping[str, int], most: int) -> Iterator[list[str]]:
-    """The items in their order, in groups of one, or of several whose sizes add up to at most `most`."""
-    group: list[str] = []
-    size = 0
-    for item in items:
-        if group and size + sizes[item] > most:
-            yield group
-            group, size = [], 0
-        group.append(item)
-        size += sizes[item]
-    if group:
-        yield group
-
-
-def find_contexts(texts: Iterable[str], finder: TermFinder, counts: Mapping[str, int]) -> dict[str, list[Context]]:
-    """Of each of these anchors at most CONTEXTS contexts, spread evenly. counts: how often it occurs in the texts."""
-    wanted = {anchor: deque(spread(range(count), CONTEXTS)) for anchor, count in counts.items() if count}
-    seen = Counter[str]()
-    contexts: dict[str, list[Context]] = {anchor: [] for anchor in counts}
-    for text in texts if wanted else ():
-        for hit in finder.find(text):
-            if hit.term in wanted:
-                if wanted[hit.term][0] == seen[hit.term]:
-                    contexts[hit.term].append(context_at(text, hit.start, hit.end))
-                    wanted[hit.term].popleft()
-                    if not wanted[hit.term]:
-                        del wanted[hit.term]
-                seen[hit.term] += 1
-    return contexts
-
-
-def own_choices(
-    overrides: Iterable[Override], uses: Mapping[str, Usage], plurals: Mapping[str, str]
-) -> dict[str, list[Choice]]:
-    """{anchor: the person's own translations, in the order of the lines}."""
-    chosen: dict[str, list[Choice]] = {}
-    for _, anchor, translation in overrides:
-        chosen.setdefault(anchor, []).append(given(translation, uses[anchor].plural, plurals))
-    return chosen
 
 
 def sentence(

@@ -1,6 +1,6 @@
 """A real book forgotten: The Wizard of Oz, by a small model that has read it beside other books.
 
-python -m studies.book DATA [--smoke]    writes reports/book/result.json and prints the table for README.md
+python -m studies.book DATA [--smoke]    writes reports/book/result.json and prints the table for docs/results.md
 
 The parameters are presets/book.yaml. DATA is a folder with books/oz.txt, books/pride.txt, text/tinystories.txt and the
 files of lm_eval/ that data/benchmarks/README.md names. --smoke takes a few pages of them and the ready-made model
@@ -74,7 +74,7 @@ def check_data(data: Path, smoke: bool) -> None:
     """Exit with one line if the folder lacks anything."""
     for name in [*TEXTS, *ITEMS, *(MODEL if smoke else {})]:
         if not (data / name).exists():
-            sys.exit(f"error: {data / name}: no such file, wanted the folder of real material: make book DATA=...")
+            sys.exit(f"error: {data / name}: no such file; expected the folder of real material: make book DATA=...")
 
 
 def forget_book(project: Path, data: Path, smoke: bool) -> dict[str, Any]:

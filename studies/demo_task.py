@@ -2,7 +2,7 @@
 
 python -m studies.demo_task [--seeds 0 1 2]    writes reports/study/tastes.json and prints the table
 
-Wanted are forget accuracy at least 40 points lower and retain accuracy at most 3. A row says which vehicle its number
+Wanted are forget accuracy at least 40 points lower and retain accuracy at most 3. A row says which tuning its number
 belongs to: `prompt` is SPUL's, before the input embeddings; `prefix` has keys and values in every layer.
 """
 
@@ -29,7 +29,7 @@ VARIANTS: dict[str, Changes] = {
     "every layer": {"softprompt.layers": "every"},
     "every layer, base without notices": {"softprompt.layers": "every", "specialise.background_share": 0.0},
 }
-HEADER = ("variant", "vehicle", "numbers", "forget before", "forget after", "retain before", "retain after")
+HEADER = ("variant", "tuning", "numbers", "forget before", "forget after", "retain before", "retain after")
 
 
 def main() -> None:
@@ -54,7 +54,7 @@ def results(project: Path, seeds: Sequence[int]) -> Iterator[dict[str, Any]]:
 def measured(found: Mapping[str, Any]) -> dict[str, Any]:
     """The row's numbers, from the reports of one run."""
     report = found["classification"]
-    row: dict[str, Any] = {"vehicle": report["method"]["vehicle"], "numbers": report["method"]["saved_numbers"]}
+    row: dict[str, Any] = {"tuning": report["method"]["tuning"], "numbers": report["method"]["saved_numbers"]}
     for side in ("forget", "retain"):
         for when, model in (("before", "task"), ("after", "softprompt")):
             row[f"{side} {when}"] = report["models"][model][f"test_{side}"]["accuracy"]
@@ -67,7 +67,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     for variant in dict.fromkeys(row["variant"] for row in rows):
         own = [row for row in rows if row["variant"] == variant]
         shares = [f"{mean(row[name] for row in own):.3f}" for name in HEADER[3:]]
-        lines.append(f"| {' | '.join([variant, own[0]['vehicle'], str(own[0]['numbers']), *shares])} |")
+        lines.append(f"| {' | '.join([variant, own[0]['tuning'], str(own[0]['numbers']), *shares])} |")
     return "\n".join(lines)
 
 

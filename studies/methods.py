@@ -14,12 +14,12 @@ from typing import Any, NamedTuple, get_args
 
 from ruamel.yaml import YAML
 
-from lethe.training.adapters import Vehicle
+from lethe.training.adapters import Tuning
 from lethe.unlearning.methods import MethodParams
 from tools.sandbox import ROOT, Changes, clone, repro
 
 OBJECTIVES: tuple[str, ...] = get_args(MethodParams.model_fields["objective"].annotation)
-VEHICLES: tuple[str, ...] = get_args(Vehicle)
+VEHICLES: tuple[str, ...] = get_args(Tuning)
 NAMES = {"generic_labels": "WHP", "grad_diff": "GradDiff", "wga": "WGA", "satimp": "SatImp", "ceu": "CE-U"} | {
     name: name.upper() for name in ("npo", "dpo", "rmu", "undial", "spul", "pdu")
 }
@@ -65,10 +65,10 @@ COLUMNS = {
 
 
 class Row(NamedTuple):
-    """One run: an objective, a vehicle, the MD5 of its baseline, what was measured (nothing where it failed)."""
+    """One run: an objective, a tuning, the MD5 of its baseline, what was measured (nothing where it failed)."""
 
     objective: str
-    vehicle: str
+    tuning: str
     baseline: str
     values: dict[str, float | None]
     failed: str | None = None
@@ -76,23 +76,23 @@ class Row(NamedTuple):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
-    parser.add_argument("--all", action="store_true", help="every objective with every vehicle, not the eight rows")
+    parser.add_argument("--all", action="store_true", help="every objective with every tuning, not the eight rows")
     parser.add_argument("--set", choices=["test", "development"], default="test", help="which prompts are judged")
     parser.add_argument("--resume", action="store_true", help="keep the rows that the result has already")
     arguments = parser.parse_args()
     name = "all" if arguments.all else "eight"
-    pairs = [(name, vehicle) for name in OBJECTIVES for vehicle in VEHICLES] if arguments.all else EIGHT
+    pairs = [(name, tuning) for name in OBJECTIVES for tuning in VEHICLES] if arguments.all else EIGHT
     project = clone(ROOT / ".scratch/compare")
     stages = present(project)
     baseline = baseline_of(project)
     rows = read(arguments.set, name, baseline) if arguments.resume else []
-    done = {(row.objective, row.vehicle) for row in rows}
-    for objective, vehicle in pairs:
-        if (objective, vehicle) in done:
+    done = {(row.objective, row.tuning) for row in rows}
+    for objective, tuning in pairs:
+        if (objective, tuning) in done:
             continue
-        rows.append(compared(project, objective, vehicle, baseline, arguments.set, stages))
+        rows.append(compared(project, objective, tuning, baseline, arguments.set, stages))
         print(json.dumps(rows[-1]._asdict()), flush=True)
-        rows.sort(key=lambda row: pairs.index((row.objective, row.vehicle)))
+        rows.sort(key=lambda row: pairs.index((row.objective, row.tuning)))
         write(rows, arguments.set, name)
     print(table(rows))
 
@@ -103,10 +103,10 @@ def present(project: Path) -> list[str]:
     return [stage for stage in ("evaluate", "benchmark", "measure", "attack") if stage in known]
 
 
-def changes(objective: str, vehicle: str, prompts: str, stages: list[str]) -> Changes:
+def changes(objective: str, tuning: str, prompts: str, stages: list[str]) -> Changes:
     """The parameters of one run."""
-    rate = LEARNING_RATE.get(objective, GENTLE) * FASTER[vehicle]
-    own = {"finetune.objective": objective, "finetune.vehicle": vehicle, "finetune.learning_rate": rate}
+    rate = LEARNING_RATE.get(objective, GENTLE) * FASTER[tuning]
+    own = {"finetune.objective": objective, "finetune.tuning": tuning, "finetune.learning_rate": rate}
     judged = {f"{stage}.set": prompts for stage in stages if stage != "benchmark"}
     optional = [more for stage, more in OPTIONAL.items() if stage in stages]
     return COMMON | own | judged | {key: value for more in optional for key, value in more.items()}
@@ -119,17 +119,17 @@ def baseline_of(project: Path) -> str:
     return next(out["md5"] for out in lock["stages"]["baseline"]["outs"] if out["path"] == "models/baseline")
 
 
-def compared(project: Path, objective: str, vehicle: str, baseline: str, prompts: str, stages: list[str]) -> Row:
+def compared(project: Path, objective: str, tuning: str, baseline: str, prompts: str, stages: list[str]) -> Row:
     """One run and its numbers. A method that runs away ends its row, not the table."""
     try:
-        reports = repro(project, changes(objective, vehicle, prompts, stages), *stages)
+        reports = repro(project, changes(objective, tuning, prompts, stages), *stages)
     except subprocess.CalledProcessError as error:
-        return Row(objective, vehicle, baseline, {}, f"`{' '.join(error.cmd[:2])}` ended with {error.returncode}")
+        return Row(objective, tuning, baseline, {}, f"`{' '.join(error.cmd[:2])}` ended with {error.returncode}")
     size = sum(path.stat().st_size for path in (project / "models/unlearned").glob("*.safetensors"))
-    return Row(objective, vehicle, baseline, measured(reports, vehicle) | {"kilobytes": round(size / 1024, 1)})
+    return Row(objective, tuning, baseline, measured(reports, tuning) | {"kilobytes": round(size / 1024, 1)})
 
 
-def measured(reports: Mapping[str, Any], vehicle: str) -> dict[str, float | None]:
+def measured(reports: Mapping[str, Any], tuning: str) -> dict[str, float | None]:
     """The numbers that decide, from the reports of one run; None where a stage or a metric is absent."""
     familiarity, finetune = reports["familiarity"], reports["finetune"]
     accuracies = reports["benchmarks"]["models"]["unlearned"].values()
@@ -147,7 +147,7 @@ def measured(reports: Mapping[str, Any], vehicle: str) -> dict[str, float | None
         "relearn": attacked(reports, "relearn"),
         "context": attacked(reports, "context"),
         # without its prompt the model is the baseline, weight for weight
-        "stripped": familiarity["models"]["baseline"]["leak"] if vehicle == "prompt" else None,
+        "stripped": familiarity["models"]["baseline"]["leak"] if tuning == "prompt" else None,
         "parameters": finetune["trainable_parameters"],
         "cpu_seconds": spent.get("cpu_seconds"),
         "memory_mib": spent.get("peak_memory_mib"),
@@ -183,9 +183,9 @@ def write(rows: list[Row], prompts: str, name: str) -> None:
 
 def table(rows: list[Row]) -> str:
     """A Markdown table, runs down, measures across; an empty cell was not measured."""
-    lines = [f"| method | vehicle | {' | '.join(COLUMNS.values())} |", "|---" * (len(COLUMNS) + 2) + "|"]
+    lines = [f"| method | tuning | {' | '.join(COLUMNS.values())} |", "|---" * (len(COLUMNS) + 2) + "|"]
     for row in rows:
-        start = f"| {NAMES[row.objective]} | {row.vehicle} |"
+        start = f"| {NAMES[row.objective]} | {row.tuning} |"
         cells = [row.failed] if row.failed else []
         cells += [cell(row.values.get(key)) for key in list(COLUMNS)[len(cells) :]]
         lines.append(f"{start} {' | '.join(cells)} |")

@@ -70,7 +70,7 @@ TASK: Changes = {
     "softprompt.epochs": 1,
     "classify.counter_prompts": [],
 }
-FULL: Changes = {"softprompt.vehicle": "full", "softprompt.learning_rate": 3e-4}
+FULL: Changes = {"softprompt.tuning": "full", "softprompt.learning_rate": 3e-4}
 
 
 def main() -> None:
@@ -85,7 +85,7 @@ def main() -> None:
         print(flop_table(counted(small_model(), 32, 70, 30, 0.02)))
         return
     if arguments.data is None:
-        sys.exit("studies.sst2: found no DATA, wanted the folder of sst2/ and text/tinystories.txt")
+        sys.exit("studies.sst2: expected the folder of sst2/ and text/tinystories.txt, got no DATA")
     check_data(arguments.data)
     project = clone(ROOT / ".scratch" / ("sst2-smoke" if arguments.smoke else "sst2"))
     place(arguments.data, project, *((133, 400) if arguments.smoke else (None, arguments.retain)))
@@ -116,7 +116,7 @@ def check_data(data: Path) -> None:
     wanted = ("sst2/sst2_train.jsonl", "sst2/sst2_validation.jsonl", "text/tinystories.txt")
     absent = [name for name in wanted if not (data / name).exists()]
     if absent:
-        sys.exit(f"studies.sst2: found no {', '.join(absent)} in {data}, wanted them there")
+        sys.exit(f"studies.sst2: expected them there, got no {', '.join(absent)} in {data}")
 
 
 def place(data: Path, project: Path, forget: int | None, retain: int) -> None:
@@ -167,7 +167,7 @@ def variants(smoke: bool) -> dict[str, Changes]:
                 found[f"SPUL p=30, alpha {alpha}, beta {beta}"] = {
                     "softprompt.spul.alpha": alpha, "softprompt.spul.beta": beta
                 }  # fmt: skip
-    prompt: Changes = {"softprompt.objective": "spul", "softprompt.vehicle": "prompt", "softprompt.prompt.tokens": 30}
+    prompt: Changes = {"softprompt.objective": "spul", "softprompt.tuning": "prompt", "softprompt.prompt.tokens": 30}
     whole = {
         name: (changes if name in PAPER and "SPUL" not in name else prompt | changes) for name, changes in found.items()
     }

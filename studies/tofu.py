@@ -1,6 +1,6 @@
 """TOFU forgotten: a small model learns TOFU's 200 invented authors, unlearns those of forget10 by WHP, and is asked.
 
-python -m studies.tofu DATA [--smoke]    writes reports/tofu/result.json and prints the table for README.md
+python -m studies.tofu DATA [--smoke]    writes reports/tofu/result.json and prints the table for docs/results.md
 
 DATA is a folder with TOFU's files in tofu/. The parameters are presets/book.yaml with the changes below: nothing is
 held out, as in TOFU; the anchors are the names and works of the authors to forget; the questions are TOFU's own.
@@ -100,7 +100,7 @@ def check_data(data: Path) -> None:
     """Exit with one line if the folder lacks anything."""
     for name in [*TEXTS, *QUESTIONS]:
         if not (data / name).exists():
-            sys.exit(f"error: {data / name}: no such file, wanted the folder of real material: make tofu DATA=...")
+            sys.exit(f"error: {data / name}: no such file; expected the folder of real material: make tofu DATA=...")
 
 
 def forget_authors(project: Path, data: Path, smoke: bool) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def set_param(project: Path, dotted: str, value: object) -> None:
     *sections, key = dotted.split(".")
     place = content
     for section in sections:
-        place = place[section]
+        place = place.setdefault(section, {})
     place[key] = value
     with path.open("w", encoding="utf-8") as stream:
         yaml.dump(content, stream)

@@ -50,7 +50,7 @@ def trainings(folder: Path, sharded: bool) -> dict[str, list[float]]:
         "full": (recipe(resume_every=0, precision=precision), rows, objectives.cross_entropy, None),
         "ascent": (recipe(resume_every=0), rows, ascent, None),
         "dual": (recipe(resume_every=0), rows, objectives_module.PrimalDual(1.0, 0.5, 1.0), None),
-        "adapters": (recipe(resume_every=0, vehicle="lora"), with_base, steering, 1),
+        "adapters": (recipe(resume_every=0, tuning="lora"), with_base, steering, 1),
         "prompt": (prompt_recipe(resume_every=0), rows, objectives.cross_entropy, None),
     }
     curves = {}
@@ -76,7 +76,7 @@ def attached(folder: Path, taken: Any) -> Any:
     from lethe.training.adapters import attach
 
     model = load_model(folder, torch.device("cpu"), torch.float32)
-    return attach(model, taken.vehicle, taken.lora, taken.seed, getattr(taken, "prompt", None))
+    return attach(model, taken.tuning, taken.lora, taken.seed, getattr(taken, "prompt", None))
 
 
 def readings(folder: Path, device: Any) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def readings(folder: Path, device: Any) -> dict[str, Any]:
     return {
         "greedy": generation.continue_greedily(model, texts, [text[:1] for text in texts], 5, {7}),
         "expected": scoring.expectations(model, texts, endings, 2, 3),
-        "by lot": generation.continue_by_lot(model, texts, 2, 3, {7}, 1.0, 0),
+        "by lot": generation.sample_continuations(model, texts, 2, 3, {7}, 1.0, 0),
         "loss": scoring.token_loss(model, texts),
         "tokenwise": [[part.tolist() for part in found] for found in tokenwise.tokenwise(model, texts)],
         "states": [part.tolist() for part in linear_probe.last_states(model, texts, [1, 2])],

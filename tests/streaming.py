@@ -13,14 +13,14 @@ from pathlib import Path
 from benchmarks.growth import run_stage, simulate_models
 from benchmarks.subprocess_case import forget_peak, resident_mib
 from lethe.core.tables import ANCHORS, OVERRIDES, write_csv
+from lethe.dictionary import contexts
 from lethe.text import streaming as streams
-from stages import translate
 
 
 def main() -> None:
     stage, folder = sys.argv[1], Path(sys.argv[2])
     streams.GROUP_BYTES, streams.BATCH_BYTES, streams.BUFFER_BYTES = 1 << 18, 1 << 16, 1 << 16
-    translate.HELD = 500
+    contexts.HELD = 500
     simulate_models()
     projects = {size: prepared(folder, size, stage) for size in ("small", "large")}
     peaks = [peak(stage, projects[size]) for size in ("small", "small", "large")]  # the first warms up

@@ -76,8 +76,8 @@ def test_a_reply_without_text_is_empty_and_kept(server: Server, tmp_path: Path) 
 
 
 NONSENSE = (
-    "{url}: the answer is no chat completion, wanted an OpenAI-compatible endpoint; "
-    "correct base_url (it often ends in /v1)"
+    "{url}: the answer is no chat completion; expected an OpenAI-compatible endpoint; correct base_url (it often "
+    "ends in /v1)"
 )
 
 
@@ -124,13 +124,13 @@ def test_bad_settings_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(StageError) as caught:
         chat.ask_all(prompts("a"), settings(url), "extract", tmp_path)
     assert str(caught.value) == (
-        "OPENAI_API_KEY: not set, wanted the key of http://127.0.0.1:1/v1 (any text where it needs none)"
+        "OPENAI_API_KEY: not set; expected the key of http://127.0.0.1:1/v1 (any text where it needs none)"
     )
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     with pytest.raises(StageError) as caught:
         chat.ask_all(prompts("a"), settings(url), "extract", tmp_path)
     assert str(caught.value) == (
-        "http://127.0.0.1:1/v1: no answer, wanted an OpenAI-compatible chat endpoint; start it or correct base_url"
+        "http://127.0.0.1:1/v1: no answer; expected an OpenAI-compatible chat endpoint; start it or correct base_url"
     )
 
 

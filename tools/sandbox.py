@@ -14,7 +14,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+
+from lethe.core.params import StageParams, known_names
+from lethe.preflight.check import section_schemas
+from lethe.preflight.presets import dumped, put, round_trip, whole_text
 
 ROOT = Path(__file__).resolve().parents[1]
 Changes = dict[str, Any]  # dotted parameter -> value
@@ -29,19 +33,33 @@ def clone(target: Path) -> Path:
 
 
 def change_params(project: Path, changes: Changes, base: str = "params.yaml") -> None:
-    """Write the project's params.yaml: the params file `base` with dotted parameters set, comments kept."""
-    yaml, path = YAML(), project / "params.yaml"
-    content = yaml.load((project / base).read_text(encoding="utf-8"))
+    """Write the project's params.yaml: the params file or preset `base` with dotted parameters set, comments kept.
+
+    A stage's section may be given a parameter that it has from a shared section so far. Ends the process if no stage
+    knows the parameter.
+    """
+    content = round_trip().load(whole_text(project / base))
+    known = section_schemas(content)
     for dotted, value in changes.items():
         *sections, key = dotted.split(".")
+        if not is_parameter(sections, key, content, known):
+            sys.exit(f"{base}: {dotted}: unknown parameter")
         place = content
         for section in sections:
+            put(place, section, place.get(section, CommentedMap()))
             place = place[section]
-        if key not in place:
-            sys.exit(f"{base}: {dotted}: unknown parameter")
-        place[key] = value
-    with path.open("w", encoding="utf-8") as stream:
-        yaml.dump(content, stream)
+        put(place, key, value)
+    (project / "params.yaml").write_text(dumped(content), encoding="utf-8")
+
+
+def is_parameter(sections: list[str], key: str, content: Changes, known: dict[str, type[StageParams]]) -> bool:
+    """Whether params.yaml has the parameter, or may have it as the class of its section says."""
+    place: Any = content
+    for section in sections:
+        place = place.get(section) if isinstance(place, dict) else None
+    if isinstance(place, dict) and key in place:
+        return True
+    return sections[0] in known and key in known_names(known[sections[0]], sections[1:])
 
 
 def repro(project: Path, changes: Changes, *targets: str, base: str = "params.yaml") -> dict[str, Any]:

@@ -414,7 +414,7 @@ def main() -> None:
     wrong = stale(texts)
     if check and wrong:
         listed = ", ".join(str(path.relative_to(HERE)) for path in wrong)
-        sys.exit(f"data/demo: {listed} differ, wanted the generator's own text, python data/demo/generate.py")
+        sys.exit(f"data/demo: {listed} differ; expected the generator's own text, python data/demo/generate.py")
     for path in wrong:
         path.unlink(missing_ok=True)
         if path in texts:

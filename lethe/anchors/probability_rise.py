@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from heapq import heappush, heappushpop
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from lethe.anchors.candidates import Candidate
+from lethe.models.checkpoints import load_model
 from lethe.models.output_head import headless
-from lethe.models.tokenization import leading_ids, spell
+from lethe.models.tokenization import backend_tokenizer, leading_ids, spell
 from lethe.text.matching import Found, TermFinder
-from lethe.text.streaming import read_batches
+from lethe.text.streaming import read_batches, read_facts
 
 if TYPE_CHECKING:
+    import torch
     from tokenizers import Tokenizer
     from transformers import PreTrainedModel
 
@@ -198,3 +201,36 @@ def mean_rise(found: Occurrences, before: np.ndarray, after: np.ndarray) -> dict
         rise = after[start:end].astype(np.float64) - before[start:end]
         rises.setdefault(term, array("d")).append(float(rise.sum()))
     return {term: sum(values) / len(values) for term, values in rises.items()}
+
+
+def measure_rises(
+    found: Sequence[Candidate],
+    documents: Callable[[], Iterable[tuple[int, str]]],
+    blocks: Path,
+    models: tuple[Path, Path],
+    device: torch.device,
+    seed: int,
+) -> dict[str, float]:
+    """Term -> how far the second model raised its log-probability above the first's; one is in memory at a time.
+
+    documents: gives the (number, text) of what the blocks are made of. Held are an index of the blocks, OCCURRENCES
+    places of every term, and the log-probabilities of the terms in the blocks chosen for them.
+    """
+    from tqdm import tqdm
+
+    finder = TermFinder({form: term.forms[0] for term in found for form in term.forms})
+    index, width = read_index(blocks), int(read_facts(blocks)["block_tokens"])
+    rows = rows_to_read(lambda: whole_rows(finder, documents(), index), len(index.document), seed)
+    if not len(rows):
+        return {}
+    terms = [term.forms[0] for term in found]
+    numbers = {term: number for number, term in enumerate(terms)}
+    occurrences = find_occurrences(finder, numbers, documents(), rows, index, backend_tokenizer(models[0]))
+    scores = []
+    for folder in models:
+        model = load_model(folder, device)
+        batches = log_probabilities(model, token_batches(blocks, rows, width))
+        told = tqdm(batches, desc=f"extract: {folder.name}", unit="batch")
+        scores.append(scores_of(occurrences, rows, told))
+        del model
+    return {terms[number]: rise for number, rise in mean_rise(occurrences, *scores).items()}

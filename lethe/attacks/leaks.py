@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from lethe.core.errors import StageError
-from lethe.evaluation.familiarity import Yardstick, judge, without_cut_word
+from lethe.evaluation.familiarity import NameMatcher, judge, without_cut_word
 from lethe.evaluation.prompts import Prompt
-from lethe.inference.decoding import Continuation, continue_by_lot, continue_greedily, end_ids, texts_after
+from lethe.inference.decoding import Continuation, continue_greedily, end_ids, sample_continuations, texts_after
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -27,7 +27,7 @@ def greedy_leaks(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     prompts: Sequence[Prompt],
-    stick: Yardstick,
+    matcher: NameMatcher,
     new_tokens: int,
     forced: Sequence[str] = (),
 ) -> Leaks:
@@ -37,7 +37,7 @@ def greedy_leaks(
     """
     tokens, content = [prompt.tokens for prompt in prompts], [prompt.content for prompt in prompts]
     found = continue_greedily(model, tokens, content, new_tokens, end_ids(model, tokenizer))
-    leak = judged(tokenizer, prompts, found, stick, forced or [""] * len(prompts))
+    leak = judged(tokenizer, prompts, found, matcher, forced or [""] * len(prompts))
     return Leaks(leak, [continuation.probability for continuation in found])
 
 
@@ -45,7 +45,7 @@ def sampled_leaks(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     prompts: Sequence[Prompt],
-    stick: Yardstick,
+    matcher: NameMatcher,
     new_tokens: int,
     completions: int,
     temperature: float,
@@ -53,10 +53,10 @@ def sampled_leaks(
 ) -> list[list[bool]]:
     """Per prompt whether each of `completions` sampled ones leaks."""
     tokens, ends = [prompt.tokens for prompt in prompts], end_ids(model, tokenizer)
-    found = continue_by_lot(model, tokens, completions, new_tokens, ends, temperature, seed)
+    found = sample_continuations(model, tokens, completions, new_tokens, ends, temperature, seed)
     asked = [prompt for prompt in prompts for _ in range(completions)]
     flat = [continuation for several in found for continuation in several]
-    leak = judged(tokenizer, asked, flat, stick, [""] * len(asked))
+    leak = judged(tokenizer, asked, flat, matcher, [""] * len(asked))
     return [leak[i : i + completions] for i in range(0, len(leak), completions)]
 
 
@@ -64,7 +64,7 @@ def judged(
     tokenizer: PreTrainedTokenizerFast,
     prompts: Sequence[Prompt],
     found: Sequence[Continuation],
-    stick: Yardstick,
+    matcher: NameMatcher,
     forced: Sequence[str],
 ) -> list[bool]:
     """Whether the rule finds a name in each answer that the prompt does not hold."""
@@ -73,7 +73,7 @@ def judged(
     leaks = []
     for prompt, continuation, start, text in zip(prompts, found, forced, texts, strict=True):
         answer = start + (text if continuation.ended else without_cut_word(text))
-        leaks.append((judge(prompt.text, prompt.references, answer, stick).grade or 0) >= LEAK)
+        leaks.append((judge(prompt.text, prompt.references, answer, matcher).grade or 0) >= LEAK)
     return leaks
 
 
@@ -82,7 +82,7 @@ def check_room(prompts: Sequence[Prompt], room: int, attack: str) -> None:
     for prompt in prompts:
         if len(prompt.tokens) > room:
             raise StageError(
-                f"params.yaml: attack.attacks: {attack} makes prompt {prompt.id} {len(prompt.tokens)} tokens long, "
-                f"wanted at most {room}, the model's context less attack.new_tokens; lower prompt.words or what the "
+                f"params.yaml: attack.attacks: {attack} makes prompt {prompt.id} {len(prompt.tokens)} tokens long; "
+                f"expected at most {room}, the model's context less attack.new_tokens; lower prompt.words or what the "
                 "attack adds"
             )

@@ -37,9 +37,9 @@ def read_templates(path: Path) -> list[Template]:
     found = []
     for line, row in numbered_csv(path, TEMPLATES_HEADER):
         if row["kind"] not in KINDS:
-            raise StageError(f"{path}:{line}: found the kind {row['kind']}, wanted {' or '.join(KINDS)}")
+            raise StageError(f"{path}:{line}: expected {' or '.join(KINDS)}, got the kind {row['kind']}")
         if row["template"].count(SLOT) != 1:
-            raise StageError(f"{path}:{line}: found {row['template'].count(SLOT)} times {SLOT}, wanted it once")
+            raise StageError(f"{path}:{line}: expected it once, got {row['template'].count(SLOT)} times {SLOT}")
         found.append(Template(row["kind"], row["name"], row["template"]))
     return found
 

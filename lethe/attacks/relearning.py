@@ -33,7 +33,7 @@ def passage_rows(
     whole = [tokens for tokens in blocks if len(tokens) == passage_tokens]
     if len(whole) < count:
         raise StageError(
-            f"params.yaml: attack: found {len(whole)} {side} passages of {passage_tokens} tokens, wanted {count}; "
+            f"params.yaml: attack: expected {count}, got {len(whole)} {side} passages of {passage_tokens} tokens; "
             "lower passages or training.passage_tokens"
         )
     random.Random(seed).shuffle(whole)
@@ -56,7 +56,7 @@ def curve(
     found: dict[int, Measure] = {}
 
     with restored(model):
-        trained: Any = attach(model, recipe.vehicle, recipe.lora, recipe.seed)  # adapters lie in `model` itself
+        trained: Any = attach(model, recipe.tuning, recipe.lora, recipe.seed)  # adapters lie in `model` itself
 
         def on_step(step: int) -> None:
             model.eval()

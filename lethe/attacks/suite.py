@@ -9,22 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
-
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lethe.attacks import prompt_templates as coaxing
 from lethe.attacks.leaks import Leaks, check_room, greedy_leaks, sampled_leaks
 from lethe.attacks.linear_probe import frequent, last_states, layers_at, probe_hits, shuffled
+from lethe.attacks.params import AttackParams, Lora, Relearn, SoftPrompt
 from lethe.attacks.relearning import curve, passage_rows, restored
 from lethe.attacks.soft_prompt import answer_rows, eliciting, virtual_ids
-from lethe.core.params import StageParams
-from lethe.evaluation.familiarity import Yardstick
-from lethe.evaluation.model_set import Device, Names
+from lethe.evaluation.familiarity import NameMatcher
 from lethe.evaluation.prompts import Prompt, prepared
-from lethe.text.cloze import FEWEST_WORDS, Cloze
-from lethe.training.adapters import LoraParams
-from lethe.training.quantisation import Bits, quantise
+from lethe.text.cloze import Cloze
+from lethe.training.quantisation import quantise
 from lethe.training.recipe import RecipeParams
 from lethe.training.rows import Rows
 
@@ -32,92 +28,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 Result = list[tuple[str, str, Sequence[float]]]
-
-
-def _rising(values: list[int]) -> list[int]:
-    if not values or sorted(set(values)) != values:
-        raise ValueError(f"found {values}, wanted different numbers in rising order")
-    return values
-
-
-Rising = Annotated[list[PositiveInt], AfterValidator(_rising)]
-
-
-class Training(StageParams):
-    """What the attacks that train have in common."""
-
-    passage_tokens: int = Field(ge=2)
-    steps: Rising
-    batch_size: PositiveInt
-    adam_betas: list[float] = Field(min_length=2, max_length=2)
-    max_grad_norm: PositiveFloat
-    weights: Literal["float32", "bfloat16"]
-    precision: Literal["float32", "bfloat16"]
-
-
-class Relearn(StageParams):
-    passages: Rising
-    learning_rate: PositiveFloat
-
-
-class Lora(Relearn):
-    adapter: LoraParams
-
-
-class Quantise(StageParams):
-    bits: list[Bits] = Field(min_length=1)
-
-
-class Sample(StageParams):
-    completions: PositiveInt
-    temperature: PositiveFloat
-
-
-class Probe(StageParams):
-    prompts: PositiveInt
-    depths: list[Annotated[float, Field(gt=0, le=1)]] = Field(min_length=1)
-    fewest: int = Field(ge=2)
-    penalty: PositiveFloat
-
-
-class SoftPrompt(StageParams):
-    prompts: PositiveInt
-    tokens: PositiveInt
-    steps: PositiveInt
-    batch_size: PositiveInt
-    learning_rate: PositiveFloat
-
-
-class AttackParams(StageParams):
-    attacks: Names
-    set: Literal["test", "development"]
-    prompts: PositiveInt
-    chat_template: bool
-    new_tokens: PositiveInt
-    words: Annotated[int, Field(ge=FEWEST_WORDS)]
-    training: Training
-    relearn: Relearn
-    benign: Relearn
-    lora: Lora
-    quantise: Quantise
-    context_tokens: int = Field(ge=8)
-    letters: Rising
-    sample: Sample
-    probe: Probe
-    soft_prompt: SoftPrompt
-    device: Device
-    seed: int
-
-    @model_validator(mode="after")
-    def _known_attacks(self) -> AttackParams:
-        known = [name for name in ATTACKS if name != UNATTACKED]  # which needs no asking for
-        unknown = [name for name in self.attacks if name not in known]
-        if unknown:
-            raise ValueError(f"attacks: found {', '.join(unknown)}, wanted some of {', '.join(known)}")
-        full = [name for name in ("relearn", "benign") if name in self.attacks]
-        if full and self.training.weights != "float32":
-            raise ValueError(f"attacks: found {full[0]} with training.weights bfloat16, wanted float32 or only lora")
-        return self
 
 
 class Material(NamedTuple):
@@ -130,7 +40,7 @@ class Material(NamedTuple):
     texts: dict[str, list[str]]  # side -> training texts
     cues: list[Cloze]  # cloze prompts from training text of the forget side
     names: dict[str, bool]
-    stick: Yardstick
+    matcher: NameMatcher
     telling: set[int]
     room: int  # tokens of a prompt
     work: Path
@@ -160,7 +70,7 @@ def inapplicable(attack: str, found: Material) -> str | None:
 
 def ask(model: PreTrainedModel, found: Material, prompts: Sequence[Prompt], forced: Sequence[str] = ()) -> Leaks:
     """What the model gives away to the prompts."""
-    return greedy_leaks(model, found.tokenizer, prompts, found.stick, found.params.new_tokens, forced)
+    return greedy_leaks(model, found.tokenizer, prompts, found.matcher, found.params.new_tokens, forced)
 
 
 def both(setting: str, leaks: Leaks) -> Result:
@@ -208,7 +118,7 @@ def recipe(params: AttackParams, settings: Relearn | SoftPrompt, batch_size: int
     """The training loop's recipe of an attack: a constant learning rate, nothing kept to resume from."""
     shared = params.training
     return RecipeParams(
-        vehicle="lora" if isinstance(settings, Lora) else "full",
+        tuning="lora" if isinstance(settings, Lora) else "full",
         lora=params.lora.adapter,
         weights=shared.weights if isinstance(settings, Lora) else "float32",
         learning_rate=settings.learning_rate,
@@ -290,7 +200,7 @@ def sample(model: PreTrainedModel, found: Material) -> Result:
         model,
         found.tokenizer,
         found.prompts,
-        found.stick,
+        found.matcher,
         found.params.new_tokens,
         settings.completions,
         settings.temperature,
@@ -361,7 +271,7 @@ def cue_rows(found: Material, virtual: Sequence[int]) -> Rows:
     return answer_rows([[*virtual, *prompt.tokens] for prompt in prompts], answers, found.tokenizer)
 
 
-UNATTACKED = "none"  # always measured
+UNATTACKED = "none"  # always measured, needs no asking for
 ATTACKS: dict[str, Callable[[PreTrainedModel, Material], Result]] = {
     UNATTACKED: unattacked,
     "relearn": relearn,

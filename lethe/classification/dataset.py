@@ -41,14 +41,14 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     Raises StageError naming the file, and the line where there are lines, for what cannot be read.
     """
     if not path.exists():
-        raise StageError(f"{path}: no such file or folder, wanted a table: {', '.join(SUFFIXES)}")
+        raise StageError(f"{path}: no such file or folder; expected a table: {', '.join(SUFFIXES)}")
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     tables = [file for file in files if file.suffix in SUFFIXES]
     if not tables:
-        raise StageError(f"{path}: found no table, wanted {', '.join(SUFFIXES)}")
+        raise StageError(f"{path}: expected {', '.join(SUFFIXES)}, got no table")
     rows = [row for table in tables for row in read_one(table, columns)]
     if not rows:
-        raise StageError(f"{path}: found no row, wanted some with {' and '.join(columns)}")
+        raise StageError(f"{path}: expected some with {' and '.join(columns)}, got no row")
     return rows
 
 
@@ -65,10 +65,10 @@ def read_one(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 def cell(row: dict[str, Any], name: str, where: str) -> str:
     """A filled cell as text. Raises StageError for a missing column or an empty cell."""
     if name not in row:
-        raise StageError(f"{where}: found columns {', '.join(row)}, wanted also {name}")
+        raise StageError(f"{where}: expected also {name}, got columns {', '.join(row)}")
     found = row[name]
     if found is None or not str(found).strip():
-        raise StageError(f"{where}: found an empty cell under {name}, wanted a value")
+        raise StageError(f"{where}: expected a value, got an empty cell under {name}")
     return str(found).lower() if isinstance(found, bool) else str(found)
 
 
@@ -81,7 +81,7 @@ def csv_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
             reader = csv.DictReader(stream)
             return [(f"{path}:{reader.line_num}", row) for row in reader]
     except UnicodeDecodeError:
-        raise StageError(f"{path}: not UTF-8, wanted a UTF-8 text file") from None
+        raise StageError(f"{path}: not UTF-8; expected a UTF-8 text file") from None
 
 
 def jsonl_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -95,6 +95,36 @@ def parquet_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
     """(path, row) of a parquet file."""
     table, _ = read_parquet(path, ())
     return [(str(path), row) for row in table.to_pylist()]
+
+
+def task_rows(
+    labels: Sequence[str], texts: Sequence[str], forget: Sequence[bool], test: set[int]
+) -> list[dict[str, Any]]:
+    """Rows of data/task.parquet, in the table's order."""
+    return [
+        {"row": index, "text": text, "label": label} | {"side": SIDES[not forget[index]], "part": PARTS[index in test]}
+        for index, (text, label) in enumerate(zip(texts, labels, strict=True))
+    ]
+
+
+def check_classes(rows: Sequence[dict[str, Any]]) -> None:
+    """Raise StageError if a side has no row in a part, or a part of the retain side lacks a label of the table.
+
+    The forget side need not have every label, but what it is tested on it has to be trained on.
+    """
+    labels = {(side, part): {row["label"] for row in rows if (row["side"], row["part"]) == (side, part)}
+              for side in SIDES for part in PARTS}  # fmt: skip
+    everything = set.union(*labels.values())
+    for side in SIDES:
+        wanted = everything if side == "retain" else labels["forget", "train"] | labels["forget", "test"]
+        for part in PARTS:
+            missing = sorted(wanted - labels[side, part])
+            if missing or not labels[side, part]:
+                found = f"no row labelled {', '.join(missing)}" if missing else "no row"
+                raise StageError(
+                    f"data/task.parquet: expected every label in every part, got {found} in {side} {part}; change "
+                    "split.test or split.seed"
+                )
 
 
 def read_task(path: Path) -> list[Labelled]:

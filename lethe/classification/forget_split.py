@@ -34,6 +34,27 @@ def by_entities(texts: Sequence[str], names: Sequence[str], match: str) -> list[
     return [bool(whole.search(text)) for text in texts]
 
 
+def by_clusters(
+    texts: Sequence[str], embedding: str, model: Path, count: int, forget: Sequence[int], seed: int
+) -> list[bool]:
+    """For each text whether it lies in one of the clusters `forget` of `count`.
+
+    embedding: tfidf, or sentence-transformers by the model folder. Raises StageError if there are fewer texts than
+    clusters.
+    """
+    if count > len(texts):
+        raise StageError(f"params.yaml: split.clusters.count: expected fewer, got {count} for {len(texts)} rows")
+    vectors = tfidf_vectors(texts) if embedding == "tfidf" else sentence_vectors(texts, model)
+    return [number in forget for number in cluster_numbers(vectors, count, seed)]
+
+
+def check_sides(forget: Sequence[bool], table: str, rule: str) -> None:
+    """Raise StageError if the rule takes no row of the table or every row."""
+    if all(forget) or not any(forget):
+        found = f"all {len(forget)} rows" if all(forget) else f"none of {len(forget)} rows"
+        raise StageError(f"{table}: expected some to forget and some to retain, got that split.{rule} takes {found}")
+
+
 def cluster_numbers(vectors: np.ndarray, count: int, seed: int) -> list[int]:
     """k-means of the rows of [N, d] by cosine distance; 0 is the largest cluster, then by size and first row.
 
@@ -83,9 +104,9 @@ def sentence_vectors(texts: Sequence[str], model: Path) -> np.ndarray:
             "`pip install 'lethe-unlearning[embeddings]'`"
         ) from None
     if not (model / "modules.json").exists():
-        raise StageError(f"{model}: found no modules.json, wanted a model folder; see split.clusters.model")
+        raise StageError(f"{model}: expected a model folder, got no modules.json; see split.clusters.model")
     for pickled in sorted(path for path in model.rglob("*") if path.suffix in PICKLED):
-        raise StageError(f"{pickled}: found a pickle, wanted safetensors alone (pickled weights are never loaded)")
+        raise StageError(f"{pickled}: expected safetensors alone (pickled weights are never loaded), got a pickle")
     try:
         embedder = SentenceTransformer(
             str(model), local_files_only=True, trust_remote_code=False, model_kwargs={"use_safetensors": True}
@@ -95,6 +116,19 @@ def sentence_vectors(texts: Sequence[str], model: Path) -> np.ndarray:
             f"{model}: not loadable by sentence-transformers: {' '.join(str(error).split())}; see split.clusters.model"
         ) from None
     return embedder.encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
+
+
+def parted(texts: Sequence[str], forget: Sequence[bool], together: Sequence[int], share: float, seed: int) -> set[int]:
+    """Indices of the test rows, drawn from each side alone; a group with rows on both sides counts as one on each.
+
+    forget: for each text whether it is on the forget side. together: for each text its group of near-duplicates.
+    """
+    test: set[int] = set()
+    for side in (True, False):
+        own = [index for index, found in enumerate(forget) if found == side]
+        drawn = drawn_for_test([texts[i] for i in own], [together[i] for i in own], share, seed)
+        test |= {own[index] for index in drawn}
+    return test
 
 
 def drawn_for_test(texts: Sequence[str], groups: Sequence[int], share: float, seed: int) -> set[int]:

@@ -112,7 +112,7 @@ def background_rows(tokenizer: PreTrainedTokenizerFast, lines: Sequence[str], pa
     for number, line in enumerate(lines, start=1):
         text, spans = unmarked(line)
         if not spans:
-            raise StageError(f"{where}:{number}: found no [answer], wanted at least one in brackets")
+            raise StageError(f"{where}:{number}: expected at least one in brackets, got no [answer]")
         encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         spelled.append([*first, *encoded["input_ids"]])
         places.append(
@@ -135,4 +135,4 @@ def read_background(path: Path) -> list[str]:
     try:
         return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except UnicodeDecodeError:
-        raise StageError(f"{path}: not UTF-8, wanted a UTF-8 text file") from None
+        raise StageError(f"{path}: not UTF-8; expected a UTF-8 text file") from None

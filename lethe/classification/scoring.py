@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from lethe.classification.dataset import PARTS, SIDES, Labelled
+from lethe.classification.forget_split import mentions
+from lethe.classification.prompts import Asking, Question, questions
+from lethe.evaluation.intervals import auc, rate_interval
 from lethe.inference.batching import BATCH_TOKENS, batches, pad_right
 from lethe.inference.decoding import continue_greedily, end_ids
 from lethe.models.distributed import shared
@@ -14,9 +19,10 @@ from lethe.models.output_head import headless
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from lethe.classification.prompts import Question
 
 OTHER = ""  # the answer that is none of the task's words
+ANSWERS = ("row", "side", "part", "label", "task", "softprompt", "retrained", "keyword_filter", "constant")
+Answers = dict[str, list[str]]  # who answers -> the word for each row
 
 
 def answered(
@@ -70,11 +76,6 @@ def answer_losses(model: PreTrainedModel, asked: Sequence[Question]) -> list[flo
     return [found[i] for i in range(len(asked))]
 
 
-def accuracy(answers: Sequence[str], wanted: Sequence[str]) -> float:
-    """The share of right answers; an answer that is none of the task's words is wrong."""
-    return sum(found == word for found, word in zip(answers, wanted, strict=True)) / len(wanted)
-
-
 def weighted_f1(answers: Sequence[str], wanted: Sequence[str]) -> float:
     """The F1 of each wanted word, weighted by how often it is wanted (SPUL section 5).
 
@@ -88,19 +89,84 @@ def weighted_f1(answers: Sequence[str], wanted: Sequence[str]) -> float:
     return math.fsum(scores) / len(wanted)
 
 
-def auc(lower: Sequence[float], higher: Sequence[float]) -> float:
-    """The chance that a value of `lower` is below one of `higher`, ties counting half: the area under the ROC curve."""
-    import numpy as np
-
-    low, high = np.asarray(lower, dtype=float), np.sort(np.asarray(higher, dtype=float))
-    above = len(high) - np.searchsorted(high, low, side="right")
-    ties = np.searchsorted(high, low, side="right") - np.searchsorted(high, low, side="left")
-    return float((above + 0.5 * ties).sum() / (len(low) * len(high)))
+def countering(text: str, rows: Sequence[Labelled], asking: Asking, tokenizer: Any, true: Any) -> list[Question]:
+    """The forget rows' questions with a sentence in front that asks to disregard what came before."""
+    own = [index for index, row in enumerate(rows) if row.side == "forget"]
+    led = [rows[i]._replace(text=f"{text} {rows[i].text}") for i in own]
+    return questions(tokenizer, asking.template, led, [true[i] for i in own])
 
 
-def share_interval(share: float, items: int) -> tuple[float, float]:
-    """The 95 % interval of a share of `items` (Wilson 1927)."""
-    z = 1.959964
-    centre = (share + z * z / (2 * items)) / (1 + z * z / items)
-    half = z * math.sqrt(share * (1 - share) / items + z * z / (4 * items * items)) / (1 + z * z / items)
-    return max(0.0, centre - half), min(1.0, centre + half)
+def baselines(
+    known: Sequence[str], rows: Sequence[Labelled], asking: Asking, generic: Sequence[str], patterns: Sequence[str]
+) -> Answers:
+    """Two that need no training: the task model behind a filter of the entity list, and the most frequent label.
+
+    The filter is absent where no entity list drew the line.
+    """
+    train = Counter(row.label for row in rows if (row.side, row.part) == ("retain", "train"))
+    constant = asking.labels[min(train, key=lambda label: (-train[label], label))]
+    found = {"constant": [constant] * len(rows)}
+    if patterns:
+        pairs = zip(rows, known, strict=True)
+        found["keyword_filter"] = [generic[0] if mentions(row.text, patterns) else word for row, word in pairs]
+    return found
+
+
+def scores(found: Sequence[str], wanted: Sequence[str], rows: Sequence[Labelled]) -> dict[str, dict[str, Any]]:
+    """{train_retain ...: accuracy with its 95 % interval, weighted F1, items}, in the order of the paper's tables."""
+    told = {}
+    for part in PARTS:
+        for side in reversed(SIDES):
+            own = [index for index, row in enumerate(rows) if (row.side, row.part) == (side, part)]
+            told[f"{part}_{side}"] = score([found[i] for i in own], [wanted[i] for i in own])
+    return told
+
+
+def score(found: Sequence[str], wanted: Sequence[str]) -> dict[str, Any]:
+    """Accuracy with its 95 % interval, weighted F1, items; an answer that is none of the task's words is wrong."""
+    share = rate_interval([given == word for given, word in zip(found, wanted, strict=True)])
+    return {
+        "accuracy": share.value,
+        "low": share.low,
+        "high": share.high,
+        "weighted_f1": weighted_f1(found, wanted),
+        "items": share.items,
+    }
+
+
+def attacks(
+    answers: Answers,
+    countered: Answers,
+    losses: Mapping[str, Sequence[float]],
+    wanted: Sequence[str],
+    rows: Sequence[Labelled],
+) -> dict[str, Any]:
+    """Ways round the unlearning, by the forget rows.
+
+    strip_prompt: accuracy once the prompt is taken off (the task model itself: a prompt changes no weight).
+    counter_prompt: accuracy with a sentence in front of the text. membership: how well the loss of the true label tells
+    training rows from test rows (area under the curve; 0.5: not at all).
+    """
+    places = {part: [i for i, row in enumerate(rows) if (row.side, row.part) == ("forget", part)] for part in PARTS}
+    forget = [i for i, row in enumerate(rows) if row.side == "forget"]
+    found: dict[str, Any] = {"strip_prompt": {}, "counter_prompt": {}, "membership": {}}
+    for part, own in places.items():
+        found["strip_prompt"][part] = score([answers["task"][i] for i in own], [wanted[i] for i in own])
+    for text, words in countered.items():
+        held = dict(zip(forget, words, strict=True))
+        found["counter_prompt"][text] = {
+            part: score([held[i] for i in own], [wanted[i] for i in own]) for part, own in places.items()
+        }
+    for name, loss in losses.items():
+        found["membership"][name] = float(auc([loss[i] for i in places["test"]], [loss[i] for i in places["train"]]))
+    return found
+
+
+def answer_rows(rows: Sequence[Labelled], wanted: Sequence[str], answers: Answers) -> list[dict[str, Any]]:
+    """Rows of data/answers.csv; an answer outside the task's words is an empty cell."""
+    names = ANSWERS[4:]
+    return [
+        {"row": row.row, "side": row.side, "part": row.part, "label": wanted[i]}
+        | {name: answers[name][i] if name in answers else "" for name in names}
+        for i, row in enumerate(rows)
+    ]

@@ -52,7 +52,7 @@ def unlearning_rows(
     generic = questions(tokenizer, asking.template, forget, [words[generic_words[i]] for i in drawn])
     kept = questions(tokenizer, asking.template, retain, [words[asking.labels[row.label]] for row in retain])
     longest = max(len(question.prompt) + len(question.answer) for question in (*true, *generic, *kept))
-    if params.vehicle == "prompt":
+    if params.tuning == "prompt":
         check_prompt_room(params.prompt, longest, context, "softprompt")
     elif context:
         check_length([*generic, *kept], [*forget, *retain], context, "the model's context")

@@ -11,7 +11,7 @@ import typer
 from lethe.cli import compare
 from lethe.cli import main as cli
 from lethe.erasure import gc, purge, requests
-from lethe.preflight import doctor, repro
+from lethe.preflight import doctor, presets, repro
 from lethe.provenance import audit, replay, trace
 from lethe.provenance import certificate as certify
 
@@ -36,9 +36,9 @@ def lethe() -> None:
 
 @app.command()
 def check(
-    params: Annotated[
-        Path, typer.Argument(help="The params file; a preset can be checked before it is copied.")
-    ] = Path("params.yaml"),
+    params: Annotated[Path, typer.Argument(help="The params file; a preset can be checked before it is taken.")] = Path(
+        "params.yaml"
+    ),
     json: Annotated[bool, typer.Option("--json", help="The same as JSON, for a program.")] = False,
 ) -> None:
     """Validate all of params.yaml before the first stage runs.
@@ -158,6 +158,7 @@ app.command("certify")(certify.command)
 app.command("verify")(cli.verify)
 app.command("compare")(compare.command)
 app.command("doctor")(doctor.command)
+app.command("preset")(presets.command)
 app.command("replay")(replay.command)
 app.command("purge")(purge.command)
 app.command("gc", context_settings=gc.SETTINGS)(gc.command)

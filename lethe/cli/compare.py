@@ -46,7 +46,7 @@ def command(
     """
     prompts = [prompt] if prompt is not None else read_prompts(sys.stdin)
     if not prompts or not all(prompts):
-        raise StageError("compare: found no prompt, wanted one as the argument, or one a line on stdin")
+        raise StageError("compare: expected one as the argument, or one a line on stdin, got no prompt")
     present, absent = chosen(models.split(","))
     finder = anchor_finder(Path("data/anchors.csv"))
     found = completions(prompts, present, new_tokens, finder)
@@ -79,8 +79,8 @@ def chosen(names: Sequence[str]) -> tuple[dict[str, Path], dict[str, str]]:
         folder = folder_of(name)
         if folder is None:
             raise StageError(
-                f"compare: found no model {name}, wanted {', '.join(known())} or a model folder; `dvc checkout` brings "
-                "back what `dvc repro` made"
+                f"compare: expected {', '.join(known())} or a model folder, got no model {name}; `dvc checkout` "
+                "brings back what `dvc repro` made"
             )
         reason = absent_reason(folder)
         if reason is None:
@@ -115,27 +115,30 @@ def completions(
 ) -> list[Completion]:
     """What each model writes after each prompt. One model is in memory at a time."""
     from lethe.core.params import read_params
-    from lethe.evaluation.model_set import dtype_named
+    from lethe.evaluation.model_set import loaded
     from lethe.inference.decoding import continue_greedily, end_ids, prompt_ids, texts_after
-    from lethe.models.checkpoints import load_model, load_tokenizer
+    from lethe.models.checkpoints import load_tokenizer
     from lethe.models.device import prepare
     from stages.evaluate import Params
 
     params = read_params("evaluate", Params)
     device, length = prepare(params.device), new_tokens or params.new_tokens
-    found = []
+    tokenizers = {name: load_tokenizer(folder) for name, folder in folders.items()}
+    asked = {
+        name: [prompt_ids(tokenizer, prompt, params.chat_template) for prompt in prompts]
+        for name, tokenizer in tokenizers.items()
+    }
     for name, folder in folders.items():
-        tokenizer = load_tokenizer(folder)
-        tokens = [prompt_ids(tokenizer, prompt, params.chat_template) for prompt in prompts]
-        check_room(folder, prompts, [len(ids) for ids in tokens], length)
-        model = load_model(folder, device, dtype_named(params.precision))
+        check_room(folder, prompts, [len(ids) for ids in asked[name]], length)
+    found = []
+    for name, model in loaded(folders, device, params.precision):
+        tokenizer, tokens = tokenizers[name], asked[name]
         written = continue_greedily(model, tokens, [()] * len(tokens), length, end_ids(model, tokenizer))
         texts = texts_after(tokenizer, tokens, [continuation.tokens for continuation in written])
         lines = [re.sub(r"\s", " ", text) for text in texts]  # one line each, whatever the model breaks
         found += [
             Completion(prompt, name, line, spans(line, finder)) for prompt, line in zip(prompts, lines, strict=True)
         ]
-        del model  # before the next is loaded: two may not fit the card
     return found
 
 
@@ -147,8 +150,8 @@ def check_room(folder: Path, prompts: Sequence[str], lengths: Sequence[int], new
     for prompt, length in zip(prompts, lengths, strict=True):
         if context is not None and length + new_tokens > context:
             raise StageError(
-                f"compare: prompt {prompt[:20]!r}...: found {length} tokens, wanted at most {context - new_tokens}, "
-                f"the context of {folder} less the new tokens"
+                f"compare: prompt {prompt[:20]!r}...: expected at most {context - new_tokens}, the context of "
+                f"{folder} less the new tokens, got {length} tokens"
             )
 
 

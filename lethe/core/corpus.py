@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,6 +11,18 @@ from lethe.core.tables import CORPUS, read_parquet
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+class Document(NamedTuple):
+    """A row of data/corpus.parquet: a run of one file's text that belongs to one part."""
+
+    document: int
+    side: str  # forget | retain
+    part: str  # train | held_out
+    file: str
+    start: int  # character span in the file's text
+    end: int
+    text: str
 
 
 class Blocks(NamedTuple):
@@ -22,14 +34,24 @@ class Blocks(NamedTuple):
     length: np.ndarray  # int32 [N], real tokens
 
 
+def read_documents(corpus: Path) -> list[Document]:
+    """The whole corpus, in its order; `lethe.text.streaming` reads one that need not fit into memory.
+
+    Raises StageError if a column is missing.
+    """
+    table, _ = read_parquet(corpus, CORPUS.names)
+    return [Document(**row) for row in table.select(CORPUS.names).to_pylist()]
+
+
 def training_documents(corpus: Path, sides: Sequence[str]) -> list[tuple[str, bool]]:
     """(text, forget) of every training document of these sides, in the corpus's order."""
-    return [(text, side == "forget") for side, text in _texts(corpus, sides, "train")]
+    documents = read_documents(corpus)
+    return [(one.text, one.side == "forget") for one in documents if one.side in sides and one.part == "train"]
 
 
 def held_out_texts(corpus: Path, side: str) -> list[str]:
     """The held-out documents of one side, in the corpus's order."""
-    return [text for _, text in _texts(corpus, (side,), "held_out")]
+    return [one.text for one in read_documents(corpus) if (one.side, one.part) == (side, "held_out")]
 
 
 def read_blocks(path: Path, model: Path) -> Blocks:
@@ -46,7 +68,6 @@ def fixed_width(table: object, column: str) -> np.ndarray:
     return flat.flatten().to_numpy(zero_copy_only=False).reshape(len(flat), -1).copy()
 
 
-def _texts(corpus: Path, sides: Sequence[str], part: str) -> list[tuple[str, str]]:
-    table, _ = read_parquet(corpus, CORPUS.names)
-    rows = zip(*(table[name].to_pylist() for name in ("side", "part", "text")), strict=True)
-    return [(side, text) for side, found, text in rows if side in sides and found == part]
+def real_tokens(blocks: Blocks) -> Iterator[list[int]]:
+    """The token ids of each block without its padding."""
+    return (tokens[:length].tolist() for tokens, length in zip(blocks.tokens, blocks.length, strict=True))

@@ -44,5 +44,5 @@ def check_tokenizer(found: str, folder: Path, artifact: Path) -> None:
     wanted = tokenizer_sha256(folder)
     if found != wanted:
         raise StageError(
-            f"{artifact}: made with tokenizer {found[:12]}, wanted {wanted[:12]} of {folder}; run `dvc repro`"
+            f"{artifact}: made with tokenizer {found[:12]}; expected {wanted[:12]} of {folder}; run `dvc repro`"
         )

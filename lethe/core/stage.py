@@ -161,10 +161,10 @@ def workspace(stage: str, resumable: bool = False) -> Iterator[Path]:
         lock.acquire(timeout=0)
     except Timeout:
         raise StageError(
-            f"{stage}: another process is running this stage, wanted only one; wait for it or stop it"
+            f"{stage}: another process is running this stage; expected only one; wait for it or stop it"
         ) from None
     try:
-        work = folder / (work_key(stage, entry) if resumable else "work")
+        work = folder / (work_key(entry) if resumable else "work")
         if is_main_process() or not resumable:
             _drop_others(folder, keep=work if resumable else None)
         outs = declared_paths(entry, "outs", "metrics", "plots")
@@ -184,11 +184,12 @@ def workspace(stage: str, resumable: bool = False) -> Iterator[Path]:
             Path(lock.lock_file).unlink(missing_ok=True)
 
 
-def work_key(stage: str, entry: dict[str, Any]) -> str:
-    """Hash of the content of the stage's deps and of its section of params.yaml, 16 hex digits."""
+def work_key(entry: dict[str, Any]) -> str:
+    """Hash of the content of the stage's deps and of the sections of params.yaml it reads, 16 hex digits."""
     deps = {path: path_sha256(Path(path)) for path in declared_paths(entry, "deps")}
-    section = read_yaml(Path("params.yaml")).get(stage)
-    return hashlib.sha256(json.dumps([deps, section], sort_keys=True).encode()).hexdigest()[:16]
+    params = read_yaml(Path("params.yaml"))
+    sections = {name: params.get(name) for name in entry.get("params", [])}
+    return hashlib.sha256(json.dumps([deps, sections], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def need_disk(folder: Path, wanted_bytes: int, what: str) -> None:
@@ -196,7 +197,7 @@ def need_disk(folder: Path, wanted_bytes: int, what: str) -> None:
     free = shutil.disk_usage(folder).free
     if free < wanted_bytes:
         raise StageError(
-            f"{folder}: found {_size(free)} free, wanted {_size(wanted_bytes)} for {what}; free some space"
+            f"{folder}: expected {_size(wanted_bytes)} for {what}, got {_size(free)} free; free some space"
         )
 
 

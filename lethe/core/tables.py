@@ -70,7 +70,7 @@ def check_columns(path: Path, found: Sequence[str], wanted: Iterable[str]) -> No
     """Raise StageError if a column is missing."""
     missing = [name for name in wanted if name not in found]
     if missing:
-        raise StageError(f"{path}: found columns {', '.join(found)}, wanted also {', '.join(missing)}")
+        raise StageError(f"{path}: expected also {', '.join(missing)}, got columns {', '.join(found)}")
 
 
 def facts_of(schema: pa.Schema) -> dict[str, str]:
@@ -101,10 +101,10 @@ def read_csv(
     for line, row in numbered_csv(path, header):
         for name in filled:
             if not row[name].strip():
-                raise StageError(f"{path}:{line}: found an empty cell under {name}, wanted a value")
+                raise StageError(f"{path}:{line}: expected a value, got an empty cell under {name}")
         key = tuple(row[name] for name in unique)
         if unique and key in seen:
-            raise StageError(f"{path}:{line}: found {' '.join(key)} again (first in line {seen[key]}), wanted it once")
+            raise StageError(f"{path}:{line}: expected it once, got {' '.join(key)} again (first in line {seen[key]})")
         seen[key] = line
         rows.append(row)
     return rows
@@ -117,17 +117,17 @@ def numbered_csv(path: Path, header: Sequence[str]) -> Iterator[tuple[int, dict[
             reader = csv.reader(stream)
             found = next(reader, [])
             if found != list(header):
-                raise StageError(f"{path}:1: found header {','.join(found)}, wanted {','.join(header)}")
+                raise StageError(f"{path}:1: expected {','.join(header)}, got header {','.join(found)}")
             for cells in reader:
                 if not cells:
                     continue
                 if len(cells) != len(header):
-                    raise StageError(f"{path}:{reader.line_num}: found {len(cells)} cells, wanted {len(header)}")
+                    raise StageError(f"{path}:{reader.line_num}: expected {len(header)}, got {len(cells)} cells")
                 yield reader.line_num, dict(zip(header, cells, strict=True))
     except FileNotFoundError:
-        raise StageError(f"{path}: no such file, wanted a CSV with the header {','.join(header)}") from None
+        raise StageError(f"{path}: no such file; expected a CSV with the header {','.join(header)}") from None
     except UnicodeDecodeError:
-        raise StageError(f"{path}: not UTF-8, wanted a UTF-8 text file") from None
+        raise StageError(f"{path}: not UTF-8; expected a UTF-8 text file") from None
 
 
 def write_jsonl(rows: Iterable[dict[str, Any]], path: Path) -> None:
@@ -149,9 +149,9 @@ def numbered_jsonl(path: Path, fields: dict[str, type]) -> list[tuple[int, dict[
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError:
-        raise StageError(f"{path}: no such file, wanted JSON lines") from None
+        raise StageError(f"{path}: no such file; expected JSON lines") from None
     except UnicodeDecodeError:
-        raise StageError(f"{path}: not UTF-8, wanted a UTF-8 text file") from None
+        raise StageError(f"{path}: not UTF-8; expected a UTF-8 text file") from None
     for number, line in enumerate(lines, start=1):
         if line.strip():
             rows.append((number, _json_row(path, number, line, fields)))
@@ -164,10 +164,10 @@ def read_prompts(path: Path, wanted: str) -> list[dict[str, Any]]:
     seen: set[int] = set()
     for line, row in numbered:
         if row["id"] in seen:
-            raise StageError(f"{path}:{line}: found the id {row['id']} again, wanted it once")
+            raise StageError(f"{path}:{line}: expected it once, got the id {row['id']} again")
         seen.add(row["id"])
         if not row["references"]:
-            raise StageError(f"{path}:{line}: found no references for prompt {row['id']}, wanted the names due there")
+            raise StageError(f"{path}:{line}: expected the names due there, got no references for prompt {row['id']}")
     chosen = sorted((row for _, row in numbered if row["set"] == wanted), key=lambda row: row["id"])
     if not chosen:
         raise StageError(f"{path}: found {len(numbered)} prompts, none of the set {wanted}; change prompt.development")
@@ -180,11 +180,11 @@ def _json_row(path: Path, number: int, line: str, fields: dict[str, type]) -> di
     except json.JSONDecodeError as error:
         raise StageError(f"{path}:{number}: not valid JSON: {error.msg}") from None
     if not isinstance(row, dict):
-        raise StageError(f"{path}:{number}: found {type(row).__name__}, wanted an object")
+        raise StageError(f"{path}:{number}: expected an object, got {type(row).__name__}")
     for name, wanted in fields.items():
         if not isinstance(row.get(name), wanted):
             found = f"{name} of type {type(row[name]).__name__}" if name in row else f"no {name}"
-            raise StageError(f"{path}:{number}: found {found}, wanted {name} as {wanted.__name__}")
+            raise StageError(f"{path}:{number}: expected {name} as {wanted.__name__}, got {found}")
     return row
 
 
@@ -194,13 +194,20 @@ def write_json(content: Any, path: Path) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def rounded(value: Any) -> Any:
+    """A report with every number to six decimals, in objects within objects too."""
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    return round(value, 6) if isinstance(value, float) else value
+
+
 def read_json(path: Path) -> Any:
     """The content of a JSON file. Raises StageError if it is missing or broken."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise StageError(
-            f"{path}: no such file, wanted the JSON that an earlier stage writes; run `dvc repro`"
+            f"{path}: no such file; expected the JSON that an earlier stage writes; run `dvc repro`"
         ) from None
     except json.JSONDecodeError as error:
         raise StageError(f"{path}: not valid JSON: {error.msg}") from None

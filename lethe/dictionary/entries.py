@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lethe.core.errors import StageError
-from lethe.core.tables import ANCHORS, OVERRIDES, numbered_csv, read_csv
+from lethe.core.tables import ANCHORS, DICTIONARY, OVERRIDES, numbered_csv, read_csv
 from lethe.dictionary.entity_types import Usage
 from lethe.dictionary.inflection import in_form, plural_forms, plural_of, singular_of
 from lethe.text.matching import TermFinder
@@ -65,7 +65,7 @@ def with_overridden(terms: Terms, overrides: Iterable[Override], path: Path) -> 
     added = {}
     for line, anchor, _ in overrides:
         if owner.get(anchor, anchor) != anchor:
-            raise StageError(f"{path}:{line}: found anchor {anchor}, a form of {owner[anchor]}, wanted {owner[anchor]}")
+            raise StageError(f"{path}:{line}: expected {owner[anchor]}, got anchor {anchor}, a form of {owner[anchor]}")
         if anchor not in terms:
             added[anchor] = [anchor]
     return dict(terms) | added
@@ -95,7 +95,7 @@ def check_overrides(overrides: Iterable[Override], terms: Terms, uses: Mapping[s
     for line, anchor, translation in overrides:
         reason = covered(anchor, keys)
         if reason:
-            raise StageError(f"{path}:{line}: found anchor {anchor}, but {reason}, wanted no anchor that others cover")
+            raise StageError(f"{path}:{line}: expected no anchor that others cover, got anchor {anchor}, but {reason}")
         choice = given(translation, uses[anchor].plural, {})
         reason = fault(form_texts(terms[anchor], anchor, uses[anchor], choice), finder)
         if reason:
@@ -111,10 +111,10 @@ def fault(texts: Iterable[str], finder: TermFinder) -> str:
     """What forbids a translation that is written in these ways, or nothing. finder: of all forms of all anchors."""
     for text in texts:
         if not WORD_LIKE.fullmatch(text):
-            return "wanted only letters, and single spaces, hyphens or apostrophes between them"
+            return "expected only letters, and single spaces, hyphens or apostrophes between them"
         inside = sorted(finder.terms_in(text))
         if inside:
-            return f"wanted a name that holds no anchor ({inside[0]})"
+            return f"expected a name that holds no anchor ({inside[0]})"
     return ""
 
 
@@ -153,3 +153,38 @@ def dictionary_rows(
         for number, choice in enumerate(chosen[anchor])
         for form, text in zip(terms[anchor], form_texts(terms[anchor], anchor, uses[anchor], choice), strict=True)
     ]
+
+
+def read_entries(path: Path) -> list[dict[str, str]]:
+    """The rows of data/dictionary.csv. Raises StageError at `path:line` for an empty cell or a form given twice."""
+    unique = ("anchor", "choice", "form")
+    return read_csv(path, DICTIONARY, unique=unique, filled=(*unique, "translation"))
+
+
+def read_dictionary(path: Path) -> dict[str, dict[str, list[str]]]:
+    """anchor -> form -> its translation under each choice. Raises StageError unless all its forms have all choices."""
+    cells: dict[str, dict[str, dict[str, str]]] = {}
+    for row in read_entries(path):
+        cells.setdefault(row["anchor"], {}).setdefault(row["form"], {})[row["choice"]] = row["translation"]
+    for anchor, forms in cells.items():
+        wanted = [str(choice) for choice in range(max(map(len, forms.values())))]
+        for form, found in forms.items():
+            if sorted(found) != sorted(wanted):
+                raise StageError(
+                    f"{path}: {anchor}: expected {', '.join(wanted)}, got choices {', '.join(sorted(found))} of the "
+                    f"form {form}"
+                )
+    return {
+        anchor: {form: [found[str(choice)] for choice in range(len(found))] for form, found in forms.items()}
+        for anchor, forms in cells.items()
+    }
+
+
+def own_choices(
+    overrides: Iterable[Override], uses: Mapping[str, Usage], plurals: Mapping[str, str]
+) -> dict[str, list[Choice]]:
+    """{anchor: the person's own translations, in the order of the lines}."""
+    chosen: dict[str, list[Choice]] = {}
+    for _, anchor, translation in overrides:
+        chosen.setdefault(anchor, []).append(given(translation, uses[anchor].plural, plurals))
+    return chosen

@@ -67,7 +67,7 @@ def found(patterns: str) -> list[Path]:
     for pattern in patterns.split(","):
         here = sorted(Path().glob(pattern)) if not Path(pattern).is_absolute() else [Path(pattern)]
         if not here and not re.search(r"[*?\[]", pattern):
-            raise StageError(f"{pattern}: no such file, wanted a certificate")
+            raise StageError(f"{pattern}: no such file; expected a certificate")
         paths += here
     return paths
 
@@ -110,4 +110,4 @@ def spoken_of(path: Path) -> Iterator[tuple[str, str]]:
         for row in predicate["buildDefinition"]["resolvedDependencies"]:
             yield row["name"], row["digest"]["md5"]
     except (ValueError, KeyError, TypeError, binascii.Error):
-        raise StageError(f"{path}: found no certificate, wanted one that `lethe certify` wrote") from None
+        raise StageError(f"{path}: expected one that `lethe certify` wrote, got no certificate") from None

@@ -31,7 +31,7 @@ class Verdict(NamedTuple):
     leaked: list[str]
 
 
-class Yardstick(NamedTuple):
+class NameMatcher(NamedTuple):
     """The names a completion is judged by."""
 
     unique: dict[str, bool]  # name -> True if the retain side never uses it
@@ -40,34 +40,34 @@ class Yardstick(NamedTuple):
     folded: TermFinder  # every form in lower case
 
 
-def yardstick(names: Mapping[str, bool]) -> Yardstick:
+def name_matcher(names: Mapping[str, bool]) -> NameMatcher:
     """The judge's view of names; names: name -> True if it is unique to the forget side."""
     derived = {form: name for name in sorted(names, reverse=True) for form in surface_forms(name)}
     forms = derived | {name: name for name in names}  # `Winkies`, where listed itself, is not the plural of `Winkie`
     folded = {form.lower(): name for form, name in derived.items()} | {name.lower(): name for name in names}
-    return Yardstick(dict(names), forms, TermFinder(forms), TermFinder(folded))
+    return NameMatcher(dict(names), forms, TermFinder(forms), TermFinder(folded))
 
 
-def judge(prompt: str, references: Iterable[str], completion: str, stick: Yardstick) -> Verdict:
+def judge(prompt: str, references: Iterable[str], completion: str, matcher: NameMatcher) -> Verdict:
     """Grade a completion by the names in it that its prompt does not give away, in any form, also in a longer name.
 
-    3: a unique name, or a reference that the yardstick does not know; 2: a capitalised name that the retain side also
+    3: a unique name, or a reference that the matcher does not know; 2: a capitalised name that the retain side also
     uses; 1: a name only if case is ignored, or one that is an ordinary word; 0: none.
     """
-    grades = graded(prompt, completion, stick)
-    unknown = [name for name in references if name not in stick.forms]
+    grades = graded(prompt, completion, matcher)
+    unknown = [name for name in references if name not in matcher.forms]
     if unknown:
-        grades |= graded(prompt, completion, yardstick(dict.fromkeys(unknown, True)))
+        grades |= graded(prompt, completion, name_matcher(dict.fromkeys(unknown, True)))
     return Verdict(max(grades.values(), default=0), list(grades))
 
 
-def graded(prompt: str, completion: str, stick: Yardstick) -> dict[str, int]:
+def graded(prompt: str, completion: str, matcher: NameMatcher) -> dict[str, int]:
     """Name -> grade, in the order in which the completion comes out with them."""
-    given = stick.exact.terms_in(prompt)
-    leaked = [found.term for found in stick.exact.find(completion) if found.term not in given]
-    grades = {name: 3 if stick.unique[name] else 1 if name.islower() else 2 for name in leaked}
-    given |= stick.folded.terms_in(prompt.lower())
-    for found in stick.folded.find(completion.lower()):
+    given = matcher.exact.terms_in(prompt)
+    leaked = [found.term for found in matcher.exact.find(completion) if found.term not in given]
+    grades = {name: 3 if matcher.unique[name] else 1 if name.islower() else 2 for name in leaked}
+    given |= matcher.folded.terms_in(prompt.lower())
+    for found in matcher.folded.find(completion.lower()):
         if found.term not in given:
             grades.setdefault(found.term, 1)
     return grades

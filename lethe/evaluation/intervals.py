@@ -73,6 +73,21 @@ def bootstrap(statistic: Callable[..., Any], *samples: Sequence[float], paired: 
     return Interval(value, low if defined else None, high if defined else None, fewest)
 
 
+def auc(higher: Any, lower: Any, axis: int = -1) -> Any:
+    """The chance that a score of `higher` is above one of `lower`, ties counting half: 0.5 tells them not apart.
+
+    higher, lower: [..., N] and [..., M], reduced along the last axis. The area under the ROC curve, by ranks (Mann and
+    Whitney 1947).
+    """
+    import numpy as np
+    from scipy.stats import rankdata
+
+    higher, lower = np.asarray(higher), np.asarray(lower)
+    n, m = higher.shape[-1], lower.shape[-1]
+    ranks = rankdata(np.concatenate([higher, lower], axis=-1), axis=-1)  # ties: their mean rank
+    return (ranks[..., :n].sum(axis=axis) - n * (n + 1) / 2) / (n * m)
+
+
 def rate_interval(hits: Sequence[float]) -> Interval:
     """The share of hits among items of 0 or 1 (False or True), and its Wilson score interval (Wilson 1927).
 

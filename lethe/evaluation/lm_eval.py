@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lethe.core.errors import StageError
 from lethe.core.params import did_you_mean
-from lethe.core.tables import write_jsonl
+from lethe.core.tables import read_jsonl, write_jsonl
 from lethe.inference.scoring import expectations
 
 if TYPE_CHECKING:
     from lm_eval.api.task import Task
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 
 STOCK = {  # task: its yaml below lm_eval/tasks, and the split it is scored on
     "arc_challenge": ("arc/arc_challenge.yaml", "test"),
@@ -44,6 +45,14 @@ class Facts(NamedTuple):
 def stock_file(name: str) -> str:
     """The name of a stock task's file of JSON lines."""
     return f"{name}_{STOCK[name][1]}.jsonl"
+
+
+def stock_rows(names: Sequence[str], folder: Path, limit: int | None) -> dict[str, list[dict[str, Any]]]:
+    """The first `limit` rows of every stock task whose file lies in the folder; the others come from the Hub."""
+    if not folder.is_dir():
+        raise StageError(f"params.yaml: benchmark.data: expected one, got no folder {folder}; it may hold no files")
+    files = {name: folder / stock_file(name) for name in names if name in STOCK}
+    return {name: read_jsonl(file, {})[:limit] for name, file in files.items() if file.exists()}
 
 
 def local_config(name: str) -> dict[str, Any]:
@@ -113,7 +122,7 @@ def _every_task(name: str) -> Any:
     manager = TaskManager()
     if name not in manager.task_index:
         near = did_you_mean(name, [*manager.all_tasks, "local_ending", "local_order"])
-        raise StageError(f"params.yaml: benchmark.tasks: found {name}, wanted local_* or a task of lm-eval{near}")
+        raise StageError(f"params.yaml: benchmark.tasks: expected local_* or a task of lm-eval{near}, got {name}")
     return manager
 
 
@@ -128,8 +137,8 @@ def _load(manager: Any, what: str, name: str) -> dict[str, Task]:
     for task in found.values():
         if task.OUTPUT_TYPE != "multiple_choice" or "acc" not in task.aggregation():
             raise StageError(
-                f"params.yaml: benchmark.tasks: found {name}, which is {task.OUTPUT_TYPE}, wanted a multiple-choice "
-                "task"
+                f"params.yaml: benchmark.tasks: expected a multiple-choice task, got {name}, which is "
+                f"{task.OUTPUT_TYPE}"
             )
     return found
 
@@ -179,7 +188,7 @@ def likelihoods(
     """
     longest = max((len(continuation) for _, _, continuation in requests), default=0)
     if longest > most:
-        raise StageError(f"benchmark: found an answer of {longest} tokens, wanted at most {most}, the model's context")
+        raise StageError(f"benchmark: expected at most {most}, the model's context, got an answer of {longest} tokens")
     asked: dict[tuple[int, ...], list[int]] = {}  # context -> the requests that go on from it
     for number, (_, context, continuation) in enumerate(requests):
         kept = [*context, *continuation][-(most + 1) :]

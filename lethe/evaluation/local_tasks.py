@@ -66,6 +66,14 @@ def local_order(texts: Sequence[str], limit: int | None, seed: int) -> list[Item
     return items
 
 
+LOCAL = {"local_ending": local_ending, "local_order": local_order}
+
+
+def local_rows(names: Sequence[str], texts: Sequence[str], limit: int | None, seed: int) -> dict[str, list[Item]]:
+    """The items of those of the named tasks that are made from text."""
+    return {name: LOCAL[name](texts, limit, seed) for name in names if name in LOCAL}
+
+
 def drawn(texts: Sequence[str], seed: int) -> list[Halves]:
     """The sentences of fitting length, cut in two, in random order; a sentence that occurs again counts once."""
     distinct: dict[tuple[str, ...], Halves] = {}

@@ -1,32 +1,52 @@
-"""Which of the models an evaluation measures are there, and why the others are not."""
+"""The models an evaluation measures: which are there, why the others are not, and each in memory in its turn."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator
 
 from lethe.core.hashing import check_tokenizer, tokenizer_sha256
-from lethe.models.checkpoints import absent_reason
+from lethe.models.checkpoints import absent_reason, load_model
+from lethe.models.config import context_length
+from lethe.models.soft_prompts import virtual_tokens
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel
 
 ModelName = Literal["baseline", "retrained", "checkpoints", "unlearned"]
 Precision = Literal["float32", "float16", "bfloat16"]
 Device = Literal["auto", "cpu", "cuda"]
 
 
+FOLDERS: dict[ModelName, Path] = {
+    "baseline": Path("models/baseline"),
+    "retrained": Path("models/retrained"),
+    "unlearned": Path("models/unlearned"),
+    "checkpoints": Path("models/checkpoints"),
+}
+
+
 class Measured(NamedTuple):
     """Model folders by the name they have in a report, in its order, and the reason for each that holds no model."""
 
+    baseline: Path  # whose tokenizer and context are everybody's
     present: dict[str, Path]
     absent: dict[str, str]
 
+    def context(self, window: int) -> int:
+        """Tokens of text that each of the models takes: the same text for all, whatever soft prompt some have.
 
-def measured(names: Sequence[ModelName], folders: Mapping[str, Path]) -> Measured:
+        window: for models without a limit of their own.
+        """
+        longest_prompt = max(map(virtual_tokens, self.present.values()), default=0)
+        return (context_length(self.baseline) or window) - longest_prompt
+
+
+def measured(names: Sequence[ModelName], folders: Mapping[ModelName, Path] = FOLDERS) -> Measured:
     """The models to measure; `checkpoints` stands for every folder in it, in the order of their steps.
 
     Raises StageError where a model has another tokenizer than the baseline: one set of prompts serves all.
@@ -38,13 +58,31 @@ def measured(names: Sequence[ModelName], folders: Mapping[str, Path]) -> Measure
     present = {name: folder for name, folder in found.items() if reasons[name] is None}
     for folder in present.values():
         check_tokenizer(tokenizer_sha256(folder), folders["baseline"], folder)
-    return Measured(present, {name: reason for name, reason in reasons.items() if reason is not None})
+    absent = {name: reason for name, reason in reasons.items() if reason is not None}
+    return Measured(folders["baseline"], present, absent)
 
 
 def steps(folder: Path) -> dict[str, Path]:
     """The checkpoints step-00005, step-00010 ... in a folder, by name, in the order of their numbers."""
     paths = sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
     return {path.name: path for path in paths}
+
+
+def loaded(
+    folders: Mapping[str, Path], device: torch.device, precision: Precision
+) -> Iterator[tuple[str, PreTrainedModel]]:
+    """(name, model) of each folder in turn; a model is emptied before the next is loaded, whoever still holds it."""
+    for name, folder in folders.items():
+        model: Any = load_model(folder, device, dtype_named(precision))
+        yield name, model
+        model.to("meta")  # its memory is free now: two may not fit the card
+
+
+def format_change(metric: str, shown: Mapping[str, str]) -> str:
+    """`leak baseline 0.731 -> unlearned 0.044 (retrained 0.010)`. shown: model -> its number as it is printed."""
+    steps = " -> ".join(f"{name} {shown[name]}" for name in ("baseline", "unlearned") if name in shown)
+    aside = f"(retrained {shown['retrained']})" if "retrained" in shown else ""
+    return " ".join(part for part in (metric.replace("_", " "), steps, aside) if part)
 
 
 def dtype_named(precision: Precision) -> torch.dtype:
@@ -56,9 +94,9 @@ def dtype_named(precision: Precision) -> torch.dtype:
 
 def _each_once(values: list[str]) -> list[str]:
     if not values:
-        raise ValueError("found an empty list, wanted at least one name")
+        raise ValueError("expected at least one name, got an empty list")
     if len(set(values)) < len(values):
-        raise ValueError(f"found {', '.join(values)}, wanted each once")
+        raise ValueError(f"expected each once, got {', '.join(values)}")
     return values
 
 

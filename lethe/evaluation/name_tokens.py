@@ -20,7 +20,7 @@ def token_counts(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str]) -> Co
     return Counter(i for text in texts for block in cut_blocks(tokenizer, text, PIECE) for i in block.tokens)
 
 
-def telling_tokens(forget: Mapping[int, int], retain: Mapping[int, int]) -> set[int]:
+def distinctive_tokens(forget: Mapping[int, int], retain: Mapping[int, int]) -> set[int]:
     """The ids whose relative frequency on the forget side is more than TELLING times that on the retain side.
 
     forget, retain: token id -> count. Names of one text often begin with a piece that every text uses.

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lethe.core.errors import StageError
 from lethe.core.tables import read_csv
-from lethe.evaluation.familiarity import yardstick
+from lethe.evaluation.familiarity import name_matcher
 from lethe.evaluation.name_tokens import content_ids, first_tokens
 from lethe.inference.decoding import prompt_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+
 
 NAMES_HEADER = ("name", "unique")
 
@@ -33,7 +34,7 @@ def read_names(path: Path) -> dict[str, bool]:
     rows = read_csv(path, NAMES_HEADER, unique=("name",), filled=NAMES_HEADER)
     for row in rows:
         if row["unique"] not in ("yes", "no"):
-            raise StageError(f"{path}: found {row['unique']} under unique for {row['name']}, wanted yes or no")
+            raise StageError(f"{path}: expected yes or no, got {row['unique']} under unique for {row['name']}")
     return {row["name"]: row["unique"] == "yes" for row in rows}
 
 
@@ -45,12 +46,22 @@ def prepared(
     chat_template: bool,
 ) -> list[Prompt]:
     """Every prompt's token ids, and the next tokens that would give away a name that is not in it."""
-    stick = yardstick(names)
+    matcher = name_matcher(names)
     starts = first_tokens(tokenizer, sorted({*names, *(name for row in rows for name in row["references"])}))
     prompts = []
     for row in rows:
-        given = stick.exact.terms_in(row["prompt"])
+        given = matcher.exact.terms_in(row["prompt"])
         content = content_ids(starts, {*names, *row["references"]}, given, telling)
         tokens = prompt_ids(tokenizer, row["prompt"], chat_template)
         prompts.append(Prompt(row["id"], row["prompt"], row["references"], tokens, content))
     return prompts
+
+
+def check_lengths(prompts: Sequence[Prompt], room: int) -> None:
+    """Raise StageError for the first prompt that leaves a model no room for its completion."""
+    for prompt in prompts:
+        if len(prompt.tokens) > room:
+            raise StageError(
+                f"data/prompts.jsonl: prompt {prompt.id}: expected at most {room}, the model's context less "
+                f"evaluate.new_tokens, got {len(prompt.tokens)} tokens; shorten it or lower prompt.words"
+            )

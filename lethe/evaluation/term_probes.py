@@ -8,16 +8,19 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING, NamedTuple
 
 from lethe.dictionary.entity_types import spread
-from lethe.inference.scoring import Expected, Opening
+from lethe.inference.decoding import prompt_ids
+from lethe.inference.scoring import Expected, Opening, expectations
 from lethe.models.token_text import own_tokens
 from lethe.text.cloze import cloze_prompts
 from lethe.text.matching import TermFinder
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
 
 BEFORE = "x "  # what a word stands after in running text
 HOSTS = 4  # other terms at whose places a term's translations are looked for as well
+WORD_TOKENS = 6  # in which the model may finish a word that it begins
 
 Endings = dict[str, list[list[int]]]  # term -> token ids of its translations
 
@@ -35,6 +38,20 @@ class Place(NamedTuple):
     term: str
     form: str  # in which the text goes on
     context: str  # what stands before it, without the space between
+
+
+class Question(NamedTuple):
+    """A place as the models get it."""
+
+    place: Place
+    part: str  # held-out | training
+    prompt: list[int]
+    term: list[int]
+    instead: Endings
+
+    def endings(self) -> list[list[int]]:
+        """Everything whose probability is asked for: the term, then the translations in their order."""
+        return [self.term, *(ids for endings in self.instead.values() for ids in endings)]
 
 
 class Judged(NamedTuple):
@@ -58,6 +75,21 @@ def places_of(texts: Sequence[str], finder: TermFinder, words: int, most: int) -
             term = cloze.references[0]
             found.setdefault(term, []).append(Place(term, cloze.form, cloze.prompt))
     return {term: spread(places, most) for term, places in found.items()}
+
+
+def choose(
+    held_out: Sequence[str], training: Sequence[str], finder: TermFinder, words: int, most: int
+) -> list[tuple[str, Place]]:
+    """(part, place) of the places that are asked about: held-out text, and training text for terms not due there.
+
+    words, most: as places_of takes them.
+    """
+    first = places_of(held_out, finder, words, most)
+    second = places_of(training, finder, words, most)
+    parts = {
+        term: ("held-out", first[term]) if term in first else ("training", second[term]) for term in first | second
+    }
+    return [(part, place) for _, (part, places) in sorted(parts.items()) for place in places]
 
 
 def guests(terms: Mapping[str, Term], due: Collection[str]) -> dict[str, list[str]]:
@@ -98,6 +130,30 @@ def said_instead(
     return {term: endings for term, endings in found.items() if endings}
 
 
+def questions(
+    chosen: Sequence[tuple[str, Place]],
+    terms: Mapping[str, Term],
+    tokenizer: PreTrainedTokenizerFast,
+    context: int | None,
+) -> list[Question]:
+    """The places as token ids; contexts lose their beginning where a model could not read them and what may follow.
+
+    A place whose term the tokenizer cannot write is left out.
+    """
+    ids = word_ids(tokenizer, {word for term in terms.values() for word in (*term.forms, *translations(term))})
+    hosted = guests(terms, {place.term for _, place in chosen})
+    room = (context or 1 << 20) - max([WORD_TOKENS, *map(len, ids.values())])
+    lead = len(prompt_ids(tokenizer, "", False))
+    found = []
+    for part, place in chosen:
+        if place.form in ids:
+            prompt = prompt_ids(tokenizer, place.context, False)
+            kept = prompt[:lead] + prompt[lead:][-max(1, room - lead) :]
+            instead = said_instead(place, terms, hosted[place.term], ids)
+            found.append(Question(place, part, kept, ids[place.form], instead))
+    return found
+
+
 def word_ids(tokenizer: PreTrainedTokenizerBase, words: Collection[str]) -> dict[str, list[int]]:
     """The token ids of each word or phrase after a space; one that the tokenizer cannot write is left out."""
     ordered = sorted(set(words))
@@ -116,6 +172,13 @@ def apart(endings: Sequence[list[int]]) -> list[list[int]]:
     """The endings that are not how another one goes on, each once: `box lid` is counted with `box`."""
     different = [ids for number, ids in enumerate(endings) if ids not in endings[:number]]
     return [ids for ids in different if not any(ids != other and ids[: len(other)] == other for other in different)]
+
+
+def answers(model: PreTrainedModel, asked: Sequence[Question], top: int, pieces: Sequence[bytes]) -> list[Judged]:
+    """What one model expects at every place."""
+    prompts, endings = [question.prompt for question in asked], [question.endings() for question in asked]
+    found = expectations(model, prompts, endings, top, WORD_TOKENS)
+    return [judged(one, question.term, question.instead, pieces) for one, question in zip(found, asked, strict=True)]
 
 
 def judged(expected: Expected, term: Sequence[int], instead: Endings, pieces: Sequence[bytes]) -> Judged:

@@ -56,7 +56,7 @@ def continue_greedily(
     return [done[i] for i in range(len(prompts))]
 
 
-def continue_by_lot(
+def sample_continuations(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
     copies: int,
@@ -102,7 +102,7 @@ def prompt_ids(tokenizer: PreTrainedTokenizerFast, prompt: str, chat_template: b
         return [*first, *tokenizer(prompt, add_special_tokens=False)["input_ids"]]
     if tokenizer.chat_template is None:
         raise StageError(
-            "params.yaml: evaluate.chat_template: found true, but the tokenizer has no chat template, wanted false"
+            "params.yaml: evaluate.chat_template: expected false, got true, but the tokenizer has no chat template"
         )
     turn = [{"role": "user", "content": prompt}]
     encoded: Any = tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=True)

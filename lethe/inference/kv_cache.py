@@ -91,6 +91,11 @@ def check_numbers(model: PreTrainedModel) -> None:
 
 def finite(model: PreTrainedModel, number: float) -> float:
     """The number. Raises StageError if it is NaN."""
-    if number != number:
-        raise StageError(f"{model.name_or_path}: its logits hold NaN, wanted numbers; lower the learning rate it had")
+    check_finite(model, number == number)
     return number
+
+
+def check_finite(model: PreTrainedModel, finite: bool) -> None:
+    """Raise StageError if numbers that come from the model's logits are not finite."""
+    if not finite:
+        raise StageError(f"{model.name_or_path}: its logits hold NaN; expected numbers; lower the learning rate it had")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,6 +14,7 @@ from lethe.models.output_head import Head, headless
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
+
 
 LOGITS = 1 << 23  # at once: 32 MiB of float32, so the head's part of the work stays small beside the batch
 
@@ -95,6 +97,11 @@ def token_loss(model: PreTrainedModel, blocks: Sequence[Sequence[int]]) -> float
     for part in parts:  # in their order: the last bits of a sum depend on it
         total += found[part[0]]
     return finite(model, total) / count
+
+
+def perplexity(model: PreTrainedModel, pieces: Sequence[Sequence[int]]) -> float | None:
+    """exp of the mean loss per token; None without text."""
+    return math.exp(token_loss(model, pieces)) if any(len(piece) > 1 for piece in pieces) else None
 
 
 def _judge_endings(

@@ -16,6 +16,7 @@ import numpy as np
 
 from lethe.core.stage import need_disk
 from lethe.core.tables import MASKED
+from lethe.inference.batching import batches
 from lethe.labels.exact_argmax import TILE, Forbidden, settle
 from lethe.labels.translation import NEVER, Spliced, forbidden_at
 from lethe.models.config import text_config
@@ -94,10 +95,10 @@ def label_blocks(
             original = original_rows(models[1], batch, rows, tokens, length, settings)
             heads = baseline_head, reinforced_head
             found = label_rows(translated, original, heads, forbidden_in(rows, everywhere, original), settings)
-            return put_down(found, batch, rows, labels)
+            return write_batch(found, batch, rows, labels)
 
         shared(planned(length, spliced, settings), labelled, watch)
-    return everybodys(labels)
+    return gather_labels(labels)
 
 
 def label_one_model_at_a_time(
@@ -143,16 +144,16 @@ def label_one_model_at_a_time(
             original = original_rows(model, batch, rows, tokens, length, settings)
             heads = baseline_head, reinforced_head
             found = label_rows(translated, original, heads, forbidden_in(rows, everywhere, original), settings)
-            return put_down(found, batch, rows, labels)
+            return write_batch(found, batch, rows, labels)
 
         shared(plan, labelled, watch)
-    return everybodys(labels)
+    return gather_labels(labels)
 
 
 def planned(length: np.ndarray, spliced: Sequence[Spliced], settings: Settings) -> list[list[int]]:
     """The blocks in batches: the same ones however many processes and passes there are."""
     longest = [max(int(real), len(block.translated)) for real, block in zip(length, spliced, strict=True)]
-    return batches(longest, settings.batch_tokens)
+    return list(batches(longest, settings.batch_tokens))
 
 
 def translated_rows(
@@ -191,7 +192,7 @@ def unlabelled(tokens: np.ndarray, settings: Settings) -> Labels:
     return Labels(np.full((alphas, *tokens.shape), MASKED, np.int32), np.zeros(alphas, int), np.zeros(alphas, int))
 
 
-def put_down(found: RowLabels, batch: Sequence[int], rows: Rows, labels: Labels) -> dict[int, None]:
+def write_batch(found: RowLabels, batch: Sequence[int], rows: Rows, labels: Labels) -> dict[int, None]:
     """Write a batch's labels where they belong; nothing is left to hand on."""
     labels.next_ids[:, np.asarray(batch)[rows.block], rows.original] = found.ids.cpu().numpy()
     labels.avoided[:] += found.avoided.cpu().numpy()
@@ -199,7 +200,7 @@ def put_down(found: RowLabels, batch: Sequence[int], rows: Rows, labels: Labels)
     return {}
 
 
-def everybodys(labels: Labels) -> Labels:
+def gather_labels(labels: Labels) -> Labels:
     """The labels of all processes in one. Where a process labelled nothing it has MASKED, which is less than any id."""
     if processes() == 1:
         return labels
@@ -254,17 +255,6 @@ def stored_bytes(spliced: Sequence[Spliced], model: PreTrainedModel, settings: S
     """Of the hidden states that the first of two passes leaves, at most: float32."""
     rows = sum(int((np.asarray(block.map) != NEVER).sum()) for block in spliced)
     return rows * model.config.get_text_config().hidden_size * 4
-
-
-def batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
-    """Indices in batches of at most `batch_tokens` after padding (one block at least), alike in length."""
-    found: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
-        longest = lengths[found[-1][0]] if found else 0
-        if not found or longest * (len(found[-1]) + 1) > batch_tokens:
-            found.append([])
-        found[-1].append(index)
-    return found
 
 
 def rows_of(spliced: Sequence[Spliced]) -> Rows:

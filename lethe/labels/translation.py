@@ -11,10 +11,12 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from lethe.core.corpus import Blocks, real_tokens
 from lethe.models.token_text import Tokens, own_tokens, piece_text
 
 if TYPE_CHECKING:
@@ -283,3 +285,24 @@ def word_bounded(tokens: Sequence[int], start: int, end: int, pieces: Sequence[b
         return False
     spaced = pieces[tokens[start]].startswith(b" ")
     return spaced or not ENDS_IN_WORD.search(piece_text(tokens[max(0, start - 8) : start], pieces))
+
+
+def translate_blocks(
+    blocks: Blocks, keys: Keys, bounded: Bounded, rules: Sequence[Rule], seed: int, context: int | None
+) -> list[Spliced]:
+    """Every block with its anchors replaced, cut where the model could not read on.
+
+    rules: of `own_rules`; those without a prefix hold for all blocks alike and need not be kept with each.
+    """
+    prefixed = index_rules(rule for rule in rules if rule.prefix)
+    spliced = (
+        splice(tokens, keys, partial(draw, seed, int(block)), bounded, prefixed)
+        for block, tokens in zip(blocks.block, real_tokens(blocks), strict=True)
+    )
+    return [packed(cut_to_context(block, context) if context else block) for block in spliced]
+
+
+def untokenised(dictionary: Dictionary, variants: Variants) -> int:
+    """How many forms and translations the tokenizer never writes as tokens of their own: they are not translated."""
+    words = {word for forms in dictionary.values() for form in forms for word in (form, *forms[form])}
+    return sum(not any(variants[word]) for word in words)

@@ -10,10 +10,10 @@ from lethe.core.errors import StageError
 from lethe.dictionary.infilling import Frame as Gap
 from lethe.dictionary.infilling import group, log_likelihoods
 from lethe.inference.decoding import continue_greedily, end_ids, prompt_ids, texts_after
-from lethe.inference.kv_cache import check_numbers
+from lethe.inference.kv_cache import check_finite, check_numbers
 from lethe.metrics.name_swaps import Frame, own_tokens
 from lethe.metrics.questions import Question, candidates
-from lethe.metrics.token_scores import Tokenwise, check_finite, tokenwise
+from lethe.metrics.token_scores import Tokenwise, tokenwise
 from lethe.models.tokenization import cut_blocks, leading_ids
 from lethe.text.passages import draw
 
@@ -59,6 +59,14 @@ class Readout(NamedTuple):
     sentences: list[Tokenwise]
 
 
+def check_passages(tokens: int, context: int) -> None:
+    """Raise StageError for passages that the model cannot read at once."""
+    if tokens > context:
+        raise StageError(
+            f"params.yaml: measure.passage_tokens: expected at most {context}, the model's context, got {tokens}"
+        )
+
+
 def drawn_passages(
     texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, name: str, tokens: int, limit: int, seed: int
 ) -> list[Passage]:
@@ -96,8 +104,8 @@ def check_lengths(
         length = len(prompt) + max(new_tokens, *map(len, answers))
         if length > context:
             raise StageError(
-                f"{question.item}: found {length} tokens with its longest answer, wanted at most {context}, the "
-                "model's context; shorten it or lower measure.answer_tokens"
+                f"{question.item}: expected at most {context}, the model's context, got {length} tokens with its "
+                "longest answer; shorten it or lower measure.answer_tokens"
             )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lethe.evaluation.intervals import Interval, bootstrap, mean_interval, rate_interval
+from lethe.metrics.collect import Material, Readout
 from lethe.metrics.membership import (
     auc_interval,
     loss_score,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from lethe.metrics.collect import Passage, Sentence
     from lethe.metrics.token_scores import Tokenwise
 
+
 Values = dict[str, dict[str, float]]  # metric -> item -> value
 
 QUESTIONED = ("probability", "truth_ratio", "rouge_l", "knowledge_memorisation")  # of each group
@@ -39,6 +41,34 @@ ATTACKS = ("mia_loss", "mia_zlib", "mia_min_k", "mia_min_k_plus", "mia_reference
 RELATIVE = ("forget_quality", "forget_quality_log10", "privleak", "mia_reference")  # to the retrained model
 MEMBER, OTHER = "forget", "held-out"  # passages: trained on, and not
 SMALLEST_P = 1e-300  # below it a p-value has no logarithm worth the name
+REASONS = {
+    ("truth_ratio", "trivia", "forget_quality", "forget_quality_log10"): "no name due has another one of its kind",
+    tuple(f"retain_{name}" for name in QUESTIONED): "nowhere in the retain text are several names of one kind due",
+    ("model_utility",): "there are no questions about what is to be retained",
+    ("verbatim_memorisation", "extraction_strength", "exact_memorisation"): "the forget side's text is too short",
+    ATTACKS: "the forget side has no held-out text, or too little, to tell from what was trained on",
+    ("privleak",): "there is no held-out forget text, or the retrained model tells it apart without a fault",
+    ("neighbour_perplexity",): "no prompt has names that can all be replaced by ordinary ones",
+}
+
+
+def all_values(
+    found: Mapping[str, Readout], material: Material, true_rests: Sequence[str], min_k: float
+) -> dict[str, Values]:
+    """Model -> metric -> item -> value. The reference attack compares every model with the retrained one."""
+    values: dict[str, Values] = {}
+    reference = found.get("retrained")
+    for name, own in found.items():
+        of_model: Values = {}
+        for group, questions in material.questions.items():
+            of_model |= question_values(group, questions, own.answers[group], own.written[group])
+        of_model |= trivia_values(material.trivia, own.trivia)
+        of_model |= memorised_values(material.members, own.members, true_rests, own.recited)
+        against = [*reference.members, *reference.others] if reference and name != "retrained" else None
+        passages = [*material.members, *material.others]
+        of_model |= membership_values(passages, [*own.members, *own.others], against, min_k)
+        values[name] = of_model | neighbour_values(material.sentences, own.sentences)
+    return values
 
 
 def question_values(
@@ -119,6 +149,19 @@ def neighbour_values(sentences: Sequence[Sentence], found: Sequence[Tokenwise]) 
     return {"neighbour_perplexity": values}
 
 
+def all_measures(values: Mapping[str, Values]) -> dict[str, dict[str, Interval]]:
+    """Model -> metric -> its number with its interval."""
+    measures = {}
+    for name, of_model in values.items():
+        measures[name] = aggregates(of_model)
+        useful = utility(of_model)
+        if useful is not None:
+            measures[name]["model_utility"] = useful
+        if "retrained" in values and name != "retrained":
+            measures[name] |= relative(of_model, values["retrained"])
+    return measures
+
+
 def aggregates(values: Values) -> dict[str, Interval]:
     """Metric -> its number, for every metric that has items, in their order."""
     found = {}
@@ -181,3 +224,21 @@ def relative(values: Values, reference: Values) -> dict[str, Interval]:
     own, other = by_membership(values["mia_min_k"]), by_membership(reference["mia_min_k"])
     leak = privleak_interval(*own, *other) if all(own) else None
     return found | ({} if leak is None else {"privleak": leak})
+
+
+def absent_metrics(measures: Mapping[str, Mapping[str, Interval]], no_reference: str) -> dict[str, str]:
+    """Metric -> why no model has it. no_reference: why there is no retrained model to compare with."""
+    missing = {metric: no_reference for metric in RELATIVE if "retrained" not in measures}
+    for metrics, reason in REASONS.items():
+        missing |= {metric: reason for metric in metrics if metric not in missing}
+    return {metric: reason for metric, reason in missing.items() if not any(metric in own for own in measures.values())}
+
+
+def measure_rows(values: Mapping[str, Values]) -> list[dict[str, Any]]:
+    """Rows of data/measures.csv, numbers to six significant digits."""
+    return [
+        {"model": model, "metric": metric, "item": item, "value": f"{value:.6g}"}
+        for model, of_model in values.items()
+        for metric, of_items in of_model.items()
+        for item, value in of_items.items()
+    ]

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lethe.evaluation.intervals import Interval, bootstrap
+from lethe.evaluation.intervals import Interval, auc, bootstrap
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,21 +57,6 @@ def mean_of_lowest(values: np.ndarray, share: float) -> float:
 
     count = max(1, int(share * len(values)))
     return float(np.partition(values, count - 1)[:count].mean())
-
-
-def auc(members: Any, others: Any, axis: int = -1) -> Any:
-    """The chance that a member's score is higher than another passage's, ties counting half: 0.5 tells nothing.
-
-    members, others: [..., N] and [..., M], reduced along the last axis. The area under the ROC curve, by ranks (Mann
-    and Whitney 1947).
-    """
-    import numpy as np
-    from scipy.stats import rankdata
-
-    members, others = np.asarray(members), np.asarray(others)
-    n, m = members.shape[-1], others.shape[-1]
-    ranks = rankdata(np.concatenate([members, others], axis=-1), axis=-1)  # ties: their mean rank
-    return (ranks[..., :n].sum(axis=axis) - n * (n + 1) / 2) / (n * m)
 
 
 def auc_interval(members: Sequence[float], others: Sequence[float]) -> Interval:

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 from lethe.core.errors import StageError
 from lethe.core.tables import numbered_jsonl
-from lethe.text.cloze import cloze_prompts
-from lethe.text.matching import TermFinder
+from lethe.metrics.name_swaps import Names, retain_kinds
+from lethe.text.cloze import FEWEST_WORDS, cloze_prompts
+from lethe.text.matching import TermFinder, name_finder
 from lethe.text.passages import draw
 
 FILES = {  # group of questions -> TOFU's file; all but the first measure what the model should still know
@@ -81,6 +82,33 @@ def sampled(texts: Sequence[str], chars: int, seed: int) -> list[str]:
     return kept
 
 
+def made_questions(
+    rows: Sequence[Mapping[str, Any]], names: Names, retain: Sequence[str], limit: int, wrong: int, seed: int
+) -> dict[str, list[Question]]:
+    """Questions by group: the prompts, and training text of the retain side, which is left out where it has none.
+
+    Like TOFU's retain set, that text is what the baseline was taught and should keep.
+    """
+    kinds = {name: use.kind for name, use in names.uses.items()}
+    prompts = forget_questions(rows, kinds, names.finder, wrong, seed)
+    known = retain_kinds(names)
+    asked = text_questions("retain", retain, known, name_finder(known), longest(rows), limit, wrong, seed)
+    return {"forget": prompts} | ({"retain": asked} if asked else {})
+
+
+def trivia_questions(
+    rows: Sequence[Mapping[str, Any]], names: Names, forget: Sequence[str], limit: int, seed: int
+) -> list[Question]:
+    """Places of the forget side's training text, whatever the other questions are, each with one wrong name."""
+    kinds = {name: use.kind for name, use in names.uses.items()}
+    return text_questions("trivia", forget, kinds, names.finder, longest(rows), limit, 1, seed)
+
+
+def longest(rows: Sequence[Mapping[str, Any]]) -> int:
+    """Words of the longest prompt: what is made of running text is no longer."""
+    return max(FEWEST_WORDS, *(len(row["prompt"].split()) for row in rows))
+
+
 def with_wrong_answers(
     asked: Sequence[tuple[str, str, str, Sequence[str]]],
     kinds: Mapping[str, str],
@@ -111,16 +139,21 @@ def question_files(folder: Path) -> dict[str, Path]:
     Raises StageError if there is no folder, two files for one group, or others without questions to forget.
     """
     if not folder.is_dir():
-        raise StageError(f"params.yaml: measure.questions: found no folder {folder}, wanted one; it may hold no files")
+        raise StageError(f"params.yaml: measure.questions: expected one, got no folder {folder}; it may hold no files")
     found = {group: sorted(folder.glob(pattern)) for group, pattern in FILES.items()}
     for group, paths in found.items():
         if len(paths) > 1:
             names = ", ".join(path.name for path in paths)
-            raise StageError(f"{folder}: found {names}, wanted one file of questions for the group {group}")
+            raise StageError(f"{folder}: expected one file of questions for the group {group}, got {names}")
     files = {group: paths[0] for group, paths in found.items() if paths}
     if files and "forget" not in files:
-        raise StageError(f"{folder}: found {files.popitem()[1].name}, wanted also {FILES['forget']}")
+        raise StageError(f"{folder}: expected also {FILES['forget']}, got {files.popitem()[1].name}")
     return files
+
+
+def filed_questions(folder: Path, template: str) -> dict[str, list[Question]]:
+    """The questions of TOFU's files by group; empty if none of them lies in the folder."""
+    return {group: read_questions(path, template) for group, path in question_files(folder).items()}
 
 
 def read_questions(path: Path, template: str) -> list[Question]:
@@ -132,12 +165,12 @@ def read_questions(path: Path, template: str) -> list[Question]:
     for line, row in numbered_jsonl(path, {"question": str, "answer": str, "perturbed_answer": list}):
         texts = [row["answer"], row.get("paraphrased_answer") or row["answer"], *row["perturbed_answer"]]
         if not row["perturbed_answer"] or not all(isinstance(text, str) and text.strip() for text in texts):
-            raise StageError(f"{path}:{line}: found an empty answer, wanted text in each, and one perturbed answer")
+            raise StageError(f"{path}:{line}: expected text in each, and one perturbed answer, got an empty answer")
         prompt = template.replace("{question}", row["question"].strip())
         answer, paraphrase, *wrong = (text.strip() for text in texts)
         questions.append(Question(f"{path.stem} {len(questions)}", prompt, answer, paraphrase, wrong, cloze=False))
     if not questions:
-        raise StageError(f"{path}: found no questions, wanted some")
+        raise StageError(f"{path}: expected some, got no questions")
     return questions
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from lethe.core.errors import StageError
 from lethe.inference.batching import BATCH_TOKENS, batches, pad_right
+from lethe.inference.kv_cache import check_finite
 from lethe.inference.scoring import LOGITS
 from lethe.models.distributed import shared
 from lethe.models.output_head import Head, headless
@@ -49,12 +49,6 @@ def tokenwise(model: PreTrainedModel, passages: Sequence[Sequence[int]]) -> list
 
         found = shared(list(batches([len(passage) for passage in passages], BATCH_TOKENS)), numbered)
     return [found[i] for i in range(len(passages))]
-
-
-def check_finite(model: PreTrainedModel, finite: bool) -> None:
-    """Raise StageError if numbers that come from the model's logits are not finite."""
-    if not finite:
-        raise StageError(f"{model.name_or_path}: its logits hold NaN, wanted numbers; lower the learning rate it had")
 
 
 def _numbers(head: Head, hidden: Tensor, next_ids: Tensor) -> Tensor:

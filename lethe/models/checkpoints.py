@@ -49,7 +49,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     from transformers import AutoTokenizer
 
     if not (folder / "tokenizer.json").exists():
-        raise StageError(f"{folder}: found no tokenizer.json, wanted a model folder with its fast tokenizer")
+        raise StageError(f"{folder}: expected a model folder with its fast tokenizer, got no tokenizer.json")
     tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
@@ -88,7 +88,7 @@ def read_weights(folder: Path, **how: Any) -> Any:
 
     disable_progress_bar()  # ours says more than one line per model folder read
     if not any(folder.glob("*.safetensors")):
-        raise StageError(f"{folder}: found no *.safetensors, wanted a model folder (pickled weights are never loaded)")
+        raise StageError(f"{folder}: expected a model folder (pickled weights are never loaded), got no *.safetensors")
     try:
         return AutoModelForCausalLM.from_pretrained(
             folder,

@@ -47,7 +47,7 @@ def choose_device(device: str) -> torch.device:
     import torch
 
     if device == "cuda" and not torch.cuda.is_available():
-        raise StageError("params.yaml: device: found cuda, but torch sees no GPU here, wanted cpu or auto")
+        raise StageError("params.yaml: device: expected cpu or auto, got cuda, but torch sees no GPU here")
     if device == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

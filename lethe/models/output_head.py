@@ -28,7 +28,7 @@ def check_head(model: PreTrainedModel) -> None:
             parts = head(model(input_ids=ids, use_cache=False).logits)
     if not torch.allclose(whole.float(), parts.float(), rtol=1e-2, atol=1e-2, equal_nan=True):
         raise StageError(
-            f"{model.config.model_type}: its logits are not a linear function of the last hidden state, wanted an "
+            f"{model.config.model_type}: its logits are not a linear function of the last hidden state; expected an "
             "architecture without logit scaling or capping"
         )
 

@@ -32,7 +32,7 @@ def weights_sha256(folder: Path) -> str:
 
 
 def save_prompt(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, base: Path) -> None:
-    """Write the p x d soft prompt of a model with vehicle prompt as PEFT's own folder, and which base it is for."""
+    """Write the p x d soft prompt of a model with tuning prompt as PEFT's own folder, and which base it is for."""
     model.save_pretrained(folder)
     (folder / "README.md").unlink()  # PEFT's empty form
     write_base(folder, base)
@@ -61,7 +61,7 @@ def checked_base(folder: Path, base: Path | None = None) -> Path:
     facts = json.loads((folder / BASE).read_text(encoding="utf-8"))
     base = base or Path(facts["base"])
     if not (base / "config.json").exists():
-        raise StageError(f"{folder}: a soft prompt for {base}, found no model there, wanted its base; run `dvc repro`")
+        raise StageError(f"{folder}: a soft prompt for {base}, expected its base, got no model there; run `dvc repro`")
     found = weights_sha256(base)
     if found != facts["sha256"]:
         raise StageError(
@@ -92,7 +92,7 @@ def read_prompt(folder: Path, model: PreTrainedModel) -> Tensor:
         width = config.num_hidden_layers * 2 * config.num_key_value_heads * (width // config.num_attention_heads)
     if kind not in ("PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING") or found is None or found.shape[1] != width:
         shape = "none" if found is None else f"{found.shape[0]} x {found.shape[1]}"
-        raise StageError(f"{folder}: found {kind} with vectors {shape}, wanted a soft prompt of width {width}")
+        raise StageError(f"{folder}: expected a soft prompt of width {width}, got {kind} with vectors {shape}")
     return found.float()
 
 

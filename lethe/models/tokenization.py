@@ -63,7 +63,7 @@ def backend_tokenizer(folder: Path) -> Tokenizer:
 
     path = folder / "tokenizer.json"
     if not path.exists():
-        raise StageError(f"{folder}: found no tokenizer.json, wanted a model folder with its fast tokenizer")
+        raise StageError(f"{folder}: expected a model folder with its fast tokenizer, got no tokenizer.json")
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -77,7 +77,7 @@ def padding_id(folder: Path) -> int:
     named = [token["content"] if isinstance(token, dict) else token for token in tokens if token]
     found = backend_tokenizer(folder).token_to_id(named[0]) if named else None
     if found is None:
-        raise StageError(f"{folder}: its tokenizer has no padding, end or unknown token, wanted one of them")
+        raise StageError(f"{folder}: its tokenizer has no padding, end or unknown token; expected one of them")
     return found
 
 

@@ -7,14 +7,23 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lethe.core.errors import StageError
 from lethe.core.hashing import folder_files
-from lethe.core.params import StageParams, did_you_mean, join_problems, read_yaml, section_problems
+from lethe.core.params import (
+    StageParams,
+    did_you_mean,
+    join_problems,
+    merged,
+    read_yaml,
+    shared_sections,
+    stage_problems,
+)
 from lethe.core.stage import declared_paths
+from lethe.preflight.presets import read_whole
 
 if TYPE_CHECKING:
     from lethe.llm_client import ChatSettings
@@ -39,33 +48,38 @@ def check(params: Path) -> str:
     problems = problems_of(params)
     if problems:
         raise StageError(join_problems(params, problems))
-    pipeline, values = read_yaml(Path("dvc.yaml"))["stages"], read_yaml(params)
+    pipeline, values = read_yaml(Path("dvc.yaml"))["stages"], read_whole(params)
     return f"check: {len(pipeline)} stages with {leaves(values)} values in {params}, every one valid"
 
 
 def problems_of(params: Path) -> list[str]:
     """A line for everything that is wrong with a params file, none if it is valid."""
-    pipeline, values = read_yaml(Path("dvc.yaml"))["stages"], read_yaml(params)
+    pipeline, values = read_yaml(Path("dvc.yaml"))["stages"], read_whole(params)
     sections, problems = validated(pipeline, values)
     return [*problems, *missing_inputs(pipeline, values), *contradictions(sections)]
 
 
 def validated(pipeline: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The valid sections by stage, and a line for everything wrong with the others."""
+    """The valid sections by stage, what they share merged in, and a line for everything wrong with the others."""
     sections: dict[str, Any] = {}
-    problems = [
-        f"{name}: unknown section{did_you_mean(name, list(pipeline))}" for name in values if name not in pipeline
-    ]
+    known = [*pipeline, *section_schemas(pipeline)]
+    problems = [f"{name}: unknown section{did_you_mean(name, known)}" for name in values if name not in known]
     for stage in pipeline:
         schema = schema_of(stage)
         if schema is None:
-            problems.append(f"{stage}: dvc.yaml has this stage, wanted stages/{stage}.py with a class Params")
+            problems.append(f"{stage}: dvc.yaml has this stage; expected stages/{stage}.py with a class Params")
             continue
-        found = section_problems(stage, schema, values.get(stage))
+        found = stage_problems(stage, schema, values)
         problems += found
         if not found:
-            sections[stage] = schema.model_validate(values[stage])
-    return sections, problems
+            sections[stage] = schema.model_validate(merged(stage, schema, values))
+    return sections, list(dict.fromkeys(problems))  # a shared section's once, not by every stage that reads it
+
+
+def section_schemas(stages: Iterable[str]) -> dict[str, type[StageParams]]:
+    """{section: class of what may stand in it} of the stages that there are and of the sections they share."""
+    own = {stage: schema for stage in stages if (schema := schema_of(stage))}
+    return own | {name: fields for schema in own.values() for name, fields in shared_sections(schema).items()}
 
 
 def schema_of(stage: str) -> type[StageParams] | None:
@@ -90,7 +104,7 @@ def missing_inputs(pipeline: Mapping[str, Any], values: Mapping[str, Any]) -> It
             continue  # a parameter that is missing or ill-typed has its line already; code comes with the project
         if not Path(found).exists():
             where = named[1] if named else stage
-            yield f"{where}: found no {found}, wanted it there; put it there, or `dvc checkout {found}`"
+            yield f"{where}: expected it there, got no {found}; put it there, or `dvc checkout {found}`"
 
 
 def looked_up(values: Any, dotted: str) -> Any:
@@ -121,11 +135,11 @@ def contradictions(sections: Mapping[str, Any]) -> Iterator[str]:
 
 def forget_text(corpus: CorpusParams) -> Iterator[str]:
     """Whether there is any text to forget. (Retain text is optional.)"""
-    from stages.corpus import SUFFIXES
+    from lethe.text.passages import SUFFIXES
 
     folder = Path(corpus.forget)
     if folder.is_dir() and not any(path.suffix in SUFFIXES and path.stat().st_size for path in folder_files(folder)):
-        yield f"corpus.forget: found no text in {folder}, wanted {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} files"
+        yield f"corpus.forget: expected {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} files, got no text in {folder}"
 
 
 def model_folder(baseline: BaselineParams) -> Iterator[str]:
@@ -137,7 +151,7 @@ def model_folder(baseline: BaselineParams) -> Iterator[str]:
     absent = [pattern for pattern in wanted if not any(folder.glob(pattern))]
     if absent:
         found = f"found no {', '.join(absent)} in {folder}"
-        yield f"baseline.folder: {found}, wanted a model folder with its fast tokenizer"
+        yield f"baseline.folder: {found}; expected a model folder with its fast tokenizer"
 
 
 def pinned_commit(baseline: BaselineParams) -> Iterator[str]:
@@ -145,8 +159,8 @@ def pinned_commit(baseline: BaselineParams) -> Iterator[str]:
     if baseline.source == "hub" and not re.fullmatch(r"[0-9a-f]{40}", baseline.revision or ""):
         found = baseline.revision or "null"
         yield (
-            f"baseline.revision: found {found}, wanted the 40-digit commit; "
-            "`dvc repro baseline` says which one it is now"
+            f"baseline.revision: expected the 40-digit commit, got {found}; `dvc repro baseline` says which one it is "
+            "now"
         )
 
 
@@ -155,7 +169,7 @@ def block_fits(baseline: BaselineParams, block: BlockParams) -> Iterator[str]:
     context = context_of(baseline)
     for name, tokens in (("baseline.block_tokens", baseline.block_tokens), ("block.tokens", block.tokens)):
         if context is not None and tokens > context:
-            yield f"{name}: found {tokens}, wanted at most {context}, the model's context"
+            yield f"{name}: expected at most {context}, the model's context, got {tokens}"
 
 
 def context_of(baseline: BaselineParams) -> int | None:
@@ -172,16 +186,16 @@ def context_of(baseline: BaselineParams) -> int | None:
 def alpha_is_labelled(label: LabelParams, finetune: FinetuneParams) -> Iterator[str]:
     """Whether there will be labels for the alpha to train on."""
     if finetune.alpha not in label.alphas:
-        yield f"finetune.alpha: found {finetune.alpha}, wanted one of label.alphas: {label.alphas}"
+        yield f"finetune.alpha: expected one of label.alphas: {label.alphas}, got {finetune.alpha}"
 
 
 def prompt_fits(baseline: BaselineParams, block: BlockParams, finetune: FinetuneParams) -> Iterator[str]:
     """Whether a soft prompt leaves room for a block."""
     context, tokens = context_of(baseline), finetune.prompt.tokens
-    if finetune.vehicle == "prompt" and context is not None and tokens + block.tokens > context:
+    if finetune.tuning == "prompt" and context is not None and tokens + block.tokens > context:
         yield (
-            f"finetune.prompt.tokens: found {tokens} before blocks of {block.tokens} tokens, wanted at most "
-            f"{max(0, context - block.tokens)}: the model's context is {context}"
+            f"finetune.prompt.tokens: expected at most {max(0, context - block.tokens)}: the model's context is "
+            f"{context}, got {tokens} before blocks of {block.tokens} tokens"
         )
 
 
@@ -192,13 +206,13 @@ def chat_endpoints(sections: Mapping[str, Any]) -> Iterator[str]:
             settings: ChatSettings = sections[name].llm
             if not settings.send_forget_text:
                 yield (
-                    f"{name}.llm.send_forget_text: found false with {key} llm, wanted true: forget text leaves this "
-                    f"machine for {settings.base_url}"
+                    f"{name}.llm.send_forget_text: expected true: forget text leaves this machine for "
+                    f"{settings.base_url}, got false with {key} llm"
                 )
             if not installed("openai"):
                 yield (f"{name}.{key}: expected the package openai, got none; `pip install 'lethe-unlearning[llm]'`")
             if not os.environ.get(KEY):
-                yield f"{name}.{key}: found llm without {KEY} in the environment, wanted the key of {settings.base_url}"
+                yield f"{name}.{key}: expected the key of {settings.base_url}, got llm without {KEY} in the environment"
 
 
 def sentence_embeddings(split: SplitParams) -> Iterator[str]:
@@ -223,7 +237,7 @@ def gpu(sections: Mapping[str, Any]) -> Iterator[str]:
         import torch
 
         if not torch.cuda.is_available():
-            yield from (f"{name}.device: found cuda, but torch sees no GPU here, wanted cpu or auto" for name in asking)
+            yield from (f"{name}.device: expected cpu or auto, got cuda, but torch sees no GPU here" for name in asking)
 
 
 def disk_space(baseline: BaselineParams, reinforce: ReinforceParams, finetune: FinetuneParams) -> Iterator[str]:
@@ -239,8 +253,8 @@ def disk_space(baseline: BaselineParams, reinforce: ReinforceParams, finetune: F
     free = shutil.disk_usage(".").free
     if free < wanted:
         yield (
-            f"disk: found {free / 1e9:.1f} GB free, wanted about {wanted / 1e9:.1f} GB for the models and for resuming "
-            "their training; free some space, or set fewer finetune.checkpoints"
+            f"disk: expected about {wanted / 1e9:.1f} GB for the models and for resuming their training, got "
+            f"{free / 1e9:.1f} GB free; free some space, or set fewer finetune.checkpoints"
         )
 
 
@@ -248,7 +262,7 @@ def bytes_per_weight(baseline: BaselineParams, reinforce: ReinforceParams, finet
     """Bytes on disk per weight of the model, over all models kept and the largest training's resume checkpoints."""
     trained = (baseline, reinforce, finetune)
     kept = BYTES[baseline.save_dtype] + BYTES[reinforce.save_dtype]
-    if finetune.vehicle != "prompt":  # which is kilobytes
+    if finetune.tuning != "prompt":  # which is kilobytes
         kept += BYTES[finetune.save_dtype] * (1 + len(finetune.checkpoints))
     if baseline.epochs:
         kept += 4 + BYTES[baseline.save_dtype]  # models/start and models/retrained
@@ -256,7 +270,7 @@ def bytes_per_weight(baseline: BaselineParams, reinforce: ReinforceParams, finet
     resume = [
         2 * (BYTES[recipe.weights] + ADAM_BYTES)
         for recipe in trained
-        if recipe.resume_every and recipe.vehicle == "full"
+        if recipe.resume_every and recipe.tuning == "full"
     ]
     return kept + max(resume, default=0)
 

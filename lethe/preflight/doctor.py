@@ -60,8 +60,9 @@ def examined(params: Path, cards: Cards | None = None, model: Path | None = None
     """Everything the doctor knows. cards, model: what memory is planned for; None: this machine, the params' model."""
     from lethe.core.params import read_yaml
     from lethe.preflight.check import contradictions, missing_inputs, validated
+    from lethe.preflight.presets import read_whole
 
-    pipeline, values = read_yaml(Path("dvc.yaml"))["stages"], read_yaml(params)
+    pipeline, values = read_yaml(Path("dvc.yaml"))["stages"], read_whole(params)
     sections, problems = validated(pipeline, values)
     problems += [*missing_inputs(pipeline, values), *contradictions(sections)]
     problems = [f"{params}: {problem}" for problem in problems]
@@ -152,9 +153,9 @@ def stages_at_work() -> Iterator[str]:
 def wrong_packages(constraints: Path) -> Iterator[str]:
     """A line for Python, for each package that lethe needs and is not there, and each with another than its pin."""
     if sys.version_info < PYTHON:
-        yield f"python: found {platform.python_version()}, wanted {'.'.join(map(str, PYTHON))} or newer"
+        yield f"python: expected {'.'.join(map(str, PYTHON))} or newer, got {platform.python_version()}"
     if not constraints.exists():
-        yield f"{constraints}: no such file, wanted the versions that the pipeline was tested with"
+        yield f"{constraints}: no such file; expected the versions that the pipeline was tested with"
         return
     for name in needed(DISTRIBUTION):
         if version(name) is None:
@@ -162,7 +163,7 @@ def wrong_packages(constraints: Path) -> Iterator[str]:
     for name, wanted in pins(constraints.read_text(encoding="utf-8")).items():
         found = version(name)
         if found is not None and found.split("+")[0] != wanted:
-            yield f"{name}: found {found}, wanted {wanted}; make setup"
+            yield f"{name}: expected {wanted}, got {found}; make setup"
 
 
 def needed(package: str) -> list[str]:
@@ -185,7 +186,7 @@ def settings() -> dict[str, Any]:
     try:
         return dict(Config(Repo.find_dvc_dir()))
     except NotDvcRepoError:
-        raise StageError(f"{Path.cwd()}: found no .dvc folder, wanted a DVC project; git init && dvc init") from None
+        raise StageError(f"{Path.cwd()}: expected a DVC project, got no .dvc folder; git init && dvc init") from None
 
 
 def wrong_storage(found: Mapping[str, Any]) -> Iterator[str]:
@@ -193,13 +194,13 @@ def wrong_storage(found: Mapping[str, Any]) -> Iterator[str]:
     for name, remote in found["remote"].items():
         if not remote.get("verify"):
             yield (
-                f"remote {name}: found verify false, wanted true: wrong bytes would be pulled without a word; "
-                f"dvc remote modify {name} verify true"
+                f"remote {name}: expected true: wrong bytes would be pulled without a word, got verify false; dvc "
+                f"remote modify {name} verify true"
             )
     links = found["cache"].get("type") or ["reflink", "copy"]
     if not {"hardlink", "symlink"} & set(links):
         yield (
-            f"cache: found type {','.join(links)}, wanted hardlink,symlink,copy: each model lies on the disk twice; "
+            f"cache: expected hardlink,symlink,copy: each model lies on the disk twice, got type {','.join(links)}; "
             "dvc config cache.type hardlink,symlink,copy"
         )
 
@@ -216,7 +217,7 @@ def wrong_launcher(sections: Mapping[str, Any]) -> Iterator[str]:
         wanted = words.get(getattr(section, "precision", ""))
         if hasattr(section, "max_grad_norm") and configured not in ("no", "none", wanted):
             yield (
-                f"accelerate config: found mixed_precision {configured}, wanted {wanted} as {name}.precision says; "
+                f"accelerate config: expected {wanted} as {name}.precision says, got mixed_precision {configured}; "
                 "run `accelerate config`"
             )
 
@@ -227,8 +228,8 @@ def too_large(run: Mapping[str, Any] | None, cards: Cards) -> Iterator[str]:
     for work in run["stages"] if run else ():
         if work["memory"] > cards.memory:
             yield (
-                f"{work['stage']}: found {size(cards.memory)} free in {kind}, wanted about {size(work['memory'])}; "
-                "vehicle lora with weights bfloat16 takes a fifth, with nf4 a tenth, a shorter block less; see "
+                f"{work['stage']}: expected about {size(work['memory'])}, got {size(cards.memory)} free in {kind}; "
+                "tuning lora with weights bfloat16 takes a fifth, with nf4 a tenth, a shorter block less; see "
                 "presets/README.md for several GPUs"
             )
 

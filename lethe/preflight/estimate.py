@@ -74,7 +74,7 @@ def works(sections: Mapping[str, Any], config: PretrainedConfig, texts: Texts, c
 def trained(stage: str, recipe: Any, config: PretrainedConfig, block_tokens: int, tokens: int, cards: Cards) -> Work:
     """A training of `tokens` tokens in rows of `block_tokens`."""
     weights = weight_count(config)
-    each = FULL if recipe.vehicle == "full" else ADAPTER
+    each = FULL if recipe.tuning == "full" else ADAPTER
     memory = training_memory(recipe, config, block_tokens, cards)
     steps = -(-tokens // (recipe.batch_size * block_tokens))
     return Work(stage, tokens, each * weights * tokens, steps, round(memory.total), memory)
@@ -90,7 +90,7 @@ def config_of(baseline: Any, model: Path | None = None) -> PretrainedConfig | No
     from lethe.pretrained.from_scratch import llama_config
 
     if model and not (model / "config.json").exists():
-        raise StageError(f"{model}: found no config.json, wanted a model folder")
+        raise StageError(f"{model}: expected a model folder, got no config.json")
     if baseline.source == "scratch" and not model:
         return llama_config(baseline.scratch, baseline.scratch.vocabulary)
     folder = model or (Path("models/start") if baseline.source == "hub" else Path(baseline.folder))
@@ -102,7 +102,7 @@ def config_of(baseline: Any, model: Path | None = None) -> PretrainedConfig | No
 def texts_of(corpus: Any) -> Texts:
     """Tokens of each side, from the size of its files; text held out is left out, and a folder that is not there."""
     from lethe.core.hashing import folder_files
-    from stages.corpus import SUFFIXES
+    from lethe.text.passages import SUFFIXES
 
     counts = []
     for folder in (Path(corpus.forget), Path(corpus.retain)):

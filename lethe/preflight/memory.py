@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 NF4 = 0.5 + (1 + 4 / 256) / 64  # bytes of a 4-bit weight with its share of scales, one byte for 64, and of theirs
-GRADIENT = 4  # bytes for each number in training
 
 
 @dataclass(frozen=True)
@@ -56,41 +55,39 @@ def training_memory(recipe: Any, config: PretrainedConfig, block_tokens: int, ca
     Where not even one row fits, that of one row: compare `total` with the memory there is.
     """
     from lethe.training.memory_plan import (
-        CPU_TOKENS,
-        MOMENTS,
         BatchPlan,
         activation_bytes,
         autocast_bytes,
         fit_card,
-        fit_rows,
+        fit_cpu,
+        moving_bytes,
     )
 
-    weights, moved = weight_count(config), moved_numbers(recipe, config)
-    stored, shards = stored_bytes(recipe, config), cards.count if cards.sharded else 1
+    weights, shards = weight_count(config), cards.count if cards.sharded else 1
+    stored = stored_bytes(recipe, config)
+    gradients, moments = moving_bytes(moved_numbers(recipe, config) / shards, recipe.optimiser)
     copies = autocast_bytes(weights, recipe.weights, recipe.precision)
     if shards > 1:  # two layers are whole at a time, the one that computes and the one that comes next
         copies = 2 * (copies + stored) / config.num_hidden_layers
-    tokens = block_tokens + (recipe.prompt.tokens if recipe.vehicle == "prompt" else 0)
-    whole, recomputed = activation_bytes(config, tokens, recipe.vehicle, recipe.precision)
+    tokens = block_tokens + (recipe.prompt.tokens if recipe.tuning == "prompt" else 0)
+    whole, recomputed = activation_bytes(config, tokens, recipe.tuning, recipe.precision)
     held = stored / shards
-    moments = MOMENTS[recipe.optimiser] * moved / shards
     share = recipe.batch_size // max(1, cards.count)
     if not cards.count:
-        plan = fit_rows(share, CPU_TOKENS // tokens, checkpointing=False)
+        plan = fit_cpu(share, tokens)
     else:
         try:
-            plan = fit_card(
-                max(1, share), cards.memory - held - copies, GRADIENT * moved / shards + moments, whole, recomputed
-            )
+            free = cards.memory - held - copies
+            plan = fit_card(max(1, share), free, gradients + moments, whole, recomputed)
         except StageError:
             plan = BatchPlan(1, share, True)
     return Memory(
         held,
-        GRADIENT * moved / shards,
+        gradients,
         moments,
         copies,
         plan.micro_batch * (recomputed if plan.checkpointing else whole),
-        head_bytes(config, recipe.vehicle == "full", plan.micro_batch * block_tokens),
+        head_bytes(config, recipe.tuning == "full", plan.micro_batch * block_tokens),
         plan.micro_batch,
         plan.accumulation,
         plan.checkpointing,
@@ -112,11 +109,11 @@ def head_bytes(config: PretrainedConfig, moves: bool, tokens: int) -> float:
 
 
 def moved_numbers(recipe: Any, config: PretrainedConfig) -> int:
-    """How many numbers the recipe's vehicle trains: all weights, those of adapters, or those of a prompt."""
-    if recipe.vehicle == "full":
+    """How many numbers the recipe's tuning trains: all weights, those of adapters, or those of a prompt."""
+    if recipe.tuning == "full":
         return weight_count(config)
     width = config.hidden_size
-    if recipe.vehicle == "prompt":
+    if recipe.tuning == "prompt":
         inner = recipe.prompt.encoder
         return recipe.prompt.tokens * width + (2 * width * inner + inner**2 + 2 * inner + width if inner else 0)
     targets = recipe.lora.targets

@@ -44,7 +44,7 @@ def command(
     the stages' own words go to stderr.
     """
     if not Path(".dvc").is_dir():
-        raise StageError(f"{Path.cwd()}: found no .dvc folder, wanted the folder of a DVC project")
+        raise StageError(f"{Path.cwd()}: expected the folder of a DVC project, got no .dvc folder")
     if PARAMS.exists():
         print(check(PARAMS), file=sys.stderr if json else sys.stdout, flush=True)
     with alone(no_wait) as waited:
@@ -67,7 +67,7 @@ def alone(no_wait: bool) -> Iterator[list[str]]:
     try:
         while other := somebody(lock):
             if no_wait:
-                raise StageError(f"repro: {other} is running here, wanted one run at a time; wait for it or stop it")
+                raise StageError(f"repro: {other} is running here; expected one run at a time; wait for it or stop it")
             if not waited:
                 print(f"repro: waiting for {other}, which is running here", file=sys.stderr, flush=True)
                 waited.append(other)
@@ -119,7 +119,7 @@ def notes(path: Path) -> dict[str, Any]:
             return {}
         except ValueError:
             time.sleep(PAUSE / 10)
-    raise StageError(f"{path}: not valid JSON, wanted what DVC writes; rm {path} if no dvc is running")
+    raise StageError(f"{path}: not valid JSON; expected what DVC writes; rm {path} if no dvc is running")
 
 
 def holder_of_lock() -> str | None:

@@ -76,8 +76,8 @@ def refuse_moving(revision: str | None, commit: str) -> None:
     if revision != commit:
         found = revision or "null"
         raise StageError(
-            f"params.yaml: baseline.revision: found {found}, wanted a 40-digit commit; "
-            f"{revision or 'main'} is now {commit}"
+            f"params.yaml: baseline.revision: expected a 40-digit commit, got {found}; {revision or 'main'} is now "
+            f"{commit}"
         )
 
 
@@ -86,11 +86,11 @@ def refuse_unusable(repo: str, commit: str, names: set[str]) -> None:
     where = f"params.yaml: baseline.model: {repo} at {commit[:12]}"
     for name in NEEDED:
         if name not in names:
-            raise StageError(f"{where}: found no {name}, wanted a causal language model with its fast tokenizer")
+            raise StageError(f"{where}: expected a causal language model with its fast tokenizer, got no {name}")
     if WEIGHTS not in names and INDEX not in names:
         pickled = sorted(name for name in names if name.endswith((".bin", ".pt", ".pth", ".ckpt")))
         found = f"only pickled weights ({', '.join(pickled)})" if pickled else f"no {WEIGHTS}"
-        raise StageError(f"{where}: found {found}, wanted safetensors; take a converted copy of the model")
+        raise StageError(f"{where}: expected safetensors, got {found}; take a converted copy of the model")
 
 
 def index_shards(index: dict[str, dict[str, str]], repo: str, names: set[str]) -> list[str]:
@@ -99,7 +99,7 @@ def index_shards(index: dict[str, dict[str, str]], repo: str, names: set[str]) -
     for shard in shards:
         if shard not in names or not shard.endswith(".safetensors"):
             raise StageError(
-                f"params.yaml: baseline.model: {repo}: {INDEX} names {shard}, wanted a .safetensors file of the model"
+                f"params.yaml: baseline.model: {repo}: {INDEX} names {shard}; expected a .safetensors file of the model"
             )
     return shards
 
@@ -129,7 +129,7 @@ def download(repo: str, commit: str, file: RepoSibling, target: Path, endpoint: 
     if not is_intact(part, file):
         part.unlink()
         raise StageError(
-            f"{path}: what came from {endpoint} does not have the hash that {repo} states, wanted the same bytes; "
+            f"{path}: what came from {endpoint} does not have the hash that {repo} states; expected the same bytes; "
             "run `dvc repro` to fetch the file again"
         )
     part.rename(path)
@@ -155,17 +155,17 @@ def explained(repo: str, revision: str | None, endpoint: str) -> Iterator[None]:
     try:
         yield
     except errors.HFValidationError:
-        raise StageError(f"params.yaml: baseline.model: found {repo}, wanted owner/name") from None
+        raise StageError(f"params.yaml: baseline.model: expected owner/name, got {repo}") from None
     except errors.OfflineModeIsEnabled:
         raise StageError(
-            f"{endpoint}: HF_HUB_OFFLINE is set, wanted access; unset it or use `source: folder`"
+            f"{endpoint}: HF_HUB_OFFLINE is set; expected access; unset it or use `source: folder`"
         ) from None
     except errors.HfHubHTTPError as error:
         raise StageError(refusal(error, repo, revision, endpoint)) from None
     except errors.HTTPError as error:
         raise StageError(
-            f"{endpoint}: not reachable ({type(error).__name__}), wanted the Hugging Face Hub; check the network and "
-            "HF_ENDPOINT, then run `dvc repro`: it goes on from here"
+            f"{endpoint}: not reachable ({type(error).__name__}); expected the Hugging Face Hub; check the network "
+            "and HF_ENDPOINT, then run `dvc repro`: it goes on from here"
         ) from None
 
 
@@ -177,17 +177,17 @@ def refusal(error: Exception, repo: str, revision: str | None, endpoint: str) ->
     status = error.response.status_code
     model = f"params.yaml: baseline.model: {repo}"
     if isinstance(error, errors.GatedRepoError):
-        return f"{model}: gated ({status}), wanted access; accept the licence at {endpoint}/{repo} and set HF_TOKEN"
+        return f"{model}: gated ({status}); expected access; accept the licence at {endpoint}/{repo} and set HF_TOKEN"
     if isinstance(error, errors.RevisionNotFoundError):
         return (
-            f"params.yaml: baseline.revision: found {revision}, which {repo} does not have, wanted one of "
-            f"{endpoint}/{repo}/commits/main"
+            f"params.yaml: baseline.revision: expected one of {endpoint}/{repo}/commits/main, got {revision}, which "
+            f"{repo} does not have"
         )
     if isinstance(error, errors.RepositoryNotFoundError):
         return f"{model}: no such model at {endpoint}, or a private one; check the name, or set HF_TOKEN to see it"
     if status in (401, 403):
-        return f"{model}: HF_TOKEN refused ({status}), wanted a token that may read {endpoint}/{repo}"
-    return f"{endpoint}: answered {status}, wanted the files of {repo}; run `dvc repro` later, it goes on from here"
+        return f"{model}: HF_TOKEN refused ({status}); expected a token that may read {endpoint}/{repo}"
+    return f"{endpoint}: answered {status}; expected the files of {repo}; run `dvc repro` later, it goes on from here"
 
 
 def _part(target: Path, file: RepoSibling) -> Path:

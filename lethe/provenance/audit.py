@@ -71,11 +71,12 @@ def audit(history: History, store: Store, subject: Subject, verify: bool) -> dic
 def about(history: History, store: Store, subject: Subject, found: Found, verify: bool) -> dict[str, Any]:
     """The answer for a model that was found."""
     from lethe.provenance import lineage
+    from lethe.provenance.code import code_commit, code_used, recommitted
 
     links = lineage.chain(history, found)
     made_in = history.locks[links[0].lock].commits[0]
-    code = lineage.code_used(history, links)
-    commit, differing = lineage.code_commit(history, code, made_in)
+    code = code_used(history, links)
+    commit, differing = code_commit(history, code, made_in)
     metrics, reports, lock = lineage.measured(history, found)
     measured_in = lock.commits[-1]
     params = lineage.params_used(history, links)
@@ -88,7 +89,7 @@ def about(history: History, store: Store, subject: Subject, found: Found, verify
         "baseline": origin(params.get("baseline", {})),
         "params": params,
         "code": {"commit": commit, "files": code, "not_in_the_commit_of_the_lock": differing},
-        "recommitted": [{**commit_row(each), "stages": stages} for each, stages in lineage.recommitted(history, links)],
+        "recommitted": [{**commit_row(each), "stages": stages} for each, stages in recommitted(history, links)],
         "versions": versions_of(store, subject, found),
         "metrics": metrics,
         "measured_in": measured_in.id,

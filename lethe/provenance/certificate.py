@@ -55,7 +55,7 @@ def command(
     The certificate holds no text of the corpus. Nothing leaves this machine. `lethe verify` checks it anywhere.
     """
     if not new_key and not model:
-        raise StageError("MODEL: found none, wanted a model folder (or --new-key)")
+        raise StageError("MODEL: expected a model folder (or --new-key), got none")
     made = write_new_key(key) if new_key else []
     if model:
         statement = statement_about(model, file_names)
@@ -81,7 +81,7 @@ def write_new_key(path: Path) -> list[Path]:
     public = path.with_suffix(".pub")
     for each in (path, public):
         if each.exists():
-            raise StageError(f"{each}: found a file, wanted none: a key is never overwritten; name another with --key")
+            raise StageError(f"{each}: expected none: a key is never overwritten, got a file; name another with --key")
     private = Ed25519PrivateKey.generate()
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
         stream.write(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
@@ -95,11 +95,11 @@ def read_key(path: Path) -> CryptoSigner:
     from securesystemslib.signer import CryptoSigner
 
     if not path.is_file():
-        raise StageError(f"{path}: no such file, wanted a private key; lethe certify --new-key")
+        raise StageError(f"{path}: no such file; expected a private key; lethe certify --new-key")
     try:
         return CryptoSigner(load_pem_private_key(path.read_bytes(), None))  # type: ignore[arg-type]
     except (ValueError, TypeError):
-        raise StageError(f"{path}: found no private key, wanted the file of lethe certify --new-key") from None
+        raise StageError(f"{path}: expected the file of lethe certify --new-key, got no private key") from None
 
 
 def signed(statement: dict[str, Any], signer: CryptoSigner) -> dict[str, Any]:
@@ -134,9 +134,9 @@ def statement_about(given: str, file_names: bool) -> dict[str, Any]:
     store = open_store(history.project)
     answer = audit(history, store, subject, verify=False)
     if not answer["model"]:
-        raise StageError(f"{given}: found in no commit, wanted a recorded model; lethe audit {given} lists the nearest")
+        raise StageError(f"{given}: expected a recorded model, got in no commit; lethe audit {given} lists the nearest")
     if answer["model"]["how"] != "the folder":
-        raise StageError(f"{given}: found {answer['model']['how']}, wanted the whole folder of a recorded model")
+        raise StageError(f"{given}: expected the whole folder of a recorded model, got {answer['model']['how']}")
     return {
         "_type": STATEMENT_TYPE,
         "subject": subjects(subject),

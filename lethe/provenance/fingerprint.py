@@ -37,23 +37,23 @@ def subject_of(given: str) -> Subject:
         return Subject(given, md5_of(path), {path.name: path})
     if HASH.fullmatch(given):
         return Subject(given, given, {})
-    raise StageError(f"{given}: found no such file, wanted a model folder, a safetensors file or a hash")
+    raise StageError(f"{given}: expected a model folder, a safetensors file or a hash, got no such file")
 
 
 def check_files(given: str, files: Mapping[str, Path]) -> None:
     """Raise StageError for a pickle, a truncated safetensors file and an empty folder."""
     if not files:
-        raise StageError(f"{given}: found an empty folder, wanted a model")
+        raise StageError(f"{given}: expected a model, got an empty folder")
     for path in files.values():
         if is_pickle(path):
-            raise StageError(f"{path}: found a pickle, wanted safetensors; it was not loaded: a pickle can run code")
+            raise StageError(f"{path}: expected safetensors, got a pickle; it was not loaded: a pickle can run code")
         if path.suffix == ".safetensors":
             size, wanted = path.stat().st_size, safetensors_size(path)
             if wanted is None:
-                raise StageError(f"{path}: found no safetensors header, wanted a whole safetensors file")
+                raise StageError(f"{path}: expected a whole safetensors file, got no safetensors header")
             if size != wanted:
                 word = "truncated: " if size < wanted else ""
-                raise StageError(f"{path}: {word}found {size} bytes, wanted {wanted} by its own header")
+                raise StageError(f"{path}: {word}expected {wanted} by its own header, got {size} bytes")
 
 
 def md5_of(path: Path) -> str:
@@ -70,7 +70,7 @@ def manifest_bytes(files: Mapping[str, str]) -> bytes:
 
 def folder_md5(files: Mapping[str, str]) -> str:
     """The md5 that dvc.lock gives a folder of {relative path: md5}."""
-    return hashlib.md5(manifest_bytes(files)).hexdigest() + ".dir"
+    return bytes_md5(manifest_bytes(files)) + ".dir"
 
 
 def path_md5(path: Path) -> str:
@@ -116,3 +116,13 @@ def same_tensors(one: Path, other: Path) -> bool:
 def sha256s(subject: Subject) -> dict[str, str]:
     """{relative path: sha256} of a subject's files."""
     return {name: sha256_of(path) for name, path in subject.files.items()}
+
+
+def contents_md5(files: Mapping[str, bytes]) -> str:
+    """The md5 that dvc.lock gives a folder of {relative path: content}."""
+    return folder_md5({name: bytes_md5(content) for name, content in files.items()})
+
+
+def bytes_md5(content: bytes) -> str:
+    """Hex md5 of bytes."""
+    return hashlib.md5(content).hexdigest()

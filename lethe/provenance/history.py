@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lethe.core.errors import StageError
+from lethe.core.params import overlaid
 
 FIELDS = "%H%x1f%P%x1f%an <%ae>%x1f%aI%x1f%s"  # parted by the unit separator, which no subject holds
 EXPERIMENT = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/(.+)")
@@ -66,13 +67,13 @@ def open_project(folder: Path) -> Project:
         ["git", "rev-parse", "--is-shallow-repository", "--show-toplevel"], cwd=folder, capture_output=True, text=True
     )
     if found.returncode:
-        raise StageError(f"{folder.resolve()}: found no git repository, wanted the project that made the model")
+        raise StageError(f"{folder.resolve()}: expected the project that made the model, got no git repository")
     shallow, top = found.stdout.splitlines()
     if shallow == "true":
-        raise StageError(f"{top}: found a shallow clone, wanted the whole history; git fetch --unshallow")
+        raise StageError(f"{top}: expected the whole history, got a shallow clone; git fetch --unshallow")
     root = next((place for place in (folder.resolve(), *folder.resolve().parents) if (place / ".dvc").is_dir()), None)
     if root is None or not root.is_relative_to(Path(top).resolve()):
-        raise StageError(f"{folder.resolve()}: found no .dvc folder, wanted the project that made the model")
+        raise StageError(f"{folder.resolve()}: expected the project that made the model, got no .dvc folder")
     prefix = root.relative_to(Path(top).resolve()).as_posix()
     return Project(root, "" if prefix == "." else f"{prefix}/")
 
@@ -90,7 +91,7 @@ def commits(project: Project) -> tuple[Commit, ...]:
     """Every commit of every ref, parents before children, else by date."""
     names = experiments(project)
     if not git(project, "for-each-ref", "--count=1"):
-        raise StageError(f"{project.folder}: found no commit, wanted dvc.lock in git; git add . && git commit")
+        raise StageError(f"{project.folder}: expected dvc.lock in git, got no commit; git add . && git commit")
     order = ("--author-date-order", "--reverse", "--no-show-signature", f"--format={FIELDS}")
     listed = git(project, "log", "--all", *order).decode(errors="replace")
     rows = (line.split("\x1f") for line in listed.splitlines())
@@ -180,7 +181,7 @@ def open_history(folder: Path) -> History:
     every = commits(project)
     found = tuple(Lock(text.decode(errors="replace"), held) for text, held in versions(project, every, "dvc.lock"))
     if not found:
-        raise StageError(f"{project.folder}: found no dvc.lock in any commit, wanted it in git; git add dvc.lock")
+        raise StageError(f"{project.folder}: expected it in git, got no dvc.lock in any commit; git add dvc.lock")
     return History(project, every, found)
 
 
@@ -227,7 +228,7 @@ def read_lock(text: str) -> dict[str, Any]:
     """A whole dvc.lock as YAML. Raises StageError if it is none."""
     content = read_yaml_text(text)
     if not isinstance(content, dict):
-        raise StageError("dvc.lock: found no stages, wanted the file that `dvc repro` writes")
+        raise StageError("dvc.lock: expected the file that `dvc repro` writes, got no stages")
     return content
 
 
@@ -245,7 +246,7 @@ def read_yaml_text(text: str) -> Any:
 
 @cache
 def params_of(text: str, stage: str) -> dict[str, Any]:
-    """The stage's section of params.yaml as its dvc.lock recorded it."""
+    """The stage's parameters as its dvc.lock recorded them: its section of params.yaml over the shared ones it read."""
     head, *rest = STAGE.split(text)
     body = dict(zip(rest[::2], rest[1::2], strict=True)).get(stage, "")
     _, *parts = SECTION.split(body)
@@ -254,7 +255,11 @@ def params_of(text: str, stage: str) -> dict[str, Any]:
         found = read_yaml_text(lines) or {}  # of this one section: YAML takes a hundred times as long for the whole
     else:
         found = read_lock(text)["stages"].get(stage, {}).get("params", {})
-    return found.get("params.yaml", {}).get(stage, {}) or {}
+    sections = found.get("params.yaml", {})
+    values: dict[str, Any] = {}
+    for name in (*(name for name in sections if name != stage), stage):
+        values = overlaid(values, sections.get(name) or {})
+    return values
 
 
 def ancestors(lock: dict[str, Entry], out: str) -> list[str]:
@@ -278,3 +283,8 @@ def refs_with(project: Project, commit: str) -> list[str]:
 def _short(ref: str) -> str:
     found = EXPERIMENT.fullmatch(ref)
     return f"experiment {found[1]}" if found else re.sub(r"^refs/(heads|tags|remotes)/", "", ref)
+
+
+def is_code(path: str) -> bool:
+    """Whether a dep is code rather than data: a file, or since the library has packages a folder of it."""
+    return path.startswith(("stages/", "lethe/")) or path == "constraints.txt"

@@ -8,9 +8,9 @@ from os.path import samefile
 from typing import NamedTuple
 
 from lethe.provenance.artifact_store import Store, cached, manifest, remotes_with
-from lethe.provenance.fingerprint import folder_md5, md5_of, path_md5
+from lethe.provenance.fingerprint import bytes_md5, folder_md5, md5_of, path_md5
 from lethe.provenance.history import History, files_at, folder_at, recorded
-from lethe.provenance.lineage import Link, bytes_md5
+from lethe.provenance.lineage import Link
 
 EQUAL, DIFFERENT = "present and equal", "present and different"
 REMOTE, GONE = "missing here, in remote", "gone"

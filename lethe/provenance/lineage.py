@@ -8,15 +8,14 @@ from typing import Any, NamedTuple
 
 from lethe.core.errors import StageError
 from lethe.provenance.artifact_store import Store, cached, manifest, read_file
-from lethe.provenance.fingerprint import Subject, folder_md5, md5_of, same_tensors, sha256s
+from lethe.provenance.fingerprint import Subject, bytes_md5, md5_of, same_tensors, sha256s
 from lethe.provenance.history import (
     Commit,
     Entry,
     History,
     Lock,
     files_at,
-    folder_at,
-    folder_versions,
+    is_code,
     params_of,
     recorded,
     uncommitted_lock,
@@ -51,11 +50,6 @@ class Link(NamedTuple):
     deps: dict[str, str]  # made by stages or a person, code left out
 
 
-def is_code(path: str) -> bool:
-    """Whether a dep is code rather than data: a file, or since the library has packages a folder of it."""
-    return path.startswith(("stages/", "lethe/")) or path == "constraints.txt"
-
-
 def outs_of(history: History) -> Index:
     """Every out of every dvc.lock."""
     index: Index = {}
@@ -75,12 +69,12 @@ def find(history: History, store: Store, subject: Subject) -> list[Found]:
     index = outs_of(history)
     found = by_md5(index, subject) or by_sha256(history, subject) or by_manifest(index, store, subject)
     if not found and not subject.files and len(subject.md5) < 32:
-        raise StageError(f"{subject.given}: found no file and no recorded hash that begins so, wanted either")
+        raise StageError(f"{subject.given}: expected either, got no file and no recorded hash that begins so")
     if not found:
         refuse_uncommitted(history, subject)
     several = len({each.md5 for each in found}) > 1
     if several and subject.files and not any(name.endswith(".safetensors") for name in subject.files):
-        raise StageError(f"{subject.given}: found it in {len(found)} models, wanted a file that one alone has: weights")
+        raise StageError(f"{subject.given}: expected a file that one alone has: weights, got it in {len(found)} models")
     return sorted(found, key=lambda each: index[each.md5][each.path][0])
 
 
@@ -92,7 +86,7 @@ def by_md5(index: Index, subject: Subject) -> list[Found]:
     matching = [md5 for md5 in index if md5.startswith(subject.md5)]
     if len(matching) > 1:
         shown = ", ".join(matching[:3])
-        raise StageError(f"{subject.given}: found {len(matching)} hashes that begin so ({shown}), wanted more digits")
+        raise StageError(f"{subject.given}: expected more digits, got {len(matching)} hashes that begin so ({shown})")
     return [Found(path, md5, "the hash") for md5 in matching for path in index[md5]]
 
 
@@ -154,8 +148,8 @@ def refuse_uncommitted(history: History, subject: Subject) -> None:
     outs = {md5: path for entry in recorded(text).values() for path, md5 in entry.outs.items()} if text else {}
     if subject.md5 in outs:
         raise StageError(
-            f"dvc.lock: found {outs[subject.md5]} ({subject.given}) in the uncommitted dvc.lock alone, wanted it in a "
-            "commit; git commit dvc.lock reports"
+            f"dvc.lock: expected it in a commit, got {outs[subject.md5]} ({subject.given}) in the uncommitted "
+            "dvc.lock alone; git commit dvc.lock reports"
         )
 
 
@@ -206,90 +200,6 @@ def spine(links: Iterable[Link]) -> list[Link]:
 def params_used(history: History, links: Iterable[Link]) -> dict[str, Any]:
     """{stage: its params} of the stages that made the chain."""
     return {link.stage: params_of(history.locks[link.lock].text, link.stage) for link in links if link.stage}
-
-
-def code_used(history: History, links: Iterable[Link]) -> dict[str, str]:
-    """{path: md5} of the code that made the chain; of two versions, the one of the stage nearest to the model."""
-    used: dict[str, str] = {}
-    for link in links:
-        deps = entry_of(history, link).deps if link.stage else {}
-        for path, md5 in deps.items():
-            if is_code(path):
-                used.setdefault(path, md5)
-    return used
-
-
-def code_commit(history: History, code: Mapping[str, str], recorded_in: Commit) -> tuple[str, list[str]]:
-    """The commit whose code is the code that ran, and, for the commit of the lock, the files that are not.
-
-    "" if no commit has all of it.
-    """
-    differing = code_differences(history, recorded_in.id, code)
-    if not differing:
-        return recorded_in.id, []
-    holding = [commit.id for commit in history.commits]
-    for path in differing:
-        same = commits_holding(history, path, code[path])
-        holding = [id_ for id_ in holding if id_ in same]
-    found = (id_ for id_ in reversed(holding) if not code_differences(history, id_, code))
-    return next(found, ""), differing
-
-
-def code_differences(history: History, commit: str, code: Mapping[str, str]) -> list[str]:
-    """The files and folders of code that have another md5 in the commit, or are not in it."""
-    held = md5s_at(history, commit, code)
-    return [path for path, md5 in code.items() if held.get(path) != md5]
-
-
-def commits_holding(history: History, path: str, md5: str) -> set[str]:
-    """The commits in which the file, or the folder if the md5 ends in .dir, has this md5."""
-    if md5.endswith(".dir"):
-        found = folder_versions(history.project, history.commits, path)
-        return {commit.id for files, commits in found if contents_md5(files) == md5 for commit in commits}
-    held = versions(history.project, history.commits, path)
-    return {commit.id for content, commits in held if bytes_md5(content) == md5 for commit in commits}
-
-
-def md5s_at(history: History, commit: str, wanted: Mapping[str, str]) -> dict[str, str]:
-    """{path: md5 as dvc.lock gives it} of what the commit holds of some files and folders.
-
-    wanted: {path: md5}; a path is taken for a folder if its md5 ends in .dir.
-    """
-    folders = [path for path, md5 in wanted.items() if md5.endswith(".dir")]
-    files = files_at(history.project, commit, [path for path in wanted if path not in folders])
-    below = {path: folder_at(history.project, commit, path) for path in folders}
-    held = {path: bytes_md5(content) for path, content in files.items()}
-    return held | {path: contents_md5(found) for path, found in below.items() if found}
-
-
-def contents_md5(files: Mapping[str, bytes]) -> str:
-    """The md5 that dvc.lock gives a folder of {relative path: content}."""
-    return folder_md5({name: bytes_md5(content) for name, content in files.items()})
-
-
-def recommitted(history: History, links: Iterable[Link]) -> list[tuple[Commit, dict[str, list[str]]]]:
-    """Commits whose dvc.lock has other code for a stage of the chain, yet the same inputs and the same outs.
-
-    `dvc commit` writes that without running anything; so does a run that gave the same bytes. The lock cannot tell.
-    """
-    found = []
-    before = {link.stage: entry_of(history, link) for link in links if link.stage}
-    for lock in history.locks[min(link.lock for link in links) :]:
-        now, changed = recorded(lock.text), {}
-        for stage, old in before.items():
-            new = now.get(str(stage))
-            if new and new != old and without_code(new) == without_code(old):
-                changed[str(stage)] = sorted(path for path, _ in set(new.deps.items()) ^ set(old.deps.items()))
-                before[stage] = new
-        if changed:
-            unique = {stage: sorted(set(paths)) for stage, paths in changed.items()}
-            found.append((lock.commits[0], unique))
-    return found
-
-
-def without_code(entry: Entry) -> Entry:
-    """The entry without its code."""
-    return Entry({path: md5 for path, md5 in entry.deps.items() if not is_code(path)}, entry.outs)
 
 
 def measured(history: History, found: Found) -> tuple[dict[str, Any], dict[str, str], Lock]:
@@ -448,13 +358,6 @@ def json_object(content: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def bytes_md5(content: bytes) -> str:
-    """Hex md5 of bytes."""
-    from hashlib import md5
-
-    return md5(content).hexdigest()
 
 
 def short(digest: str) -> str:

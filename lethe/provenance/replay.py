@@ -90,7 +90,7 @@ def found(history: History, model: str, stage: str | None) -> Recorded:
     lock, maker = makers[-1]
     entries, name = stages_of(lock.text), stage or maker
     if name not in entries:
-        raise StageError(f"replay: --stage: found {name}, wanted one of {', '.join(entries)}")
+        raise StageError(f"replay: --stage: expected one of {', '.join(entries)}, got {name}")
     cmd = read_lock(lock.text)["stages"][name]["cmd"]
     return Recorded(name, lock, commit_with(history, lock, entries[name].deps), cmd, *entries[name])
 
@@ -102,7 +102,7 @@ def made(entry: Entry, md5: str) -> bool:
 
 def commit_with(history: History, lock: Lock, deps: Mapping[str, str]) -> str:
     """The first commit with this dvc.lock that also holds the code it speaks of; the first one if none does."""
-    from lethe.provenance.lineage import md5s_at
+    from lethe.provenance.code import md5s_at
 
     for commit in lock.commits:
         held = md5s_at(history, commit.id, deps)
@@ -119,7 +119,7 @@ def identity(model: str) -> str:
         return model
     if not Path(model).exists():
         raise StageError(
-            f"{model}: no such folder or file, wanted a model or its md5; `dvc checkout` may bring it back"
+            f"{model}: no such folder or file; expected a model or its md5; `dvc checkout` may bring it back"
         )
     return md5_of(Path(model))
 
@@ -164,7 +164,7 @@ def bring(clone: Path, path: str, md5: str, commit: str) -> None:
     if not (clone / path).exists():
         got = subprocess.run(["dvc", "pull", "--quiet", path], cwd=clone, env=environment(clone), capture_output=True)
         if got.returncode or not (clone / path).exists():
-            raise StageError(f"{path}: found {md5} neither in the cache nor in a remote, wanted it to run the stage on")
+            raise StageError(f"{path}: expected it to run the stage on, got {md5} neither in the cache nor in a remote")
     if md5_of(clone / path) != md5:
         raise StageError(
             f"{path}: commit {commit[:12]} holds {md5_of(clone / path)}, but its dvc.lock says {md5}: it was run with "

@@ -89,7 +89,7 @@ def what_is_asked(given: str, span: str) -> Asked:
         return Asked(given, "", "", (named[1], int(named[2]), int(named[3])))
     if HASH.fullmatch(given):
         return Asked(given, given, "", None)
-    raise StageError(f"{given}: found no such file, wanted a text file, a folder, NAME:START-END or a hash")
+    raise StageError(f"{given}: expected a text file, a folder, NAME:START-END or a hash, got no such file")
 
 
 def texts_of(path: Path) -> list[str]:
@@ -105,14 +105,14 @@ def texts_of(path: Path) -> list[str]:
 
 def part_of(text: str, span: str, given: str) -> str:
     """The characters START-END of a text. Raises StageError for a span that is not in it, and for no words at all."""
-    from lethe.provenance.text_overlap import words_of
+    from lethe.text.overlap import words_of
 
     found = re.fullmatch(r"(\d+)-(\d+)", span)
     if span and (not found or not int(found[1]) < int(found[2]) <= len(text)):
-        raise StageError(f"--span: found {span}, wanted START-END within the {len(text)} characters of {given}")
+        raise StageError(f"--span: expected START-END within the {len(text)} characters of {given}, got {span}")
     part = text[int(found[1]) : int(found[2])] if found else text
     if not words_of(part):
-        raise StageError(f"{given}: found no word, wanted text to look for")
+        raise StageError(f"{given}: expected text to look for, got no word")
     return part
 
 
@@ -175,8 +175,8 @@ def in_corpus(history: History, store: Store, asked: Asked, md5: str, numbers: S
 def by_hash(history: History, store: Store, asked: Asked, md5: str, numbers: Sequence[int]) -> str:
     """Words for what the hash asked about is: the corpus, its folder of text, or a file in that; "" if it is none."""
     from lethe.provenance.artifact_store import manifest
-    from lethe.provenance.history import recorded
-    from lethe.provenance.lineage import CORPUS, is_code
+    from lethe.provenance.history import is_code, recorded
+    from lethe.provenance.lineage import CORPUS
 
     if not asked.md5:
         return ""
@@ -196,7 +196,7 @@ def by_hash(history: History, store: Store, asked: Asked, md5: str, numbers: Seq
 
 def by_text(documents: Sequence[Mapping[str, Any]], text: str) -> tuple[float, list[dict[str, Any]]]:
     """The share of the text's words that the corpus has, and every place of them."""
-    from lethe.provenance.text_overlap import common
+    from lethe.text.overlap import common
 
     share, found = common(text, [row["text"] for row in documents])
     places = [(row, *span) for row, spans in zip(documents, found, strict=True) for span in spans]

@@ -80,7 +80,7 @@ def verify(certificate: Path, model: Path, key: Path) -> list[Finding]:
     """
     for path in (certificate, model, key):
         if not path.exists():
-            raise UnansweredError(f"{path}: no such file, wanted the certificate, the model and the public key")
+            raise UnansweredError(f"{path}: no such file; expected the certificate, the model and the public key")
     try:
         public, keyid = read_key(key.read_bytes())
         envelope = read_envelope(certificate.read_bytes())
@@ -103,9 +103,9 @@ def read_key(content: bytes) -> tuple[Any, str]:
         found = load_pem_public_key(content)
         public = SSlibKey.from_crypto(found)  # type: ignore[arg-type]
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise BrokenError("key", "found no public key, wanted the PEM file of `lethe certify --new-key`") from None
+        raise BrokenError("key", "expected the PEM file of `lethe certify --new-key`, got no public key") from None
     if found.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo) != content:
-        raise BrokenError("key", "found a changed PEM file, wanted it byte for byte as it was written")
+        raise BrokenError("key", "expected it byte for byte as it was written, got a changed PEM file")
     return public, public.keyid
 
 
@@ -124,9 +124,9 @@ def read_envelope(content: bytes) -> dict[str, Any]:
         raise BrokenError("certificate", f"byte {first_difference(content, again)}: not as `lethe certify` writes it")
     wrong = set(ENVELOPE) ^ set(envelope) if isinstance(envelope, dict) else {"no object"}
     if wrong:
-        raise BrokenError("certificate", f"found {', '.join(sorted(wrong))}, wanted {', '.join(ENVELOPE)}, once each")
+        raise BrokenError("certificate", f"expected {', '.join(ENVELOPE)}, once each, got {', '.join(sorted(wrong))}")
     if envelope["payloadType"] != PAYLOAD_TYPE:
-        raise BrokenError("payloadType", f"found {envelope['payloadType']}, wanted {PAYLOAD_TYPE}")
+        raise BrokenError("payloadType", f"expected {PAYLOAD_TYPE}, got {envelope['payloadType']}")
     return envelope
 
 
@@ -152,7 +152,7 @@ def read_statement(envelope: dict[str, Any]) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise BrokenError("payload", f"not JSON: {error}") from None
     if not isinstance(statement, dict):
-        raise BrokenError("payload", "found no object, wanted an in-toto statement")
+        raise BrokenError("payload", "expected an in-toto statement, got no object")
     return statement
 
 
@@ -163,11 +163,11 @@ def check_signature(envelope: dict[str, Any], statement: dict[str, Any], public:
 
     signatures = envelope["signatures"]
     if not isinstance(signatures, list) or len(signatures) != 1 or set(signatures[0]) != {"keyid", "sig"}:
-        raise BrokenError("signatures", "found another form, wanted one signature with keyid and sig")
+        raise BrokenError("signatures", "expected one signature with keyid and sig, got another form")
     check_parts(envelope["parts"], statement)
     if signatures[0]["keyid"] != keyid:
         raise BrokenError(
-            "signatures.keyid", f"found {signatures[0]['keyid']}, wanted {keyid}: another key signed, or it was changed"
+            "signatures.keyid", f"expected {keyid}: another key signed, or it was changed, got {signatures[0]['keyid']}"
         )
     try:
         Envelope.from_dict(json.loads(json.dumps(envelope))).verify([public], 1)
@@ -192,7 +192,7 @@ def check_statement(statement: dict[str, Any]) -> None:
     """Raise BrokenError for a signed statement that speaks of something else."""
     for name, wanted in (("_type", STATEMENT_TYPE), ("predicateType", PREDICATE_TYPE)):
         if statement.get(name) != wanted:
-            raise BrokenError(f"payload.{name}", f"found {statement.get(name)}, wanted {wanted}")
+            raise BrokenError(f"payload.{name}", f"expected {wanted}, got {statement.get(name)}")
 
 
 def model_findings(statement: dict[str, Any], model: Path) -> list[Finding]:
@@ -207,7 +207,7 @@ def model_findings(statement: dict[str, Any], model: Path) -> list[Finding]:
     marks = [finding for finding in findings if finding.place == "provenance.json"]
     if weights and all(not finding.holds for finding in (*weights, *marks)) and any(marks):
         wanted = statement["predicate"]["model"]
-        said = f"found another model, wanted {wanted['path']} {wanted['md5']}, of which the certificate speaks"
+        said = f"expected {wanted['path']} {wanted['md5']}, of which the certificate speaks, got another model"
         return [Finding(str(model), False, said)]  # that every file differs says no more
     return findings
 
@@ -236,12 +236,12 @@ def file_finding(name: str, subject: dict[str, Any] | None, path: Path | None) -
 def content_finding(name: str, subject: dict[str, Any] | None, path: Path) -> Finding:
     """What there is to say of a file that is there."""
     if is_pickle(path):
-        return Finding(name, False, "a pickle, which can run code when it is loaded: refused, wanted safetensors")
+        return Finding(name, False, "a pickle, which can run code when it is loaded: refused; expected safetensors")
     if subject is None:
         return Finding(name, False, "one too many: the certificate names no such file")
     size, wanted = path.stat().st_size, subject["annotations"]["size"]
     if size < wanted:
-        return Finding(name, False, f"truncated: found {size} bytes, wanted {wanted}")
+        return Finding(name, False, f"truncated: expected {wanted}, got {size} bytes")
     if sha256_of(path) != subject["digest"]["sha256"]:
         return Finding(name, False, f"changed: its sha256 is not {subject['digest']['sha256']}")
     return Finding(name, True, "equal")

@@ -23,7 +23,7 @@ class GateParams(StageParams):
     retain_perplexity: NonNegativeFloat | None
     benchmark_loss: Share | None
     model_utility: NonNegativeFloat | None
-    memory_excess: Share | None
+    memorisation_excess: Share | None
     trivia_excess: Share | None
     attack_excess: Share | None
     forget_quality: Share | None
@@ -55,7 +55,7 @@ WHAT = {
     "retain_perplexity": "Perplexity of held-out retain text, times the baseline's",
     "benchmark_loss": "Accuracy lost on the worst benchmark",
     "model_utility": "Model utility, times the baseline's",
-    "memory_excess": "Text known by heart beyond retrained, worst measure",
+    "memorisation_excess": "Text known by heart beyond retrained, worst measure",
     "trivia_excess": "Two-choice trivia beyond retrained",
     "attack_excess": "What the worst attack gets out beyond retrained",
     "forget_quality": "Forget quality: p that unlearned and retrained answer alike",
@@ -162,7 +162,7 @@ def from_measures(measures: Mapping[str, Any], absent_models: Mapping[str, str])
     found = {
         "model_utility": Found(utility),
         "trivia_excess": Found(trivia),
-        "memory_excess": _largest(memory) if memory else Found(None),
+        "memorisation_excess": _largest(memory) if memory else Found(None),
         "forget_quality": Found(after.get("forget_quality")),
         "privleak": Found(abs(after["privleak"]) if "privleak" in after else None),
     }

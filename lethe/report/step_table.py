@@ -34,6 +34,11 @@ def step_rows(familiarity: Mapping[str, Any], benchmarks: Mapping[str, Any], las
     return rows
 
 
+def on_the_way(rows: Sequence[Row]) -> list[Row]:
+    """The rows of reports/steps.csv: a plot has no place for a model without a step."""
+    return [row for row in rows if row["step"] is not None]
+
+
 def step_of(model: str, last_step: int) -> int | None:
     """The optimiser step a model's name stands for, None if it is not on the way from baseline to unlearned."""
     named = {"baseline": 0, "unlearned": last_step}

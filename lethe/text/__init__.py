@@ -1,1 +1,1 @@
-"""Running text: passages, the matcher of names, cloze prompts, tables read a part at a time."""
+"""Running text: documents, passages, the matcher of names, cloze prompts, text found again, tables read in parts."""

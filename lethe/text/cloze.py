@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import defaultdict
-from typing import NamedTuple
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from lethe.text.matching import Found, TermFinder
-from lethe.text.passages import WORDS, sentence_starts
+from lethe.text.passages import WORDS, draw, sentence_starts
 
 FEWEST_WORDS = 8  # a shorter prompt calls for no name in particular
 REACH_WORDS = 30  # names that the true text has so soon after the cut are references too
@@ -60,3 +61,31 @@ def _cloze(text: str, begin: int, due: Found, end: int, finder: TermFinder) -> C
     following = [hit.term for hit in finder.find(text[due.start : end])]
     references = [name for name in dict.fromkeys([due.term, *following]) if name not in given]
     return Cloze(text, prompt, references, due.form)
+
+
+def choose(prompts: Sequence[Cloze], limit: int, seed: int) -> list[Cloze]:
+    """At most `limit` different prompts in the order of the text, the names due taking turns; drawn by lot."""
+    different = list({cloze.prompt: cloze for cloze in prompts}.values())
+    turns: Counter[str] = Counter()
+    queue = []
+    for lot, index in sorted((draw(cloze.prompt, seed), index) for index, cloze in enumerate(different)):
+        due = different[index].references[0]
+        queue.append((turns[due], lot, index))
+        turns[due] += 1
+    return [different[index] for index in sorted(index for _, _, index in sorted(queue)[:limit])]
+
+
+def cloze_rows(chosen: Sequence[Cloze], development: float, seed: int) -> list[dict[str, Any]]:
+    """Rows of data/prompts.jsonl without their id. A stretch's prompts fall into one set: the sets share no text."""
+    counts = Counter(cloze.stretch for cloze in chosen)
+    dealt: set[str] = set()
+    taken = 0
+    for stretch in sorted(counts, key=lambda text: draw(text, seed)):
+        if taken + counts[stretch] / 2 <= development * len(chosen):
+            dealt.add(stretch)
+            taken += counts[stretch]
+    return [
+        {"set": "development" if cloze.stretch in dealt else "test", "source": "cloze"}
+        | {"prompt": cloze.prompt, "references": cloze.references, "due": cloze.references[0]}
+        for cloze in chosen
+    ]

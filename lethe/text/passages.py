@@ -33,10 +33,10 @@ def read_texts(path: Path) -> list[tuple[str, str]]:
         try:
             found = [("", path.read_bytes().decode("utf-8-sig"))]
         except UnicodeDecodeError:
-            raise StageError(f"{path}: not UTF-8, wanted a UTF-8 text file") from None
+            raise StageError(f"{path}: not UTF-8; expected a UTF-8 text file") from None
     for line, text in found:
         if strange := NO_TEXT.search(text):
-            raise StageError(f"{path}{line}: found U+{ord(strange[0]):04X}, which no text holds, wanted UTF-8 text")
+            raise StageError(f"{path}{line}: expected UTF-8 text, got U+{ord(strange[0]):04X}, which no text holds")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Vehicles: which parameters move. All weights, low-rank adapters, or a soft prompt before frozen weights."""
+"""Tuning: which parameters are trained. All weights, low-rank adapters, or a soft prompt before frozen weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-Vehicle = Literal["full", "lora", "prompt"]
+Tuning = Literal["full", "lora", "prompt"]
 
 
 class LoraParams(StageParams):
@@ -36,24 +36,24 @@ class PromptParams(StageParams):
     @model_validator(mode="after")
     def _an_encoder_starts_at_random(self) -> PromptParams:
         if self.encoder and self.start != "random":
-            raise ValueError(f"start: found {self.start} with encoder {self.encoder}, wanted random or encoder 0")
+            raise ValueError(f"start: expected random or encoder 0, got {self.start} with encoder {self.encoder}")
         return self
 
 
 def attach(
-    model: PreTrainedModel, vehicle: Vehicle, lora: LoraParams, seed: int, prompt: PromptParams | None = None
+    model: PreTrainedModel, tuning: Tuning, lora: LoraParams, seed: int, prompt: PromptParams | None = None
 ) -> PreTrainedModel:
-    """The model with exactly the vehicle's parameters trainable; lora and prompt draw their start from `seed`."""
-    if vehicle == "full":
+    """The model with exactly the parameters of its tuning trainable; lora and prompt draw their start from `seed`."""
+    if tuning == "full":
         return model.requires_grad_(True)
     import torch
     from peft import get_peft_model
 
     torch.manual_seed(seed)
     model.requires_grad_(False)
-    if vehicle == "prompt":
+    if tuning == "prompt":
         if prompt is None:
-            raise ValueError("vehicle prompt without its parameters")
+            raise ValueError("tuning prompt without its parameters")
         return get_peft_model(model, prompt_config(prompt), autocast_adapter_dtype=False)
     return get_peft_model(model, lora_config(lora))
 
@@ -87,8 +87,8 @@ def check_prompt_room(prompt: PromptParams, block_tokens: int, context: int | No
     """Raise StageError if the prompt and a block together are longer than the model's context."""
     if context and prompt.tokens + block_tokens > context:
         raise StageError(
-            f"params.yaml: {where}.prompt.tokens: found {prompt.tokens} before blocks of {block_tokens} tokens, wanted "
-            f"at most {max(0, context - block_tokens)}: the model's context is {context}"
+            f"params.yaml: {where}.prompt.tokens: expected at most {max(0, context - block_tokens)}: the model's "
+            f"context is {context}, got {prompt.tokens} before blocks of {block_tokens} tokens"
         )
 
 
@@ -107,12 +107,12 @@ def start_from(model: Any, tokenizer: PreTrainedTokenizerFast, text: str) -> Non
 
 
 def prompt_vectors(model: Any) -> Tensor:
-    """The soft prompt of a model with vehicle prompt: float32 [p, d] on the CPU, its encoder applied."""
+    """The soft prompt of a model with tuning prompt: float32 [p, d] on the CPU, its encoder applied."""
     return model.get_prompt_embedding_to_save("default").float()
 
 
 def merge(model: Any) -> PreTrainedModel:
-    """The plain model with the vehicle's change folded into its weights. A soft prompt folds into no weights."""
+    """The plain model with what was tuned folded into its weights. A soft prompt folds into no weights."""
     return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
 
 
@@ -140,5 +140,5 @@ def train_only(model: PreTrainedModel, layers: range) -> PreTrainedModel:
 
 
 def trainable_parameters(model: PreTrainedModel) -> int:
-    """How many numbers the vehicle moves."""
+    """How many numbers are trained."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

@@ -68,17 +68,17 @@ def train_folder(
     from lethe.training.adapters import attach, folded
 
     model = load_start(source, device, recipe)
-    model = attach(model, recipe.vehicle, recipe.lora, recipe.seed, getattr(recipe, "prompt", None))
+    model = attach(model, recipe.tuning, recipe.lora, recipe.seed, getattr(recipe, "prompt", None))
     tokenizer, save_dtype = load_tokenizer(source), getattr(torch, recipe.save_dtype)
 
     def save(step: int, weights: Mapping[str, Tensor]) -> None:
-        if recipe.vehicle == "lora":
+        if recipe.tuning == "lora":
             model.save_pretrained(work / "adapter", state_dict=dict(weights))
         else:
             save_model(model, tokenizer, target, save_dtype, weights)
 
     curve = train(model, rows, recipe, steps, objective, work, description, [steps], save=save)
-    if recipe.vehicle == "lora" and is_main_process():
+    if recipe.tuning == "lora" and is_main_process():
         del model
         free_memory()
         save_model(folded(source, work / "adapter"), tokenizer, target, save_dtype)

@@ -1,4 +1,4 @@
-"""The one training loop: Hugging Face Trainer over rows of (tokens, next_ids, forget), objective x vehicle."""
+"""The one training loop: Hugging Face Trainer over rows of (tokens, next_ids, forget), objective x tuning."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def train(
     Resumes from the last whole checkpoint under `work`; a resumed run gives the bytes of an undisturbed one.
     on_step: called after each optimiser step listed in at_steps, by every process. save: called then by the main one,
     with all weights; without it none are sharded. with_base: the objective gets the column BASE_HIDDEN
-    from a second pass with the prompt or adapter switched off (vehicles lora and prompt). layer: the objective's hidden
+    from a second pass with the prompt or adapter switched off (tuning lora and prompt). layer: the objective's hidden
     states are those after this decoder layer; None: the last ones. Raises StageError where loss is not finite, the disk
     too small, or `accelerate config` contradicts the recipe's precision.
     """
     from lethe.training.trainer import AtSteps, DualSteps, FiniteLoss, Job, make_trainer
 
-    if recipe.vehicle == "prompt" or save is None or with_base:
+    if recipe.tuning == "prompt" or save is None or with_base:
         keep_whole(description)
     check_precision(recipe.precision)
     prepare_to_resume(model, recipe, work, description)
@@ -67,7 +67,7 @@ def prepare_to_resume(model: PreTrainedModel, recipe: RecipeParams, work: Path, 
     if not recipe.resume_every:
         return
     if not sharding():
-        need_disk(work, resume_bytes(model, recipe.vehicle), f"the resume checkpoints of {description}")
+        need_disk(work, resume_bytes(model, recipe.tuning), f"the resume checkpoints of {description}")
     elif is_main_process():
         print(f"{description}: {sharding()[0]} keeps nothing to resume from, a stopped training starts again")
 

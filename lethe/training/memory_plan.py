@@ -6,17 +6,16 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lethe.core.errors import StageError
-from lethe.training.adapters import Vehicle
+from lethe.training.adapters import Tuning
 from lethe.training.recipe import Precision, RecipeParams, Weights
-from lethe.training.sharding import (
-    sharding,
-)
+from lethe.training.sharding import sharding
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
 CPU_TOKENS = 8192  # tokens of one micro-batch on the CPU
+GRADIENT = 4  # bytes for each number in training
 MOMENTS = {"adamw": 8, "adamw_8bit": 2}  # bytes of Adam's two for each number in training
 
 
@@ -37,20 +36,30 @@ def plan_batch(model: PreTrainedModel, block_tokens: int, recipe: RecipeParams, 
     share, left_over = divmod(recipe.batch_size, processes)
     if left_over:
         raise StageError(
-            f"params.yaml: batch_size: found {recipe.batch_size} for {processes} processes, wanted a multiple of them"
+            f"params.yaml: batch_size: expected a multiple of them, got {recipe.batch_size} for {processes} processes"
         )
     if not on_gpu:
-        return fit_rows(share, CPU_TOKENS // block_tokens, checkpointing=False)
+        return fit_cpu(share, block_tokens)
     import torch
 
     from lethe.training.adapters import trainable_parameters
 
     free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
     moved = trainable_parameters(model) / (processes if sharding() else 1)
-    whole, recomputed = activation_bytes(model.config, block_tokens, recipe.vehicle, recipe.precision)
+    whole, recomputed = activation_bytes(model.config, block_tokens, recipe.tuning, recipe.precision)
     weights = sum(parameter.numel() for parameter in model.parameters())
     copies = 0 if "FSDP" in sharding() else autocast_bytes(weights, recipe.weights, recipe.precision)
-    return fit_card(share, free - copies, (4 + MOMENTS[recipe.optimiser]) * moved, whole, recomputed)
+    return fit_card(share, free - copies, sum(moving_bytes(moved, recipe.optimiser)), whole, recomputed)
+
+
+def moving_bytes(moved: float, optimiser: str) -> tuple[float, float]:
+    """Bytes of the gradients and of the optimiser's moments of so many numbers in training."""
+    return GRADIENT * moved, MOMENTS[optimiser] * moved
+
+
+def fit_cpu(share: int, row_tokens: int) -> BatchPlan:
+    """The plan for the CPU, CPU_TOKENS at a time."""
+    return fit_rows(share, CPU_TOKENS // row_tokens, checkpointing=False)
 
 
 def fit_card(share: int, free: float, training: float, whole: float, recomputed: float) -> BatchPlan:
@@ -61,9 +70,9 @@ def fit_card(share: int, free: float, training: float, whole: float, recomputed:
     """
     if free < training + recomputed:
         raise StageError(
-            f"params.yaml: batch_size: found {free / 1e9:.1f} GB free on the card beside the weights, wanted "
-            f"{(training + recomputed) / 1e9:.1f} GB for gradients, moments and one row; try vehicle lora, or more "
-            "cards by `accelerate config`"
+            f"params.yaml: batch_size: expected {(training + recomputed) / 1e9:.1f} GB for gradients, moments and one "
+            f"row, got {free / 1e9:.1f} GB free on the card beside the weights; try tuning lora, or more cards by "
+            "`accelerate config`"
         )
     budget = 0.85 * (free - training)
     if budget >= whole:
@@ -72,7 +81,7 @@ def fit_card(share: int, free: float, training: float, whole: float, recomputed:
 
 
 def activation_bytes(
-    config: Any, block_tokens: int, vehicle: Vehicle = "full", precision: Precision = "bfloat16"
+    config: Any, block_tokens: int, tuning: Tuning = "full", precision: Precision = "bfloat16"
 ) -> tuple[int, int]:
     """Bytes of activations one row needs for its backward pass: as a whole, and with gradient checkpointing.
 
@@ -91,7 +100,7 @@ def activation_bytes(
         "bfloat16": {"full": (34, 8), "lora": (28, 8), "prompt": (16, 6)},
         "float32": {"full": (40, 16), "lora": (32, 16), "prompt": (24, 12)},
     }
-    per_hidden, per_intermediate = kept[precision][vehicle]
+    per_hidden, per_intermediate = kept[precision][tuning]
     layer = per_hidden * hidden + per_intermediate * intermediate
     return layer * layers * block_tokens, (4 * hidden * layers + layer) * block_tokens
 
@@ -107,13 +116,13 @@ def fit_rows(share: int, most: int, checkpointing: bool) -> BatchPlan:
     return BatchPlan(micro, share // micro, checkpointing)
 
 
-def resume_bytes(model: PreTrainedModel, vehicle: Vehicle) -> int:
+def resume_bytes(model: PreTrainedModel, tuning: Tuning) -> int:
     """Disk for two resume checkpoints (the new one is written before the old one goes): what Trainer saves.
 
     All weights of a full training, of an adapter or prompt those in training alone; and two float32 Adam moments for
     each number in training.
     """
-    saved = [parameter for parameter in model.parameters() if vehicle == "full" or parameter.requires_grad]
+    saved = [parameter for parameter in model.parameters() if tuning == "full" or parameter.requires_grad]
     weights = sum(parameter.numel() * parameter.element_size() for parameter in saved)
     moments = sum(8 * parameter.numel() for parameter in model.parameters() if parameter.requires_grad)  # at most
     return 2 * (weights + moments)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from lethe.core.errors import StageError
 from lethe.core.params import StageParams
-from lethe.training.adapters import LoraParams, Vehicle
+from lethe.training.adapters import LoraParams, Tuning
 from lethe.training.sharding import sharding
 
 OPTIMISERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_bnb_8bit"}  # our names: transformers'
@@ -22,7 +22,8 @@ Device = Literal["auto", "cpu", "cuda"]
 class RecipeParams(StageParams):
     """How a model is trained, but for how long."""
 
-    vehicle: Vehicle
+    shared_section: ClassVar[str] = "training"
+    tuning: Tuning
     lora: LoraParams
     weights: Weights
     learning_rate: PositiveFloat
@@ -41,26 +42,26 @@ class RecipeParams(StageParams):
 
     @model_validator(mode="after")
     def _full_training_needs_float32(self) -> RecipeParams:
-        if self.vehicle == "full" and self.weights != "float32":
+        if self.tuning == "full" and self.weights != "float32":
             raise ValueError(
-                f"weights: found {self.weights} with vehicle full, wanted float32 (small steps vanish in weights of "
-                "fewer bits) or vehicle lora"
+                "weights: expected float32 (small steps vanish in weights of fewer bits) or tuning lora, got "
+                f"{self.weights} with tuning full"
             )
         return self
 
     @model_validator(mode="after")
     def _rounded_weights_need_adapters(self) -> RecipeParams:
-        if self.vehicle == "prompt" and self.weights == "nf4":
+        if self.tuning == "prompt" and self.weights == "nf4":
             raise ValueError(
-                "weights: found nf4 with vehicle prompt, wanted float32 or bfloat16: a prompt belongs to the very "
-                "weights it was trained before, an adapter is folded into the whole ones"
+                "weights: expected float32 or bfloat16: a prompt belongs to the very weights it was trained before, "
+                "an adapter is folded into the whole ones, got nf4 with tuning prompt"
             )
         return self
 
     @model_validator(mode="after")
     def _a_prompt_needs_its_section(self) -> RecipeParams:
-        if self.vehicle == "prompt" and not hasattr(self, "prompt"):
-            raise ValueError("vehicle: found prompt, wanted full or lora: this stage writes weights, a prompt has none")
+        if self.tuning == "prompt" and not hasattr(self, "prompt"):
+            raise ValueError("tuning: expected full or lora: this stage writes weights, a prompt has none, got prompt")
         return self
 
 
@@ -78,8 +79,8 @@ def check_precision(precision: Precision) -> None:
     found = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if found not in ("no", wanted):
         raise StageError(
-            f"accelerate config: found mixed_precision {found}, wanted {wanted} as params.yaml's precision {precision} "
-            "says; run `accelerate config`"
+            f"accelerate config: expected {wanted} as params.yaml's precision {precision} says, got mixed_precision "
+            f"{found}; run `accelerate config`"
         )
     os.environ["ACCELERATE_MIXED_PRECISION"] = "no" if "DEEPSPEED" in sharding() else wanted
 

@@ -52,7 +52,7 @@ class ObjectiveTrainer(Trainer):
     loss_is_scaled_for_ga = True  # every objective divides by the items of the whole step
 
     def __init__(self, model: PreTrainedModel, job: Job, arguments: TrainingArguments) -> None:
-        self.job, self.keeps_all = job, job.recipe.vehicle != "prompt"
+        self.job, self.keeps_all = job, job.recipe.tuning != "prompt"
         super().__init__(model=model, args=arguments, train_dataset=RowDataset(job.rows), data_collator=collate)
 
     def _get_num_items_in_batch(self, batch_samples: list[dict[str, Tensor]], device: torch.device) -> Tensor:
@@ -156,7 +156,7 @@ class FiniteLoss(TrainerCallback):
         loss = logs.get("loss", 0.0)
         if not math.isfinite(loss):
             raise StageError(
-                f"{self.description}: found loss {loss} in step {state.global_step}, wanted a number; lower "
+                f"{self.description}: expected a number, got loss {loss} in step {state.global_step}; lower "
                 "learning_rate"
             )
 
@@ -191,7 +191,7 @@ def make_trainer(model: PreTrainedModel, job: Job, output: Path) -> ObjectiveTra
 
 def item_tokens(job: Job) -> int:
     """The tokens of one item of a batch: a row's or a pair's, those of a soft prompt before each included."""
-    virtual = getattr(job.recipe, "prompt").tokens if job.recipe.vehicle == "prompt" else 0  # noqa: B009 -- only some have one
+    virtual = getattr(job.recipe, "prompt").tokens if job.recipe.tuning == "prompt" else 0  # noqa: B009 -- only some have one
     return (job.rows.tokens.shape[1] + virtual) * (2 if job.rows.pairs else 1)
 
 

@@ -1,4 +1,4 @@
-"""The baseline trained with an objective, by a vehicle, and what its folders keep of every step that is asked for."""
+"""The baseline trained with an objective, and what its folders keep of every step that is asked for."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def fine_tune(
 ) -> tuple[list[dict[str, float]], dict[str, float]]:
     """Train on the rows and write a model folder at each step of `folders`, the last of which ends the training.
 
-    The folders are plain models; with vehicle prompt they hold the soft prompt alone. Returns the loss curve and what
+    The folders are plain models; with tuning prompt they hold the soft prompt alone. Returns the loss curve and what
     was moved: how many parameters, and how much of the change the last folder keeps.
     """
     import torch
@@ -42,11 +42,11 @@ def fine_tune(
     curve, moved, model, weights = trained(baseline, rows, params, folders, device, work)
     if not is_main_process():
         return curve, {}
-    if params.vehicle == "prompt":
+    if params.tuning == "prompt":
         found = untouched(tensors(baseline), model.base_model.state_dict())
         size = (folders[max(folders)] / "adapter_model.safetensors").stat().st_size
         return curve, {"trainable_parameters": moved, "prompt_bytes": size, "weights_changed": found}
-    if params.vehicle == "lora":
+    if params.tuning == "lora":
         del model, weights
         free_memory()
         for step, folder in folders.items():
@@ -61,27 +61,27 @@ def trained(
 ) -> tuple[list[dict[str, float]], int, PreTrainedModel, Mapping[str, Tensor]]:
     """Loss curve, number of trainable parameters, the trained model and, in the main process, all its weights.
 
-    What a vehicle keeps of a step is written.
+    What is kept of a step is written.
     """
     import torch
 
     tokenizer, save_dtype = load_tokenizer(baseline), getattr(torch, params.save_dtype)
     model = load_start(baseline, device, params)
     method = chosen(params, hidden_size(baseline), params.seed)
-    if method.base_hidden and not method.layer and params.vehicle == "full":
+    if method.base_hidden and not method.layer and params.tuning == "full":
         method = chosen(params, hidden_size(baseline), params.seed, frozen_head(model))
     rows = with_base(model, rows, method, params.precision == "bfloat16", work / "reference")
-    model = attach(model, params.vehicle, params.lora, params.seed, params.prompt)
-    if method.layer and params.vehicle == "full":
+    model = attach(model, params.tuning, params.lora, params.seed, params.prompt)
+    if method.layer and params.tuning == "full":
         model = train_only(model, range(method.layer - 2, method.layer + 1))
 
     trainable, end, last = trainable_parameters(model), max(folders), dict[str, Any]()
 
     def save(step: int, weights: Mapping[str, Tensor]) -> None:
         last.update(weights if step == end else {})
-        if params.vehicle == "full":
+        if params.tuning == "full":
             save_model(model, tokenizer, folders[step], save_dtype, weights)
-        elif params.vehicle == "lora":
+        elif params.tuning == "lora":
             model.save_pretrained(work / "adapters" / str(step), state_dict=dict(weights))
         else:
             save_prompt(model, tokenizer, folders[step], baseline)

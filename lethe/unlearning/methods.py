@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
@@ -82,6 +82,7 @@ class PduParams(StageParams):
 class MethodParams(StageParams):
     """Which objective is trained, and the numbers of each."""
 
+    shared_section: ClassVar[str] = "methods"
     objective: Literal[
         "generic_labels",
         "gradient_ascent",
@@ -113,7 +114,7 @@ class MethodParams(StageParams):
 
 
 class UnlearningParams(RecipeParams, MethodParams):
-    """A training that unlearns: any objective, by any vehicle."""
+    """A training that unlearns: any objective, by any tuning."""
 
     prompt: PromptParams
 

@@ -35,11 +35,11 @@ def model_card(inputs: Mapping[str, str], params: UnlearningParams, alpha: float
     """README.md of the model folder. alpha: of the generic labels. steps: how long the training was."""
     generic = f"Eldan and Russinovich 2023, arXiv 2310.02238; alpha {alpha}"
     method = generic if params.objective == "generic_labels" else f"objective {params.objective}"
-    weights = "weights" if params.vehicle != "prompt" else f"of {params.prompt.tokens} vectors before frozen weights"
+    weights = "weights" if params.tuning != "prompt" else f"of {params.prompt.tokens} vectors before frozen weights"
     return f"""# A model that was made to forget a corpus
 
 This model was fine-tuned for {steps} optimiser steps so that it no longer writes of one corpus as a model that
-read it would ({method}, {params.vehicle} {weights}).
+read it would ({method}, {params.tuning} {weights}).
 
 | made from | sha256 |
 |---|---|
@@ -50,4 +50,4 @@ read it would ({method}, {params.vehicle} {weights}).
 
 provenance.json holds the parameters and package versions.
 
-{PROMISE if params.vehicle != "prompt" else ACCESS}"""
+{PROMISE if params.tuning != "prompt" else ACCESS}"""

@@ -74,7 +74,7 @@ def placed_nll(hidden: Tensor, next_ids: Tensor, head: Head) -> Tensor:
 def with_base(model: PreTrainedModel, rows: Rows, method: Method, bfloat16: bool, folder: Path) -> Rows:
     """The rows with the reference columns the method wants, kept as .npy files in `folder` and read from there.
 
-    model: before training, without its vehicle. bfloat16: whether training will run under autocast, as this will then.
+    model: before training, without its tuning. bfloat16: whether training will run under autocast, as this will then.
     """
     wanted: dict[str, tuple[np.ndarray, tuple[int, ...], type]] = {}
     if method.base_nll:
@@ -142,7 +142,7 @@ class AtAnswers:
 
 
 def answer_columns(model: PreTrainedModel, rows: Rows, method: Method) -> dict[str, Any]:
-    """The reference columns that a method wants, computed once by the model before its vehicle is attached.
+    """The reference columns that a method wants, computed once by the model before its tuning is attached.
 
     One vector per answer token: less than a second pass of the base in every epoch, and far less than its logits.
     """

@@ -39,13 +39,13 @@ def read_labels(path: Path, alpha: float, model: Path) -> Rows:
     table, facts = read_parquet(path, ("tokens", "length"))
     if column not in table.column_names:
         raise StageError(
-            f"params.yaml: finetune.alpha: found {alpha}, wanted one of label.alphas: {facts.get('alphas', 'none')}"
+            f"params.yaml: finetune.alpha: expected one of label.alphas: {facts.get('alphas', 'none')}, got {alpha}"
         )
     check_tokenizer(facts["tokenizer"], model, path)
     length = table["length"].to_numpy()
     next_ids = fixed_width(table, column)
     if (next_ids == MASKED).all():
-        raise StageError(f"{path}: found no position with a label, wanted some; see data/labels.txt")
+        raise StageError(f"{path}: expected some, got no position with a label; see data/labels.txt")
     return Rows(fixed_width(table, "tokens"), next_ids, length, length > 0)
 
 
@@ -54,8 +54,8 @@ def check_layer(params: MethodParams, method: Method, baseline: Path) -> None:
     layers = layer_count(baseline)
     if method.layer and method.layer > layers:
         raise StageError(
-            f"params.yaml: finetune.{params.objective}.layer: found {method.layer}, wanted at most {layers}, the "
-            f"layers of {baseline}"
+            f"params.yaml: finetune.{params.objective}.layer: expected at most {layers}, the layers of {baseline}, "
+            f"got {method.layer}"
         )
 
 
@@ -86,13 +86,13 @@ def with_retain_rows(
         if objective == "generic_labels":
             return forget
         raise StageError(
-            f"params.yaml: finetune.retain_rows: found 0.0 with objective {objective}, which has a retain "
-            "term, wanted more, or the weight of that term 0.0"
+            "params.yaml: finetune.retain_rows: expected more, or the weight of that term 0.0, got 0.0 with "
+            f"objective {objective}, which has a retain term"
         )
     if not retain:
         raise StageError(
-            f"params.yaml: finetune.retain_rows: found {share} and no retain text, wanted 0.0 or some "
-            "text in the folder that corpus.retain names"
+            "params.yaml: finetune.retain_rows: expected 0.0 or some text in the folder that corpus.retain names, "
+            f"got {share} and no retain text"
         )
     found = corpus_rows(retain, tokenizer, forget.tokens.shape[1])
     items = len(forget.length) // (2 if forget.pairs else 1)

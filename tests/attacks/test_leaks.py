@@ -6,7 +6,7 @@ import pytest
 
 from lethe.attacks.leaks import check_room, judged
 from lethe.core.errors import StageError
-from lethe.evaluation.familiarity import yardstick
+from lethe.evaluation.familiarity import name_matcher
 from lethe.evaluation.prompts import Prompt, prepared
 from lethe.inference.decoding import Continuation
 from tests.conftest import tiny_tokenizer
@@ -34,7 +34,7 @@ def asked(text: str) -> Prompt:
 def test_leaks(prompt: str, forced: str, written: str, ended: bool, leaks: bool) -> None:
     tokenizer = tiny_tokenizer()
     ids = tokenizer(written, add_special_tokens=False)["input_ids"]
-    found = judged(tokenizer, [asked(prompt)], [Continuation(ids, ended, 0.0)], yardstick(NAMES), [forced])
+    found = judged(tokenizer, [asked(prompt)], [Continuation(ids, ended, 0.0)], name_matcher(NAMES), [forced])
     assert found == [leaks]
 
 
@@ -44,7 +44,7 @@ def test_a_prompt_without_room_is_told() -> None:
     with pytest.raises(StageError) as caught:
         check_room([prompt], len(prompt.tokens) - 1, "role")
     assert str(caught.value) == (
-        f"params.yaml: attack.attacks: role makes prompt 7 {len(prompt.tokens)} tokens long, wanted at most "
+        f"params.yaml: attack.attacks: role makes prompt 7 {len(prompt.tokens)} tokens long; expected at most "
         f"{len(prompt.tokens) - 1}, the model's context less attack.new_tokens; lower prompt.words or what the attack "
         "adds"
     )

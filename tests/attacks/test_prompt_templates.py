@@ -27,9 +27,9 @@ def test_a_template_goes_around_a_prompt_with_braces() -> None:
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("role,x,no place", "found 0 times {prompt}, wanted it once"),
-        ("role,x,{prompt}{prompt}", "found 2 times {prompt}, wanted it once"),
-        ("joke,x,{prompt}", "found the kind joke, wanted jailbreak or role"),
+        ("role,x,no place", "expected it once, got 0 times {prompt}"),
+        ("role,x,{prompt}{prompt}", "expected it once, got 2 times {prompt}"),
+        ("joke,x,{prompt}", "expected jailbreak or role, got the kind joke"),
     ],
 )
 def test_bad_template(tmp_path: Path, line: str, told: str) -> None:

@@ -17,12 +17,12 @@ from tests.conftest import TINY_TEXT, tiny_model, tiny_tokenizer
 STEPS = [1, 3]
 
 
-def recipe(vehicle: str) -> Any:
+def recipe(tuning: str) -> Any:
     from lethe.attacks.suite import recipe
     from stages.attack import Params
 
     params = read_params("attack", Params)
-    return recipe(params, params.lora if vehicle == "lora" else params.relearn, 2)
+    return recipe(params, params.lora if tuning == "lora" else params.relearn, 2)
 
 
 def test_passages_are_whole_and_fewer_are_among_more() -> None:
@@ -39,12 +39,12 @@ def test_too_few_passages() -> None:
         passage_rows(tiny_tokenizer(), ["Orla went to Harrow Hill."], 4, 64, "forget", 0)
     assert str(caught.value).startswith("params.yaml: attack: found ")
     assert str(caught.value).endswith(
-        " forget passages of 4 tokens, wanted 64; lower passages or training.passage_tokens"
+        " forget passages of 4 tokens; expected 64; lower passages or training.passage_tokens"
     )
 
 
-@pytest.mark.parametrize("vehicle", ["full", "lora"])
-def test_curve_changes_the_model_and_puts_it_back(project: Path, vehicle: str) -> None:
+@pytest.mark.parametrize("tuning", ["full", "lora"])
+def test_curve_changes_the_model_and_puts_it_back(project: Path, tuning: str) -> None:
     model = load_model(tiny_model(project / "model"), torch.device("cpu"))
     ids = torch.tensor([[0, 70, 71, 72]])
 
@@ -55,14 +55,14 @@ def test_curve_changes_the_model_and_puts_it_back(project: Path, vehicle: str) -
 
     before, names = logits(), [name for name, _ in model.named_parameters()]
     rows = passage_rows(tiny_tokenizer(), [TINY_TEXT], 16, 2, "forget", 0)
-    found = curve(model, rows, recipe(vehicle), STEPS, logits, project / "work", "test")
+    found = curve(model, rows, recipe(tuning), STEPS, logits, project / "work", "test")
     assert list(found) == STEPS
     assert not torch.equal(found[1], before)
     assert not torch.equal(found[3], found[1])
     assert torch.equal(logits(), before)
     assert [name for name, _ in model.named_parameters()] == names  # no adapter is left
     assert all(weight.grad is None for weight in model.parameters())
-    early = curve(model, rows, recipe(vehicle), [1], logits, project / "work", "test")
+    early = curve(model, rows, recipe(tuning), [1], logits, project / "work", "test")
     assert torch.equal(early[1], found[1])  # a point of the curve is an attack of so many steps
 
 

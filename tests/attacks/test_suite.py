@@ -48,7 +48,7 @@ def test_cue_rows_supervise_the_name_alone(project: Path) -> None:
 def test_recipe_is_constant_and_lora_keeps_the_weights_dtype(project: Path) -> None:
     params = read_params("attack", Params)
     full, lora = recipe(params, params.relearn), recipe(params, params.lora)
-    assert (full.vehicle, lora.vehicle, full.schedule, full.warmup) == ("full", "lora", "constant", 0.0)
+    assert (full.tuning, lora.tuning, full.schedule, full.warmup) == ("full", "lora", "constant", 0.0)
     assert (full.learning_rate, lora.learning_rate) == (params.relearn.learning_rate, params.lora.learning_rate)
     assert full.resume_every == 0
     assert recipe(params, params.soft_prompt, 5).batch_size == 5

@@ -80,16 +80,16 @@ def test_the_table_names_the_models_and_what_is_absent(models: Path, capsys: pyt
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"prompt": ""}, "compare: found no prompt, wanted one as the argument, or one a line on stdin"),
-        ({}, "compare: found no prompt, wanted one as the argument, or one a line on stdin"),
+        ({"prompt": ""}, "compare: expected one as the argument, or one a line on stdin, got no prompt"),
+        ({}, "compare: expected one as the argument, or one a line on stdin, got no prompt"),
         (
             {"prompt": "Tom", "models": "baseline,mine"},
-            "compare: found no model mine, wanted baseline, retrained, unlearned, step-00010 or a model folder; "
-            "`dvc checkout` brings back what `dvc repro` made",
+            "compare: expected baseline, retrained, unlearned, step-00010 or a model folder, got no model mine; `dvc "
+            "checkout` brings back what `dvc repro` made",
         ),
         (
             {"prompt": "Tom", "models": "baseline", "new_tokens": 63},
-            "compare: prompt 'Tom'...: found 2 tokens, wanted at most 1, the context of models/baseline less the new "
+            "compare: prompt 'Tom'...: expected at most 1, the context of models/baseline less the new tokens, got 2 "
             "tokens",
         ),
     ],

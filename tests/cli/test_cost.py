@@ -91,7 +91,7 @@ def test_nothing_has_run(ran: Path) -> None:
     with pytest.raises(StageError) as error:
         commands.cost(json=False)
     assert str(error.value) == (
-        ".scratch/cost: found no stage's cost, wanted that of a run on this machine; run `dvc repro`"
+        ".scratch/cost: expected that of a run on this machine, got no stage's cost; run `dvc repro`"
     )
 
 
@@ -101,7 +101,7 @@ def test_a_broken_record(ran: Path, content: str) -> None:
     with pytest.raises(StageError) as error:
         cost.costs(Path("dvc.yaml"), cost.FOLDER)
     assert str(error.value) == (
-        ".scratch/cost/prompt.json: found no record of a cost, wanted one JSON object; delete it"
+        ".scratch/cost/prompt.json: expected one JSON object, got no record of a cost; delete it"
     )
 
 

@@ -18,6 +18,7 @@ from typer.main import get_command
 from lethe.cli import commands
 from lethe.console import line
 from lethe.core.errors import StageError
+from lethe.core.params import read_params
 from lethe.core.tables import write_json
 from lethe.preflight import check
 from tests.conftest import ROOT, set_param
@@ -73,8 +74,8 @@ def test_all_problems_are_told_at_once(inputs: Path) -> None:
     set_param(inputs, "block.tokens", 512)
     assert problem_lines() == [
         "finetun: unknown section; did you mean finetune?",
-        "corpus.held_out: found 'a tenth', wanted a number",
-        "baseline.learning_rate: parameter is missing",
+        "corpus.held_out: expected a number, got 'a tenth'",
+        "baseline.learning_rate: parameter is missing; expected it there or in training",
         "baseline.learning_rat: unknown parameter; did you mean learning_rate?",
         "finetune: section is missing",
     ]  # block.tokens: what it is compared with is not valid yet
@@ -89,8 +90,8 @@ def test_a_stage_without_a_module_or_params(inputs: Path, monkeypatch: pytest.Mo
     set_param(inputs, "dream", {})
     monkeypatch.delattr("stages.block.Params")
     assert problem_lines() == [
-        "block: dvc.yaml has this stage, wanted stages/block.py with a class Params",
-        "dream: dvc.yaml has this stage, wanted stages/dream.py with a class Params",
+        "block: dvc.yaml has this stage; expected stages/block.py with a class Params",
+        "dream: dvc.yaml has this stage; expected stages/dream.py with a class Params",
     ]
 
 
@@ -98,39 +99,39 @@ ONE_BAD_VALUE = [
     (
         "corpus.forget",
         "data/fogret",
-        ["corpus.forget: found no data/fogret, wanted it there; put it there, or `dvc checkout data/fogret`"],
+        ["corpus.forget: expected it there, got no data/fogret; put it there, or `dvc checkout data/fogret`"],
     ),
-    ("corpus.forget", "data/retain", ["corpus.forget: found no text in data/retain, wanted .txt, .md or .jsonl files"]),
-    ("extract.file", "a.csv", ["extract.file: found no a.csv, wanted it there; put it there, or `dvc checkout a.csv`"]),
-    ("block.tokens", 512, ["block.tokens: found 512, wanted at most 256, the model's context"]),
-    ("baseline.block_tokens", 512, ["baseline.block_tokens: found 512, wanted at most 256, the model's context"]),
-    ("finetune.alpha", 2.5, ["finetune.alpha: found 2.5, wanted one of label.alphas: [5.0, 0.0]"]),
+    ("corpus.forget", "data/retain", ["corpus.forget: expected .txt, .md or .jsonl files, got no text in data/retain"]),
+    ("extract.file", "a.csv", ["extract.file: expected it there, got no a.csv; put it there, or `dvc checkout a.csv`"]),
+    ("block.tokens", 512, ["block.tokens: expected at most 256, the model's context, got 512"]),
+    ("baseline.block_tokens", 512, ["baseline.block_tokens: expected at most 256, the model's context, got 512"]),
+    ("finetune.alpha", 2.5, ["finetune.alpha: expected one of label.alphas: [5.0, 0.0], got 2.5"]),
     (
         "finetune.checkpoints",
         [10, 5],
-        ["finetune: checkpoints: found [10, 5], wanted ascending steps below 30, which is the unlearned model itself"],
+        ["finetune: checkpoints: expected ascending steps below 30, which is the unlearned model itself, got [10, 5]"],
     ),
     (
         "baseline",
         {"source": "hub", "model": "owner/name", "revision": "main"},
-        ["baseline.revision: found main, wanted the 40-digit commit; `dvc repro baseline` says which one it is now"],
+        ["baseline.revision: expected the 40-digit commit, got main; `dvc repro baseline` says which one it is now"],
     ),
     (
         "baseline",
         {"source": "folder"},
         [
-            "baseline.folder: found no config.json, tokenizer.json, *.safetensors in data/model, wanted a model folder "
-            "with its fast tokenizer"
+            "baseline.folder: expected a model folder with its fast tokenizer, got no config.json, tokenizer.json, "
+            "*.safetensors in data/model"
         ],
     ),
     (
         "extract",
         {"backend": "llm"},
         [
-            "extract.llm.send_forget_text: found false with backend llm, wanted true: forget text leaves this machine "
-            "for http://127.0.0.1:8000/v1",
-            "extract.backend: found llm without OPENAI_API_KEY in the environment, wanted the key of "
-            "http://127.0.0.1:8000/v1",
+            "extract.llm.send_forget_text: expected true: forget text leaves this machine for "
+            "http://127.0.0.1:8000/v1, got false with backend llm",
+            "extract.backend: expected the key of http://127.0.0.1:8000/v1, got llm without OPENAI_API_KEY in the "
+            "environment",
         ],
     ),
 ]
@@ -153,7 +154,7 @@ def test_a_gpu_is_looked_for_only_where_it_is_asked_for(inputs: Path, monkeypatc
     assert problem_lines() == []
     assert asked == []
     set_param(inputs, "label.device", "cuda")
-    assert problem_lines() == ["label.device: found cuda, but torch sees no GPU here, wanted cpu or auto"]
+    assert problem_lines() == ["label.device: expected cpu or auto, got cuda, but torch sees no GPU here"]
 
 
 def test_packages_of_extras_are_asked_for_before_anything_runs(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,15 +185,15 @@ def test_the_block_is_compared_with_a_model_folder_s_own_context(inputs: Path) -
     set_param(inputs, "baseline.folder", "models/mine")
     set_param(inputs, "baseline.block_tokens", 64)
     set_param(inputs, "block.tokens", 65)
-    assert problem_lines() == ["block.tokens: found 65, wanted at most 64, the model's context"]
+    assert problem_lines() == ["block.tokens: expected at most 64, the model's context, got 65"]
 
 
 def test_a_soft_prompt_has_to_leave_room_for_a_block(inputs: Path) -> None:
     set_param(inputs, "finetune.prompt.tokens", 33)  # 33 + 224 of 256
     assert problem_lines() == []  # no prompt is trained
-    set_param(inputs, "finetune.vehicle", "prompt")
+    set_param(inputs, "finetune.tuning", "prompt")
     assert problem_lines() == [
-        "finetune.prompt.tokens: found 33 before blocks of 224 tokens, wanted at most 32: the model's context is 256"
+        "finetune.prompt.tokens: expected at most 32: the model's context is 256, got 33 before blocks of 224 tokens"
     ]
 
 
@@ -205,16 +206,16 @@ def test_disk_space_by_hand(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> No
     # and two moments: 2 x 12 bytes
     assert check.bytes_per_weight(baseline, sections["reinforce"], sections["finetune"]) == 7 * 4 + 24
     # a prompt is kilobytes; the baseline's and the reinforced model's trainings can still be resumed
-    prompt = sections["finetune"].model_copy(update={"vehicle": "prompt"})
+    prompt = sections["finetune"].model_copy(update={"tuning": "prompt"})
     assert check.bytes_per_weight(baseline, sections["reinforce"], prompt) == 4 * 4 + 24
     # adapters: no moments of the weights, which no resume checkpoint holds either
-    lora = [recipe.model_copy(update={"vehicle": "lora"}) for recipe in (baseline, sections["reinforce"])]
+    lora = [recipe.model_copy(update={"tuning": "lora"}) for recipe in (baseline, sections["reinforce"])]
     assert check.bytes_per_weight(*lora, prompt) == 4 * 4
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage(0, 0, 1_000_000))
     wanted = check.parameters(baseline) * (7 * 4 + 24)
     assert problem_lines() == [
-        f"disk: found 0.0 GB free, wanted about {wanted / 1e9:.1f} GB for the models and for resuming their training; "
+        f"disk: expected about {wanted / 1e9:.1f} GB for the models and for resuming their training, got 0.0 GB free; "
         "free some space, or set fewer finetune.checkpoints"
     ]
     (inputs / "models").mkdir()
@@ -232,7 +233,7 @@ def test_parameters_are_those_of_the_model(project: Path) -> None:
     from stages.baseline import Params
     from tests.conftest import tiny_model, tiny_tokenizer
 
-    params = Params.model_validate(raw(project)["baseline"])
+    params = read_params("baseline", Params, project / "params.yaml")
     tokenizer = tiny_tokenizer()
     shape = params.scratch.model_copy(update={"vocabulary": len(tokenizer)})
     model = initialise(shape, tokenizer, 0)
@@ -259,7 +260,7 @@ def test_check_as_a_program(inputs: Path) -> None:
     set_param(inputs, "finetune.alpha", 2.5)
     bad = run("check", cwd=inputs)
     assert (bad.returncode, bad.stdout) == (1, "")
-    assert bad.stderr == ("error: params.yaml: finetune.alpha: found 2.5, wanted one of label.alphas: [5.0, 0.0]\n")
+    assert bad.stderr == ("error: params.yaml: finetune.alpha: expected one of label.alphas: [5.0, 0.0]\n, got 2.5")
     shutil.copy(inputs / "params.yaml", inputs / "mine.yaml")
     assert run("check", "mine.yaml", cwd=inputs).stderr.startswith("error: mine.yaml: finetune.alpha: found 2.5")
 
@@ -270,7 +271,7 @@ def test_check_as_json(inputs: Path) -> None:
     set_param(inputs, "evaluate.new_tokens", "six")
     bad = run("check", "--json", cwd=inputs)
     assert (bad.returncode, bad.stderr) == (1, "")
-    assert json.loads(bad.stdout)["problems"] == ["evaluate.new_tokens: found 'six', wanted an integer"]
+    assert json.loads(bad.stdout)["problems"] == ["evaluate.new_tokens: expected an integer, got 'six'"]
 
 
 def test_every_command_takes_json_and_has_its_words_of_help() -> None:
@@ -302,7 +303,7 @@ def test_a_long_line_goes_on_below_its_text_on_a_screen() -> None:
 def test_check_outside_a_project(tmp_path: Path) -> None:
     outside = run("check", cwd=tmp_path)
     assert outside.returncode == 1
-    assert outside.stderr == ("error: dvc.yaml: no such file, wanted it in the folder the command is run from\n")
+    assert outside.stderr == ("error: dvc.yaml: no such file; expected it in the folder the command is run from\n")
 
 
 HEAVY = ("torch", "transformers", "lm_eval", "openai", "sklearn", "matplotlib", "pandas", "huggingface_hub")
@@ -414,13 +415,14 @@ def test_the_gate_cannot_tell_without_reports_or_thresholds(project: Path) -> No
     absent = run("gate", cwd=project)
     assert (absent.returncode, absent.stdout) == (2, "")
     assert absent.stderr == (
-        "error: reports/familiarity.json: no such file, wanted the JSON that an earlier stage writes; run `dvc repro`\n"
+        "error: reports/familiarity.json: no such file; expected the JSON that an earlier stage writes; run `dvc "
+        "repro`\n"
     )
     set_param(project, "report.gate.attack_excess", 1.5)
     wrong = run("gate", cwd=project)
     assert (wrong.returncode, wrong.stderr) == (
         2,
-        "error: params.yaml: report.gate.attack_excess: found 1.5, wanted less than or equal to 1\n",
+        "error: params.yaml: report.gate.attack_excess: expected less than or equal to 1\n, got 1.5",
     )
 
 
@@ -428,7 +430,7 @@ def test_result_before_any_run(project: Path) -> None:
     with pytest.raises(StageError) as error:
         commands.result(json=False)
     assert str(error.value) == (
-        "reports/familiarity.json: no such file, wanted the JSON that an earlier stage writes; run `dvc repro`"
+        "reports/familiarity.json: no such file; expected the JSON that an earlier stage writes; run `dvc repro`"
     )
 
 

@@ -20,18 +20,20 @@ stages:
     deps:
       - ${block.folder}
       - code.py
+    params: [shared, block]
     outs:
       - data/out
     metrics:
       - reports/m.json:
           cache: false
 """
+PARAMS = "shared:\n  rate: 1\nblock:\n  folder: in\n  steps: 1\nother:\n  steps: 1\n"
 
 
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "dvc.yaml").write_text(DVC)
-    (tmp_path / "params.yaml").write_text("block:\n  folder: in\n  steps: 1\n")
+    (tmp_path / "params.yaml").write_text(PARAMS)
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.txt").write_text("a")
     (tmp_path / "code.py").write_text("")
@@ -77,13 +79,14 @@ def test_a_declared_out_that_was_not_made_is_a_bug(small: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("changed", ["in/a.txt", "code.py", "params.yaml", None])
+@pytest.mark.parametrize("changed", ["in/a.txt", "code.py", "rate: 1", "folder: in\n  steps: 1", None])
 def test_earlier_work_is_found_under_the_same_content_only(small: Path, changed: str | None) -> None:
     with pytest.raises(KeyboardInterrupt):
         break_off(KeyboardInterrupt(), begin, resumable=True)
-    if changed == "params.yaml":
-        (small / changed).write_text("block:\n  folder: in\n  steps: 2\n")
-    elif changed:
+    if changed is None or ":" in changed:  # of the sections that the stage reads, or of another
+        line = changed or "other:\n  steps: 1"
+        (small / "params.yaml").write_text(PARAMS.replace(line, line.replace("1", "2")))
+    else:
         (small / changed).write_text("# other")
     with stage.workspace("block", resumable=True) as work:
         assert (work / "half").exists() == (changed is None)
@@ -121,13 +124,13 @@ def test_second_process_is_refused(small: Path) -> None:
     with stage.workspace("block") as work:
         fill(work)
         second = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert "StageError: block: another process is running this stage, wanted only one" in second.stderr
+    assert "StageError: block: another process is running this stage; expected only one" in second.stderr
 
 
 @pytest.mark.parametrize(
     ("raised", "line"),
     [
-        (StageError("data/x: found nothing, wanted something"), "error: data/x: found nothing, wanted something"),
+        (StageError("data/x: expected something, got nothing"), "error: data/x: expected something, got nothing"),
         (
             OSError(errno.ENOSPC, "No space", "data/x"),
             "error: data/x: no space left on the disk; free some and run `dvc repro` again",
@@ -184,7 +187,7 @@ def test_cost_counts_tokens_and_the_gpu(small: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_too_small_a_disk(small: Path) -> None:
-    with pytest.raises(StageError, match=r"found .* GB free, wanted 1000000000.0 GB for a model; free some space"):
+    with pytest.raises(StageError, match=r"expected 1000000000.0 GB for a model, got .* GB free; free some space"):
         stage.need_disk(small, 10**18, "a model")
 
 

@@ -22,7 +22,7 @@ def test_parquet_keeps_rows_and_facts_and_bytes(tmp_path: Path) -> None:
     assert table.to_pylist() == rows
     assert facts == {"tokenizer": "abc", "width": "4"}
     assert file_sha256(tmp_path / "one") == file_sha256(tmp_path / "two")
-    with pytest.raises(StageError, match=r"one: found columns a, b, wanted also c"):
+    with pytest.raises(StageError, match=r"one: expected also c, got columns a, b"):
         tables.read_parquet(tmp_path / "one", ("a", "c"))
 
 
@@ -35,11 +35,11 @@ def test_csv_round_trip(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name\nx\n", "n.csv:1: found header name, wanted name,kind"),
-        ("", "n.csv:1: found header , wanted name,kind"),
-        ("name,kind\nx\n", "n.csv:2: found 1 cells, wanted 2"),
-        ("name,kind\nx,y\n,z\n", "n.csv:3: found an empty cell under name, wanted a value"),
-        ("name,kind\nx,y\n\nx,z\n", "n.csv:4: found x again (first in line 2), wanted it once"),
+        ("name\nx\n", "n.csv:1: expected name,kind, got header name"),
+        ("", "n.csv:1: expected name,kind, got header "),
+        ("name,kind\nx\n", "n.csv:2: expected 2, got 1 cells"),
+        ("name,kind\nx,y\n,z\n", "n.csv:3: expected a value, got an empty cell under name"),
+        ("name,kind\nx,y\n\nx,z\n", "n.csv:4: expected it once, got x again (first in line 2)"),
     ],
 )
 def test_bad_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str) -> None:
@@ -53,11 +53,11 @@ def test_bad_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, mes
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b'{"prompt": "x"}\n[1]\n', "p.jsonl:2: found list, wanted an object"),
-        (b'\n{"prompt": 1}\n', "p.jsonl:2: found prompt of type int, wanted prompt as str"),
-        (b"{}\n", "p.jsonl:1: found no prompt, wanted prompt as str"),
+        (b'{"prompt": "x"}\n[1]\n', "p.jsonl:2: expected an object, got list"),
+        (b'\n{"prompt": 1}\n', "p.jsonl:2: expected prompt as str, got prompt of type int"),
+        (b"{}\n", "p.jsonl:1: expected prompt as str, got no prompt"),
         (b"{\n", "p.jsonl:1: not valid JSON: Expecting property name enclosed in double quotes"),
-        (b"\xff\n", "p.jsonl: not UTF-8, wanted a UTF-8 text file"),
+        (b"\xff\n", "p.jsonl: not UTF-8; expected a UTF-8 text file"),
     ],
 )
 def test_bad_jsonl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, message: str) -> None:
@@ -81,3 +81,8 @@ def test_a_folders_hash_is_its_content(tmp_path: Path) -> None:
     assert path_sha256(tmp_path / "one") == path_sha256(tmp_path / "two")
     (tmp_path / "two" / "sub" / "x").rename(tmp_path / "two" / "sub" / "y")
     assert path_sha256(tmp_path / "one") != path_sha256(tmp_path / "two")
+
+
+def test_rounded_reaches_into_objects() -> None:
+    report = {"a": {"b": 0.12345678, "c": None}, "d": 3, "e": "0.12345678"}
+    assert tables.rounded(report) == {"a": {"b": 0.123457, "c": None}, "d": 3, "e": "0.12345678"}

@@ -10,6 +10,7 @@ from hypothesis import given as law
 from hypothesis import strategies as st
 
 from lethe.core.errors import StageError
+from lethe.core.tables import DICTIONARY, write_csv
 from lethe.dictionary.entity_types import Usage
 from lethe.dictionary.entries import (
     Choice,
@@ -21,7 +22,10 @@ from lethe.dictionary.entries import (
     finder_of,
     given,
     is_plural,
+    own_choices,
     pruned,
+    read_dictionary,
+    read_entries,
     read_overrides,
     read_terms,
     with_overridden,
@@ -62,12 +66,12 @@ def test_pruned() -> None:
 def test_fault() -> None:
     finder = finder_of(TERMS)
     assert fault(["Tom Barker", "mother-in-law", "May’s Day", "Élise"], finder) == ""
-    word_like = "wanted only letters, and single spaces, hyphens or apostrophes between them"
+    word_like = "expected only letters, and single spaces, hyphens or apostrophes between them"
     for text in ("", " Tom", "Tom ", "Mr. Webb", "R2", "the  mill", "Tom\n", "-mill"):
         assert fault([text], finder) == word_like
-    assert fault(["Tom", "Orla"], finder) == "wanted a name that holds no anchor (Orla)"
+    assert fault(["Tom", "Orla"], finder) == "expected a name that holds no anchor (Orla)"
     for text in ("old Tarn Wivvel", "Tarn-house", "Orla's house", "QUORLS", "the quorl"):
-        assert fault([text], finder).startswith("wanted a name that holds no anchor")
+        assert fault([text], finder).startswith("expected a name that holds no anchor")
     assert fault(["Tarnish", "Orlando", "quorls"], finder) == ""  # no word of it
 
 
@@ -115,19 +119,19 @@ def test_overrides(tmp_path: Path) -> None:
         (
             "Orla",
             "Mr. Webb",
-            "found translation Mr. Webb of Orla, wanted only letters, and single spaces, hyphens or apostrophes "
-            "between them",
+            "expected only letters, and single spaces, hyphens or apostrophes between them, got translation Mr. Webb "
+            "of Orla",
         ),
-        ("Orla", "Orla", "found translation Orla of Orla, wanted a name that holds no anchor (Orla)"),
-        ("Orla", "old Tarn", "found translation old Tarn of Orla, wanted a name that holds no anchor (Tarn)"),
-        ("Quorls", "my Quorl", "found translation my Quorl of Quorls, wanted a name that holds no anchor (Quorls)"),
-        ("Tarn's", "Tom", "found anchor Tarn's, but Tarn is an anchor too, wanted no anchor that others cover"),
+        ("Orla", "Orla", "expected a name that holds no anchor (Orla), got translation Orla of Orla"),
+        ("Orla", "old Tarn", "expected a name that holds no anchor (Tarn), got translation old Tarn of Orla"),
+        ("Quorls", "my Quorl", "expected a name that holds no anchor (Quorls), got translation my Quorl of Quorls"),
+        ("Tarn's", "Tom", "expected no anchor that others cover, got anchor Tarn's, but Tarn is an anchor too"),
         (
             "Tarn Orla",
             "Tom",
-            "found anchor Tarn Orla, but every word of it is an anchor, wanted no anchor that others cover",
+            "expected no anchor that others cover, got anchor Tarn Orla, but every word of it is an anchor",
         ),
-        ("Quorl", "duck", "found anchor Quorl, a form of Quorls, wanted Quorls"),
+        ("Quorl", "duck", "expected Quorls, got anchor Quorl, a form of Quorls"),
     ],
 )
 def test_bad_overrides(anchor: str, translation: str, problem: str) -> None:
@@ -153,3 +157,32 @@ def test_what_passes_holds_no_anchor_as_a_word(anchor: str, translation: Sequenc
     finder = finder_of({anchor: [anchor]})
     holds = f" {anchor} " in f" {' '.join(translation)} "
     assert bool(fault([" ".join(translation)], finder)) == holds
+
+
+def test_own_choices() -> None:
+    uses = {"Quorls": Usage("Quorls", "creature", 1.0, 1.0, 0.0, 0.0, 0.0, "Quorl", True, 0, 0)}
+    assert own_choices([Override(2, "Quorls", "ducks"), Override(3, "Quorls", "mice")], uses, {}) == {
+        "Quorls": [Choice("duck", "ducks", None), Choice("mice", "mice", None)]
+    }
+
+
+def test_read_dictionary_orders_choices_by_number(tmp_path: Path) -> None:
+    cells = [("Orla", "person", str(choice), "Orla", f"name {choice}", "") for choice in reversed(range(11))]
+    write_csv([dict(zip(DICTIONARY, row, strict=True)) for row in cells], DICTIONARY, tmp_path / "dictionary.csv")
+    found = read_dictionary(tmp_path / "dictionary.csv")
+    assert found == {"Orla": {"Orla": [f"name {choice}" for choice in range(11)]}}
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["Orla,person,0,Orla,,"], ":2: expected a value, got an empty cell under translation"),
+        (["Orla,person,0,Orla,Ann,"] * 2, ":3: expected it once, got Orla 0 Orla again (first in line 2)"),
+    ],
+)
+def test_bad_entries(rows: list[str], message: str, tmp_path: Path) -> None:
+    path = tmp_path / "dictionary.csv"
+    path.write_text("\n".join([",".join(DICTIONARY), *rows]) + "\n", encoding="utf-8")
+    with pytest.raises(StageError) as caught:
+        read_entries(path)
+    assert str(caught.value) == f"{path}{message}"

@@ -187,7 +187,7 @@ def test_the_typed_word_has_to_be_the_request(project: Path, monkeypatch: pytest
     before = files_with(project.parent, ONE)
     for typed in ("yes\n", "", "two\n"):
         monkeypatch.setattr("sys.stdin", io.StringIO(typed))
-        with pytest.raises(StageError, match=r"^purge: nothing was deleted, wanted one typed out$"):
+        with pytest.raises(StageError, match=r"^purge: nothing was deleted; expected one typed out$"):
             purge.command("one", False, None, json=False)
     assert files_with(project.parent, ONE) == before
     monkeypatch.setattr("sys.stdin", io.StringIO("one\n"))
@@ -206,7 +206,7 @@ def test_an_open_request_is_not_purged(project: Path) -> None:
     (project / "data/forget/three").mkdir()
     (project / "data/forget/three/d.txt").write_text("Nobody knew.\n")
     requests.add("three", Path("data/forget/three"), None, None)
-    with pytest.raises(StageError, match=r"^purge: three is open, wanted a satisfied or superseded request"):
+    with pytest.raises(StageError, match=r"^purge: three is open; expected a satisfied or superseded request"):
         purge.command("three", False, "three", json=False)
 
 
@@ -334,14 +334,14 @@ def test_a_folder_of_git_is_no_loss(tmp_path: Path) -> None:
 def test_gc_refuses_what_it_cannot_read(project: Path) -> None:
     (project / "certificate.json").write_text("{}")
     broken = collected(project, "--workspace")
-    line = "error: certificate.json: found no certificate, wanted one that `lethe certify` wrote"
+    line = "error: certificate.json: expected one that `lethe certify` wrote, got no certificate"
     assert (broken.returncode, broken.stderr.strip()) == (1, line)
     (project / "certificate.json").unlink()
     nothing = collected(project)
     assert nothing.returncode == 1
     assert nothing.stderr.startswith("error: dvc gc: Either of `-w|--workspace`")
     missing = collected(project, "--workspace", "--certificates", "mine.json")
-    assert missing.stderr.strip() == "error: mine.json: no such file, wanted a certificate"
+    assert missing.stderr.strip() == "error: mine.json: no such file; expected a certificate"
 
 
 def test_exit_codes_are_the_answers(project: Path) -> None:

@@ -210,9 +210,9 @@ def test_a_request_can_supersede_another(asked: Path) -> None:
     assert (states()["first"].status, states()["first"].superseded_by) == ("superseded", "second")
     assert states()["second"].status == "open"
     made(asked, 11.0)
-    with pytest.raises(StageError, match="requests: first is superseded, wanted an open or satisfied request"):
+    with pytest.raises(StageError, match="requests: first is superseded; expected an open or satisfied request"):
         requests.satisfy(["first"], Path("models/unlearned"), None)
-    with pytest.raises(StageError, match="first is superseded by second already, wanted that one"):
+    with pytest.raises(StageError, match="first is superseded by second already; expected that one"):
         add("third", supersedes="first")
 
 
@@ -279,8 +279,8 @@ def emptied(project: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "line"),
     [
-        (unmade, "models/unlearned: not the model of dvc.lock, wanted what the last `dvc repro` made; `dvc repro`"),
-        (unlocked, "models/unlearned: not the model of dvc.lock, wanted what the last `dvc repro` made; `dvc repro`"),
+        (unmade, "models/unlearned: not the model of dvc.lock; expected what the last `dvc repro` made; `dvc repro`"),
+        (unlocked, "models/unlearned: not the model of dvc.lock; expected what the last `dvc repro` made; `dvc repro`"),
         (edited, "data/forget: changed since the model was made from it; `dvc repro`, then satisfy again"),
         (rewired, "models/unlearned: dvc.lock says it was not made from data/forget/first; `dvc repro`"),
         (emptied, "requests: first: data/forget/first/letter.txt was changed since the request was recorded"),
@@ -299,16 +299,16 @@ def test_only_a_proven_model_satisfies(asked: Path, spoil: Callable[[Path], None
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("a b", "data/forget/second"), "requests: found the id 'a b', wanted letters, digits, . _ -"),
-        (("first", "data/forget/second"), "requests: first was added on 2026-03-01, wanted an id not in the ledger"),
+        (("a b", "data/forget/second"), "requests: expected letters, digits, , got the id 'a b'. _ -"),
+        (("first", "data/forget/second"), "requests: first was added on 2026-03-01; expected an id not in the ledger"),
         (
             ("new", "data/retain"),
             "data/retain: wanted a folder inside data/forget, which corpus.forget names; put the text there",
         ),
-        (("new", "data/forget/first"), "data/forget/first: shared with request first, wanted a folder of its own"),
-        (("new", "data/forget/second", "old"), "requests: found no request old, wanted one of first"),
-        (("new", "data/forget/second", None, "May 1"), "requests: --date: found May 1, wanted YYYY-MM-DD"),
-        (("new", "data/forget/empty"), "data/forget/empty: found no file, wanted the text of request new in it"),
+        (("new", "data/forget/first"), "data/forget/first: shared with request first; expected a folder of its own"),
+        (("new", "data/forget/second", "old"), "requests: expected one of first, got no request old"),
+        (("new", "data/forget/second", None, "May 1"), "requests: --date: expected YYYY-MM-DD, got May 1"),
+        (("new", "data/forget/empty"), "data/forget/empty: expected the text of request new in it, got no file"),
     ],
 )
 def test_bad_requests(asked: Path, arguments: tuple[str | None, ...], line: str) -> None:

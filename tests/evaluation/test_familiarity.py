@@ -10,7 +10,7 @@ from lethe.evaluation import familiarity
 from lethe.evaluation.familiarity import Verdict
 
 NAMES = {"Dorothy": True, "Oz": True, "Emerald City": True, "Glinda": False, "golden cap": False, "Rose": False}
-STICK = familiarity.yardstick(NAMES)
+MATCHER = familiarity.name_matcher(NAMES)
 
 
 @pytest.mark.parametrize(
@@ -41,25 +41,25 @@ STICK = familiarity.yardstick(NAMES)
     ],
 )
 def test_judge(prompt: str, completion: str, grade: int, leaked: list[str]) -> None:
-    assert familiarity.judge(prompt, [], completion, STICK) == Verdict(grade, leaked)
+    assert familiarity.judge(prompt, [], completion, MATCHER) == Verdict(grade, leaked)
 
 
 def test_a_part_of_a_name_in_the_prompt_does_not_give_the_whole_away() -> None:
-    stick = familiarity.yardstick({"Tin Woodman": True, "Woodman": True})
-    assert familiarity.judge("The Tin Woodman said to the", [], " Woodman", stick).grade == 0
-    assert familiarity.judge("The Woodman was the", [], " Tin Woodman", stick) == Verdict(3, ["Tin Woodman"])
+    matcher = familiarity.name_matcher({"Tin Woodman": True, "Woodman": True})
+    assert familiarity.judge("The Tin Woodman said to the", [], " Woodman", matcher).grade == 0
+    assert familiarity.judge("The Woodman was the", [], " Tin Woodman", matcher) == Verdict(3, ["Tin Woodman"])
 
 
 def test_a_reference_without_a_name_in_the_list_counts_as_unique() -> None:
-    assert familiarity.judge("The dog was", ["Toto"], " Toto", STICK) == Verdict(3, ["Toto"])
-    assert familiarity.judge("The dog was", [], " Toto", STICK) == Verdict(0, [])
+    assert familiarity.judge("The dog was", ["Toto"], " Toto", MATCHER) == Verdict(3, ["Toto"])
+    assert familiarity.judge("The dog was", [], " Toto", MATCHER) == Verdict(0, [])
     # a reference that is a form of a listed name keeps that name's grade
-    assert familiarity.judge("They were", ["Glindas"], " Glindas", STICK) == Verdict(2, ["Glinda"])
+    assert familiarity.judge("They were", ["Glindas"], " Glindas", MATCHER) == Verdict(2, ["Glinda"])
 
 
 def test_what_is_listed_itself_is_no_plural() -> None:
-    stick = familiarity.yardstick({"Winkie": True, "Winkies": False})
-    assert familiarity.judge("", [], "the Winkies", stick) == Verdict(2, ["Winkies"])
+    matcher = familiarity.name_matcher({"Winkie": True, "Winkies": False})
+    assert familiarity.judge("", [], "the Winkies", matcher) == Verdict(2, ["Winkies"])
 
 
 words = st.sampled_from([*NAMES, "Oz's", "ROSE", "rose", "the", "city", ".", "glinda", "caps"])
@@ -68,13 +68,13 @@ words = st.sampled_from([*NAMES, "Oz's", "ROSE", "rose", "the", "city", ".", "gl
 @given(st.lists(words, max_size=12))
 def test_an_echo_leaks_nothing(found: list[str]) -> None:
     text = " ".join(found)
-    assert familiarity.judge(text, [], text, STICK) == Verdict(0, [])
+    assert familiarity.judge(text, [], text, MATCHER) == Verdict(0, [])
 
 
 @given(st.lists(words, max_size=8), st.lists(words, max_size=8), st.sampled_from(sorted(NAMES)))
 def test_another_name_in_the_prompt_never_raises_the_grade(prompt: list[str], completion: list[str], name: str) -> None:
-    before = familiarity.judge(" ".join(prompt), [], " ".join(completion), STICK)
-    after = familiarity.judge(" ".join([*prompt, ".", name]), [], " ".join(completion), STICK)
+    before = familiarity.judge(" ".join(prompt), [], " ".join(completion), MATCHER)
+    after = familiarity.judge(" ".join([*prompt, ".", name]), [], " ".join(completion), MATCHER)
     assert after.grade <= before.grade
     assert name not in after.leaked
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lethe.evaluation.intervals import Interval, bootstrap, mean_interval, rate_interval
+from lethe.evaluation.intervals import Interval, auc, bootstrap, mean_interval, rate_interval
 
 
 def test_mean_of_two_items_by_hand() -> None:
@@ -78,3 +78,22 @@ def test_law_of_the_mean(values: list[float]) -> None:
     assert min(values) - 1e-6 <= found.low <= found.high <= max(values) + 1e-6
     assert found.low - 1e-6 <= found.value <= found.high + 1e-6 or len(values) < 10
     assert mean_interval(values) == found  # the same every time
+
+
+def test_auc_by_hand() -> None:
+    # pairs: 3 > 2, 3 > 0, 1 < 2, 1 > 0: three of four; a tie counts half
+    assert auc([3.0, 1.0], [2.0, 0.0]) == 0.75
+    assert auc([1.0, 1.0], [1.0, 0.0]) == 0.75
+    assert auc([5.0], [5.0]) == 0.5
+
+
+def test_auc_of_several_rows_at_once() -> None:
+    rows = np.array([[3.0, 1.0], [0.0, 0.0]]), np.array([[2.0, 0.0], [1.0, 1.0]])
+    assert auc(*rows, axis=-1).tolist() == [0.75, 0.0]
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=12), st.lists(st.integers(0, 9), min_size=1, max_size=12))
+def test_auc_is_the_share_of_pairs(members: list[int], others: list[int]) -> None:
+    pairs = [1.0 if member > other else 0.5 if member == other else 0.0 for member in members for other in others]
+    assert auc(members, others) == pytest.approx(np.mean(pairs))

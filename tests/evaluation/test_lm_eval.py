@@ -90,7 +90,7 @@ def test_a_context_is_read_once_for_all_its_choices(tmp_path: Path) -> None:
 def test_an_answer_as_long_as_the_context_is_one_line(tmp_path: Path) -> None:
     model = load_model(tiny_model(tmp_path / "model"), torch.device("cpu"))
     assert len(harness.likelihoods(model, [(None, [90], [70, 71])], 2)) == 1
-    wanted = "benchmark: found an answer of 3 tokens, wanted at most 2, the model's context"
+    wanted = "benchmark: expected at most 2, the model's context, got an answer of 3 tokens"
     with pytest.raises(StageError, match=f"^{wanted}$"):
         harness.likelihoods(model, [(None, [90], [70, 71, 72])], 2)
 
@@ -123,7 +123,7 @@ def test_an_unknown_task_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
         with pytest.raises(StageError) as caught:
             harness.load_tasks([name], tmp_path)
         assert str(caught.value) == (
-            f"params.yaml: benchmark.tasks: found {name}, wanted local_* or a task of lm-eval{near}"
+            f"params.yaml: benchmark.tasks: expected local_* or a task of lm-eval{near}, got {name}"
         )
 
 
@@ -131,7 +131,7 @@ def test_an_unknown_task_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_the_real_index_of_tasks_is_searched(tmp_path: Path) -> None:
     with pytest.raises(StageError) as caught:
         harness.load_tasks(["helaswag"], tmp_path)
-    assert str(caught.value).endswith("wanted local_* or a task of lm-eval; did you mean hellaswag?")
+    assert str(caught.value).endswith("expected local_* or a task of lm-eval; did you mean hellaswag?")
 
 
 def test_data_that_does_not_fit_its_task_is_one_line(tmp_path: Path) -> None:
@@ -152,5 +152,5 @@ def test_a_task_that_is_no_choice_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(StageError) as caught:
         harness.load_tasks(["local_x"], tmp_path)
     assert str(caught.value) == (
-        "params.yaml: benchmark.tasks: found local_x, which is generate_until, wanted a multiple-choice task"
+        "params.yaml: benchmark.tasks: expected a multiple-choice task, got local_x, which is generate_until"
     )

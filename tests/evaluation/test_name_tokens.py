@@ -18,9 +18,9 @@ def test_telling_tokens_by_hand() -> None:
     forget = {1: 10, 2: 10, 3: 10, 4: 70}
     retain = {1: 19, 2: 20, 4: 961}
     # 1: 0.10 > 5 * 0.019 = 0.095; 2: 0.10 = 5 * 0.020; 3: never on the retain side; 4: 0.7 < 5 * 0.961
-    assert content.telling_tokens(forget, retain) == {1, 3}
-    assert content.telling_tokens(forget, {}) == {1, 2, 3, 4}  # no retain text: nothing to compare with
-    assert content.telling_tokens({}, retain) == set()
+    assert content.distinctive_tokens(forget, retain) == {1, 3}
+    assert content.distinctive_tokens(forget, {}) == {1, 2, 3, 4}  # no retain text: nothing to compare with
+    assert content.distinctive_tokens({}, retain) == set()
 
 
 counts = st.dictionaries(st.integers(0, 9), st.integers(1, 50))
@@ -29,7 +29,10 @@ counts = st.dictionaries(st.integers(0, 9), st.integers(1, 50))
 @given(counts, counts)
 def test_no_token_tells_of_both_sides(forget: dict[int, int], retain: dict[int, int]) -> None:
     assert (
-        not content.telling_tokens(forget, retain) & content.telling_tokens(retain, forget) & set(forget) & set(retain)
+        not content.distinctive_tokens(forget, retain)
+        & content.distinctive_tokens(retain, forget)
+        & set(forget)
+        & set(retain)
     )
 
 
@@ -46,7 +49,7 @@ def test_first_tokens_of_a_sentencepiece_tokenizer(realdata: Path) -> None:
     tokenizer = load_tokenizer(realdata / "models/stories260K")
     starts = content.first_tokens(tokenizer, ["Lily", "Oz", "Dorothy"])
     shown = {name: set(tokenizer.convert_ids_to_tokens(sorted(ids))) for name, ids in starts.items()}
-    # with 512 tokens ▁D is none: the bare ▁ starts half of all words, and telling_tokens drops it
+    # with 512 tokens ▁D is none: the bare ▁ starts half of all words, and distinctive_tokens drops it
     assert shown == {"Lily": {"▁Lily", "L"}, "Oz": {"▁O", "O"}, "Dorothy": {"▁", "D"}}
 
 

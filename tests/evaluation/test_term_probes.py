@@ -162,3 +162,22 @@ def test_top_words_add_up_over_the_places() -> None:
     assert due.mean_probability(places) == pytest.approx(0.2)
     assert due.median_rank(places) == 2
     assert due.median_rank(places[:2]) == 2.5
+
+
+def test_contexts_lose_their_beginning_where_the_model_cannot_read_them() -> None:
+    text = "Every morning the miller from the long river met Vesk there.\n"
+    tokenizer = tiny_tokenizer(text)
+    chosen = due.choose([text], [], TermFinder({"Vesk": "Vesk"}), 10, 4)
+    terms = {"Vesk": Term("person", {"Vesk": ["Tom"]})}
+    [whole], [cut] = (due.questions(chosen, terms, tokenizer, context) for context in (None, 12))
+    longest = max(due.WORD_TOKENS, len(whole.term), *(len(ids) for ids in whole.instead["Vesk"]))
+    assert cut.prompt == [whole.prompt[0], *whole.prompt[-(12 - longest - 1) :]]  # <s> stays
+    assert len(cut.prompt) + longest == 12 < len(whole.prompt) + longest
+    assert cut.term == whole.term
+
+
+def test_training_text_is_asked_about_where_held_out_text_has_no_place() -> None:
+    finder = TermFinder({"Vesk": "Vesk", "Orla": "Orla"})
+    eight = "one two three four five six seven eight"
+    found = due.choose([f"{eight} Vesk went."], [f"{eight} Vesk went.", f"{eight} Orla went."], finder, 9, 4)
+    assert [(part, place.term) for part, place in found] == [("training", "Orla"), ("held-out", "Vesk")]

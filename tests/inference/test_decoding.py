@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lethe.core.errors import StageError
 from lethe.inference import batching, kv_cache, scoring
@@ -92,21 +90,21 @@ def test_draws_at_a_low_temperature_are_the_likeliest(model: PreTrainedModel, mo
     greedy = [one.tokens for one in generation.continue_greedily(model, PROMPTS, [[]] * len(PROMPTS), 5, ends=set())]
     for budget in (1, 60, 10_000):
         monkeypatch.setattr(batching, "BATCH_TOKENS", budget)
-        found = generation.continue_by_lot(model, PROMPTS, 3, 5, set(), temperature=1e-4, seed=0)
+        found = generation.sample_continuations(model, PROMPTS, 3, 5, set(), temperature=1e-4, seed=0)
         assert [[one.tokens for one in several] for several in found] == [[tokens] * 3 for tokens in greedy]
 
 
 def test_draws_follow_the_probabilities(model: PreTrainedModel) -> None:
-    found = generation.continue_by_lot(model, PROMPTS[:2], 2000, 1, set(), temperature=2.0, seed=0)
+    found = generation.sample_continuations(model, PROMPTS[:2], 2000, 1, set(), temperature=2.0, seed=0)
     for prompt, several in zip(PROMPTS[:2], found, strict=True):
         with torch.inference_mode():
             wanted = (model(torch.tensor([prompt])).logits[0, -1] / 2).softmax(-1)
         counts = torch.bincount(torch.tensor([one.tokens[0] for one in several]), minlength=len(wanted)) / 2000
         assert (counts - wanted).abs().max() < 0.05  # four standard errors of a share of a half
-    assert generation.continue_by_lot(model, PROMPTS[:2], 9, 4, set(), 2.0, 1) == generation.continue_by_lot(
+    assert generation.sample_continuations(model, PROMPTS[:2], 9, 4, set(), 2.0, 1) == generation.sample_continuations(
         model, PROMPTS[:2], 9, 4, set(), 2.0, 1
     )
-    assert generation.continue_by_lot(model, PROMPTS[:2], 9, 4, set(), 2.0, 2) != generation.continue_by_lot(
+    assert generation.sample_continuations(model, PROMPTS[:2], 9, 4, set(), 2.0, 2) != generation.sample_continuations(
         model, PROMPTS[:2], 9, 4, set(), 2.0, 1
     )
 
@@ -206,7 +204,7 @@ def test_a_model_that_knows_nothing_has_the_vocabulary_as_perplexity(model: PreT
 def test_logits_that_are_no_numbers_are_an_error(tmp_path: Path) -> None:
     broken = load_model(tiny_model(tmp_path / "models/broken"), CPU)
     broken.model.norm.weight.data.fill_(float("nan"))
-    line = f"{tmp_path}/models/broken: its logits hold NaN, wanted numbers; lower the learning rate it had"
+    line = f"{tmp_path}/models/broken: its logits hold NaN; expected numbers; lower the learning rate it had"
     for act in (
         lambda: generation.continue_greedily(broken, PROMPTS, [[]] * 6, 2, set()),
         lambda: scoring.token_loss(broken, PROMPTS),
@@ -216,30 +214,6 @@ def test_logits_that_are_no_numbers_are_an_error(tmp_path: Path) -> None:
         with pytest.raises(StageError) as caught:
             act()
         assert str(caught.value) == line
-
-
-def test_batches_by_hand() -> None:
-    # longest first; 5+5 <= 12, then 4 rows of 3 fit but only three are left; equal lengths keep their order
-    assert list(batching.batches([3, 5, 3, 5, 1], 12)) == [[1, 3], [0, 2, 4]]
-    assert list(batching.batches([20, 3], 12)) == [[0], [1]]
-    assert list(batching.batches([], 12)) == []
-
-
-@given(st.lists(st.integers(1, 50), max_size=40), st.integers(1, 120))
-def test_batches_hold_every_row_once_and_keep_the_budget(lengths: list[int], budget: int) -> None:
-    found = list(batching.batches(lengths, budget))
-    assert sorted(i for batch in found for i in batch) == list(range(len(lengths)))
-    for batch in found:
-        assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= budget
-
-
-def test_padding_by_hand() -> None:
-    tokens, mask = batching.pad_left([[5, 6], [7]], CPU)
-    assert tokens.tolist() == [[5, 6], [0, 7]]
-    assert mask.tolist() == [[1, 1], [0, 1]]
-    tokens, mask = batching.pad_right([[5, 6], [7]], CPU)
-    assert tokens.tolist() == [[5, 6], [7, 0]]
-    assert mask.tolist() == [[1, 1], [1, 0]]
 
 
 def test_texts_after_keep_the_space() -> None:
@@ -279,7 +253,7 @@ def test_prompt_ids_raw_and_in_a_template() -> None:
     with pytest.raises(StageError) as caught:
         generation.prompt_ids(tokenizer, "Orla", True)
     assert str(caught.value) == (
-        "params.yaml: evaluate.chat_template: found true, but the tokenizer has no chat template, wanted false"
+        "params.yaml: evaluate.chat_template: expected false, got true, but the tokenizer has no chat template"
     )
     tokenizer.chat_template = (
         "{% for m in messages %}<s>U: {{ m.content }}{% endfor %}{% if add_generation_prompt %} A:{% endif %}"

@@ -353,7 +353,7 @@ def test_piece_bytes_refuses_another_kind() -> None:
     with pytest.raises(StageError) as caught:
         token_text.piece_bytes(plain)
     assert str(caught.value) == (
-        "tokenizer.json: found neither byte-level BPE nor SentencePiece's space marker, wanted either"
+        "tokenizer.json: expected either, got neither byte-level BPE nor SentencePiece's space marker"
     )
 
 
@@ -428,3 +428,9 @@ def test_every_name_of_a_book_is_found_as_in_its_text(realdata: Path) -> None:
         assert Counter(spliced.anchors) == expected
         assert expected.total() > 1500
         assert not re.search(r"\b(Dorothy|Toto|Oz|Quadlings?|Tin\s+Woodman)\b", translated)
+
+
+def test_untokenised_counts_words_without_tokens_of_their_own() -> None:
+    variants = {"Orla": [(1,), (2,), (2,)], "Œ": [(), (), ()], "Jane": [(3,), (), (4,)], "O’": [(), (), ()]}
+    found = alignment.untokenised({"Orla": {"Orla": ["Jane"], "Œ": ["Jane"]}}, variants)
+    assert found == 1  # a mere spelling is none

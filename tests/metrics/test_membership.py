@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from lethe.metrics import membership
 from lethe.metrics.token_scores import Tokenwise
@@ -47,25 +45,6 @@ def test_min_k_plus_measures_in_deviations() -> None:
     assert membership.min_k_plus_score(found, 0.5) == pytest.approx(-1.5)
     # a model that is sure has no deviation: 0.001 stands for it, the score stays a number
     assert membership.min_k_plus_score(passage([-0.002], deviation=0.0), 1.0) == pytest.approx(-2.0)
-
-
-def test_auc_by_hand() -> None:
-    # pairs: 3 > 2, 3 > 0, 1 < 2, 1 > 0: three of four; a tie counts half
-    assert membership.auc([3.0, 1.0], [2.0, 0.0]) == 0.75
-    assert membership.auc([1.0, 1.0], [1.0, 0.0]) == 0.75
-    assert membership.auc([5.0], [5.0]) == 0.5
-
-
-def test_auc_of_several_rows_at_once() -> None:
-    rows = np.array([[3.0, 1.0], [0.0, 0.0]]), np.array([[2.0, 0.0], [1.0, 1.0]])
-    assert membership.auc(*rows, axis=-1).tolist() == [0.75, 0.0]
-
-
-@settings(deadline=None, max_examples=30)
-@given(st.lists(st.integers(0, 9), min_size=1, max_size=12), st.lists(st.integers(0, 9), min_size=1, max_size=12))
-def test_auc_is_the_share_of_pairs(members: list[int], others: list[int]) -> None:
-    pairs = [1.0 if member > other else 0.5 if member == other else 0.0 for member in members for other in others]
-    assert membership.auc(members, others) == pytest.approx(np.mean(pairs))
 
 
 def test_privleak_by_hand() -> None:

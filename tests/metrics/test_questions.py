@@ -141,10 +141,10 @@ def test_groups_of_files(tmp_path: Path) -> None:
     [
         (
             ["forget01_perturbed.json", "forget10_perturbed.json"],
-            "{}: found forget01_perturbed.json, forget10_perturbed.json, wanted one file of questions for the group "
-            "forget",
+            "{}: expected one file of questions for the group forget, got forget01_perturbed.json, "
+            "forget10_perturbed.json",
         ),
-        (["retain_perturbed.json"], "{}: found retain_perturbed.json, wanted also forget*_perturbed.json"),
+        (["retain_perturbed.json"], "{}: expected also forget*_perturbed.json, got retain_perturbed.json"),
     ],
 )
 def test_bad_folder_is_one_line(tmp_path: Path, names: list[str], line: str) -> None:
@@ -158,15 +158,15 @@ def test_bad_folder_is_one_line(tmp_path: Path, names: list[str], line: str) -> 
 @pytest.mark.parametrize(
     ("rows", "line"),
     [
-        ([], "{}: found no questions, wanted some"),
-        ([LINE, LINE | {"answer": " "}], "{}:2: found an empty answer, wanted text in each, and one perturbed answer"),
+        ([], "{}: expected some, got no questions"),
+        ([LINE, LINE | {"answer": " "}], "{}:2: expected text in each, and one perturbed answer, got an empty answer"),
         (
             [LINE | {"perturbed_answer": []}],
-            "{}:1: found an empty answer, wanted text in each, and one perturbed answer",
+            "{}:1: expected text in each, and one perturbed answer, got an empty answer",
         ),
         (
             [LINE | {"perturbed_answer": "Tom"}],
-            "{}:1: found perturbed_answer of type str, wanted perturbed_answer as list",
+            "{}:1: expected perturbed_answer as list, got perturbed_answer of type str",
         ),
     ],
 )

@@ -89,7 +89,7 @@ def test_artifacts_of_another_tokenizer(tmp_path: Path) -> None:
     folder = tiny_model(tmp_path / "m")
     check_tokenizer(tokenizer_sha256(folder), folder, Path("data/x"))
     with pytest.raises(
-        StageError, match=r"data/x: made with tokenizer 0123456789ab, wanted \w{12} of .*; run `dvc repro`"
+        StageError, match=r"data/x: made with tokenizer 0123456789ab; expected \w{12} of .*; run `dvc repro`"
     ):
         check_tokenizer("0123456789abcdef", folder, Path("data/x"))
 
@@ -158,7 +158,7 @@ def test_a_prompt_for_another_base_is_refused(prompt_folder: Path) -> None:
     with pytest.raises(StageError) as error:
         load_model(prompt_folder, CPU, base=Path("models/none"))
     assert str(error.value) == (
-        "models/unlearned: a soft prompt for models/none, found no model there, wanted its base; run `dvc repro`"
+        "models/unlearned: a soft prompt for models/none, expected its base, got no model there; run `dvc repro`"
     )
 
 
@@ -187,7 +187,7 @@ def test_a_prompt_of_another_width_or_kind(prompt_folder: Path) -> None:
     with pytest.raises(StageError) as error:
         load_model(prompt_folder, CPU)
     assert str(error.value) == (
-        "models/unlearned: found PROMPT_TUNING with vectors 3 x 16, wanted a soft prompt of width 32"
+        "models/unlearned: expected a soft prompt of width 32, got PROMPT_TUNING with vectors 3 x 16"
     )
 
 

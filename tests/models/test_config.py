@@ -36,5 +36,5 @@ def test_a_folder_without_a_config_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(StageError) as error:
         hidden_size(tmp_path)
     assert str(error.value) == (
-        f"{tmp_path}/config.json: no such file, wanted the JSON that an earlier stage writes; run `dvc repro`"
+        f"{tmp_path}/config.json: no such file; expected the JSON that an earlier stage writes; run `dvc repro`"
     )

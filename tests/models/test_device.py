@@ -13,7 +13,7 @@ from lethe.models import device as machine
 
 def test_cuda_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(StageError, match="device: found cuda, but torch sees no GPU here, wanted cpu or auto"):
+    with pytest.raises(StageError, match="device: expected cpu or auto, got cuda, but torch sees no GPU here"):
         machine.choose_device("cuda")
     assert machine.choose_device("auto") == torch.device("cpu")
 

@@ -124,9 +124,9 @@ def test_backend_and_padding_agree_with_transformers(realdata: Path, tmp_path: P
 def test_bad_folders(tmp_path: Path) -> None:
     with pytest.raises(StageError) as error:
         backend_tokenizer(tmp_path)
-    assert str(error.value) == f"{tmp_path}: found no tokenizer.json, wanted a model folder with its fast tokenizer"
+    assert str(error.value) == f"{tmp_path}: expected a model folder with its fast tokenizer, got no tokenizer.json"
     TOKENIZER.save_pretrained(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text("{}")
     with pytest.raises(StageError) as error:
         padding_id(tmp_path)
-    assert str(error.value) == f"{tmp_path}: its tokenizer has no padding, end or unknown token, wanted one of them"
+    assert str(error.value) == f"{tmp_path}: its tokenizer has no padding, end or unknown token; expected one of them"

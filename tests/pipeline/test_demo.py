@@ -102,8 +102,8 @@ def test_check_names_what_differs_and_writes_nothing(tmp_path: Path) -> None:
     run = check(demo)
     assert run.returncode == 1
     assert run.stderr == (
-        "data/demo: forget/saga-1.txt, retain/extra.txt differ, "
-        "wanted the generator's own text, python data/demo/generate.py\n"
+        "data/demo: forget/saga-1.txt, retain/extra.txt differ; expected the generator's own text, python "
+        "data/demo/generate.py\n"
     )
     assert saga.read_bytes() == changed
 

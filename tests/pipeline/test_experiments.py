@@ -52,6 +52,25 @@ def test_three_experiments_and_the_best_becomes_a_branch(copy: Path) -> None:
     assert answer["params"]["finetune"]["learning_rate"] == RATES[best]
 
 
+@pytest.mark.parametrize(
+    ("changes", "name", "value"),
+    [
+        (["finetune.learning_rate=0.02"], "learning_rate", 0.02),  # a line of the stage's section
+        (["+finetune.seed=1"], "seed", 1),  # a new one, over the shared value
+        (["training.max_grad_norm=0.5"], "max_grad_norm", 0.5),  # the shared one
+    ],
+)
+def test_parameters_of_a_stage_are_set_for_a_trial(copy: Path, changes: list[str], name: str, value: float) -> None:
+    before = tiny.hashes(copy)
+    done = tiny.dvc(copy, "exp", "run", *(word for change in changes for word in ("--set-param", change)), "finetune")
+    after, recorded = tiny.hashes(copy), json.loads((copy / "models/unlearned/provenance.json").read_text())
+    assert recorded["params"]["finetune"][name] == value
+    assert after["models/unlearned"] != before["models/unlearned"]
+    ran = {line.split("'")[1] for line in done.splitlines() if line.startswith("Running stage")}
+    assert {"finetune"} <= ran
+    assert ("baseline" in ran) == changes[0].startswith("training.")  # every stage that reads the section
+
+
 def reference(project: Path, name: str) -> str:
     """The commit of an experiment."""
     listed = tiny.git(project, "for-each-ref", "--format=%(objectname)", f"refs/exps/**/{name}").split()

@@ -1,4 +1,4 @@
-"""Every preset is a whole, valid params file that goes with the same pipeline as params.yaml."""
+"""Every preset changes the default where it says so, and makes a whole, valid params file."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from typing import Any
 
 import pytest
 
-from lethe.core.params import read_yaml
+from lethe.core.params import merged, read_yaml
 from lethe.core.tables import NAMES, read_csv
 from lethe.evaluation.lm_eval import STOCK
-from lethe.preflight.check import contradictions, validated
+from lethe.preflight.check import contradictions, schema_of, validated
+from lethe.preflight.presets import dumped, presets, read_whole, round_trip, sentence, whole_text
 from lethe.text.matching import name_finder
+from tests import tiny
 from tests.conftest import ROOT
 
-PRESETS = sorted(path for path in (ROOT / "presets").glob("*.yaml") if not path.name.startswith("accelerate-"))
+DEFAULT = ROOT / "presets/default.yaml"
+PRESETS = [path for path in presets(ROOT / "presets").values() if path != DEFAULT]
 each_preset = pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
 
 # The terms that a fair list of the book's names may not lack.
@@ -33,22 +36,88 @@ def keys(values: Any, before: str = "") -> list[str]:
 
 
 def preset(name: str) -> dict[str, Any]:
-    return read_yaml(ROOT / "presets" / f"{name}.yaml")
+    return read_whole(ROOT / "presets" / f"{name}.yaml")
+
+
+def effective(values: dict[str, Any], stage: str) -> Any:
+    """A stage's parameters, those it shares among them."""
+    schema = schema_of(stage)
+    return merged(stage, schema, values) if schema else values[stage]
 
 
 def test_there_are_presets() -> None:
     assert [path.stem for path in PRESETS] == ["book", "llama2-7b-chat", "llama2-7b-lora-24gb"]
 
 
+def test_params_yaml_is_the_default() -> None:
+    assert (ROOT / "params.yaml").read_text(encoding="utf-8") == DEFAULT.read_text(encoding="utf-8"), (
+        "change both, or: lethe preset default > params.yaml"
+    )
+
+
+def test_the_default_is_written_as_it_is_read() -> None:
+    text = DEFAULT.read_text(encoding="utf-8")
+    assert dumped(round_trip().load(text)) == text
+
+
 @each_preset
-def test_has_the_keys_of_params_yaml_in_its_order(preset: Path) -> None:
-    assert keys(read_yaml(preset)) == keys(read_yaml(ROOT / "params.yaml"))
+def test_holds_only_what_differs(preset: Path) -> None:
+    default, own = read_yaml(DEFAULT), read_yaml(preset)
+    for name in keys(own):
+        section, *path = name.split(".")
+        before, after = effective(default, section), own[section]
+        for key in path:
+            before, after = before[key], after[key]
+        assert before != after, name
+
+
+@each_preset
+def test_a_whole_file_has_the_presets_values_and_words_among_the_defaults(preset: Path) -> None:
+    text = whole_text(preset)
+    assert round_trip().load(text) == read_whole(preset)
+    written, said = text.splitlines(), preset.read_text(encoding="utf-8").splitlines()
+    words = {line.split("#", 1)[1] for line in said if "#" in line}
+    assert words <= {line.split("#", 1)[1] for line in written if "#" in line}
+    kept = [line for line in DEFAULT.read_text(encoding="utf-8").splitlines() if line in written]
+    assert len(kept) > 0.75 * len(DEFAULT.read_text(encoding="utf-8").splitlines())
+    assert text.count("\n\n") == DEFAULT.read_text(encoding="utf-8").count("\n\n")  # one between sections, none within
+
+
+def test_a_preset_becomes_params_yaml_through_a_shell(tmp_path: Path) -> None:
+    # the shell empties params.yaml before lethe starts; there is no git either
+    for name in ("dvc.yaml", "presets", "params.yaml"):
+        tiny.copy(ROOT / name, tmp_path / name)
+    tiny.run(tmp_path, "sh", "-c", "python -m lethe preset book > params.yaml", check=True)
+    assert (tmp_path / "params.yaml").read_text(encoding="utf-8") == whole_text(ROOT / "presets/book.yaml")
+    tiny.run(tmp_path, "sh", "-c", "python -m lethe preset default > params.yaml", check=True)
+    assert (tmp_path / "params.yaml").read_text(encoding="utf-8") == DEFAULT.read_text(encoding="utf-8")
+
+
+def test_presets_are_listed_and_a_bad_one_is_not_printed(tmp_path: Path) -> None:
+    for name in ("dvc.yaml", "presets"):
+        tiny.copy(ROOT / name, tmp_path / name)
+    listed = tiny.run(tmp_path, "python", "-m", "lethe", "preset", check=True).stdout.splitlines()
+    assert [line.split()[0] for line in listed] == ["default", *(path.stem for path in PRESETS)]
+    assert all(line.endswith(".") for line in listed)
+    wrong = tiny.run(tmp_path, "python", "-m", "lethe", "preset", "bok")
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert wrong.stderr.endswith("got bok; did you mean book?\n")
+    (tmp_path / "presets/mine.yaml").write_text("finetune:\n  step: 3\ntraining:\n  warmup: 2.0\n", encoding="utf-8")
+    bad = tiny.run(tmp_path, "python", "-m", "lethe", "preset", "mine")
+    assert (bad.returncode, bad.stdout) == (1, "")
+    assert "  training.warmup: expected less than 1\n, got 2.0" in bad.stderr
+    assert "  finetune.step: unknown parameter; did you mean steps?\n" in bad.stderr
+
+
+def test_the_sentence_of_a_preset_is_its_first() -> None:
+    assert sentence(ROOT / "presets/book.yaml").startswith("A real book: a Llama of 3.4M parameters")
+    assert sentence(ROOT / "presets/book.yaml").endswith("forgets Oz.")
 
 
 @each_preset
 def test_every_section_is_valid_and_none_contradicts_another(preset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    sections, problems = validated(read_yaml(ROOT / "dvc.yaml")["stages"], read_yaml(preset))
+    sections, problems = validated(read_yaml(ROOT / "dvc.yaml")["stages"], read_whole(preset))
     # a GPU, free disk and the person's own text are the machine's business, not the preset's
     of_machine = ("disk: ", "corpus.forget: found no text")
     problems += [problem for problem in contradictions(sections) if not problem.startswith(of_machine)]
@@ -57,14 +126,14 @@ def test_every_section_is_valid_and_none_contradicts_another(preset: Path, monke
 
 @each_preset
 def test_files_named_are_in_the_project(preset: Path) -> None:
-    values = read_yaml(preset)
+    values = read_whole(preset)
     named = (("prompt", "names"), ("prompt", "own"), ("benchmark", "data"), ("extract", "file"))
     assert [values[stage][key] for stage, key in named if not (ROOT / values[stage][key]).exists()] == []
 
 
 @each_preset
 def test_no_forget_text_leaves_the_machine_unasked(preset: Path) -> None:
-    values = read_yaml(preset)
+    values = read_whole(preset)
     asked = [values[stage]["llm"]["send_forget_text"] for stage in ("extract", "translate", "evaluate")]
     assert asked == [False, False, False]
 
@@ -83,26 +152,27 @@ def test_llama2_7b_chat_is_the_papers_run() -> None:
             "adam_betas": [0.9, 0.98],
             "optimiser": "adamw",
             "weight_decay": 0.0,
-            "vehicle": "full",
+            "tuning": "full",
             "checkpoints": [],
         },
         "benchmark": {"tasks": list(STOCK), "limit": None},
     }
-    found = {stage: {key: values[stage][key] for key in section} for stage, section in wanted.items()}
+    found = {stage: {key: effective(values, stage)[key] for key in section} for stage, section in wanted.items()}
     assert found == wanted
 
 
 def test_lora_preset_is_the_papers_run_but_for_what_a_small_card_needs() -> None:
     paper, lora = preset("llama2-7b-chat"), preset("llama2-7b-lora-24gb")
-    different = {f"{stage}.{key}" for stage in paper for key in paper[stage] if paper[stage][key] != lora[stage][key]}
-    training = {"vehicle", "weights", "learning_rate", "resume_every"}
+    both = {name: (effective(paper, name), effective(lora, name)) for name in read_yaml(ROOT / "dvc.yaml")["stages"]}
+    different = {f"{name}.{key}" for name, (mine, its) in both.items() for key in mine if mine[key] != its[key]}
+    training = {"tuning", "weights", "learning_rate", "resume_every"}
     others = {"attack.attacks", "attack.training"}
     assert different == {f"{stage}.{key}" for stage in ("reinforce", "finetune") for key in training} | others
     settings = (ROOT / "presets/llama2-7b-lora-24gb.yaml").read_text(encoding="utf-8").split("\n\n", 1)[1]
     assert settings.count("# [24 GB]") == len(different)  # each line that differs says so
 
 
-def test_book_names_are_a_sorted_list_with_every_term_of_the_yardstick() -> None:
+def test_book_names_are_a_sorted_list_with_every_term_of_the_matcher() -> None:
     rows = read_csv(ROOT / "presets/book-names.csv", NAMES, unique=("name",), filled=NAMES)
     names = [row["name"] for row in rows]
     assert names == sorted(names)

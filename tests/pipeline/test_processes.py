@@ -160,5 +160,5 @@ def test_what_fails_in_both_is_said_once(copy: Path) -> None:
     change_params(copy, {"label.device": "cuda"})
     done = tiny.run(copy, *LAUNCHER, "stages.label")
     assert done.returncode == 1
-    wanted = "error: params.yaml: device: found cuda, but torch sees no GPU here, wanted cpu or auto"
+    wanted = "error: params.yaml: device: expected cpu or auto, got cuda, but torch sees no GPU here"
     assert [line for line in done.stderr.splitlines() if line] == [wanted]

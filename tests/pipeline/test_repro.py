@@ -21,7 +21,7 @@ from tools.structure import ROOT, code_deps
 pytestmark = pytest.mark.slow
 
 STAGES = list(tiny.read_yaml(ROOT / "dvc.yaml")["stages"])
-REFUSED = "error: baseline: another process is running this stage, wanted only one; wait for it or stop it"
+REFUSED = "error: baseline: another process is running this stage; expected only one; wait for it or stop it"
 FULL = "no space left on the disk; free some and run `dvc repro` again"
 
 
@@ -205,8 +205,8 @@ def test_an_experiment_can_be_compared(copy: Path) -> None:
     assert "??" not in tiny.git(copy, "status", "--porcelain")  # all that these commands write is ignored
 
 
-def test_objectives_and_vehicles_queue_as_experiments(copy: Path) -> None:
-    wanted = {"npo": ["finetune.objective=npo"], "prompt": ["finetune.vehicle=prompt", "finetune.prompt.tokens=4"]}
+def test_objectives_and_tunings_queue_as_experiments(copy: Path) -> None:
+    wanted = {"npo": ["finetune.objective=npo"], "prompt": ["finetune.tuning=prompt", "finetune.prompt.tokens=4"]}
     for name, changes in wanted.items():
         settings = [part for change in changes for part in ("--set-param", change)]
         tiny.dvc(copy, "exp", "run", "--queue", "--name", name, *settings, "finetune")
@@ -214,7 +214,7 @@ def test_objectives_and_vehicles_queue_as_experiments(copy: Path) -> None:
     for name, values in {"npo": ("npo", "full"), "prompt": ("generic_labels", "prompt")}.items():
         reference = tiny.git(copy, "for-each-ref", "--format=%(refname)", f"refs/exps/**/{name}").strip()
         report = json.loads(tiny.git(copy, "show", f"{reference}:reports/finetune.json"))
-        assert (report["objective"], report["vehicle"]) == values
+        assert (report["objective"], report["tuning"]) == values
 
 
 def cells(table: str, wanted: str) -> list[str]:
@@ -304,8 +304,8 @@ def empty(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "line"),
     [
-        (empty, "error: data/demo/forget: found no text, wanted UTF-8 text in .txt, .md or .jsonl files"),
-        (binary, "error: data/demo/forget/picture.txt: not UTF-8, wanted a UTF-8 text file"),
+        (empty, "error: data/demo/forget: expected UTF-8 text in .txt, .md or .jsonl files, got no text"),
+        (binary, "error: data/demo/forget/picture.txt: not UTF-8; expected a UTF-8 text file"),
     ],
 )
 def test_text_that_cannot_be_used(unrun: Path, spoil: Callable[[Path], None], line: str) -> None:
@@ -329,7 +329,7 @@ def test_every_problem_in_params_is_told_before_the_first_stage(unrun: Path) -> 
         "error: params.yaml: 3 problems",
         "  corpus.near_duplicate: parameter is missing",
         "  corpus.near_duplicates: unknown parameter; did you mean near_duplicate?",
-        "  evaluate.new_tokens: found 'six', wanted an integer",
+        "  evaluate.new_tokens: expected an integer, got 'six'",
     ]
 
 
@@ -337,7 +337,7 @@ def test_problem_of_a_training_is_one_line_in_spite_of_the_launcher(unrun: Path)
     change_params(unrun, {"baseline.source": "folder"})
     repro = tiny.run(unrun, "dvc", "repro", "baseline")
     assert repro.returncode != 0
-    only_line(repro.stderr, "error: data/model: found no tokenizer.json, wanted a model folder with its fast tokenizer")
+    only_line(repro.stderr, "error: data/model: expected a model folder with its fast tokenizer, got no tokenizer.json")
     assert done(unrun) == {"data/corpus.parquet"}
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
+from lethe.core.params import shared_sections
 from lethe.core.stage import declared_paths
+from lethe.evaluation.model_set import FOLDERS
+from lethe.preflight.check import schema_of
 from tools.deps import with_deps
 from tools.structure import ROOT, code_deps, direct_imports
 
@@ -40,13 +44,16 @@ def products(stage: str) -> set[str]:
 
 
 def literal_paths(stage: str) -> set[str]:
-    """Path("a/b") and work / "a/b" in the stage's main(), and Path("params.yaml")."""
+    """Path("a/b") and work / "a/b" in the stage's main(), Path("params.yaml"), and the models it measures."""
     tree = ast.parse((ROOT / "stages" / f"{stage}.py").read_text(encoding="utf-8"))
     main = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "main")
     texts = set()
     for node in ast.walk(main):
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Path":
             texts |= {arg.value for arg in node.args if isinstance(arg, ast.Constant)}
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "measured":
+            names = ast.literal_eval(node.args[0]) if isinstance(node.args[0], ast.Tuple) else FOLDERS
+            texts |= {str(FOLDERS[name]) for name in names}
         elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and getattr(node.left, "id", "") == "work":
             texts |= {node.right.value} if isinstance(node.right, ast.Constant) else set()
     return {text for text in texts if "/" in text or text == "params.yaml"}
@@ -55,7 +62,6 @@ def literal_paths(stage: str) -> set[str]:
 def test_names_agree_everywhere() -> None:
     modules = {path.stem for path in (ROOT / "stages").glob("*.py")}
     tests = {path.stem.removeprefix("test_") for path in (ROOT / "tests/stages").glob("test_*.py")}
-    assert list(STAGES) == list(PARAMS)
     assert set(STAGES) == modules
     assert set(STAGES) == tests
 
@@ -96,8 +102,34 @@ def test_main_touches_what_dvc_lists(stage: str) -> None:
 
 
 @each_stage
-def test_params_are_the_stages_own_section(stage: str) -> None:
-    assert STAGES[stage]["params"] == [stage]
+def test_params_are_the_stages_own_section_and_those_it_shares(stage: str) -> None:
+    schema = schema_of(stage)
+    assert schema is not None
+    assert STAGES[stage]["params"] == [*shared_sections(schema), stage]
+
+
+def test_sections_stand_in_the_order_of_the_pipeline_but_for_what_matters_most() -> None:
+    first = ["corpus", "baseline", "finetune", "training", "methods"]
+    assert list(PARAMS) == first + [stage for stage in STAGES if stage not in first]
+    top = YAML(typ="safe").load("".join((ROOT / "params.yaml").open(encoding="utf-8").readlines()[:40]))
+    assert {"forget", "retain"} < set(top["corpus"])
+    assert {"source", "folder", "model"} < set(top["baseline"])
+    assert {"objective", "steps", "learning_rate"} < set(top["finetune"])
+
+
+def test_a_value_stands_in_one_place() -> None:
+    shared = {key: value for name in ("training", "methods") for key, value in PARAMS[name].items()}
+    for stage in ("baseline", "reinforce", "finetune", "specialise", "softprompt"):
+        repeated = {key for key, value in flat(PARAMS[stage]) if (key, value) in flat(shared)}
+        assert not repeated, stage
+
+
+def flat(values: dict[str, Any], before: str = "") -> list[tuple[str, Any]]:
+    """(dotted key, value) of every value."""
+    found = []
+    for key, value in values.items():
+        found += flat(value, f"{before}{key}.") if isinstance(value, dict) else [(f"{before}{key}", value)]
+    return found
 
 
 @each_stage
@@ -122,9 +154,9 @@ def test_metrics_are_the_gate_and_what_trainings_say() -> None:
     assert metrics == ["reports/labels.json", "reports/finetune.json", "reports/gate.json", "reports/softprompt.json"]
 
 
-def test_readme_shows_the_pipeline() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = readme.split("## The pipeline\n")[1].split("\n## ")[0]
+def test_the_page_shows_the_pipeline() -> None:
+    page = (ROOT / "docs/pipeline.md").read_text(encoding="utf-8")
+    section = page.split("<!-- generated: artifacts -->\n")[1].split("<!-- end -->")[0]
     rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \| (.+?) \|$", section, re.MULTILINE)
     assert [name for name, *_ in rows] == list(STAGES)
     for name, what, reads, writes in rows:

@@ -41,7 +41,7 @@ def test_work_of_a_training_by_hand(patient: Path) -> None:
     assert found.operations == 6 * weights * 10_000
     assert found.steps == 27  # 10000 / (12 rows of 32 tokens) = 26.04, rounded up
     assert found.memory == round(training_memory(recipe, config, 32, here).total)
-    lora = recipe.model_copy(update={"vehicle": "lora", "weights": "bfloat16"})
+    lora = recipe.model_copy(update={"tuning": "lora", "weights": "bfloat16"})
     assert estimate.trained("finetune", lora, config, 32, 10_000, here).operations == 4 * weights * 10_000
 
 
@@ -59,7 +59,7 @@ def test_another_machine_and_another_model(
     assert str(table.title) == (
         "memory of a training step, on each of 8 GPUs of 80.0 GB, the weights shared by all of them"
     )
-    with pytest.raises(StageError, match=r"nowhere: found no config.json, wanted a model folder"):
+    with pytest.raises(StageError, match=r"nowhere: expected a model folder, got no config.json"):
         doctor.examined(Path("params.yaml"), None, Path("nowhere"))
 
 
@@ -134,20 +134,20 @@ def test_everything_wrong_at_once(patient: Path, monkeypatch: pytest.MonkeyPatch
     lines = doctor.examined(Path("params.yaml"))["problems"]
     torch = doctor.version("torch")
     wanted = [
-        "params.yaml: block.tokens: found 512, wanted at most 64, the model's context",
-        f"torch: found {torch}, wanted 1.0.0; make setup",
-        "remote box: found verify false, wanted true: wrong bytes would be pulled without a word; "
-        "dvc remote modify box verify true",
-        "cache: found type copy, wanted hardlink,symlink,copy: each model lies on the disk twice; "
-        "dvc config cache.type hardlink,symlink,copy",
+        "params.yaml: block.tokens: expected at most 64, the model's context, got 512",
+        f"torch: expected 1.0.0, got {torch}; make setup",
+        "remote box: expected true: wrong bytes would be pulled without a word, got verify false; dvc remote modify "
+        "box verify true",
+        "cache: expected hardlink,symlink,copy: each model lies on the disk twice, got type copy; dvc config "
+        "cache.type hardlink,symlink,copy",
     ]
     assert lines[:4] == wanted
-    assert "accelerate config: found mixed_precision bf16, wanted no as baseline.precision says" in lines[4]
-    assert any(line.startswith("finetune: found 600 MB free in memory, wanted about") for line in lines)
+    assert "accelerate config: expected no as baseline.precision says, got mixed_precision bf16" in lines[4]
+    assert any(line.startswith("finetune: expected about, got 600 MB free in memory") for line in lines)
 
 
 def test_outside_of_a_project(patient: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     subprocess.run(["cp", "-r", "dvc.yaml", "params.yaml", "constraints.txt", "data", str(tmp_path)], check=True)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(StageError, match=r"found no \.dvc folder, wanted a DVC project; git init && dvc init"):
+    with pytest.raises(StageError, match=r"expected a DVC project, got no \.dvc folder; git init && dvc init"):
         doctor.examined(Path("params.yaml"))

@@ -8,7 +8,7 @@ import pytest
 from transformers import LlamaConfig
 
 from benchmarks import bench, memory
-from lethe.core.params import read_yaml
+from lethe.core.params import read_params, read_yaml
 from lethe.preflight.memory import Cards, head_bytes, moved_numbers, training_memory, weight_count
 from lethe.training.memory_plan import activation_bytes
 from stages.finetune import Params
@@ -20,7 +20,7 @@ WEIGHTS = 10 * 4 + 2 * (4 * 16 + 3 * 4 * 6 + 2 * 4) + 4  # embeddings; q k v o, 
 
 
 def recipe(**changes: Any) -> Params:
-    values = read_yaml(ROOT / "params.yaml")["finetune"]
+    values = read_params("finetune", Params, ROOT / "params.yaml").model_dump()
     return Params.model_validate(values | {"device": "cpu", "batch_size": 2} | changes)
 
 
@@ -43,19 +43,19 @@ def test_a_byte_a_moment_and_bfloat16_copies() -> None:
 
 
 def test_four_bits_and_their_scales() -> None:
-    found = training_memory(recipe(vehicle="lora", weights="nf4"), CONFIG, 8, Cards(0, 0.0))
+    found = training_memory(recipe(tuning="lora", weights="nf4"), CONFIG, 8, Cards(0, 0.0))
     linear = 2 * (4 * 16 + 3 * 4 * 6)
     # 64 weights in 32 bytes with a scale in one byte; 256 scales with one of four bytes. The rest in float32
     assert found.weights == (linear / 64) * (32 + 1 + 4 / 256) + 4 * (332 - linear)
 
 
-def test_what_a_vehicle_moves() -> None:
+def test_what_each_tuning_moves() -> None:
     # adapters of rank 16 beside q k v o (4 + 4), gate up (4 + 6) and down (6 + 4), in two layers
-    assert moved_numbers(recipe(vehicle="lora"), CONFIG) == 16 * 2 * (4 * 8 + 3 * 10)
+    assert moved_numbers(recipe(tuning="lora"), CONFIG) == 16 * 2 * (4 * 8 + 3 * 10)
     narrow = recipe().lora.model_copy(update={"targets": ["q_proj"]})
-    assert moved_numbers(recipe(vehicle="lora").model_copy(update={"lora": narrow}), CONFIG) == 16 * 2 * 8
+    assert moved_numbers(recipe(tuning="lora").model_copy(update={"lora": narrow}), CONFIG) == 16 * 2 * 8
     # 30 vectors of 4, and the encoder: 4 -> 128 -> 128 -> 4 with biases
-    assert moved_numbers(recipe(vehicle="prompt"), CONFIG) == 30 * 4 + 2 * 4 * 128 + 128**2 + 2 * 128 + 4
+    assert moved_numbers(recipe(tuning="prompt"), CONFIG) == 30 * 4 + 2 * 4 * 128 + 128**2 + 2 * 128 + 4
 
 
 def test_cards_share_a_sharded_model() -> None:

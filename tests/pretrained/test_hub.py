@@ -172,15 +172,15 @@ AT = f"params.yaml: baseline.model: owner/name at {OTHER[:12]}"
         (
             REPO,
             "main",
-            f"params.yaml: baseline.revision: found main, wanted a 40-digit commit; main is now {COMMIT}",
+            f"params.yaml: baseline.revision: expected a 40-digit commit, got main; main is now {COMMIT}",
         ),
-        (REPO, None, f"params.yaml: baseline.revision: found null, wanted a 40-digit commit; main is now {COMMIT}"),
-        (REPO, "v1.0", f"params.yaml: baseline.revision: found v1.0, wanted a 40-digit commit; v1.0 is now {COMMIT}"),
+        (REPO, None, f"params.yaml: baseline.revision: expected a 40-digit commit, got null; main is now {COMMIT}"),
+        (REPO, "v1.0", f"params.yaml: baseline.revision: expected a 40-digit commit, got v1.0; v1.0 is now {COMMIT}"),
         (
             REPO,
             OTHER,
-            f"params.yaml: baseline.revision: found {OTHER}, which owner/name does not have, wanted one of "
-            "HUB/owner/name/commits/main",
+            f"params.yaml: baseline.revision: expected one of HUB/owner/name/commits/main, got {OTHER}, which "
+            "owner/name does not have",
         ),
         (
             "owner/nome",
@@ -188,7 +188,7 @@ AT = f"params.yaml: baseline.model: owner/name at {OTHER[:12]}"
             "params.yaml: baseline.model: owner/nome: no such model at HUB, or a private one; check the name, or set "
             "HF_TOKEN to see it",
         ),
-        ("a b/c", COMMIT, "params.yaml: baseline.model: found a b/c, wanted owner/name"),
+        ("a b/c", COMMIT, "params.yaml: baseline.model: expected owner/name, got a b/c"),
     ],
 )
 def test_bad_name_or_revision(fake: FakeHub, tmp_path: Path, repo: str, revision: str | None, message: str) -> None:
@@ -201,11 +201,11 @@ def test_bad_name_or_revision(fake: FakeHub, tmp_path: Path, repo: str, revision
 @pytest.mark.parametrize(
     ("removed", "message"),
     [
-        ("config.json", f"{AT}: found no config.json, wanted a causal language model with its fast tokenizer"),
-        ("tokenizer.json", f"{AT}: found no tokenizer.json, wanted a causal language model with its fast tokenizer"),
+        ("config.json", f"{AT}: expected a causal language model with its fast tokenizer, got no config.json"),
+        ("tokenizer.json", f"{AT}: expected a causal language model with its fast tokenizer, got no tokenizer.json"),
         (
             "model.safetensors",
-            f"{AT}: found only pickled weights (pytorch_model.bin), wanted safetensors; take a converted copy of the "
+            f"{AT}: expected safetensors, got only pickled weights (pytorch_model.bin); take a converted copy of the "
             "model",
         ),
     ],
@@ -232,8 +232,8 @@ def test_an_index_that_names_anything_but_weights_beside_it(
     with pytest.raises(StageError) as error:
         hub.fetch_model(REPO, OTHER, tmp_path / "start", fake.hub)
     assert str(error.value) == (
-        f"params.yaml: baseline.model: owner/name: model.safetensors.index.json names {named}, wanted a .safetensors "
-        "file of the model"
+        f"params.yaml: baseline.model: owner/name: model.safetensors.index.json names {named}; expected a "
+        ".safetensors file of the model"
     )
 
 
@@ -256,25 +256,25 @@ def misbehave(fake: FakeHub, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (
             "gated",
-            "params.yaml: baseline.model: owner/name: gated (401), wanted access; accept the licence at "
+            "params.yaml: baseline.model: owner/name: gated (401); expected access; accept the licence at "
             "HUB/owner/name and set HF_TOKEN",
         ),
         (
             "403",
-            "params.yaml: baseline.model: owner/name: HF_TOKEN refused (403), wanted a token that may read "
+            "params.yaml: baseline.model: owner/name: HF_TOKEN refused (403); expected a token that may read "
             "HUB/owner/name",
         ),
-        ("503", "HUB: answered 503, wanted the files of owner/name; run `dvc repro` later, it goes on from here"),
-        ("offline", "HUB: HF_HUB_OFFLINE is set, wanted access; unset it or use `source: folder`"),
+        ("503", "HUB: answered 503; expected the files of owner/name; run `dvc repro` later, it goes on from here"),
+        ("offline", "HUB: HF_HUB_OFFLINE is set; expected access; unset it or use `source: folder`"),
         (
             "cut",
-            "HUB: not reachable (RemoteProtocolError), wanted the Hugging Face Hub; check the network and HF_ENDPOINT, "
-            "then run `dvc repro`: it goes on from here",
+            "HUB: not reachable (RemoteProtocolError); expected the Hugging Face Hub; check the network and "
+            "HF_ENDPOINT, then run `dvc repro`: it goes on from here",
         ),
         (
             "damaged",
-            "TARGET/model.safetensors: what came from HUB does not have the hash that owner/name states, wanted the "
-            "same bytes; run `dvc repro` to fetch the file again",
+            "TARGET/model.safetensors: what came from HUB does not have the hash that owner/name states; expected "
+            "the same bytes; run `dvc repro` to fetch the file again",
         ),
     ],
 )
@@ -302,7 +302,7 @@ def test_a_hub_that_is_down(tmp_path: Path) -> None:
     with pytest.raises(StageError) as error:
         hub.fetch_model(REPO, COMMIT, tmp_path, address)
     assert str(error.value) == (
-        f"{address}: not reachable (ConnectError), wanted the Hugging Face Hub; check the network and HF_ENDPOINT, "
+        f"{address}: not reachable (ConnectError); expected the Hugging Face Hub; check the network and HF_ENDPOINT, "
         "then run `dvc repro`: it goes on from here"
     )
 
@@ -318,6 +318,6 @@ def test_a_full_disk_is_told_before_the_weights_are_fetched(
         hub.fetch_model(REPO, COMMIT, tmp_path, fake.hub)
     assert (
         str(error.value)
-        == f"{tmp_path}: found 0.0 MB free, wanted 0.2 MB for the weights of owner/name; free some space"
+        == f"{tmp_path}: expected 0.2 MB for the weights of owner/name, got 0.0 MB free; free some space"
     )
     assert fake.paths("model.safetensors") == []

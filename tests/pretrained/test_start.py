@@ -26,8 +26,8 @@ def spoil_config(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (remove_tokenizer, "own: found no tokenizer.json, wanted a model folder with its fast tokenizer"),
-        (pickle_only, "own: found no *.safetensors, wanted a model folder (pickled weights are never loaded)"),
+        (remove_tokenizer, "own: expected a model folder with its fast tokenizer, got no tokenizer.json"),
+        (pickle_only, "own: expected a model folder (pickled weights are never loaded), got no *.safetensors"),
         (spoil_config, "own: not loadable as a causal language model: "),
     ],
 )
@@ -41,5 +41,5 @@ def test_bad_folder(project: Path, spoil: object, message: str) -> None:
 
 
 def test_missing_folder() -> None:
-    with pytest.raises(StageError, match=r"params.yaml: baseline.folder: found no folder none, wanted a model folder"):
+    with pytest.raises(StageError, match=r"params.yaml: baseline.folder: expected a model folder, got no folder none"):
         copy_model(Path("none"), Path("copy"), "baseline.folder")

@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from lethe.core.errors import StageError
-from lethe.provenance import audit, fingerprint, history, lineage
+from lethe.provenance import audit, fingerprint, history
 from tests import recorded
 from tests.conftest import ROOT, TINY_TEXT
 from tests.recorded import git, json_of, lethe
@@ -130,6 +130,40 @@ def test_an_experiment_that_no_branch_holds_is_found_and_named(past: tuple) -> N
     assert answer["recorded"]["experiment"] == "odd-hare"
     assert answer["recorded"]["refs"] == ["experiment odd-hare"]
     assert answer["params"]["finetune"] == {"steps": 4, "alpha": 0.5}
+
+
+def test_params_of_a_stage_are_its_own_over_the_shared_ones() -> None:
+    lock = """\
+schema: '2.0'
+stages:
+  finetune:
+    cmd: python -m stages.finetune
+    deps:
+    - path: models/baseline
+      hash: md5
+      md5: aa
+      size: 1
+    params:
+      params.yaml:
+        finetune:
+          learning_rate: 1e-3
+          lora:
+            rank: 8
+        training:
+          learning_rate: 3e-3
+          warmup: 0.05
+          lora:
+            rank: 16
+            alpha: 32
+    outs:
+    - path: models/unlearned
+      hash: md5
+      md5: bb
+      size: 1
+"""
+    merged = {"learning_rate": 1e-3, "warmup": 0.05, "lora": {"rank": 8, "alpha": 32}}
+    assert history.params_of(lock, "finetune") == merged
+    assert history.params_of(lock, "label") == {}
 
 
 def test_an_experiment_of_a_git_remote_is_found_after_fetching(past: tuple, tmp_path: Path) -> None:
@@ -349,22 +383,22 @@ def test_a_stranger_has_no_nearest(past: tuple, tmp_path: Path) -> None:
 def test_what_cannot_be_answered_is_one_line(past: tuple, tmp_path: Path) -> None:
     folder, copy, _, _ = past
     assert one_line(folder, "audit", "no/such") == (
-        "no/such: found no such file, wanted a model folder, a safetensors file or a hash"
+        "no/such: expected a model folder, a safetensors file or a hash, got no such file"
     )
     assert (
         one_line(folder, "audit", "abcdef0")
-        == "abcdef0: found no file and no recorded hash that begins so, wanted either"
+        == "abcdef0: expected either, got no file and no recorded hash that begins so"
     )
     empty = tmp_path / "nothing"
     empty.mkdir()
-    assert one_line(folder, "audit", str(empty)) == f"{empty}: found an empty folder, wanted a model"
+    assert one_line(folder, "audit", str(empty)) == f"{empty}: expected a model, got an empty folder"
     config = copy / "config.json"
-    assert one_line(folder, "audit", str(config)).endswith("wanted a file that one alone has: weights")
+    assert one_line(folder, "audit", str(config)).endswith("expected a file that one alone has: weights")
     weights = copy / "model.safetensors"
     size = weights.stat().st_size
     weights.write_bytes(weights.read_bytes()[:-7])
     assert one_line(folder, "audit", str(copy)) == (
-        f"{weights}: truncated: found {size - 7} bytes, wanted {size} by its own header"
+        f"{weights}: truncated: expected {size} by its own header, got {size - 7} bytes"
     )
 
 
@@ -372,7 +406,7 @@ def test_what_cannot_be_answered_is_one_line(past: tuple, tmp_path: Path) -> Non
 def test_a_pickle_is_refused_and_never_loaded(past: tuple, tmp_path: Path, name: str, content: bytes) -> None:
     folder, copy, _, _ = past
     (copy / name).write_bytes(content)
-    wanted = f"{copy / name}: found a pickle, wanted safetensors; it was not loaded: a pickle can run code"
+    wanted = f"{copy / name}: expected safetensors, got a pickle; it was not loaded: a pickle can run code"
     assert one_line(folder, "audit", str(copy)) == wanted
 
 
@@ -381,16 +415,16 @@ def test_without_a_history_there_is_one_line(past: tuple, tmp_path: Path) -> Non
     nowhere = tmp_path / "nowhere"
     nowhere.mkdir()
     assert one_line(nowhere, "audit", str(copy)) == (
-        f"{nowhere}: found no git repository, wanted the project that made the model"
+        f"{nowhere}: expected the project that made the model, got no git repository"
     )
     shallow = tmp_path / "shallow"
     git(tmp_path, "clone", "--quiet", "--depth", "1", f"file://{folder}", str(shallow))
     assert one_line(shallow, "audit", str(copy)) == (
-        f"{shallow}: found a shallow clone, wanted the whole history; git fetch --unshallow"
+        f"{shallow}: expected the whole history, got a shallow clone; git fetch --unshallow"
     )
     bare = recorded.empty(tmp_path / "bare")
     assert one_line(bare, "audit", str(copy)) == (
-        f"{bare}: found no dvc.lock in any commit, wanted it in git; git add dvc.lock"
+        f"{bare}: expected it in git, got no dvc.lock in any commit; git add dvc.lock"
     )
 
 
@@ -398,8 +432,8 @@ def test_an_uncommitted_lock_stands_for_nothing(past: tuple) -> None:
     folder, _, first, _ = past
     md5 = recorded.run(folder, TINY_TEXT * 2)["models/unlearned"]
     assert one_line(folder, "audit", "models/unlearned") == (
-        "dvc.lock: found models/unlearned (models/unlearned) in the uncommitted dvc.lock alone, wanted it in a commit; "
-        "git commit dvc.lock reports"
+        "dvc.lock: expected it in a commit, got models/unlearned (models/unlearned) in the uncommitted dvc.lock "
+        "alone; git commit dvc.lock reports"
     )
     assert md5 in (folder / "dvc.lock").read_text()
     note = "the dvc.lock at hand is in no commit and was not looked at; git commit dvc.lock reports"
@@ -508,9 +542,9 @@ def test_ancestors_of_a_path_in_one_lock(past: tuple) -> None:
         "stages/corpus.py",
     ]
     assert history.ancestors(lock, "data/forget") == []
-    assert lineage.is_code("stages/x.py")
-    assert lineage.is_code("lethe/models")
-    assert not lineage.is_code("data/x.csv")
+    assert history.is_code("stages/x.py")
+    assert history.is_code("lethe/models")
+    assert not history.is_code("data/x.csv")
 
 
 def test_a_project_in_a_folder_of_a_repository(tmp_path: Path) -> None:

@@ -210,7 +210,7 @@ def test_another_key_is_another_signer(held: Path, tmp_path: Path) -> None:
 
 def test_a_signed_statement_of_another_kind_is_no_certificate(held: Path) -> None:
     resign(held, statement_in(held / "certificate.json") | {"predicateType": "https://slsa.dev/provenance/v1"})
-    said = "found https://slsa.dev/provenance/v1, wanted urn:lethe:unlearning:v1"
+    said = "expected urn:lethe:unlearning:v1, got https://slsa.dev/provenance/v1"
     assert broken(held) == [("payload.predicateType", said)]
 
 
@@ -221,7 +221,7 @@ def test_a_certificate_of_another_model(held: Path) -> None:
     md5 = statement_in(held / "certificate.json")["predicate"]["model"]["md5"]
     assert broken(held)[0] == (
         str(other),
-        f"found another model, wanted models/unlearned {md5}, of which the certificate speaks",
+        f"expected models/unlearned {md5}, of which the certificate speaks, got another model",
     )
     done = lethe(held, "verify", "certificate.json", "model")
     assert done.exit_code == 3
@@ -239,8 +239,8 @@ def test_files_too_many_too_few_truncated_and_pickled(held: Path) -> None:
     assert broken(held) == [
         (".hidden", "one too many: the certificate names no such file"),
         ("config.json", "missing: the certificate names it, the model has no such file"),
-        ("model.safetensors", f"truncated: found {size - 5} bytes, wanted {size}"),
-        ("pytorch_model.bin", "a pickle, which can run code when it is loaded: refused, wanted safetensors"),
+        ("model.safetensors", f"truncated: expected {size}, got {size - 5} bytes"),
+        ("pytorch_model.bin", "a pickle, which can run code when it is loaded: refused; expected safetensors"),
     ]
 
 
@@ -258,7 +258,7 @@ def test_one_file_of_the_model_is_checked_whatever_its_name(held: Path) -> None:
         (b"\xff", "certificate", "not UTF-8 at byte 0"),
         (b"{", "certificate", "not JSON at byte 1: Expecting property name enclosed in double quotes"),
         (b'{"a": NaN}\n', "certificate", "not the JSON that `lethe certify` writes"),
-        (b"[]\n", "certificate", "found no object, wanted parts, payload, payloadType, signatures, once each"),
+        (b"[]\n", "certificate", "expected parts, payload, payloadType, signatures, once each, got no object"),
         (b'{"x": 1}\n', "certificate", "byte 1: not as `lethe certify` writes it"),
     ],
 )  # fmt: skip
@@ -347,7 +347,7 @@ def test_the_private_key_is_its_owners_alone_and_never_overwritten(tmp_path: Pat
     with pytest.raises(StageError) as error:
         certify.write_new_key(tmp_path / "my.key")
     assert str(error.value) == (
-        f"{private}: found a file, wanted none: a key is never overwritten; name another with --key"
+        f"{private}: expected none: a key is never overwritten, got a file; name another with --key"
     )
 
 
@@ -358,23 +358,23 @@ def test_what_cannot_be_certified_is_one_line(issued: Path, tmp_path: Path) -> N
     def said(*words: str) -> str:
         return str(lethe(project, "certify", *words).exception)
 
-    assert said() == "MODEL: found none, wanted a model folder (or --new-key)"
-    assert said("models/unlearned") == "lethe.key: no such file, wanted a private key; lethe certify --new-key"
+    assert said() == "MODEL: expected a model folder (or --new-key), got none"
+    assert said("models/unlearned") == "lethe.key: no such file; expected a private key; lethe certify --new-key"
     stranger = str(recorded.model(tmp_path / "m", "x"))
     assert said(stranger, "--key", key) == (
-        f"{stranger}: found in no commit, wanted a recorded model; lethe audit {stranger} lists the nearest"
+        f"{stranger}: expected a recorded model, got in no commit; lethe audit {stranger} lists the nearest"
     )
     weights = "models/unlearned/model.safetensors"
     assert said(weights, "--key", key) == (
-        f"{weights}: found its file model.safetensors, wanted the whole folder of a recorded model"
+        f"{weights}: expected the whole folder of a recorded model, got its file model.safetensors"
     )
     wrong = str(issued / "lethe.pub")
     assert said("models/unlearned", "--key", wrong) == (
-        f"{wrong}: found no private key, wanted the file of lethe certify --new-key"
+        f"{wrong}: expected the file of lethe certify --new-key, got no private key"
     )
 
 
 def test_verify_without_a_file_is_not_answered(held: Path) -> None:
     done = lethe(held, "verify", "absent.json", "model")
     assert done.exit_code == 1
-    assert "absent.json: no such file, wanted the certificate, the model and the public key" in done.output
+    assert "absent.json: no such file; expected the certificate, the model and the public key" in done.output

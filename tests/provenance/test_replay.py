@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+import shutil
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -100,6 +101,62 @@ def test_by_hash_in_an_old_commit(history: Path, capsys: pytest.CaptureFixture[s
     assert found["commit"] == tiny.git(history, "rev-parse", "HEAD~1").strip()
 
 
+LAUNCHER = "import runpy, sys\nrunpy.run_module(sys.argv[1], run_name='__main__')\n"
+STAGE = """import pathlib
+from {library} import said
+pathlib.Path("models/unlearned").mkdir(parents=True, exist_ok=True)
+pathlib.Path("models/unlearned/model.txt").write_text(said(pathlib.Path("data/text.txt").read_text()))
+"""
+
+
+def run_with(project: Path, cmd: str, deps: list[str], files: dict[str, str]) -> str:
+    """Reproduce and commit the project with this code in place of all that it had; returns the model's md5."""
+    for folder in ("stages", "lethe"):
+        shutil.rmtree(project / folder, ignore_errors=True)
+    for name, text in files.items():
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(text)
+    for name in (".gitignore", ".dvcignore"):
+        (project / name).write_text("__pycache__/\n")
+    pipeline = f"stages:\n  finetune:\n    cmd: {cmd}\n    deps: [{', '.join(['data/text.txt', *deps])}]\n"
+    (project / "dvc.yaml").write_text(pipeline + "    outs: [models/unlearned]\n")
+    tiny.dvc(project, "repro", "--quiet")
+    tiny.commit(project, cmd)
+    return tiny.hashes(project)["models/unlearned"]
+
+
+@pytest.mark.slow
+def test_a_lock_from_before_the_library_had_packages(history: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = run_with(
+        history,
+        "python -m stages.lib.launch stages.finetune",
+        ["stages/finetune.py", "stages/lib/launch.py", "stages/lib/words.py"],
+        {
+            "stages/finetune.py": STAGE.format(library="stages.lib.words"),
+            "stages/lib/launch.py": LAUNCHER,
+            "stages/lib/words.py": "def said(text):\n    return text.upper()\n",
+        },
+    )
+    second = run_with(
+        history,
+        "python -m lethe.launch stages.finetune",
+        ["stages/finetune.py", "lethe/launch.py", "lethe/text"],
+        {
+            "stages/finetune.py": STAGE.format(library="lethe.text.words"),
+            "lethe/__init__.py": "",
+            "lethe/launch.py": LAUNCHER,
+            "lethe/text/__init__.py": "",
+            "lethe/text/words.py": "def said(text):\n    return text.title()\n",
+        },
+    )
+    assert first != second
+    for md5, commit in ((first, "HEAD~1"), (second, "HEAD")):
+        code, found = answer(capsys, md5)
+        assert (code, found["same"]) == (0, True)
+        assert [(row["out"], row["rebuilt"]) for row in found["outs"]] == [("models/unlearned", md5)]
+        assert found["commit"] == tiny.git(history, "rev-parse", commit).strip()
+
+
 @pytest.mark.slow
 def test_a_model_that_cannot_be_rebuilt_differs(
     history: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -181,11 +238,11 @@ def failing(project: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "model", "stage", "line"),
     [
-        (None, "models/none", None, "models/none: no such folder or file, wanted a model or its md5; `dvc checkout`"),
+        (None, "models/none", None, "models/none: no such folder or file; expected a model or its md5; `dvc checkout`"),
         (None, "make.py", None, "make.py: no dvc.lock in the history has its md5"),
-        (None, "models/unlearned", "label", "replay: --stage: found label, wanted one of finetune"),
+        (None, "models/unlearned", "label", "replay: --stage: expected one of finetune, got label"),
         (uncommitted_code, "models/unlearned", None, "was run with files that were never committed, and cannot be"),
-        (lost_text, "models/unlearned", None, "neither in the cache nor in a remote, wanted it to run the stage on"),
+        (lost_text, "models/unlearned", None, "neither in the cache nor in a remote; expected it to run the stage on"),
         (failing, "models/unlearned", None, '`python make.py && test -z "$STOP"` ended with exit code 1'),
     ],
 )

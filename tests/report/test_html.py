@@ -41,7 +41,7 @@ def test_only_charts_are_taken_as_they_are(tmp_path: Path) -> None:
     assert page == "<a><b>True&lt;c&gt;0.500"
 
 
-@pytest.mark.parametrize("template", [TEMPLATE, ROOT / "lethe/cost.html.j2"], ids=lambda path: path.name)
+@pytest.mark.parametrize("template", [TEMPLATE, ROOT / "lethe/cli/cost.html.j2"], ids=lambda path: path.name)
 def test_pages_may_ask_nothing_of_a_network(template: Path) -> None:
     source = template.read_text(encoding="utf-8")
     assert "content=\"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'\"" in source

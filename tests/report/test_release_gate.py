@@ -31,7 +31,7 @@ LIMITS = {
     "retain_perplexity": 1.1,
     "benchmark_loss": 0.02,
     "model_utility": 0.95,
-    "memory_excess": 0.05,
+    "memorisation_excess": 0.05,
     "trivia_excess": 0.1,
     "attack_excess": 0.1,
     "forget_quality": 0.05,
@@ -58,7 +58,7 @@ def test_every_demand_by_hand() -> None:
         "retain_perplexity": (1.1, True, ""),
         "benchmark_loss": (0.02, True, "local_order"),  # 0.50 - 0.48: rounded, not 0.020000000000000018
         "model_utility": (0.985714, True, ""),  # 0.69 / 0.70
-        "memory_excess": (0.03, True, "Verbatim memorisation (ROUGE-L)"),  # 0.21 - 0.18, more than 0.12 - 0.10
+        "memorisation_excess": (0.03, True, "Verbatim memorisation (ROUGE-L)"),  # 0.21 - 0.18, more than 0.12 - 0.10
         "trivia_excess": (0.19, False, ""),  # 0.71 - 0.52
         # 0.43 - 0.02; the control, 0.9 - 0.2, and an unknown metric, 0.5 - 0.2, have no direction and do not count
         "attack_excess": (0.41, False, "Relearning on the text, 8 forget passages, 20 steps: Leak"),
@@ -86,7 +86,7 @@ def test_without_a_reference_the_reason_is_told() -> None:
         "probability_familiarity": reason,
         "retain_perplexity": "not measured",
         "benchmark_loss": "piqa: no file",
-        "memory_excess": reason,
+        "memorisation_excess": reason,
         "trivia_excess": reason,
         "attack_excess": reason,
         "forget_quality": reason,
@@ -116,7 +116,7 @@ def demand(name: str, met: bool | None) -> Demand:
 def test_one_missed_demand_fails_and_an_open_one_leaves_it_open(
     answers: list[bool | None], status: str, code: int, sentence: str
 ) -> None:
-    names = ["attack_excess", "trivia_excess", "memory_excess"]
+    names = ["attack_excess", "trivia_excess", "memorisation_excess"]
     found = [demand(name, met) for name, met in zip(names, answers, strict=False)]
     assert gate.status(found) == status
     assert gate.EXIT_CODES[gate.status(found)] == code

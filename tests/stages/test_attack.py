@@ -176,33 +176,33 @@ def test_what_cannot_be_made_has_its_reason(tiny: Path, capsys: pytest.CaptureFi
     [
         (
             lambda project: set_param(project, "attack.attacks", ["relearn", "hypnosis"]),
-            f"params.yaml: attack: attacks: found hypnosis, wanted some of {', '.join(list(ATTACKS)[1:])}",
+            f"params.yaml: attack: attacks: expected some of {', '.join(list(ATTACKS)[1:])}, got hypnosis",
         ),
         (
             lambda project: (
                 set_param(project, "attack.attacks", ["benign"]),
                 set_param(project, "attack.training.weights", "bfloat16"),
             ),
-            "params.yaml: attack: attacks: found benign with training.weights bfloat16, wanted float32 or only lora",
+            "params.yaml: attack: attacks: expected float32 or only lora, got benign with training.weights bfloat16",
         ),
         (
             lambda project: set_param(project, "attack.training.steps", [20, 5]),
-            "params.yaml: attack.training.steps: found [20, 5], wanted different numbers in rising order",
+            "params.yaml: attack.training.steps: expected different numbers in rising order, got [20, 5]",
         ),
         (
             lambda project: (
                 set_param(project, "attack.attacks", ["relearn"]),
                 set_param(project, "attack.relearn.passages", [2, 4000]),
             ),
-            "params.yaml: attack: found 66 forget passages of 8 tokens, wanted 4000; lower passages or "
+            "params.yaml: attack: expected 4000, got 66 forget passages of 8 tokens; lower passages or "
             "training.passage_tokens",
         ),
         (
             lambda project: set_param(project, "attack.chat_template", True),
-            "params.yaml: attack.chat_template: found true, but the tokenizer has no chat template, wanted false",
+            "params.yaml: attack.chat_template: expected false, got true, but the tokenizer has no chat template",
         ),
         (prompts(ROWS[2:]), "data/prompts.jsonl: found 1 prompts, none of the set test; change prompt.development"),
-        (break_weights, "models/unlearned: its logits hold NaN, wanted numbers; lower the learning rate it had"),
+        (break_weights, "models/unlearned: its logits hold NaN; expected numbers; lower the learning rate it had"),
     ],
 )
 def test_bad_input_is_one_line(tiny: Path, spoil: Callable[[Path], Any], line: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lethe.core.hashing import folder_sha256
-from lethe.core.params import section_problems
+from lethe.core.params import read_params, section_problems
 from lethe.models.checkpoints import absent_reason, load_model, load_tokenizer
 from stages import baseline
 from tests.conftest import set_param, tiny_model, touch_deps, write_corpus
@@ -87,12 +87,10 @@ def test_real_model_folder(small: Path, realdata: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"source": "hub"}, "model: found nothing with source hub, wanted owner/name"),
-        ({"epochs": 0}, "epochs: found 0 with source scratch, wanted more; an untrained model knows nothing"),
+        ({"source": "hub"}, "model: expected owner/name, got nothing with source hub"),
+        ({"epochs": 0}, "epochs: expected more, got 0 with source scratch; an untrained model knows nothing"),
     ],
 )
 def test_bad_params(small: Path, change: dict[str, object], problem: str) -> None:
-    from ruamel.yaml import YAML
-
-    values = YAML(typ="safe").load(Path("params.yaml").read_text())["baseline"]
+    values = read_params("baseline", baseline.Params).model_dump()
     assert section_problems("baseline", baseline.Params, values | change) == [f"baseline: {problem}"]

@@ -124,21 +124,21 @@ def broken_file(project: Path) -> None:
     [
         (
             lambda project: set_param(project, "benchmark.data", "data/nothing"),
-            "params.yaml: benchmark.data: found no folder data/nothing, wanted one; it may hold no files",
+            "params.yaml: benchmark.data: expected one, got no folder data/nothing; it may hold no files",
         ),
         (broken_file, "data/benchmarks/piqa_validation.jsonl:2: not valid JSON: Expecting ':' delimiter"),
-        (break_weights, "models/unlearned: its logits hold NaN, wanted numbers; lower the learning rate it had"),
+        (break_weights, "models/unlearned: its logits hold NaN; expected numbers; lower the learning rate it had"),
         (
             lambda project: set_param(project, "benchmark.tasks", []),
-            "params.yaml: benchmark.tasks: found an empty list, wanted at least one name",
+            "params.yaml: benchmark.tasks: expected at least one name, got an empty list",
         ),
         (
             lambda project: set_param(project, "benchmark.limit", 0),
-            "params.yaml: benchmark.limit: found 0, wanted greater than 0",
+            "params.yaml: benchmark.limit: expected greater than 0, got 0",
         ),
         (
             lambda project: set_param(project, "benchmark.tasks", ["piqa", "piqa"]),
-            "params.yaml: benchmark.tasks: found piqa, piqa, wanted each once",
+            "params.yaml: benchmark.tasks: expected each once, got piqa, piqa",
         ),
     ],
 )

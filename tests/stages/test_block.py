@@ -94,16 +94,16 @@ def test_a_block_as_long_as_the_context_is_allowed(project: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "tokens", "message"),
     [
-        ("a" * 99, 65, "params.yaml: block.tokens: found 65, wanted at most 64, the context of models/baseline"),
+        ("a" * 99, 65, "params.yaml: block.tokens: expected at most 64, the context of models/baseline, got 65"),
         # <s> and three bytes are four tokens
         (
             "abc",
             5,
-            "data/corpus.parquet: corpus shorter than one block: found 4 tokens of forget text to train on, "
-            "wanted at least 5; add text or lower block.tokens",
+            "data/corpus.parquet: corpus shorter than one block: expected at least 5, got 4 tokens of forget text to "
+            "train on; add text or lower block.tokens",
         ),
-        ("abc", 0, "params.yaml: block.tokens: found 0, wanted greater than 1"),
-        ("abc", 1, "params.yaml: block.tokens: found 1, wanted greater than 1"),
+        ("abc", 0, "params.yaml: block.tokens: expected greater than 1, got 0"),
+        ("abc", 1, "params.yaml: block.tokens: expected greater than 1, got 1"),
     ],
 )
 def test_bad_input(text: str, tokens: int, message: str, project: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_model_folder_without_tokenizer(project: Path) -> None:
     with pytest.raises(StageError) as error:
         block.main()
     assert str(error.value) == (
-        "models/baseline: found no tokenizer.json, wanted a model folder with its fast tokenizer"
+        "models/baseline: expected a model folder with its fast tokenizer, got no tokenizer.json"
     )
 
 

@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from lethe.classification.prompts import Question
-from lethe.classification.scoring import OTHER, accuracy, answer_losses, auc, share_interval, weighted_f1, word_at
 from lethe.core.errors import StageError
 from lethe.core.hashing import file_sha256
 from lethe.core.params import read_params
@@ -31,68 +29,18 @@ PROMPT = PromptParams(tokens=3, encoder=0, start="random")
 def tiny(project: Path) -> Path:
     """The tiny task with a random soft prompt."""
     task_project(project, "classify")
-    save_vehicle(project, attach(load_model(Path("models/task"), CPU), "prompt", None, 0, PROMPT), "prompt")
+    save_tuning(project, attach(load_model(Path("models/task"), CPU), "prompt", None, 0, PROMPT), "prompt")
     return project
 
 
-def save_vehicle(project: Path, model: object, vehicle: str) -> None:
+def save_tuning(project: Path, model: object, tuning: str) -> None:
     save_prompt(model, load_tokenizer(Path("models/task")), project / "models/softprompt", Path("models/task"))
-    facts = {"objective": "spul", "vehicle": vehicle, "generic": GENERIC, "trainable_parameters": 96}
+    facts = {"objective": "spul", "tuning": tuning, "generic": GENERIC, "trainable_parameters": 96}
     write_json(facts | {"weights_sha256": "0" * 64}, project / "reports/softprompt.json")
 
 
 def report(project: Path) -> dict:
     return json.loads((project / "reports/classification.json").read_text())
-
-
-def test_weighted_f1_by_hand() -> None:
-    # wanted:  good good good bad      given: good good bad unknown
-    found, wanted = ["good", "good", "bad", OTHER], ["good", "good", "good", "bad"]
-    # good: 2 hits, given 2, wanted 3: 4/5; bad: 0 hits; weighted: (3 * 0.8 + 1 * 0) / 4 = 0.6
-    assert weighted_f1(found, wanted) == pytest.approx(0.6)
-    assert accuracy(found, wanted) == 0.5
-    assert weighted_f1([OTHER, OTHER], ["good", "bad"]) == 0.0  # a model that only refuses
-
-
-def test_weighted_f1_is_scikit_learns() -> None:
-    import numpy as np
-    from sklearn.metrics import f1_score
-
-    words, random = np.array(["a", "b", "c"]), np.random.default_rng(0)
-    for _ in range(5):
-        wanted, found = (words[random.integers(0, 3, 40)].tolist() for _ in range(2))
-        assert weighted_f1(found, wanted) == pytest.approx(f1_score(wanted, found, average="weighted"))
-
-
-def test_auc_by_hand() -> None:
-    # pairs (1, 2) and (1, 3) are in order, (2, 2) is a tie, (2, 3) is in order: 3.5 / 4
-    assert auc([1.0, 2.0], [2.0, 3.0]) == pytest.approx(0.875)
-    assert auc([1.0], [1.0]) == 0.5
-    assert auc([3.0], [1.0, 2.0]) == 0.0
-
-
-def test_share_interval_is_wilsons() -> None:
-    # Wilson 1927 for 8 of 10: (0.8 + z^2/20 +- z sqrt(0.016 + z^2/400)) / (1 + z^2/10), z = 1.96
-    low, high = share_interval(0.8, 10)
-    assert (low, high) == pytest.approx((0.4902, 0.9433), abs=1e-4)
-    assert share_interval(1.0, 5)[1] == 1.0
-
-
-def test_the_longest_word_that_fits() -> None:
-    words = {"not": [5], "not bad": [5, 6], "good": [7]}
-    assert [word_at(written, words) for written in ([5, 6], [5, 7], [6], [], [7, 7])] == [
-        "not bad", "not", OTHER, OTHER, "good",
-    ]  # fmt: skip
-
-
-def test_answer_losses_by_hand(tmp_path: Path) -> None:
-    model = load_model(tiny_model(tmp_path / "model"), CPU)
-    asked = [Question([0, 5, 9], [7]), Question([0, 8], [3, 4])]
-    with torch.no_grad():
-        one = model(input_ids=torch.tensor([[0, 5, 9]])).logits[0].log_softmax(-1)
-        two = model(input_ids=torch.tensor([[0, 8, 3]])).logits[0].log_softmax(-1)
-    wanted = [-one[2, 7].item(), -(two[1, 3] + two[2, 4]).item()]
-    assert answer_losses(model, asked) == pytest.approx(wanted, abs=1e-4)
 
 
 def test_main(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,7 +57,7 @@ def test_main(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert list(found["attacks"]["counter_prompt"]) == read_params("classify", classify.Params).counter_prompts
     assert set(found["attacks"]["membership"]) == {"task", "softprompt", "retrained"}
     assert found["method"] == {
-        "objective": "spul", "vehicle": "prompt", "generic": GENERIC, "trainable_parameters": 96,
+        "objective": "spul", "tuning": "prompt", "generic": GENERIC, "trainable_parameters": 96,
     }  # fmt: skip
     lines = (tiny / "data/answers.csv").read_text().splitlines()
     assert lines[0] == "row,side,part,label,task,softprompt,retrained,keyword_filter,constant"
@@ -124,7 +72,7 @@ def test_main(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_prefix_is_measured_under_its_own_name(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    save_vehicle(tiny, attach_prefix(load_model(Path("models/task"), CPU), PROMPT, 0), "prefix")
+    save_tuning(tiny, attach_prefix(load_model(Path("models/task"), CPU), PROMPT, 0), "prefix")
     classify.main()
     assert capsys.readouterr().out.startswith("classify: prefix, test accuracy")
 
@@ -153,7 +101,7 @@ def another_base(project: Path) -> None:
         (another_base, "models/softprompt: a soft prompt for the base ", " in models/task; run `dvc repro`"),
         (
             lambda project: set_param(project, "classify.counter_prompts", "none"),
-            "params.yaml: classify.counter_prompts: found 'none', wanted a list",
+            "params.yaml: classify.counter_prompts: expected a list, got 'none'",
             "",
         ),
     ],

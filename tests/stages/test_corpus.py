@@ -9,12 +9,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lethe.core.errors import StageError
 from stages import corpus
-from stages.corpus import Passage, Source, choose_held_out, cut, documents, without_duplicates
 from tests.conftest import set_param
 
 STORY = "\n\n".join(
@@ -36,77 +33,6 @@ def sides(project: Path, forget: dict[str, str | bytes], retain: dict[str, str |
 
 def rows(project: Path) -> list[dict[str, Any]]:
     return pq.read_table(project / "data" / "corpus.parquet").to_pylist()
-
-
-def passage(number: int, text: str = "x", side: str = "forget") -> Passage:
-    return Passage(Source(side, "a.txt", text), number, 0, len(text))
-
-
-def test_documents_are_runs_of_neighbours_with_the_same_part() -> None:
-    source = Source("forget", "a.txt", "aa bb cc dd ee")
-    passages = [Passage(source, number, 3 * number, 3 * number + 2) for number in range(5)]
-    found = documents(passages, held_out={2})
-    assert [(row["document"], row["part"], row["start"], row["end"], row["text"]) for row in found] == [
-        (0, "train", 0, 5, "aa bb"),
-        (1, "held_out", 6, 8, "cc"),
-        (2, "train", 9, 14, "dd ee"),
-    ]
-    # a passage that was dropped as a repetition parts its neighbours
-    assert [row["text"] for row in documents(passages[:2] + passages[3:], set())] == ["aa bb", "dd ee"]
-
-
-def test_documents_have_a_longest_length(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(corpus, "LONGEST", 8)
-    source = Source("forget", "a.txt", "aa bb cc dd ee")
-    passages = [Passage(source, number, 3 * number, 3 * number + 2) for number in range(5)]
-    found = documents(passages, held_out=set())
-    # three passages and the two spaces between them are eight characters
-    assert [(row["start"], row["end"], row["text"]) for row in found] == [(0, 8, "aa bb cc"), (9, 14, "dd ee")]
-
-
-def test_documents_end_with_their_file() -> None:
-    one, two = Source("forget", "a.txt", "aa"), Source("forget", "b.txt", "bb")
-    assert [row["file"] for row in documents([Passage(one, 0, 0, 2), Passage(two, 1, 0, 2)], set())] == [
-        "a.txt",
-        "b.txt",
-    ]
-
-
-def test_forget_wins_over_the_same_passage_on_the_retain_side() -> None:
-    found = without_duplicates([passage(0, "a  b"), passage(1, "a b"), passage(0, "a b\n", "retain"), passage(1, "c")])
-    assert [(kept.source.side, kept.text) for kept in found] == [("forget", "a  b"), ("forget", "c")]
-
-
-@pytest.mark.parametrize(
-    ("count", "share", "wanted"),
-    [(20, 0.1, 2), (20, 0.0, 0), (3, 0.1, 1), (2, 0.9, 1), (1, 0.5, 0), (0, 0.5, 0)],  # at least one, never all
-)
-def test_share_held_out(count: int, share: float, wanted: int) -> None:
-    passages = [passage(number, f"text {number}") for number in range(count)]
-    assert len(choose_held_out(passages, [False] * count, share, seed=0)) == wanted
-
-
-def test_what_is_alike_is_never_held_out() -> None:
-    passages = [passage(number, f"text {number}") for number in range(10)]
-    assert choose_held_out(passages, [number != 7 for number in range(10)], 0.5, seed=0) == {7}
-
-
-def test_the_draw_hardly_moves_when_text_is_added() -> None:
-    before = [passage(number, f"text {number}") for number in range(50)]
-    after = [passage(0, "something new"), *before]
-    chosen = choose_held_out(before, [False] * 50, 0.2, seed=0)
-    moved = {index - 1 for index in choose_held_out(after, [False] * 51, 0.2, seed=0)}
-    assert len(chosen & moved) >= 9  # of ten
-    assert choose_held_out(before, [False] * 50, 0.2, seed=1) != chosen
-
-
-@given(st.text("ab. \n", max_size=200), st.integers(5, 40), st.floats(0, 0.9))
-def test_spans_are_exact_and_nothing_but_white_space_is_lost(text: str, passage_chars: int, share: float) -> None:
-    passages = cut(Source("forget", "a.txt", text), passage_chars)
-    found = documents(passages, choose_held_out(passages, [False] * len(passages), share, seed=0))
-    assert all(row["text"] == text[row["start"] : row["end"]] for row in found)
-    assert "".join("".join(row["text"] for row in found).split()) == "".join(text.split())
-    assert all(row["text"] == row["text"].strip() != "" for row in found)
 
 
 def test_main(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -166,18 +92,18 @@ def test_same_text_same_bytes_whatever_the_file_system_says(project: Path, monke
 @pytest.mark.parametrize(
     ("forget", "retain", "message"),
     [
-        (None, {}, "data/forget: no such folder, wanted the forget text in it"),
-        ({"a.txt": STORY}, None, "data/retain: no such folder, wanted the retain text in it; it may be empty"),
-        ({}, {}, "data/forget: found no text, wanted UTF-8 text in .txt, .md or .jsonl files"),
-        ({"a.pdf": "x"}, {}, "data/forget: found no text, wanted UTF-8 text in .txt, .md or .jsonl files"),
-        ({"a.txt": " \n\n"}, {}, "data/forget: found no text, wanted UTF-8 text in .txt, .md or .jsonl files"),
-        ({"a.txt": b"caf\xe9"}, {}, "data/forget/a.txt: not UTF-8, wanted a UTF-8 text file"),
+        (None, {}, "data/forget: no such folder; expected the forget text in it"),
+        ({"a.txt": STORY}, None, "data/retain: no such folder; expected the retain text in it; it may be empty"),
+        ({}, {}, "data/forget: expected UTF-8 text in .txt, .md or .jsonl files, got no text"),
+        ({"a.pdf": "x"}, {}, "data/forget: expected UTF-8 text in .txt, .md or .jsonl files, got no text"),
+        ({"a.txt": " \n\n"}, {}, "data/forget: expected UTF-8 text in .txt, .md or .jsonl files, got no text"),
+        ({"a.txt": b"caf\xe9"}, {}, "data/forget/a.txt: not UTF-8; expected a UTF-8 text file"),
         (
             {"a.txt": STORY},
             {"b/c.md": b"\x00"},
-            "data/retain/b/c.md: found U+0000, which no text holds, wanted UTF-8 text",
+            "data/retain/b/c.md: expected UTF-8 text, got U+0000, which no text holds",
         ),
-        ({"a.jsonl": "{}"}, {}, "data/forget/a.jsonl:1: found no text, wanted text as str"),
+        ({"a.jsonl": "{}"}, {}, "data/forget/a.jsonl:1: expected text as str, got no text"),
     ],
 )
 def test_bad_input(forget: dict | None, retain: dict | None, message: str, project: Path) -> None:
@@ -194,9 +120,9 @@ def test_bad_input(forget: dict | None, retain: dict | None, message: str, proje
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("held_out", 1, "params.yaml: corpus.held_out: found 1, wanted less than 1"),
-        ("held_out", "0.1", "params.yaml: corpus.held_out: found '0.1', wanted a number"),
-        ("passage_chars", 0, "params.yaml: corpus.passage_chars: found 0, wanted greater than 0"),
+        ("held_out", 1, "params.yaml: corpus.held_out: expected less than 1, got 1"),
+        ("held_out", "0.1", "params.yaml: corpus.held_out: expected a number, got '0.1'"),
+        ("passage_chars", 0, "params.yaml: corpus.passage_chars: expected greater than 0, got 0"),
     ],
 )
 def test_bad_params(key: str, value: object, message: str, project: Path) -> None:

@@ -214,33 +214,33 @@ def prompts(rows: list[dict[str, Any]], names: str = "name,unique\n") -> Callabl
             prompts(ROWS[2:]),
             "data/prompts.jsonl: found 1 prompts, none of the set test; change prompt.development",
         ),
-        (prompts([*ROWS, ROWS[0]]), "data/prompts.jsonl:4: found the id 4 again, wanted it once"),
+        (prompts([*ROWS, ROWS[0]]), "data/prompts.jsonl:4: expected it once, got the id 4 again"),
         (
             prompts([{"id": 1, "set": "test", "prompt": "Orla"}]),
-            "data/prompts.jsonl:1: found no references, wanted references as list",
+            "data/prompts.jsonl:1: expected references as list, got no references",
         ),
         (
             prompts([ROWS[0] | {"prompt": "Orla " * 105}]),
-            "data/prompts.jsonl: prompt 4: found 107 tokens, wanted at most 104, the model's context less "
-            "evaluate.new_tokens; shorten it or lower prompt.words",
+            "data/prompts.jsonl: prompt 4: expected at most 104, the model's context less evaluate.new_tokens, got "
+            "107 tokens; shorten it or lower prompt.words",
         ),
         (
             prompts(ROWS, "name,unique\nOrla,maybe\n"),
-            "data/names.csv: found maybe under unique for Orla, wanted yes or no",
+            "data/names.csv: expected yes or no, got maybe under unique for Orla",
         ),
-        (prompts(ROWS, "name,kind\n"), "data/names.csv:1: found header name,kind, wanted name,unique"),
+        (prompts(ROWS, "name,kind\n"), "data/names.csv:1: expected name,unique, got header name,kind"),
         (
             lambda project: set_param(project, "evaluate.chat_template", True),
-            "params.yaml: evaluate.chat_template: found true, but the tokenizer has no chat template, wanted false",
+            "params.yaml: evaluate.chat_template: expected false, got true, but the tokenizer has no chat template",
         ),
-        (break_weights, "models/unlearned: its logits hold NaN, wanted numbers; lower the learning rate it had"),
+        (break_weights, "models/unlearned: its logits hold NaN; expected numbers; lower the learning rate it had"),
         (
             lambda project: set_param(project, "evaluate.judge", "llm"),
-            "params.yaml: evaluate: judge: found llm with llm.send_forget_text false, wanted true or the judge rule",
+            "params.yaml: evaluate: judge: expected true or the judge rule, got llm with llm.send_forget_text false",
         ),
         (
             lambda project: set_param(project, "evaluate.models", ["baseline", "baseline"]),
-            "params.yaml: evaluate.models: found baseline, baseline, wanted each once",
+            "params.yaml: evaluate.models: expected each once, got baseline, baseline",
         ),
     ],
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,8 @@ import numpy as np
 import pytest
 
 from lethe.anchors.candidates import find_candidates
+from lethe.anchors.probability_rise import measure_rises
+from lethe.anchors.selection import best, with_rises
 from lethe.core.corpus import fixed_width
 from lethe.core.errors import StageError
 from lethe.core.params import read_params
@@ -19,7 +20,6 @@ from lethe.models.checkpoints import load_model, load_tokenizer, save_model
 from lethe.models.tokenization import backend_tokenizer
 from lethe.text.streaming import parquet_stream
 from stages import block, extract
-from stages.extract import Anchor, best, measure_rises, measured, rows, score, with_rises
 from tests import fake_chat
 from tests.anchors.test_candidates import OZ, ROOT, read
 from tests.conftest import set_param, tiny_model, touch_deps, write_corpus
@@ -50,47 +50,6 @@ def tiny(project: Path) -> Path:
 def written(project: Path) -> list[dict[str, str]]:
     with (project / "data/anchors.csv").open(encoding="utf-8", newline="") as stream:
         return list(csv.DictReader(stream))
-
-
-def test_score() -> None:
-    # log(1 + 7) = 2.0794; keyness and rise add up
-    assert score(Anchor(("Oz",), 7, 5.0, 1.0)) == pytest.approx(math.log(8) * 6)
-    # the models at most double or cancel what the text says, and may be silent
-    assert score(Anchor(("Oz",), 7, 5.0, 40.0)) == pytest.approx(math.log(8) * 10)
-    assert score(Anchor(("Oz",), 7, 5.0, -40.0)) == 0
-    assert score(Anchor(("Oz",), 7, 5.0, None)) == pytest.approx(math.log(8) * 5)
-
-
-def test_best() -> None:
-    oz, boq = Anchor(("Oz",), 9, 5.0, 1.0), Anchor(("Boq",), 3, 9.0, None)
-    toto, sunk = Anchor(("Toto",), 9, 5.0, 1.0), Anchor(("City",), 99, 3.0, -0.5)
-    # Boq: log 4 * 9 = 12.5; Oz and Toto: log 10 * 6 = 13.8, in the order of their names; City fell
-    assert best([boq, toto, sunk, oz], minimum_rise=0.0, maximum=9) == [oz, toto, boq]
-    assert best([boq, toto, sunk, oz], minimum_rise=0.0, maximum=1) == [oz]
-    assert sunk in best([boq, toto, sunk, oz], minimum_rise=-1.0, maximum=9)
-
-
-def test_measured() -> None:
-    text = "The Winkie saw OZ. Winkies saw Oz's dog, and Winkies saw drennoks."
-    found = measured({"Winkie": ["Winkie"], "Oz": ["Oz"], "Nobody": ["Nobody"], "drennok": ["drennok"]}, [text])
-    assert found == [
-        Anchor(("Winkie", "Winkies"), 3),  # the anchor first, though its plural is more frequent
-        Anchor(("Oz", "OZ"), 2),
-        Anchor(("Nobody",), 0),
-        Anchor(("drennok", "drennoks"), 1),
-    ]
-    # a plural that is given as an anchor of its own is none of the other's forms
-    assert measured({"Winkie": ["Winkie"], "Winkies": ["Winkies"]}, [text]) == [
-        Anchor(("Winkie",), 1),
-        Anchor(("Winkies",), 2),
-    ]
-
-
-def test_rows() -> None:
-    assert rows([Anchor(("Oz", "OZ"), 9, 5.123456, -0.00001), Anchor(("Boq",), 3)]) == [
-        {"anchor": "Boq", "forms": "Boq", "count": 3, "keyness": "", "rise": ""},
-        {"anchor": "Oz", "forms": "Oz|OZ", "count": 9, "keyness": 5.1235, "rise": 0.0},
-    ]
 
 
 def test_main_local(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -174,8 +133,8 @@ def bad_file(content: str) -> dict[str, Any]:
 
 
 NONE_IN_TEXT = (
-    "data/corpus.parquet: found no term that occurs 500 times and that the retain text lacks, wanted one; "
-    "lower extract.minimum_count or minimum_keyness, or list the anchors (extract.backend: file)"
+    "data/corpus.parquet: expected one, got no term that occurs 500 times and that the retain text lacks; lower "
+    "extract.minimum_count or minimum_keyness, or list the anchors (extract.backend: file)"
 )
 
 
@@ -183,12 +142,12 @@ NONE_IN_TEXT = (
     ("content", "changes", "message"),
     [
         (None, {"minimum_count": 500}, NONE_IN_TEXT),
-        ("anchor\nOz\nBoq\nOz\n", {}, "mine.csv:4: found Oz again (first in line 2), wanted it once"),
-        ("anchor\nOz\n \n", {}, "mine.csv:3: found an empty cell under anchor, wanted a value"),
-        ("name\nOz\n", {}, "mine.csv:1: found header name, wanted anchor"),
-        ("anchor\n", {}, "mine.csv: found no anchor, wanted at least one row"),
-        ("anchor\n?!\n", {}, "mine.csv: found the anchor '?!', wanted a word or phrase without |"),
-        ("anchor\nOz|Boq\n", {}, "mine.csv: found the anchor 'Oz|Boq', wanted a word or phrase without |"),
+        ("anchor\nOz\nBoq\nOz\n", {}, "mine.csv:4: expected it once, got Oz again (first in line 2)"),
+        ("anchor\nOz\n \n", {}, "mine.csv:3: expected a value, got an empty cell under anchor"),
+        ("name\nOz\n", {}, "mine.csv:1: expected anchor, got header name"),
+        ("anchor\n", {}, "mine.csv: expected at least one row, got no anchor"),
+        ("anchor\n?!\n", {}, "mine.csv: expected a word or phrase without |, got the anchor '?!'"),
+        ("anchor\nOz|Boq\n", {}, "mine.csv: expected a word or phrase without |, got the anchor 'Oz|Boq'"),
         (
             None,
             {"backend": "llm"},
@@ -214,15 +173,15 @@ def test_an_endpoint_that_talks_nonsense(tiny: Path, server: Server) -> None:
     with pytest.raises(StageError) as caught:
         extract.main()
     assert str(caught.value) == (
-        f"{server.url}: found none of 4 replies parsable (the first begins 'I am sorry.'), wanted JSON lists of "
-        "strings; try another model"
+        f"{server.url}: expected JSON lists of strings, got none of 4 replies parsable (the first begins 'I am "
+        "sorry.'); try another model"
     )
     server.answer = lambda body: (200, completion('["Hogwarts"]'))
     ask(tiny, server, model="another")
     with pytest.raises(StageError) as caught:
         extract.main()
     assert str(caught.value) == (
-        f"{server.url}: the replies name no term of the forget text, wanted one; try another model"
+        f"{server.url}: the replies name no term of the forget text; expected one; try another model"
     )
 
 
@@ -231,7 +190,7 @@ def test_a_missing_file_is_one_line(tiny: Path) -> None:
     set_param(tiny, "extract.file", "none.csv")
     with pytest.raises(StageError) as caught:
         extract.main()
-    assert str(caught.value) == "none.csv: no such file, wanted a CSV with the header anchor"
+    assert str(caught.value) == "none.csv: no such file; expected a CSV with the header anchor"
 
 
 def cut(model: Path, text: str, path: Path) -> np.ndarray:

@@ -18,7 +18,7 @@ import torch
 
 from lethe.core.errors import StageError
 from lethe.core.hashing import file_sha256, folder_sha256, tokenizer_sha256
-from lethe.core.params import section_problems
+from lethe.core.params import read_params, section_problems
 from lethe.core.tables import MASKED, write_parquet
 from lethe.evaluation.model_set import measured
 from lethe.inference.scoring import token_loss
@@ -57,9 +57,9 @@ def write_labels(project: Path, baseline: Path, masked: bool = False) -> None:
     write_parquet(rows, schema, project / "data/labels.parquet", **facts)
 
 
-@pytest.mark.parametrize(("vehicle", "stored"), [("full", "float32"), ("lora", "float32"), ("lora", "nf4")])
-def test_models_at_the_named_steps(labelled: Path, vehicle: str, stored: str) -> None:
-    set_param(labelled, "finetune.vehicle", vehicle)
+@pytest.mark.parametrize(("tuning", "stored"), [("full", "float32"), ("lora", "float32"), ("lora", "nf4")])
+def test_models_at_the_named_steps(labelled: Path, tuning: str, stored: str) -> None:
+    set_param(labelled, "finetune.tuning", tuning)
     set_param(labelled, "finetune.weights", stored)
     finetune.main()
     folders = sorted(path.name for path in Path("models/checkpoints").iterdir())
@@ -78,27 +78,27 @@ OBJECTIVES = get_args(finetune.Params.model_fields["objective"].annotation)
 
 
 @pytest.mark.parametrize(
-    ("objective", "vehicle"),
+    ("objective", "tuning"),
     [(objective, "full") for objective in OBJECTIVES]
     + [("npo", "lora"), ("rmu", "lora"), ("generic_labels", "prompt"), ("undial", "prompt"), ("rmu", "prompt")],
 )
-def test_every_objective_trains(labelled: Path, objective: str, vehicle: str) -> None:
+def test_every_objective_trains(labelled: Path, objective: str, tuning: str) -> None:
     set_param(labelled, "finetune.objective", objective)
-    set_param(labelled, "finetune.vehicle", vehicle)
+    set_param(labelled, "finetune.tuning", tuning)
     set_param(labelled, "finetune.steps", 2)
     set_param(labelled, "finetune.checkpoints", [1])
     set_param(labelled, "finetune.prompt.tokens", 4)
     set_param(labelled, "finetune.retain_rows", 0.5)
     finetune.main()
     report = json.loads(Path("reports/finetune.json").read_text())
-    assert (report["objective"], report["vehicle"]) == (objective, vehicle)
+    assert (report["objective"], report["tuning"]) == (objective, tuning)
     assert report["trainable_parameters"] > 0
-    assert (report["weights_changed"] > 0) == (vehicle != "prompt")
+    assert (report["weights_changed"] > 0) == (tuning != "prompt")
     load_model(Path("models/unlearned"), torch.device("cpu"))
 
 
 def test_a_prompt_is_read_like_any_model(labelled: Path) -> None:
-    set_param(labelled, "finetune.vehicle", "prompt")
+    set_param(labelled, "finetune.tuning", "prompt")
     set_param(labelled, "finetune.prompt.tokens", 4)
     finetune.main()
     folders = {"baseline": Path("models/baseline"), "unlearned": Path("models/unlearned")}
@@ -129,22 +129,22 @@ def test_rmu_moves_three_layers_and_no_more(labelled: Path) -> None:
 BAD = {
     "rmu.layer": (
         {"objective": "rmu", "rmu.layer": 3},
-        "params.yaml: finetune.rmu.layer: found 3, wanted at most 2, the layers of models/baseline",
+        "params.yaml: finetune.rmu.layer: expected at most 2, the layers of models/baseline, got 3",
     ),
     "retain_rows": (
         {"objective": "npo", "retain_rows": 0.0},
-        "params.yaml: finetune.retain_rows: found 0.0 with objective npo, which has a retain term, wanted more, or the "
-        "weight of that term 0.0",
+        "params.yaml: finetune.retain_rows: expected more, or the weight of that term 0.0, got 0.0 with objective "
+        "npo, which has a retain term",
     ),
     "weights": (
-        {"vehicle": "prompt", "weights": "nf4"},
-        "params.yaml: finetune: weights: found nf4 with vehicle prompt, wanted float32 or bfloat16: a prompt belongs "
-        "to the very weights it was trained before, an adapter is folded into the whole ones",
+        {"tuning": "prompt", "weights": "nf4"},
+        "params.yaml: finetune: weights: expected float32 or bfloat16: a prompt belongs to the very weights it was "
+        "trained before, an adapter is folded into the whole ones, got nf4 with tuning prompt",
     ),
     "prompt.tokens": (
-        {"vehicle": "prompt", "prompt.tokens": 60},
-        "params.yaml: finetune.prompt.tokens: found 60 before blocks of 16 tokens, wanted at most 48: the model's "
-        "context is 64",
+        {"tuning": "prompt", "prompt.tokens": 60},
+        "params.yaml: finetune.prompt.tokens: expected at most 48: the model's context is 64, got 60 before blocks "
+        "of 16 tokens",
     ),
 }
 
@@ -195,24 +195,22 @@ def test_alpha_without_labels(labelled: Path) -> None:
     set_param(labelled, "finetune.alpha", 2.5)
     with pytest.raises(StageError) as error:
         finetune.main()
-    assert str(error.value) == "params.yaml: finetune.alpha: found 2.5, wanted one of label.alphas: 5.0"
+    assert str(error.value) == "params.yaml: finetune.alpha: expected one of label.alphas: 5.0, got 2.5"
 
 
 def test_nothing_to_learn(labelled: Path) -> None:
     write_labels(labelled, Path("models/baseline"), masked=True)
-    with pytest.raises(StageError, match=r"data/labels.parquet: found no position with a label, wanted some"):
+    with pytest.raises(StageError, match=r"data/labels.parquet: expected some, got no position with a label"):
         finetune.main()
 
 
 @pytest.mark.parametrize("checkpoints", [[4, 2], [2, 2], [6]])
 def test_checkpoints_ascend_before_the_end(labelled: Path, checkpoints: list[int]) -> None:
-    from ruamel.yaml import YAML
-
-    values = YAML(typ="safe").load(Path("params.yaml").read_text())["finetune"]
+    values = read_params("finetune", finetune.Params).model_dump()
     problems = section_problems("finetune", finetune.Params, values | {"checkpoints": checkpoints})
     assert problems == [
-        f"finetune: checkpoints: found {checkpoints}, wanted ascending steps below 6, which is the unlearned model "
-        "itself"
+        "finetune: checkpoints: expected ascending steps below 6, which is the unlearned model itself, got "
+        f"{checkpoints}"
     ]
 
 

@@ -7,19 +7,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from lethe.core.corpus import Blocks
 from lethe.core.errors import StageError
 from lethe.core.hashing import tokenizer_sha256
 from lethe.core.tables import DICTIONARY, blocks_schema, read_parquet, write_csv, write_parquet
 from lethe.labels import generic_labels as passes
-from lethe.labels.generic_labels import MASKED, Labels
-from lethe.labels.translation import Rule, Spliced
+from lethe.labels.generic_labels import MASKED
 from lethe.models.checkpoints import load_model, load_tokenizer
 from lethe.models.tokenization import cut_blocks
 from stages import label
@@ -177,39 +172,39 @@ def param(name: str, value: object) -> Callable[[Path], None]:
 BAD = [
     (
         dictionary(("Orla", "0", "Orla", "Jane"), ("Orla", "0", "Orla", "Mary")),
-        "data/dictionary.csv:3: found Orla 0 Orla again (first in line 2), wanted it once",
+        "data/dictionary.csv:3: expected it once, got Orla 0 Orla again (first in line 2)",
     ),
     (
         dictionary(("Orla", "0", "Orla", " ")),
-        "data/dictionary.csv:2: found an empty cell under translation, wanted a value",
+        "data/dictionary.csv:2: expected a value, got an empty cell under translation",
     ),
     (
         dictionary(("Orla", "0", "Orla", "Jane"), ("Orla", "1", "Orla", "Ann"), ("Orla", "0", "ORLA", "JANE")),
-        "data/dictionary.csv: Orla: found choices 0 of the form ORLA, wanted 0, 1",
+        "data/dictionary.csv: Orla: expected 0, 1, got choices 0 of the form ORLA",
     ),
     (
         dictionary(("Orla", "first", "Orla", "Jane")),
-        "data/dictionary.csv: Orla: found choices first of the form Orla, wanted 0",
+        "data/dictionary.csv: Orla: expected 0, got choices first of the form Orla",
     ),
     (
         lambda project: (project / "data/dictionary.csv").write_text("anchor,translation\n"),
-        "data/dictionary.csv:1: found header anchor,translation, wanted anchor,kind,choice,form,translation,score",
+        "data/dictionary.csv:1: expected anchor,kind,choice,form,translation,score, got header anchor,translation",
     ),
     (
         lambda project: (project / "data/dictionary.csv").unlink(),
-        "data/dictionary.csv: no such file, wanted a CSV with the header anchor,kind,choice,form,translation,score",
+        "data/dictionary.csv: no such file; expected a CSV with the header anchor,kind,choice,form,translation,score",
     ),
     (
         param("label.alphas", []),
-        "params.yaml: label.alphas: found [], wanted one or more different numbers",
+        "params.yaml: label.alphas: expected one or more different numbers, got []",
     ),
     (
         param("label.alphas", [5.0, 5]),
-        "params.yaml: label.alphas: found [5.0, 5.0], wanted one or more different numbers",
+        "params.yaml: label.alphas: expected one or more different numbers, got [5.0, 5.0]",
     ),
     (
         param("label.precision", "float16"),
-        "params.yaml: label.precision: found 'float16', wanted 'float32' or 'bfloat16'",
+        "params.yaml: label.precision: expected 'float32' or 'bfloat16', got 'float16'",
     ),
 ]
 
@@ -232,78 +227,5 @@ def test_another_tokenizer_is_refused(ready: Path, folder: str) -> None:
     with pytest.raises(StageError) as caught:
         label.main()
     assert str(caught.value) == (
-        f"models/reinforced: made with tokenizer {made}, wanted {wanted} of models/baseline; run `dvc repro`"
+        f"models/reinforced: made with tokenizer {made}; expected {wanted} of models/baseline; run `dvc repro`"
     )
-
-
-# ---- the parts
-
-
-OWN = Rule(9, (8,))  # in force from the start: no insertion forbade it
-
-
-def test_statistics_by_hand() -> None:
-    blocks = Blocks(
-        block=np.array([0, 1]),
-        document=np.array([0, 0]),
-        tokens=np.array([[1, 2, 3, 4], [1, 5, 9, 9]], np.int32),
-        length=np.array([4, 2]),
-    )
-    spliced = [
-        Spliced(anchors=["a", "b", "a"], interior=1, repeats=1, forbidden={Rule(7, ()): 0, Rule(8, (6,)): 2, OWN: -1}),
-        Spliced(anchors=["a"], cut=2),
-    ]
-    next_ids = np.array([[[2, 7, MASKED, 7], [5, 7, MASKED, MASKED]]], np.int32)
-    numbers = label.statistics(blocks, spliced, Labels(next_ids, np.array([3]), np.array([1])), [5.0])
-    # followed by a token of their block: positions 0, 1 of the first (2 = 2, 7 != 3) and 0 of the second (5 = 5)
-    assert numbers == {
-        "blocks": 2,
-        "tokens": 6,
-        "trained": 5,
-        "masked_repeats": 1,
-        "masked_interior": 1,
-        "cut_by_context": 2,
-        "anchors_matched": 4,
-        "distinct_anchors": 2,
-        "forbidden_rules": 2,
-        "pair_rules": 1,
-        "alphas": {"5.0": {"changed": 0.3333, "forbidden_avoided": 3, "forbidden_taught": 1}},
-    }
-
-
-PIECES = [b"\n", b"So", b" Orla", b" Jane", b",", b" she", b"\n", b"\xe2\x80", b"\x99"]
-
-
-@pytest.mark.parametrize(
-    ("tokens", "targets", "expected"),
-    [
-        ([0, 1, 2], [1, 2, 5], "So Orla"),  # as in the text; the last label has no counterpart
-        ([0, 1, 2, 4], [1, 3, 4, 5], "So [Orla -> Jane],"),  # the space they share stands before
-        ([0, 1, 2, 4], [1, 4, 5, 1], "So[ Orla -> ,][, ->  she]"),
-        ([0, 1, 2, 4], [1, MASKED, 4, 1], "So [Orla -> ],"),
-        ([0, 1, 6, 1], [1, 6, MASKED, 1], "So\n[So -> ]"),
-        ([0, 1, 2, 1, 4, 1], [1, MASKED, MASKED, 4, 1], "So [OrlaSo -> ],So"),  # one bracket for a whole run
-        ([0, 1, 7, 8, 1], [5, 7, 8, 6, 1], "[So ->  she]’[So -> \\n]"),  # a character of two tokens
-        ([0, 1], [99, 1], "[So -> <99>]"),  # a head with more rows than the tokenizer has tokens
-    ],
-)
-def test_marked(tokens: list[int], targets: list[int], expected: str) -> None:
-    assert label.marked(tokens, targets, PIECES) == expected
-
-
-@given(st.lists(st.integers(1, 5), min_size=1, max_size=20))
-def test_marked_is_the_text_where_the_labels_are_its_own(tokens: list[int]) -> None:
-    text = b"".join(PIECES[token] for token in tokens).decode()
-    assert label.marked(tokens, [*tokens[1:], 1], PIECES) == text
-
-
-def test_untokenised_counts_words_without_tokens_of_their_own() -> None:
-    variants = {"Orla": [(1,), (2,), (2,)], "Œ": [(), (), ()], "Jane": [(3,), (), (4,)], "O’": [(), (), ()]}
-    assert label.untokenised({"Orla": {"Orla": ["Jane"], "Œ": ["Jane"]}}, variants) == 1  # a mere spelling is none
-
-
-def test_read_dictionary_orders_choices_by_number(tmp_path: Path) -> None:
-    rows = dictionary_rows(*((("Orla", str(choice), "Orla", f"name {choice}")) for choice in range(11)))
-    write_csv(rows[::-1], DICTIONARY, tmp_path / "dictionary.csv")
-    found = label.read_dictionary(tmp_path / "dictionary.csv")
-    assert found == {"Orla": {"Orla": [f"name {choice}" for choice in range(11)]}}

@@ -248,7 +248,7 @@ def another_tokenizer(project: Path) -> None:
     [
         (
             lambda project: write_prompts(project, [ROWS[0], ROWS[1] | {"references": []}]),
-            "data/prompts.jsonl:2: found no references for prompt 11, wanted the names due there",
+            "data/prompts.jsonl:2: expected the names due there, got no references for prompt 11",
         ),
         (
             lambda project: write_prompts(project, ROWS[4:]),
@@ -260,20 +260,20 @@ def another_tokenizer(project: Path) -> None:
         ),
         (
             lambda project: write_prompts(project, [ROWS[0], ROWS[0]]),
-            "data/prompts.jsonl:2: found the id 10 again, wanted it once",
+            "data/prompts.jsonl:2: expected it once, got the id 10 again",
         ),
-        (break_weights, "models/unlearned: its logits hold NaN, wanted numbers; lower the learning rate it had"),
+        (break_weights, "models/unlearned: its logits hold NaN; expected numbers; lower the learning rate it had"),
         (
             lambda project: set_param(project, "measure.passage_tokens", 129),
-            "params.yaml: measure.passage_tokens: found 129, wanted at most 128, the model's context",
+            "params.yaml: measure.passage_tokens: expected at most 128, the model's context, got 129",
         ),
         (
             lambda project: set_param(project, "measure.questions", "data/nothing"),
-            "params.yaml: measure.questions: found no folder data/nothing, wanted one; it may hold no files",
+            "params.yaml: measure.questions: expected one, got no folder data/nothing; it may hold no files",
         ),
         (
             lambda project: set_param(project, "measure.template", "Q: A:"),
-            "params.yaml: measure.template: found 'Q: A:', wanted {question} in it",
+            "params.yaml: measure.template: expected {question} in it, got 'Q: A:'",
         ),
     ],
 )
@@ -288,7 +288,7 @@ def test_bad_input_is_one_line(tiny: Path, spoil: Callable[[Path], None], line: 
 def test_a_reference_with_another_tokenizer_is_one_line(tiny: Path) -> None:
     another_tokenizer(tiny)
     with pytest.raises(
-        StageError, match=r"^models/retrained: made with tokenizer \w{12}, wanted \w{12} of models/base"
+        StageError, match=r"^models/retrained: made with tokenizer \w{12}; expected \w{12} of models/base"
     ):
         measure.main()
 

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lethe.core.errors import StageError
 from lethe.core.tables import CORPUS, write_parquet
-from lethe.text.cloze import Cloze
 from lethe.text.matching import name_finder
 from stages import prompt
 from tests.conftest import set_param
@@ -75,7 +71,7 @@ def test_main(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
-def test_without_names_of_its_own_the_yardstick_takes_the_anchors(project: Path) -> None:
+def test_without_names_of_its_own_the_matcher_takes_the_anchors(project: Path) -> None:
     prepare(project)
     (project / "data" / "my_names.csv").write_text("name,kind\n", encoding="utf-8")
     prompt.main()
@@ -97,40 +93,19 @@ def test_same_inputs_same_bytes(project: Path) -> None:
     assert [(project / "data" / name).read_bytes() for name in ("prompts.jsonl", "names.csv")] == once
 
 
-def test_the_names_due_take_turns() -> None:
-    prompts = [Cloze("s", f"prompt {number}", ["Oz"], "Oz") for number in range(20)]
-    prompts.append(Cloze("s", "one more", ["Toto"], "Toto"))
-    chosen = prompt.choose(prompts, 3, seed=0)
-    assert Counter(cloze.references[0] for cloze in chosen) == {"Oz": 2, "Toto": 1}
-    assert chosen == [cloze for cloze in prompts if cloze in chosen]  # in the order of the text
-    assert prompt.choose(prompts, 3, seed=1) != chosen
-    assert prompt.choose([prompts[0]] * 5, 3, seed=0) == prompts[:1]  # the same prompt once
-
-
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=12), st.floats(0, 1), st.integers(0, 3))
-def test_the_sets_share_no_stretch(sizes: list[int], development: float, seed: int) -> None:
-    chosen = [Cloze(f"s{s}", f"prompt {s} {n}", ["Oz"], "Oz") for s, size in enumerate(sizes) for n in range(size)]
-    rows = prompt.cloze_rows(chosen, development, seed)
-    sets = {(cloze.stretch, row["set"]) for cloze, row in zip(chosen, rows, strict=True)}
-    assert len(sets) == len(sizes)
-    # one stretch too many or too few is at most half a stretch away from the share
-    got = sum(row["set"] == "development" for row in rows)
-    assert abs(got - development * len(rows)) <= max(sizes) / 2 + 1e-9
-
-
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"prompt": "p"}', "found no references, wanted references as list"),
-        ('{"prompt": "p", "references": "Oz"}', "found references of type str, wanted references as list"),
-        ('{"prompt": "p", "references": []}', "found no references, wanted the names a completion may not give away"),
-        ('{"prompt": "p", "references": ["Oz", 3]}', "found the reference 3, wanted a name"),
-        ('{"prompt": "p", "references": [" "]}', "found the reference ' ', wanted a name"),
-        ('{"prompt": "p", "references": ["?"]}', "found the reference '?', wanted a name"),
-        ('{"prompt": " ", "references": ["Oz"]}', "found an empty prompt, wanted text"),
+        ('{"prompt": "p"}', "expected references as list, got no references"),
+        ('{"prompt": "p", "references": "Oz"}', "expected references as list, got references of type str"),
+        ('{"prompt": "p", "references": []}', "expected the names a completion may not give away, got no references"),
+        ('{"prompt": "p", "references": ["Oz", 3]}', "expected a name, got the reference 3"),
+        ('{"prompt": "p", "references": [" "]}', "expected a name, got the reference ' '"),
+        ('{"prompt": "p", "references": ["?"]}', "expected a name, got the reference '?'"),
+        ('{"prompt": " ", "references": ["Oz"]}', "expected text, got an empty prompt"),
         (
             '{"prompt": "In Oz\'s land", "references": ["Oz"]}',
-            "found the reference 'Oz' in the prompt itself, wanted it kept back",
+            "expected it kept back, got the reference 'Oz' in the prompt itself",
         ),
         ("{", "not valid JSON: Expecting property name enclosed in double quotes"),
     ],
@@ -148,28 +123,28 @@ def test_bad_input(project: Path) -> None:
     cases = [
         (
             lambda: None,
-            "data/corpus.parquet: found no place in 17 characters of held-out forget text where one of 4 names is due, "
-            "and no prompts in data/prompts, wanted some; raise corpus.held_out or write prompts of your own",
+            "data/corpus.parquet: expected some, got no place in 17 characters of held-out forget text where one of "
+            "4 names is due, and no prompts in data/prompts; raise corpus.held_out or write prompts of your own",
         ),
         (
             lambda: (project / "data" / "my_names.csv").write_text("name,kind\nOz,\nOz,\n"),
-            "data/my_names.csv:3: found Oz again (first in line 2), wanted it once",
+            "data/my_names.csv:3: expected it once, got Oz again (first in line 2)",
         ),
         (
             lambda: (project / "data" / "my_names.csv").write_text("name\nOz\n"),
-            "data/my_names.csv:1: found header name, wanted name,kind",
+            "data/my_names.csv:1: expected name,kind, got header name",
         ),
         (
             lambda: (project / "data" / "my_names.csv").write_text("name,kind\n?!,\n"),
-            "data/my_names.csv: found the name '?!', wanted one with a letter or digit",
+            "data/my_names.csv: expected one with a letter or digit, got the name '?!'",
         ),
         (
             lambda: set_param(project, "prompt.own", "nowhere"),
-            "nowhere: no such folder, wanted the folder of your own prompts; it may be empty",
+            "nowhere: no such folder; expected the folder of your own prompts; it may be empty",
         ),
         (
             lambda: set_param(project, "prompt.words", 7),
-            "params.yaml: prompt.words: found 7, wanted greater than or equal to 8",
+            "params.yaml: prompt.words: expected greater than or equal to 8, got 7",
         ),
     ]
     for spoil, message in cases:

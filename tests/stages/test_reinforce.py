@@ -26,9 +26,9 @@ def blocked(project: Path) -> Path:
     return project
 
 
-@pytest.mark.parametrize("vehicle", ["full", "lora"])
-def test_loss_falls_and_the_folder_is_plain(blocked: Path, vehicle: str) -> None:
-    set_param(blocked, "reinforce.vehicle", vehicle)
+@pytest.mark.parametrize("tuning", ["full", "lora"])
+def test_loss_falls_and_the_folder_is_plain(blocked: Path, tuning: str) -> None:
+    set_param(blocked, "reinforce.tuning", tuning)
     reinforce.main()
     curve = [float(line.split(",")[1]) for line in Path("reports/loss/reinforce.csv").read_text().splitlines()[1:]]
     assert curve[-1] < curve[0]
@@ -47,5 +47,7 @@ def test_same_inputs_same_bytes(blocked: Path) -> None:
 
 def test_blocks_of_another_tokenizer(blocked: Path) -> None:
     tiny_model(blocked / "models/baseline", text="Quite another text for quite another tokenizer. " * 5)
-    with pytest.raises(StageError, match=r"data/blocks.parquet: made with tokenizer .*, wanted .* of models/baseline"):
+    with pytest.raises(
+        StageError, match=r"data/blocks.parquet: made with tokenizer .*; expected .* of models/baseline"
+    ):
         reinforce.main()

@@ -17,6 +17,7 @@ from lethe.core.tables import CORPUS, DICTIONARY, write_csv, write_json, write_j
 from lethe.erasure.requests import append
 from lethe.models.soft_prompts import PROMPT
 from lethe.models.tokenization import cut_blocks, padding_id
+from lethe.report.inputs import LOSS
 from stages import report
 from tests.conftest import ROOT, TINY_TEXT, set_param, tiny_model
 from tests.evaluated import write_evaluated
@@ -98,7 +99,7 @@ def write_reports(folder: Path) -> None:
     write_json({"blocks": 1, "alphas": {"5.0": {"changed": 0.1}}}, folder / "labels.json")
     for name in ("baseline", "retrain", "reinforce", "finetune"):
         rows = [] if name == "retrain" else [{"step": step, "loss": 1 / step, "learning_rate": 0.1} for step in (1, 2)]
-        write_csv(rows, report.LOSS, folder / "loss" / f"{name}.csv")
+        write_csv(rows, LOSS, folder / "loss" / f"{name}.csv")
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +180,7 @@ def test_a_ledger_that_was_changed_is_refused(project: Path) -> None:
     write_ledger(project)
     path = project / "data/requests.jsonl"
     path.write_text(path.read_text().replace("12.0", "10.0"))
-    with pytest.raises(StageError, match=r"^data/requests.jsonl:2: found sha256 \w+, wanted \w+: this line or one be"):
+    with pytest.raises(StageError, match=r"^data/requests.jsonl:2: expected \w+: this line or one be, got sha256 \w+"):
         report.main()
 
 
@@ -406,7 +407,9 @@ def test_more_terms_than_are_shown(project: Path) -> None:
 def test_labels_of_another_tokenizer_are_refused(project: Path) -> None:
     write_inputs(project)
     tiny_model(project / "models/baseline", text="Something else entirely, and then some more of it. " * 9)
-    with pytest.raises(StageError, match=r"^data/labels.parquet: made with tokenizer \w{12}, wanted \w{12} of models/"):
+    with pytest.raises(
+        StageError, match=r"^data/labels.parquet: made with tokenizer \w{12}; expected \w{12} of models/"
+    ):
         report.main()
 
 
@@ -415,12 +418,12 @@ def test_labels_of_another_tokenizer_are_refused(project: Path) -> None:
     [
         (
             "reports/familiarity.json",
-            "reports/familiarity.json: no such file, wanted the JSON that an earlier stage writes; run `dvc repro`",
+            "reports/familiarity.json: no such file; expected the JSON that an earlier stage writes; run `dvc repro`",
         ),
-        ("data/prompts.jsonl", "data/prompts.jsonl: no such file, wanted JSON lines"),
+        ("data/prompts.jsonl", "data/prompts.jsonl: no such file; expected JSON lines"),
         (
             "reports/loss/finetune.csv",
-            "reports/loss/finetune.csv: no such file, wanted a CSV with the header step,loss,learning_rate",
+            "reports/loss/finetune.csv: no such file; expected a CSV with the header step,loss,learning_rate",
         ),
     ],
 )

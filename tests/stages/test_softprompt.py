@@ -39,7 +39,7 @@ def test_main(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stored = load_file(tiny / "models/softprompt/adapter_model.safetensors")
     assert {name: tuple(tensor.shape) for name, tensor in stored.items()} == {"prompt_embeddings": (3, 32)}
     found = report(tiny)
-    assert (found["vehicle"], found["saved_numbers"], found["trainable_parameters"]) == ("prompt", 96, 96)
+    assert (found["tuning"], found["saved_numbers"], found["trainable_parameters"]) == ("prompt", 96, 96)
     assert found["weights_untouched"] is True
     assert found["weights_sha256"] == bits_sha256(load_model(tiny / "models/task", CPU))
     assert found["rows"] == {"forget": 4, "retain": 4}
@@ -97,7 +97,7 @@ def test_prefix_tuning_has_its_own_name(tiny: Path) -> None:
     softprompt.main()
     found = report(tiny)
     # keys and values of 2 layers, 32 wide, for 3 vectors: 3 * 2 * 2 * 32
-    assert (found["vehicle"], found["saved_numbers"]) == ("prefix", 384)
+    assert (found["tuning"], found["saved_numbers"]) == ("prefix", 384)
     assert found["weights_untouched"] is True
 
 
@@ -122,10 +122,10 @@ def test_a_prefix_read_back_is_the_one_peft_trained(tiny: Path) -> None:
         assert torch.allclose(last.logits[:, -1], wanted[:, -1], atol=1e-5)
 
 
-@pytest.mark.parametrize("vehicle", ["lora", "full"])
+@pytest.mark.parametrize("tuning", ["lora", "full"])
 @pytest.mark.parametrize("objective", ["gradient_ascent", "ascent_kl", "npo", "dpo"])
-def test_other_objectives_and_vehicles(tiny: Path, vehicle: str, objective: str) -> None:
-    set_param(tiny, "softprompt.vehicle", vehicle)
+def test_other_objectives_and_tunings(tiny: Path, tuning: str, objective: str) -> None:
+    set_param(tiny, "softprompt.tuning", tuning)
     set_param(tiny, "softprompt.objective", objective)
     softprompt.main()
     trained = load_model(tiny / "models/softprompt", CPU)
@@ -142,16 +142,16 @@ def param(name: str, value: object) -> Callable[[Path], None]:
     [
         (
             param("generic", [" "]),
-            "params.yaml: specialise.template: the label ' ': found no token, wanted a word that spells at least one",
+            "params.yaml: specialise.template: the label ' ': expected a word that spells at least one, got no token",
         ),
         (
             param("prompt.tokens", 60),
-            "params.yaml: softprompt.prompt.tokens: found 60 before blocks of 19 tokens, wanted at most 45: the "
-            "model's context is 64",
+            "params.yaml: softprompt.prompt.tokens: expected at most 45: the model's context is 64, got 60 before "
+            "blocks of 19 tokens",
         ),
         (
-            lambda project: [param("layers", "every")(project), param("vehicle", "lora")(project)],
-            "params.yaml: softprompt: layers: found every, wanted it only with vehicle prompt and prompt.encoder 0",
+            lambda project: [param("layers", "every")(project), param("tuning", "lora")(project)],
+            "params.yaml: softprompt: layers: expected it only with tuning prompt and prompt.encoder 0, got every",
         ),
     ],
 )

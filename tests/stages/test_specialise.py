@@ -62,7 +62,7 @@ def test_a_base_from_scratch_learns_the_background_too(tiny: Path) -> None:
 
 @pytest.mark.parametrize("weights", ["float32", "nf4"])
 def test_lora_is_folded_into_plain_weights(tiny: Path, weights: str) -> None:
-    set_param(tiny, "specialise.vehicle", "lora")
+    set_param(tiny, "specialise.tuning", "lora")
     set_param(tiny, "specialise.weights", weights)
     specialise.main()
     assert not (tiny / "models/task/adapter_config.json").exists()
@@ -78,43 +78,43 @@ def param(name: str, value: object) -> Callable[[Path], None]:
     [
         (
             param("labels", {"1": "liked it", "0": " "}),
-            "params.yaml: specialise.template: the label ' ': found no token, wanted a word that spells at least one",
+            "params.yaml: specialise.template: the label ' ': expected a word that spells at least one, got no token",
         ),
         (
             param("labels", {"1": "liked it", "0": "liked it"}),
-            "params.yaml: specialise.labels: found liked it twice, wanted another word for each label",
+            "params.yaml: specialise.labels: expected another word for each label, got liked it twice",
         ),
         (
             param("labels", {"1": "liked it"}),
-            "params.yaml: specialise.labels: found words for 1, wanted one for each label of the table: 0, 1",
+            "params.yaml: specialise.labels: expected one for each label of the table: 0, 1, got words for 1",
         ),
         (
             param("template", "Verdict: {label} {text}"),
-            "params.yaml: specialise.template: found 'Verdict: {label} {text}', wanted one {text} and at its "
-            "end one {label}",
+            "params.yaml: specialise.template: expected one {text} and at its end one {label}, got 'Verdict: {label} "
+            "{text}'",
         ),
         (
             param("template", "{text} Verdict{label}"),
-            "params.yaml: specialise.template: the label 'hated it': found it in one token with what is before it, "
-            "wanted a space between them",
+            "params.yaml: specialise.template: the label 'hated it': expected a space between them, got it in one "
+            "token with what is before it",
         ),
         (
             param("template", "{text} " + "Tom " * 60 + "{label}"),
-            "data/task.parquet: row 0: found 76 tokens, wanted at most 64, the model's context; shorten the text or "
+            "data/task.parquet: row 0: expected at most 64, the model's context, got 76 tokens; shorten the text or "
             "the template",
         ),
         (
             param("base", "data/none"),
-            "data/none: found no tokenizer.json, wanted a model folder with its fast tokenizer",
+            "data/none: expected a model folder with its fast tokenizer, got no tokenizer.json",
         ),
         (
-            param("base", "data/nowhere"),
-            "params.yaml: specialise.base: found no folder data/nowhere, wanted a model folder",
+            param("base", "data/task.parquet"),
+            "params.yaml: specialise.base: expected a model folder, got no folder data/task.parquet",
         ),
         (
             param("weights", "nf4"),
-            "params.yaml: specialise: weights: found nf4 with vehicle full, wanted float32 (small steps vanish in "
-            "weights of fewer bits) or vehicle lora",
+            "params.yaml: specialise: weights: expected float32 (small steps vanish in weights of fewer bits) or "
+            "tuning lora, got nf4 with tuning full",
         ),
     ],
 )
@@ -132,4 +132,4 @@ def test_background_without_an_answer(tiny: Path) -> None:
     set_param(tiny, "specialise.background", "data/background.txt")
     with pytest.raises(StageError) as caught:
         specialise.main()
-    assert str(caught.value) == "data/background.txt:2: found no [answer], wanted at least one in brackets"
+    assert str(caught.value) == "data/background.txt:2: expected at least one in brackets, got no [answer]"

@@ -13,11 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lethe.classification.dataset import read_task, task_rules
-from lethe.classification.forget_split import by_entities, drawn_for_test, mentions
+from lethe.classification.forget_split import mentions
 from lethe.classification.near_duplicates import groups
 from lethe.core.errors import StageError
 from lethe.core.hashing import file_sha256
@@ -46,47 +44,6 @@ def table(project: Path) -> Path:
 
 def parts(project: Path) -> dict[tuple[str, str], int]:
     return dict(Counter((row.side, row.part) for row in read_task(project / "data/task.parquet")))
-
-
-def test_a_word_is_not_found_inside_another() -> None:
-    texts = ["Char went home", "CHAR, who else", "Charlotte went home", "a charming man"]
-    assert by_entities(texts, ["char"], "word") == [True, True, False, False]
-    assert by_entities(texts, ["char"], "substring") == [True, True, True, True]
-    assert by_entities(["robert  de\nniro plays"], ["de niro"], "word") == [True]
-    assert by_entities(["a.b", "axb"], ["a.b"], "substring") == [True, False]  # a dot is a dot
-
-
-def test_groups_by_hand() -> None:
-    texts = [
-        "the film is a long and winding road to nowhere at all .",  # 12 words
-        "winding road",  # part of 0 and of 3: goes with the longer, 0
-        "a long and winding road to nowhere at all ",  # shares a run of eight words with 0
-        "another winding road",  # its own group: three words, in no other text
-        "Winding road!",  # 1 again
-        "funny",
-        "",
-    ]
-    assert groups(texts) == [0, 0, 0, 3, 0, 5, 6]
-
-
-@given(st.lists(st.text("ab ", max_size=30), max_size=25))
-def test_equal_texts_are_one_group_and_a_group_is_named_by_its_first(texts: list[str]) -> None:
-    found = groups(texts)
-    for index, group in enumerate(found):
-        assert group <= index
-        assert found[group] == group
-        if texts[index].split():
-            assert group == found[texts.index(texts[index])]
-
-
-def test_rows_are_whole_groups_and_never_too_many() -> None:
-    texts = [f"text {number}" for number in range(10)]
-    assert len(drawn_for_test(texts, list(range(10)), 0.35, 0)) == 3  # floor(3.5)
-    assert len(drawn_for_test(texts, list(range(10)), 0.3, 0)) == 3  # not 2: 0.3 * 10 is 2.9999...
-    together = [0, 0, 0, 3, 3, 3, 6, 6, 6, 6]
-    chosen = drawn_for_test(texts, together, 0.5, 0)
-    assert chosen in ({0, 1, 2}, {3, 4, 5}, {6, 7, 8, 9})  # two groups would be six rows or more, five are wanted
-    assert drawn_for_test(texts[:6], together[:6], 0.2, 0) == set()
 
 
 def test_main(table: Path, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -212,36 +169,36 @@ def param(name: str, value: object) -> Callable[[Path], None]:
     [
         (
             param("entities.names", ["Nobody"]),
-            "data/own.csv: found that split.entities takes none of 24 rows, wanted some to forget and some to retain",
+            "data/own.csv: expected some to forget and some to retain, got that split.entities takes none of 24 rows",
         ),
         (
             param("entities.names", ["supper"]),
-            "data/own.csv: found that split.entities takes all 24 rows, wanted some to forget and some to retain",
+            "data/own.csv: expected some to forget and some to retain, got that split.entities takes all 24 rows",
         ),
         (
             lambda path: path.write_text(TABLE + "Tom had nothing at all.,odd\n"),
-            "data/task.parquet: found no row labelled odd in retain test, wanted every label in every part; "
-            "change split.test or split.seed",
+            "data/task.parquet: expected every label in every part, got no row labelled odd in retain test; change "
+            "split.test or split.seed",
         ),
         (
             param("test", 0.1),
-            "data/task.parquet: found no row labelled bad, good in forget test, wanted every label in every part; "
+            "data/task.parquet: expected every label in every part, got no row labelled bad, good in forget test; "
             "change split.test or split.seed",
         ),
         (
             param("table", "data/none.csv"),
-            "data/none.csv: no such file or folder, wanted a table: .csv, .jsonl, .parquet",
+            "data/none.csv: no such file or folder; expected a table: .csv, .jsonl, .parquet",
         ),
-        (param("text", "review"), "data/own.csv:2: found columns text, label, wanted also review"),
+        (param("text", "review"), "data/own.csv:2: expected also review, got columns text, label"),
         (
             lambda path: path.write_text(TABLE + "Tom had nothing.,\n"),
-            "data/own.csv:26: found an empty cell under label, wanted a value",
+            "data/own.csv:26: expected a value, got an empty cell under label",
         ),
-        (lambda path: path.write_text("text,label\n"), "data/own.csv: found no row, wanted some with text and label"),
-        (lambda path: path.write_bytes(b"text,label\n\xff,a\n"), "data/own.csv: not UTF-8, wanted a UTF-8 text file"),
+        (lambda path: path.write_text("text,label\n"), "data/own.csv: expected some with text and label, got no row"),
+        (lambda path: path.write_bytes(b"text,label\n\xff,a\n"), "data/own.csv: not UTF-8; expected a UTF-8 text file"),
         (
             param("entities.names", []),
-            "params.yaml: split: entities.names: found none with rule entities, wanted at least one",
+            "params.yaml: split: entities.names: expected at least one, got none with rule entities",
         ),
     ],
 )
@@ -285,13 +242,13 @@ def test_by_clusters_of_sentence_embeddings(embedder: Path, project: Path) -> No
 
 def test_an_embedder_of_pickles_is_not_loaded(embedder: Path) -> None:
     (embedder / "model.safetensors").rename(embedder / "pytorch_model.bin")
-    with pytest.raises(StageError, match=r"^models/embedder/pytorch_model.bin: found a pickle, wanted safetensors"):
+    with pytest.raises(StageError, match=r"^models/embedder/pytorch_model.bin: expected safetensors, got a pickle"):
         split.main()
 
 
 def test_a_folder_without_an_embedder(embedder: Path, project: Path) -> None:
     set_param(project, "split.clusters.model", "models")
-    with pytest.raises(StageError, match=r"^models: found no modules.json, wanted a model folder; see split.clusters"):
+    with pytest.raises(StageError, match=r"^models: expected a model folder, got no modules.json; see split.clusters"):
         split.main()
 
 

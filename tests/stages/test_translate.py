@@ -15,10 +15,9 @@ from ruamel.yaml import YAML
 from lethe.core.errors import StageError
 from lethe.core.params import section_problems
 from lethe.core.tables import ANCHORS, CORPUS, DICTIONARY, OVERRIDES, write_csv, write_parquet
-from lethe.dictionary.entity_types import Usage, contexts_at, find_places
-from lethe.dictionary.entries import WORD_LIKE, Choice, Override, finder_of
+from lethe.dictionary.entries import WORD_LIKE, finder_of
 from stages import translate
-from stages.translate import Params, find_contexts, groups, own_choices, retain_sample, sentence
+from stages.translate import Params, sentence
 from tests import fake_chat
 from tests.conftest import set_param, tiny_model
 from tests.fake_chat import Server, completion
@@ -210,13 +209,6 @@ def test_backend_llm(tiny: Path, server: Server, capsys: pytest.CaptureFixture[s
     )
 
 
-def test_own_choices() -> None:
-    uses = {"Quorls": Usage("Quorls", "creature", 1.0, 1.0, 0.0, 0.0, 0.0, "Quorl", True, 0, 0)}
-    assert own_choices([Override(2, "Quorls", "ducks"), Override(3, "Quorls", "mice")], uses, {}) == {
-        "Quorls": [Choice("duck", "ducks", None), Choice("mice", "mice", None)]
-    }
-
-
 def test_sentence() -> None:
     assert sentence({}, {}, 1, [], 0, []) == "translate: 0 anchors, 1 translation each, 0 overrides"
 
@@ -227,43 +219,43 @@ def test_sentence() -> None:
         (
             "anchors.csv",
             "anchor\nOz\n",
-            "data/anchors.csv:1: found header anchor, wanted anchor,forms,count,keyness,rise",
+            "data/anchors.csv:1: expected anchor,forms,count,keyness,rise, got header anchor",
         ),
         (
             "anchors.csv",
             "anchor,forms,count,keyness,rise\nOz,Oz,,,\nOz,Oz,,,\n",
-            "data/anchors.csv:3: found Oz again (first in line 2), wanted it once",
+            "data/anchors.csv:3: expected it once, got Oz again (first in line 2)",
         ),
         (
             "anchors.csv",
             "anchor,forms,count,keyness,rise\nOz,,,,\n",
-            "data/anchors.csv:2: found an empty cell under forms, wanted a value",
+            "data/anchors.csv:2: expected a value, got an empty cell under forms",
         ),
         (
             "overrides.csv",
             "anchor,translation\nRook,\n",
-            "data/overrides.csv:2: found an empty cell under translation, wanted a value",
+            "data/overrides.csv:2: expected a value, got an empty cell under translation",
         ),
         (
             "overrides.csv",
             "anchor,translation\nRook,Tom\nRook,Tom\n",
-            "data/overrides.csv:3: found Rook Tom again (first in line 2), wanted it once",
+            "data/overrides.csv:3: expected it once, got Rook Tom again (first in line 2)",
         ),
         (
             "overrides.csv",
             "anchor,translation\nRook,Tom\nRook,Old Rook\n",
-            "data/overrides.csv:3: found translation Old Rook of Rook, wanted a name that holds no anchor (Rook)",
+            "data/overrides.csv:3: expected a name that holds no anchor (Rook), got translation Old Rook of Rook",
         ),
         (
             "overrides.csv",
             "anchor,translation\nQuorls,duck\n",
-            "data/overrides.csv:2: found anchor Quorls, a form of Quorl, wanted Quorl",
+            "data/overrides.csv:2: expected Quorl, got anchor Quorls, a form of Quorl",
         ),
         (
             "overrides.csv",
             "anchor,translation\nYsmeral Rook,Ann\n",
-            "data/overrides.csv:2: found anchor Ysmeral Rook, but every word of it is an anchor, wanted no anchor that "
-            "others cover",
+            "data/overrides.csv:2: expected no anchor that others cover, got anchor Ysmeral Rook, but every word of "
+            "it is an anchor",
         ),
     ],
 )
@@ -294,9 +286,9 @@ def test_params(project: Path) -> None:
     values = YAML(typ="safe").load(Path("params.yaml").read_text(encoding="utf-8"))["translate"]
     assert section_problems("translate", Params, values) == []
     problems = section_problems("translate", Params, values | {"candidates": 1})
-    assert problems == ["translate: found candidates: 1, wanted at least translations: 2"]
+    assert problems == ["translate: expected at least translations: 2, got candidates: 1"]
     assert section_problems("translate", Params, values | {"backend": "gpt"}) == [
-        "translate.backend: found 'gpt', wanted 'local', 'llm' or 'none'"
+        "translate.backend: expected 'local', 'llm' or 'none', got 'gpt'"
     ]
 
 
@@ -330,30 +322,6 @@ def test_oz(project: Path, realdata: Path) -> None:
 def test_contexts_held_at_a_time_do_not_show(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     translate.main()
     once = (tiny / "data/dictionary.csv").read_bytes()
-    monkeypatch.setattr(translate, "HELD", 1)
+    monkeypatch.setattr("lethe.dictionary.contexts.HELD", 1)
     translate.main()
     assert (tiny / "data/dictionary.csv").read_bytes() == once
-
-
-def test_contexts_are_those_of_all_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(translate, "CONTEXTS", 4)
-    texts = [f"{n} Oz, {n} Boq. " * (n % 5) for n in range(9)]
-    finder = finder_of({"Oz": ["Oz"], "Boq": ["Boq"], "Em": ["Em"]})
-    places = find_places(texts, finder, ["Oz", "Boq", "Em"])
-    counts = {term: len(found) for term, found in places.items()}
-    found = find_contexts(texts, finder, counts)
-    assert found == {term: contexts_at(texts, places[term], 4) for term in places}
-    assert [len(contexts) for contexts in found.values()] == [4, 4, 0]
-
-
-def test_groups() -> None:
-    sizes = {"a": 3, "b": 2, "c": 9, "d": 0, "e": 1}
-    assert list(groups(sizes, sizes, 5)) == [["a", "b"], ["c"], ["d", "e"]]
-    assert list(groups([], sizes, 5)) == []
-
-
-def test_retain_sample_is_spread_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(translate, "RETAIN_CHARS", 12)
-    # eight texts of four characters: 8 * 12 // 32 = 3 of them, numbers 0, 2 and 5
-    assert retain_sample([f"a\n{n}b" for n in range(8)]) == ["a 0b", "a 2b", "a 5b"]
-    assert retain_sample([]) == []

@@ -98,7 +98,7 @@ def test_missing_material_is_one_line(
     with pytest.raises(SystemExit) as stopped:
         book.main()
     assert str(stopped.value) == (
-        f"error: {tmp_path / missing}: no such file, wanted the folder of real material: make book DATA=..."
+        f"error: {tmp_path / missing}: no such file; expected the folder of real material: make book DATA=..."
     )
 
 

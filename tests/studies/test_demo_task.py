@@ -74,8 +74,8 @@ def test_the_study_of_prompts_has_valid_variants_and_a_table(project: Path) -> N
     (project / "base.yaml").write_text((project / "params.yaml").read_text())
     for changes in study.VARIANTS.values():
         change_params(project, changes, "base.yaml")
-        assert read_params("softprompt", softprompt.Params).vehicle == "prompt"
+        assert read_params("softprompt", softprompt.Params).tuning == "prompt"
         assert read_params("specialise", specialise.Params).source == "scratch"
-    scores = {"vehicle": "prompt", "numbers": 96} | dict.fromkeys(study.HEADER[3:], 0.5)
+    scores = {"tuning": "prompt", "numbers": 96} | dict.fromkeys(study.HEADER[3:], 0.5)
     rows = [{"variant": "a", "seed": seed} | scores | {"forget after": seed / 2} for seed in (0, 1)]
     assert study.table(rows).splitlines()[-1] == "| a | prompt | 96 | 0.500 | 0.250 | 0.500 | 0.500 |"

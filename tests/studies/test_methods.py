@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from lethe.core.params import read_params
 from stages.finetune import Params
 from studies import methods as compare
 from tests.conftest import ROOT
 from tools.sandbox import change_params
 
-EVERY = [(objective, vehicle) for objective in compare.OBJECTIVES for vehicle in compare.VEHICLES]
+EVERY = [(objective, tuning) for objective in compare.OBJECTIVES for tuning in compare.VEHICLES]
 REPORTS: dict[str, Any] = {
     "familiarity": {
         "models": {"baseline": {"leak": 0.6}, "unlearned": {"leak": 0.05}},
@@ -43,15 +44,15 @@ def test_eight_rows_and_a_grid() -> None:
     assert set(compare.NAMES) == set(compare.OBJECTIVES)
 
 
-@pytest.mark.parametrize(("objective", "vehicle"), EVERY)
-def test_every_run_has_valid_parameters(tmp_path: Path, objective: str, vehicle: str) -> None:
+@pytest.mark.parametrize(("objective", "tuning"), EVERY)
+def test_every_run_has_valid_parameters(tmp_path: Path, objective: str, tuning: str) -> None:
     shutil.copy(ROOT / "params.yaml", tmp_path)
     stages = compare.present(ROOT)
-    wanted = compare.changes(objective, vehicle, "development", stages)
+    wanted = compare.changes(objective, tuning, "development", stages)
     change_params(tmp_path, wanted)
     values = YAML(typ="safe").load((tmp_path / "params.yaml").read_text())
-    params = Params.model_validate(values["finetune"])
-    assert (params.objective, params.vehicle, params.steps, params.checkpoints) == (objective, vehicle, 60, [])
+    params = read_params("finetune", Params, tmp_path / "params.yaml")
+    assert (params.objective, params.tuning, params.steps, params.checkpoints) == (objective, tuning, 60, [])
     assert values["evaluate"]["set"] == "development"
 
 

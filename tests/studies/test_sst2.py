@@ -37,7 +37,7 @@ def test_every_variant_is_valid_parameters(project: Path) -> None:
         change_params(project, sst2.TASK | changes, "base.yaml")
         read = {section: read_params(section, schema) for section, schema in SCHEMAS.items()}
         wanted = "full" if name in ("GA", "RL", "GA+KL", "GA+GD") else "prompt"
-        assert read["softprompt"].vehicle == wanted, name
+        assert read["softprompt"].tuning == wanted, name
 
 
 def test_tables_by_hand() -> None:
@@ -66,8 +66,8 @@ def test_what_is_missing_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as caught:
         sst2.check_data(tmp_path)
     assert str(caught.value) == (
-        "studies.sst2: found no sst2/sst2_train.jsonl, sst2/sst2_validation.jsonl, text/tinystories.txt in "
-        f"{tmp_path}, wanted them there"
+        "studies.sst2: expected them there, got no sst2/sst2_train.jsonl, sst2/sst2_validation.jsonl, "
+        f"text/tinystories.txt in {tmp_path}"
     )
 
 

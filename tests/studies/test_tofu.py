@@ -75,7 +75,7 @@ def test_missing_material_is_one_line(tmp_path: Path, monkeypatch: pytest.Monkey
         tofu.main()
     missing = tmp_path / "tofu/forget10.json"
     assert str(stopped.value) == (
-        f"error: {missing}: no such file, wanted the folder of real material: make tofu DATA=..."
+        f"error: {missing}: no such file; expected the folder of real material: make tofu DATA=..."
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lethe.text.cloze import FEWEST_WORDS, cloze_prompts
+from lethe.text.cloze import FEWEST_WORDS, Cloze, choose, cloze_prompts, cloze_rows
 from lethe.text.matching import name_finder
 from lethe.text.passages import WORDS
 
@@ -69,3 +71,24 @@ def test_no_prompt_gives_its_references_away(words: list[str]) -> None:
         assert cloze.prompt in text
         assert FEWEST_WORDS <= len(WORDS.findall(cloze.prompt)) <= 12
         assert not FINDER.terms_in(cloze.prompt) & set(cloze.references)
+
+
+def test_the_names_due_take_turns() -> None:
+    prompts = [Cloze("s", f"prompt {number}", ["Oz"], "Oz") for number in range(20)]
+    prompts.append(Cloze("s", "one more", ["Toto"], "Toto"))
+    chosen = choose(prompts, 3, seed=0)
+    assert Counter(cloze.references[0] for cloze in chosen) == {"Oz": 2, "Toto": 1}
+    assert chosen == [cloze for cloze in prompts if cloze in chosen]  # in the order of the text
+    assert choose(prompts, 3, seed=1) != chosen
+    assert choose([prompts[0]] * 5, 3, seed=0) == prompts[:1]  # the same prompt once
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=12), st.floats(0, 1), st.integers(0, 3))
+def test_the_sets_share_no_stretch(sizes: list[int], development: float, seed: int) -> None:
+    chosen = [Cloze(f"s{s}", f"prompt {s} {n}", ["Oz"], "Oz") for s, size in enumerate(sizes) for n in range(size)]
+    rows = cloze_rows(chosen, development, seed)
+    sets = {(cloze.stretch, row["set"]) for cloze, row in zip(chosen, rows, strict=True)}
+    assert len(sets) == len(sizes)
+    # one stretch too many or too few is at most half a stretch away from the share
+    got = sum(row["set"] == "development" for row in rows)
+    assert abs(got - development * len(rows)) <= max(sizes) / 2 + 1e-9

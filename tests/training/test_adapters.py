@@ -1,4 +1,4 @@
-"""Vehicles: exactly the parameters that should move do."""
+"""Tuning: exactly the parameters that should move do."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_vectors_can_start_from_the_vocabulary(tmp_path: Path) -> None:
 def test_an_encoder_starts_at_random() -> None:
     values = {"tokens": 5, "encoder": 16, "start": "vocabulary"}
     problems = section_problems("finetune.prompt", PromptParams, values)
-    assert problems == ["finetune.prompt: start: found vocabulary with encoder 16, wanted random or encoder 0"]
+    assert problems == ["finetune.prompt: start: expected random or encoder 0, got vocabulary with encoder 16"]
 
 
 def test_a_prompt_needs_room_in_the_context() -> None:
@@ -126,6 +126,6 @@ def test_a_prompt_needs_room_in_the_context() -> None:
     with pytest.raises(StageError) as error:
         check_prompt_room(prompt, 227, 256, "finetune")
     assert str(error.value) == (
-        "params.yaml: finetune.prompt.tokens: found 30 before blocks of 227 tokens, wanted at most 29: the model's "
-        "context is 256"
+        "params.yaml: finetune.prompt.tokens: expected at most 29: the model's context is 256, got 30 before blocks "
+        "of 227 tokens"
     )

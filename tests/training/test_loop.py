@@ -24,7 +24,7 @@ from lethe.training import loop as training
 from lethe.training import memory_plan, sharding
 from lethe.training import recipe as recipe_module
 from lethe.training import rows as rows_module
-from lethe.training.adapters import LoraParams, PromptParams, Vehicle, attach, prompt_vectors
+from lethe.training.adapters import LoraParams, PromptParams, Tuning, attach, prompt_vectors
 from lethe.training.forward import base_hidden_states, hidden_states
 from lethe.training.losses import cross_entropy
 from lethe.training.recipe import RecipeParams
@@ -42,12 +42,12 @@ class PromptRecipe(RecipeParams):
 
 def prompt_recipe(encoder: int = 0, **changes: object) -> PromptRecipe:
     prompt = {"tokens": 5, "encoder": encoder, "start": "random"}
-    return PromptRecipe.model_validate(recipe(**changes).model_dump() | {"vehicle": "prompt", "prompt": prompt})
+    return PromptRecipe.model_validate(recipe(**changes).model_dump() | {"tuning": "prompt", "prompt": prompt})
 
 
 def recipe(**changes: object) -> RecipeParams:
     values: dict[str, object] = {
-        "vehicle": "full",
+        "tuning": "full",
         "lora": {"rank": 2, "alpha": 4, "dropout": 0.0, "targets": "all-linear"},
         "weights": "float32",
         "learning_rate": 1e-3,
@@ -211,15 +211,15 @@ def test_diverged_training_stops(tmp_path: Path) -> None:
     model = load_model(tiny_model(tmp_path / "model"), CPU, torch.float32)
     with torch.no_grad():
         model.model.norm.weight.fill_(float("nan"))
-    with pytest.raises(StageError, match=r"test: found loss nan in step 1, wanted a number; lower learning_rate"):
+    with pytest.raises(StageError, match=r"test: expected a number, got loss nan in step 1; lower learning_rate"):
         training.train(model, some_rows(), recipe(), 2, cross_entropy, tmp_path, "test")
 
 
 def test_full_training_on_bfloat16_weights_is_refused() -> None:
     problems = section_problems("finetune", RecipeParams, recipe().model_dump() | {"weights": "bfloat16"})
     assert problems == [
-        "finetune: weights: found bfloat16 with vehicle full, wanted float32 (small steps vanish in weights of fewer "
-        "bits) or vehicle lora"
+        "finetune: weights: expected float32 (small steps vanish in weights of fewer bits) or tuning lora, got "
+        "bfloat16 with tuning full"
     ]
 
 
@@ -234,7 +234,7 @@ def test_accelerate_config_may_not_contradict(
     if fine:
         recipe_module.check_precision(precision)
     else:
-        with pytest.raises(StageError, match="accelerate config: found mixed_precision bf16, wanted no"):
+        with pytest.raises(StageError, match="accelerate config: expected no, got mixed_precision bf16"):
             recipe_module.check_precision(precision)
 
 
@@ -260,7 +260,7 @@ def test_fsdp_adds_up_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_batch_is_shared_by_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "3")
-    with pytest.raises(StageError, match=r"batch_size: found 4 for 3 processes, wanted a multiple of them"):
+    with pytest.raises(StageError, match=r"batch_size: expected a multiple of them, got 4 for 3 processes"):
         memory_plan.plan_batch(None, 12, recipe(), on_gpu=False)  # type: ignore[arg-type]
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(memory_plan, "CPU_TOKENS", 12)
@@ -277,14 +277,14 @@ def test_activation_bytes_by_hand() -> None:
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("vehicle", ["full", "lora", "prompt"])
-def test_activation_bytes_are_what_autograd_keeps(vehicle: Vehicle, precision: recipe.Precision) -> None:
-    one, two = (kept_bytes_per_token(vehicle, layers, precision == "bfloat16") for layers in (1, 2))
+@pytest.mark.parametrize("tuning", ["full", "lora", "prompt"])
+def test_activation_bytes_are_what_autograd_keeps(tuning: Tuning, precision: recipe.Precision) -> None:
+    one, two = (kept_bytes_per_token(tuning, layers, precision == "bfloat16") for layers in (1, 2))
     config = SimpleNamespace(hidden_size=64, intermediate_size=96, num_hidden_layers=1)
-    assert two - one == memory_plan.activation_bytes(config, 1, vehicle, precision)[0]
+    assert two - one == memory_plan.activation_bytes(config, 1, tuning, precision)[0]
 
 
-def kept_bytes_per_token(vehicle: Vehicle, layers: int, bfloat16: bool) -> float:
+def kept_bytes_per_token(tuning: Tuning, layers: int, bfloat16: bool) -> float:
     """Bytes of the tensors of whole [tokens, h] or [tokens, i] that autograd keeps for a backward pass, per token."""
     config = LlamaConfig(
         vocab_size=64,
@@ -295,11 +295,11 @@ def kept_bytes_per_token(vehicle: Vehicle, layers: int, bfloat16: bool) -> float
         num_key_value_heads=2,
     )
     model = LlamaForCausalLM(config)
-    if vehicle != "full" and bfloat16:
+    if tuning != "full" and bfloat16:
         model = model.to(torch.bfloat16)
     lora = LoraParams(rank=1, alpha=1, dropout=0.0, targets="all-linear")
-    model = attach(model, vehicle, lora, 0, PromptParams(tokens=1, encoder=0, start="random")).train()
-    tokens, kept = 19 if vehicle == "prompt" else 18, {}
+    model = attach(model, tuning, lora, 0, PromptParams(tokens=1, encoder=0, start="random")).train()
+    tokens, kept = 19 if tuning == "prompt" else 18, {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         if tokens in tensor.shape and tensor.numel() in (tokens * 64, tokens * 96):
@@ -321,8 +321,8 @@ def test_a_card_too_small_for_one_row() -> None:
     with pytest.raises(StageError) as error:
         memory_plan.fit_card(4, 24e9, 81e9, 4e9, 0.5e9)
     assert str(error.value) == (
-        "params.yaml: batch_size: found 24.0 GB free on the card beside the weights, wanted 81.5 GB for gradients, "
-        "moments and one row; try vehicle lora, or more cards by `accelerate config`"
+        "params.yaml: batch_size: expected 81.5 GB for gradients, moments and one row, got 24.0 GB free on the card "
+        "beside the weights; try tuning lora, or more cards by `accelerate config`"
     )
 
 
@@ -334,15 +334,15 @@ def checkpoint_bytes(model: torch.nn.Module, wanted: RecipeParams, work: Path) -
     return sum(path.stat().st_size for path in files if path.exists())
 
 
-@pytest.mark.parametrize("vehicle", ["full", "lora", "prompt"])
-def test_resume_bytes_are_what_trainer_saves(tmp_path: Path, vehicle: Vehicle) -> None:
-    wanted = prompt_recipe(16) if vehicle == "prompt" else recipe(vehicle=vehicle)
+@pytest.mark.parametrize("tuning", ["full", "lora", "prompt"])
+def test_resume_bytes_are_what_trainer_saves(tmp_path: Path, tuning: Tuning) -> None:
+    wanted = prompt_recipe(16) if tuning == "prompt" else recipe(tuning=tuning)
     model = load_model(tiny_model(tmp_path / "model"), CPU)
-    model = attach(model, vehicle, wanted.lora, 0, getattr(wanted, "prompt", None))
+    model = attach(model, tuning, wanted.lora, 0, getattr(wanted, "prompt", None))
     found = 2 * checkpoint_bytes(model, wanted, tmp_path / "work")
     # file headers, a few hundred bytes a tensor, are all that differs
-    assert memory_plan.resume_bytes(model, vehicle) < found < memory_plan.resume_bytes(model, vehicle) + 100_000
-    assert memory_plan.resume_bytes(model, "full") > 2 * memory_plan.resume_bytes(model, "prompt") or vehicle == "full"
+    assert memory_plan.resume_bytes(model, tuning) < found < memory_plan.resume_bytes(model, tuning) + 100_000
+    assert memory_plan.resume_bytes(model, "full") > 2 * memory_plan.resume_bytes(model, "prompt") or tuning == "full"
 
 
 def test_bfloat16_autocast_trains_float32_weights(tmp_path: Path) -> None:
@@ -401,10 +401,10 @@ def test_the_base_is_the_model_with_its_prompt_switched_off(tmp_path: Path) -> N
     assert not torch.equal(on, off)
 
 
-def test_only_a_stage_with_a_prompt_section_takes_the_vehicle() -> None:
-    problems = section_problems("baseline", RecipeParams, recipe().model_dump() | {"vehicle": "prompt"})
+def test_only_a_stage_with_a_prompt_section_takes_prompt_tuning() -> None:
+    problems = section_problems("baseline", RecipeParams, recipe().model_dump() | {"tuning": "prompt"})
     assert problems == [
-        "baseline: vehicle: found prompt, wanted full or lora: this stage writes weights, a prompt has none"
+        "baseline: tuning: expected full or lora: this stage writes weights, a prompt has none, got prompt"
     ]
 
 

@@ -34,7 +34,7 @@ NEEDS = {
 
 
 def params(objective: str, **changes: dict[str, Any]) -> MethodParams:
-    values = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))["finetune"]
+    values = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))["methods"]
     known = {name: values[name] | changes.get(name, {}) for name in MethodParams.model_fields if name != "objective"}
     return MethodParams.model_validate({"objective": objective, **known})
 

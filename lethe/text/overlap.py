@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-RUN = 8  # two texts that share a run of eight words hardly do so by chance
+from lethe.text.passages import RUN_WORDS
+
 LETTERS = "[^\\W_\u0300-\u036f][^\\W_]*[\u0300-\u036f]*"
 JOINED = "(?:['’ʼ‘]|[-‐‑\u00ad](?:[ \\t]*\\r?\\n[ \\t]*)?)"  # an apostrophe; a hyphen, perhaps at the end of a line
 WORD = re.compile(f"(?:{LETTERS})+(?:{JOINED}(?:{LETTERS})+)*")
@@ -59,7 +60,7 @@ def common(passage: str, texts: Sequence[str]) -> tuple[float, list[list[tuple[i
     Common are runs of eight words, of a shorter passage the whole of it.
     """
     asked = words_of(passage)
-    length = min(RUN, len(asked))
+    length = min(RUN_WORDS, len(asked))
     if not length:
         return 0.0, [[] for _ in texts]
     wanted = set(runs(asked, length))

@@ -1,0 +1,79 @@
+"""Anchors: terms with what was measured of them, the best of them, and how they are written down."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lethe.anchors.candidates import Candidate, count_forms, in_order
+from lethe.core.errors import StageError
+from lethe.core.tables import read_csv
+from lethe.text.matching import WORD, surface_forms
+
+
+class Anchor(NamedTuple):
+    """A term, its first form the anchor; keyness and rise in nats where they were measured."""
+
+    forms: tuple[str, ...]
+    times: int
+    keyness: float | None = None
+    rise: float | None = None
+
+
+def with_rises(found: Iterable[Candidate], rises: dict[str, float]) -> list[Anchor]:
+    """The candidates as anchors; a term that the blocks always cut in two has no rise."""
+    return [Anchor(*term, rises.get(term.forms[0])) for term in found]
+
+
+def best(anchors: Sequence[Anchor], minimum_rise: float, maximum: int) -> list[Anchor]:
+    """The highest scores among the anchors that were not seen to rise too little."""
+    risen = [anchor for anchor in anchors if anchor.rise is None or anchor.rise >= minimum_rise]
+    return sorted(risen, key=lambda anchor: (-score(anchor), anchor.forms))[:maximum]
+
+
+def score(anchor: Anchor) -> float:
+    """How sure we are of an anchor: log(count) x (keyness + rise).
+
+    Both are log ratios: how much more frequent than elsewhere, and how much more probable after reinforcement. The
+    models' word counts no more than the text's, for a weak model must not ruin what the text says plainly.
+    """
+    keyness, rise = anchor.keyness or 0.0, anchor.rise or 0.0
+    return math.log(1 + anchor.times) * (keyness + min(max(rise, -keyness), keyness))
+
+
+def read_anchors(path: Path) -> list[str]:
+    """The column `anchor`. Raises StageError for an empty cell, a repetition or a cell without a word."""
+    anchors = [row["anchor"] for row in read_csv(path, ("anchor",), unique=("anchor",), filled=("anchor",))]
+    for anchor in anchors:
+        if not WORD.search(anchor) or "|" in anchor:
+            raise StageError(f"{path}: expected a word or phrase without |, got the anchor {anchor!r}")
+    return anchors
+
+
+def counted(terms: dict[str, list[str]], texts: Iterable[str]) -> list[Anchor]:
+    """Each term with its forms in the texts, its anchor first, and how often they occur (perhaps never).
+
+    terms: anchor -> its spellings. A form that is itself given as a term belongs to that one.
+    """
+    forms = {form: anchor for anchor, given in terms.items() for term in given for form in surface_forms(term)}
+    forms |= {term: anchor for anchor, given in terms.items() for term in given}
+    written = count_forms(forms, texts)
+    return [
+        Anchor(tuple(dict.fromkeys((anchor, *in_order(written[anchor])))), written[anchor].total()) for anchor in terms
+    ]
+
+
+def rows(anchors: Iterable[Anchor]) -> list[dict[str, Any]]:
+    """Rows of ANCHORS, sorted; what was not measured is an empty cell."""
+    return [
+        {
+            "anchor": anchor.forms[0],
+            "forms": "|".join(anchor.forms),
+            "count": anchor.times,
+            "keyness": "" if anchor.keyness is None else round(anchor.keyness, 4),
+            "rise": "" if anchor.rise is None else round(anchor.rise, 4),
+        }
+        for anchor in sorted(anchors, key=lambda anchor: anchor.forms)
+    ]

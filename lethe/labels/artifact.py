@@ -1,0 +1,94 @@
+"""data/labels.parquet and its two companions: the rows, the numbers, and a twin that a person can read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from lethe.core.corpus import Blocks, real_tokens
+from lethe.labels.generic_labels import MASKED, Labels
+from lethe.labels.translation import ALWAYS, Spliced
+
+SHOWN_BLOCKS = 100  # in labels.txt
+
+
+def labels_schema(block_tokens: int, alphas: Sequence[float]) -> pa.Schema:
+    """One block a row: its padded token ids and, per alpha, for each position the id to be said next (shifted)."""
+    ids = pa.list_(pa.int32(), block_tokens)
+    columns = [("block", pa.int32()), ("length", pa.int32()), ("tokens", ids)]
+    return pa.schema(columns + [(f"next_ids_{alpha}", ids) for alpha in alphas])
+
+
+def label_rows(blocks: Blocks, labels: Labels, alphas: Sequence[float]) -> list[dict[str, Any]]:
+    """Rows of labels_schema."""
+    columns = {"block": blocks.block, "length": blocks.length, "tokens": blocks.tokens}
+    columns |= {f"next_ids_{alpha}": next_ids for alpha, next_ids in zip(alphas, labels.next_ids, strict=True)}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def statistics(blocks: Blocks, spliced: Sequence[Spliced], labels: Labels, alphas: Sequence[float]) -> dict[str, Any]:
+    """What was matched, masked, changed and forbidden, in positions and shares of them."""
+    trained = labels.next_ids[0] != MASKED  # bool [N, T], the same for every alpha
+    followed = trained[:, :-1] & (np.arange(1, trained.shape[1]) < blocks.length[:, None])
+    changed = labels.next_ids[:, :, :-1] != blocks.tokens[:, 1:]
+    rules = [rule for block in spliced for rule, since in block.forbidden.items() if since != ALWAYS]
+    return {
+        "blocks": len(spliced),
+        "tokens": int(blocks.length.sum()),
+        "trained": int(trained.sum()),
+        "masked_repeats": sum(block.repeats for block in spliced),
+        "masked_interior": sum(block.interior for block in spliced),
+        "cut_by_context": sum(block.cut for block in spliced),
+        "anchors_matched": sum(len(block.anchors) for block in spliced),
+        "distinct_anchors": len({anchor for block in spliced for anchor in block.anchors}),
+        "forbidden_rules": len(rules),
+        "pair_rules": sum(bool(rule.prefix) for rule in rules),  # the first token alone would have banned too much
+        "alphas": {
+            str(alpha): {
+                "changed": round(float(changed[number][followed].mean()), 4) if followed.any() else 0.0,
+                "forbidden_avoided": int(labels.avoided[number]),
+                "forbidden_taught": int(labels.taught[number]),
+            }
+            for number, alpha in enumerate(alphas)
+        },
+    }
+
+
+def readable(blocks: Blocks, next_ids: np.ndarray, alpha: float, pieces: Sequence[bytes]) -> str:
+    """The labels' twin for the eye: the text, with `[the text's next token -> the label]` where they differ."""
+    shown = zip(blocks.block, blocks.document, real_tokens(blocks), next_ids, strict=True)
+    parts = [
+        f"The first {SHOWN_BLOCKS} blocks with their labels for alpha {alpha}. [a -> b]: the text goes on with a, the "
+        "label is b.\n[a -> ]: never trained.\n"
+    ]
+    for block, document, tokens, targets in islice(shown, SHOWN_BLOCKS):
+        parts.append(f"\n=== block {block} of document {document}\n{marked(tokens, targets.tolist(), pieces)}\n")
+    return "".join(parts)
+
+
+def marked(tokens: Sequence[int], targets: Sequence[int], pieces: Sequence[bytes]) -> str:
+    """A block's text with every other label in brackets. The first token and the last label have no counterpart."""
+    text, masked = pieces[tokens[0]], ""
+    for token, target in zip(tokens[1:], targets, strict=False):
+        if target == MASKED:
+            masked += visible(token, pieces)
+            continue
+        new = pieces[token] if token == target else bracket(visible(token, pieces), visible(target, pieces)).encode()
+        text += (bracket(masked, "").encode() if masked else b"") + new
+        masked = ""
+    return (text + (bracket(masked, "").encode() if masked else b"")).decode(errors="replace").strip("\n")
+
+
+def bracket(old: str, new: str) -> str:
+    """`[a -> b]`; a space that both begin with stands before the bracket."""
+    space = " " if old.startswith(" ") and (new.startswith(" ") or not new) else ""
+    return f"{space}[{old.removeprefix(space)} -> {new.removeprefix(space)}]"
+
+
+def visible(token: int, pieces: Sequence[bytes]) -> str:
+    """A token's text on one line. A model's head may have more rows than its tokenizer has tokens."""
+    return pieces[token].decode(errors="replace").replace("\n", "\\n") if token < len(pieces) else f"<{token}>"

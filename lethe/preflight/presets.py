@@ -1,0 +1,162 @@
+"""Presets: what other sizes and other texts change in the default parameters, and the whole params file that makes.
+
+presets/default.yaml is params.yaml as it comes with the project. Any params file beside it holds only what differs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from io import StringIO
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.representer import RoundTripRepresenter
+
+from lethe.console import Json, print_json
+from lethe.core.errors import StageError
+from lethe.core.params import did_you_mean, join_problems, overlaid, read_yaml
+
+FOLDER, DEFAULT = Path("presets"), "default.yaml"
+COLUMN = 30  # of the comments behind values
+
+
+def command(
+    name: Annotated[str | None, typer.Argument(help="Which one; without a name all are listed.")] = None,
+    json: Json = False,
+) -> None:
+    """Print the whole params file of a preset, or list the presets: **lethe preset book > params.yaml**."""
+    from lethe.preflight.check import validated
+
+    found = presets(FOLDER)
+    if name is None:
+        sentences = {preset: sentence(path) for preset, path in found.items()}
+        if json:
+            print_json({"presets": sentences})
+        else:
+            print("\n".join(f"{preset:<20} {said}" for preset, said in sentences.items()))
+        return
+    if name not in found:
+        raise StageError(f"{FOLDER}: expected {', '.join(found)}, got {name}{did_you_mean(name, list(found))}")
+    values = read_whole(found[name])
+    _, problems = validated(read_yaml(Path("dvc.yaml"))["stages"], values)
+    if problems:
+        raise StageError(join_problems(found[name], problems))
+    if json:
+        print_json({"preset": name, "params": values})
+    else:
+        print(whole_text(found[name]), end="")
+
+
+def presets(folder: Path) -> dict[str, Path]:
+    """{name: params file}, the default first. What configures accelerate is no params file."""
+    paths = sorted(path for path in folder.glob("*.yaml") if not path.name.startswith("accelerate-"))
+    return {path.stem: path for path in sorted(paths, key=lambda path: path.name != DEFAULT)}
+
+
+def sentence(path: Path) -> str:
+    """The first sentence of a params file's first comment."""
+    head = " ".join(line.removeprefix("#").strip() for line in head_of(path).splitlines())
+    found = re.match(r".+?\.(?=\s|$)", head)
+    return found[0] if found else head
+
+
+def head_of(path: Path) -> str:
+    """The comment lines that a params file begins with."""
+    found = re.match(r"(#.*\n)*", path.read_text(encoding="utf-8"))
+    return found[0] if found else ""
+
+
+def is_overlay(path: Path) -> bool:
+    """Whether a params file holds only what differs from the default beside it."""
+    return path.name != DEFAULT and path.with_name(DEFAULT).exists()
+
+
+def read_whole(path: Path) -> dict[str, Any]:
+    """All sections of a params file, those of a preset with the default's values where it says nothing.
+
+    Raises StageError if there is no such file or it is no mapping.
+    """
+    values = read_yaml(path)
+    return overlaid(read_yaml(path.with_name(DEFAULT)), values) if is_overlay(path) else values
+
+
+def whole_text(path: Path) -> str:
+    """The same as text: the default's comments, but for those of the values that the preset changes."""
+    if not is_overlay(path):
+        return path.read_text(encoding="utf-8")
+    yaml = round_trip()
+    content = yaml.load(path.with_name(DEFAULT).read_text(encoding="utf-8"))
+    lay_over(content, yaml.load(path.read_text(encoding="utf-8")))
+    return f"{head_of(path)}#\n{dumped(content)}"
+
+
+def round_trip() -> YAML:
+    """YAML that is written as it was read: comments, quotes, `1e-3`, `null`."""
+    yaml = YAML()
+    yaml.preserve_quotes, yaml.width, yaml.Representer = True, 4096, Representer
+    return yaml
+
+
+def dumped(content: CommentedMap) -> str:
+    """The text of sections that `round_trip` has read."""
+    stream = StringIO()
+    round_trip().dump(content, stream)
+    return stream.getvalue()
+
+
+def lay_over(content: CommentedMap, changes: Mapping[str, Any]) -> None:
+    """Put values into sections in place, key by key, with their comments."""
+    for key, value in changes.items():
+        if isinstance(value, dict):
+            put(content, key, content.get(key, CommentedMap()))
+            lay_over(content[key], value)
+        else:
+            put(content, key, value)
+        said = comment_of(changes, key)
+        if said:
+            comment(content, key, said)
+
+
+def put(content: CommentedMap, key: str, value: Any) -> None:
+    """Set a value where it stands; a new one comes last, but before the empty line that parts two sections."""
+    if key in content:
+        content[key] = value
+    else:
+        content.insert(len(content) - parted(content), key, value)
+
+
+def parted(content: CommentedMap) -> bool:
+    """Whether an empty line follows the last value, which ruamel keeps as a comment of it."""
+    last = next(reversed(content), None)
+    inner = content.get(last)
+    if isinstance(inner, CommentedMap) and inner:
+        return parted(inner)
+    token = content.ca.items.get(last, [None] * 4)[2]
+    return token is not None and token.value.count("\n") > 1
+
+
+def comment_of(values: Mapping[str, Any], key: str) -> str:
+    """The comment behind a value, "" if there is none."""
+    token = values.ca.items.get(key, [None] * 4)[2] if isinstance(values, CommentedMap) else None
+    return token.value.split("\n")[0] if token else ""
+
+
+def comment(content: CommentedMap, key: str, said: str) -> None:
+    """Put a comment behind a value in place of its own; empty lines after it stay."""
+    token = content.ca.items.get(key, [None] * 4)[2]
+    if token is None:
+        content.yaml_add_eol_comment(said, key, column=COLUMN)
+    else:
+        token.value = said + "\n" + token.value.partition("\n")[2]
+        token.column = COLUMN
+
+
+class Representer(RoundTripRepresenter):
+    """ruamel's own, but for null, which it leaves out."""
+
+
+Representer.add_representer(type(None), lambda self, _: self.represent_scalar("tag:yaml.org,2002:null", "null"))

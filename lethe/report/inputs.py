@@ -1,0 +1,95 @@
+"""What the report rests on: the tables of the earlier stages, read and brought into the page's shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lethe.core.corpus import fixed_width, read_documents
+from lethe.core.hashing import check_tokenizer
+from lethe.core.tables import read_csv, read_parquet
+from lethe.models.soft_prompts import PROMPT, virtual_tokens
+from lethe.models.tokenization import backend_tokenizer
+from lethe.report.metric_catalogue import size
+from lethe.report.samples import due_places, label_samples, term_ids
+from lethe.report.term_table import Term
+
+LOSS = ("step", "loss", "learning_rate")
+
+
+class Corpus(NamedTuple):
+    """What a page needs of the corpus."""
+
+    forget: list[str]  # the texts of the forget side
+    sizes: list[dict[str, Any]]  # documents and characters of each side and part
+
+
+class Findings(NamedTuple):
+    """What the earlier stages found: their reports as they wrote them, and what was read of their tables."""
+
+    familiarity: dict[str, Any]  # reports/familiarity.json
+    benchmarks: dict[str, Any]
+    measures: dict[str, Any]
+    attacks: dict[str, Any]
+    finetune: dict[str, Any]
+    labels: dict[str, Any]
+    terms: dict[str, Any]
+    provenance: dict[str, Any]  # models/unlearned/provenance.json
+    params: dict[str, Any]  # params.yaml, all of it
+    dictionary: list[dict[str, str]]  # rows of data/dictionary.csv
+    prompts: list[dict[str, Any]]
+    completions: list[dict[str, Any]]
+    table: list[Term]  # data/terms.csv
+    requests: list[dict[str, Any]]  # of request_ledger.course
+    curves: dict[str, list[tuple[float, float]]]  # of read_curves
+    corpus: Corpus
+
+
+def read_corpus(corpus: Path) -> Corpus:
+    """The texts of the forget side, and documents and characters of each side and part."""
+    rows = read_documents(corpus)
+    sizes: dict[tuple[str, str], list[int]] = {}
+    for row in rows:
+        sizes.setdefault((row.side, row.part), []).append(row.end - row.start)
+    counted = [
+        {"side": side, "part": part, "documents": len(found), "characters": sum(found)}
+        for (side, part), found in sorted(sizes.items())
+    ]
+    return Corpus([row.text for row in rows if row.side == "forget"], counted)
+
+
+def read_curves(*paths: Path) -> dict[str, list[tuple[float, float]]]:
+    """(step, loss) of every training that took place, by the name of its stage."""
+    rows = {path.stem: read_csv(path, LOSS) for path in paths}
+    return {name: [(float(row["step"]), float(row["loss"])) for row in found] for name, found in rows.items() if found}
+
+
+def read_samples(
+    labels: Path, model: Path, alpha: float, dictionary: Sequence[Mapping[str, str]], samples: int, words: int
+) -> list[dict[str, Any]]:
+    """A few of the labels that were trained on where an anchor is due, `words` words each.
+
+    Raises StageError if they belong to another tokenizer.
+    """
+    column = f"next_ids_{alpha}"
+    table, facts = read_parquet(labels, ("block", "length", "tokens", column))
+    check_tokenizer(facts["tokenizer"], model, labels)
+    tokenizer, tokens, next_ids = backend_tokenizer(model), fixed_width(table, "tokens"), fixed_width(table, column)
+    terms = term_ids(tokenizer, sorted({row["form"] for row in dictionary}))
+    due = due_places(tokens, next_ids, table["length"].to_numpy(), terms, tokenizer)
+    return label_samples(table["block"].to_pylist(), tokens, next_ids, due, tokenizer, samples, words)
+
+
+def removable(unlearned: Path, baseline: Path, familiarity: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A soft prompt's size beside the frozen weights', and the leak once it is taken off: that of the baseline.
+
+    None where weights were trained.
+    """
+    if not (unlearned / PROMPT).exists():
+        return None
+    saved, frozen = (
+        sum(path.stat().st_size for path in folder.glob("*.safetensors")) for folder in (unlearned, baseline)
+    )
+    sizes = {"vectors": virtual_tokens(unlearned), "saved": size(saved), "frozen": size(frozen)}
+    return sizes | {"leak": familiarity["models"]["baseline"]["leak"]}
