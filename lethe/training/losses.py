@@ -78,7 +78,8 @@ def soft_cross_entropy(at: Positions, head: Head, items: Items) -> Tensor:
         return logits.logsumexp(dim=-1).sum() - expected
 
     forget, retain = at.where(at.forget), at.where(~at.forget)
-    loss = summed(chunk, head, forget.hidden, forget.columns[TARGET_IDS], forget.columns[TARGET_PROBABILITIES])
+    columns = forget.columns[TARGET_IDS], forget.columns[TARGET_PROBABILITIES]
+    loss = summed(chunk, head, forget.hidden, *columns)
     return (loss + summed_nll(retain.hidden, retain.next_ids, head)) / (items.forget + items.retain)
 
 
