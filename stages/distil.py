@@ -96,7 +96,7 @@ def check_teacher(folder: Path) -> None:
     """Raise StageError if the fine-tune left a soft prompt: its base's weights still know the forget set."""
     if (folder / PROMPT).exists():
         raise StageError(
-            "params.yaml: distil.steps: expected 0 with finetune.tuning prompt, got more; a prompt is no teacher"
+            "params.yaml: distil.steps: expected 0 with finetune.tuning prompt, got more"
         )
 
 
