@@ -95,9 +95,7 @@ def retain_rows(corpus: Path, tokenizer: PreTrainedTokenizerFast, block_tokens: 
 def check_teacher(folder: Path) -> None:
     """Raise StageError if the fine-tune left a soft prompt: its base's weights still know the forget set."""
     if (folder / PROMPT).exists():
-        raise StageError(
-            "params.yaml: distil.steps: expected 0 with finetune.tuning prompt, got more"
-        )
+        raise StageError("params.yaml: distil.steps: expected 0 with finetune.tuning prompt, got more")
 
 
 def name_rules(blocks: Path, dictionary: Path, tokenizer: PreTrainedTokenizerFast, model: Path) -> list[Rule]:

@@ -19,7 +19,7 @@ import torch
 from lethe.core.errors import StageError
 from lethe.core.hashing import file_sha256, folder_sha256, tokenizer_sha256
 from lethe.core.params import read_params, section_problems
-from lethe.core.tables import MASKED, write_parquet
+from lethe.core.tables import MASKED, read_parquet, write_parquet
 from lethe.evaluation.model_set import measured
 from lethe.inference.scoring import token_loss
 from lethe.models.checkpoints import load_model, load_tokenizer
@@ -196,6 +196,35 @@ def test_alpha_without_labels(labelled: Path) -> None:
     with pytest.raises(StageError) as error:
         finetune.main()
     assert str(error.value) == "params.yaml: finetune.alpha: expected one of label.alphas: 5.0, got 2.5"
+
+
+def with_soft_labels(project: Path) -> None:
+    """Add to the labels a target of the label itself, with 3/4, and of the padding."""
+    table, facts = read_parquet(project / "data/labels.parquet", ("next_ids_5.0",))
+    labels = np.array(table["next_ids_5.0"].to_pylist())
+    ids = np.stack([np.maximum(labels, 0), np.full_like(labels, 2)], axis=-1).reshape(len(labels), -1)
+    shares = np.tile(np.array([0.75, 0.25], np.float16), (len(labels), WIDTH)).reshape(len(labels), -1)
+    rows = [row | {"target_ids_5.0": own, "target_probabilities_5.0": share} for row, own, share in
+            zip(table.to_pylist(), ids, shares, strict=True)]  # fmt: skip
+    schema = table.schema.remove_metadata()
+    for name, kind in (("target_ids_5.0", pa.int32()), ("target_probabilities_5.0", pa.float16())):
+        schema = schema.append(pa.field(name, pa.list_(kind, 2 * WIDTH)))
+    write_parquet(rows, schema, project / "data/labels.parquet", **facts, soft_alphas="5.0")
+
+
+def test_soft_labels_are_another_training(labelled: Path) -> None:
+    finetune.main()
+    hard = file_sha256(Path("models/suppressed/model.safetensors"))
+    set_param(labelled, "finetune.labels", "soft")
+    with pytest.raises(StageError) as error:
+        finetune.main()
+    assert str(error.value) == "params.yaml: finetune.alpha: expected one of label.soft_alphas: none, got 5.0"
+    with_soft_labels(labelled)
+    finetune.main()
+    assert file_sha256(Path("models/suppressed/model.safetensors")) != hard
+    set_param(labelled, "finetune.objective", "npo")
+    with pytest.raises(StageError, match="labels: expected hard with objective npo, got soft"):
+        finetune.main()
 
 
 def test_nothing_to_learn(labelled: Path) -> None:
