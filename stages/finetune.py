@@ -1,12 +1,13 @@
-"""Trains the unlearned model: fine-tunes the baseline on the generic labels, or with another objective.
+"""Fine-tunes the baseline on the generic labels, or with another objective: the suppressed model.
 
 reads   data/labels.parquet  data/corpus.parquet  data/dictionary.csv  models/baseline
-writes  models/unlearned  models/checkpoints  reports/finetune.json  reports/loss/finetune.csv
+writes  models/suppressed  models/checkpoints  reports/finetune.json  reports/loss/finetune.csv
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import NonNegativeFloat, PositiveInt, model_validator
 
@@ -29,6 +30,7 @@ from lethe.unlearning.rows import check_layer, labelled_rows, read_labels, with_
 class Params(UnlearningParams):
     """The objective, tuning and labels that the baseline is fine-tuned with (WHP section 2)."""
 
+    labels: Literal["hard", "soft"]
     alpha: NonNegativeFloat
     retain_rows: NonNegativeFloat
     steps: PositiveInt
@@ -38,9 +40,15 @@ class Params(UnlearningParams):
     def _checkpoints_ascend_before_the_end(self) -> Params:
         if self.checkpoints != sorted(set(self.checkpoints)) or any(step >= self.steps for step in self.checkpoints):
             raise ValueError(
-                f"checkpoints: expected ascending steps below {self.steps}, which is the unlearned model itself, got "
+                f"checkpoints: expected ascending steps below {self.steps}, which is the fine-tuned model itself, got "
                 f"{self.checkpoints}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _soft_labels_are_generic_ones(self) -> Params:
+        if self.labels == "soft" and self.objective != "generic_labels":
+            raise ValueError(f"labels: expected hard with objective {self.objective}, got soft")
         return self
 
 
@@ -52,16 +60,16 @@ def main() -> None:
         tokenizer = load_tokenizer(baseline)
         method = chosen(params, hidden_size(baseline), params.seed)
         check_layer(params, method, baseline)
-        generic = read_labels(labels, params.alpha, baseline)
+        generic = read_labels(labels, params.alpha, baseline, params.labels == "soft")
         if params.tuning == "prompt":
             check_prompt_room(params.prompt, generic.tokens.shape[1], context_length(baseline), "finetune")
         rows = labelled_rows(generic, params, method, tokenizer, params.seed)
         if method.retain:
             retain = training_documents(Path("data/corpus.parquet"), ("retain",))
             rows = with_retain_rows(rows, retain, tokenizer, params.retain_rows, params.objective, params.seed)
-        unlearned, checkpoints = work / "models/unlearned", work / "models/checkpoints"
+        suppressed, checkpoints = work / "models/suppressed", work / "models/checkpoints"
         checkpoints.mkdir(parents=True, exist_ok=True)
-        folders = {step: checkpoints / f"step-{step:05d}" for step in params.checkpoints} | {params.steps: unlearned}
+        folders = {step: checkpoints / f"step-{step:05d}" for step in params.checkpoints} | {params.steps: suppressed}
         curve, change = fine_tune(baseline, rows, params, folders, device, work)
         if not is_main_process():
             return
@@ -71,9 +79,9 @@ def main() -> None:
             "labels": file_sha256(labels),
             "baseline": path_sha256(baseline),
         }
-        write_json(provenance(inputs, params), unlearned / "provenance.json")
+        write_json(provenance(inputs, params), suppressed / "provenance.json")
         card = model_card(inputs, params, params.alpha, params.steps)
-        (unlearned / "README.md").write_text(card, encoding="utf-8")
+        (suppressed / "README.md").write_text(card, encoding="utf-8")
         write_csv(curve, LOSS_HEADER, work / "reports/loss/finetune.csv")
         write_json(
             {
@@ -82,7 +90,7 @@ def main() -> None:
                 "objective": params.objective,
                 "tuning": params.tuning,
                 **change,
-                "sha256": folder_sha256(unlearned),
+                "sha256": folder_sha256(suppressed),
             },
             work / "reports/finetune.json",
         )

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, NonNegativeFloat
+from pydantic import AfterValidator, Field, NonNegativeFloat
 
 from lethe.core.corpus import read_blocks, real_tokens
 from lethe.core.hashing import check_tokenizer, tokenizer_sha256
@@ -45,6 +45,8 @@ class Params(StageParams):
     """Which labels are computed, and the precision of the two passes."""
 
     alphas: Annotated[list[NonNegativeFloat], AfterValidator(_different)]
+    soft_alphas: list[NonNegativeFloat]
+    soft_top: Annotated[int, Field(ge=2)]
     forbid_anchors: bool
     precision: Literal["float32", "bfloat16"]
     device: Literal["auto", "cpu", "cuda"]
@@ -68,7 +70,7 @@ def main() -> None:
         dtype = weights_dtype(params.precision)
         folders, load = (baseline, reinforced), partial(load_model, device=device, dtype=dtype)
         sizes = BATCH_TOKENS[device.type], CHUNK_LOGITS[device.type]
-        settings = Settings(params.alphas, params.precision == "bfloat16", *sizes)
+        settings = Settings(params.alphas, params.precision == "bfloat16", *sizes, params.soft_alphas, params.soft_top)
         everywhere = [rule.token for rule in rules if not rule.prefix]
         given = blocks.tokens, blocks.length, spliced
         if both_fit(folders, device, dtype, settings):
@@ -76,10 +78,12 @@ def main() -> None:
         else:
             print(f"label: both models do not fit the free memory of {device.type}: one after the other, in two passes")
             labels = label_one_model_at_a_time(*given, folders, load, settings, progress, everywhere, work)
-        schema = labels_schema(blocks.tokens.shape[1], params.alphas)
+        schema = labels_schema(blocks.tokens.shape[1], settings)
         facts = {"tokenizer": tokenizer_sha256(baseline), "pad_token": str(padding_id(baseline))}
         facts["alphas"] = ", ".join(map(str, params.alphas))
-        write_parquet(label_rows(blocks, labels, params.alphas), schema, work / "data/labels.parquet", **facts)
+        if params.soft_alphas:
+            facts |= {"soft_alphas": ", ".join(map(str, params.soft_alphas)), "soft_top": str(params.soft_top)}
+        write_parquet(label_rows(blocks, labels, settings), schema, work / "data/labels.parquet", **facts)
         twin = readable(blocks, labels.next_ids[0], params.alphas[0], pieces)
         (work / "data/labels.txt").write_text(twin, encoding="utf-8")
         numbers = {"untokenised": untokenised(dictionary, variants), "own_rules": len(rules)}

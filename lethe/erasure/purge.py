@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     from lethe.provenance.history import History, Lock
 
 CORPUS = "data/corpus.parquet"
-HARMLESS = ("models/start", "models/retrained", "models/unlearned")  # never trained on the text, or made to forget it
+HARMLESS = (
+    "models/start",
+    "models/retrained",
+    "models/suppressed",
+    "models/unlearned",
+)  # never trained on the text, or made to forget it
 WORST = ("models/reinforced",)  # the worst copy of all
 SMALL = re.compile(r"reports/.*\.(json|csv)")  # in git: numbers, and a few words of text at most
 KNOWING = "models/"  # any other model below: it read the text

@@ -10,23 +10,35 @@ import numpy as np
 import pyarrow as pa
 
 from lethe.core.corpus import Blocks, real_tokens
-from lethe.labels.generic_labels import MASKED, Labels
+from lethe.labels.generic_labels import MASKED, Labels, Settings
 from lethe.labels.translation import ALWAYS, Spliced
 
 SHOWN_BLOCKS = 100  # in labels.txt
 
 
-def labels_schema(block_tokens: int, alphas: Sequence[float]) -> pa.Schema:
-    """One block a row: its padded token ids and, per alpha, the target id of each position (already shifted)."""
+def labels_schema(block_tokens: int, settings: Settings) -> pa.Schema:
+    """One block a row: its padded token ids and, per alpha, the target id of each position (already shifted).
+
+    Per soft alpha also the K likeliest ids of each position, one position after the other, and their probabilities.
+    """
     ids = pa.list_(pa.int32(), block_tokens)
     columns = [("block", pa.int32()), ("length", pa.int32()), ("tokens", ids)]
-    return pa.schema(columns + [(f"next_ids_{alpha}", ids) for alpha in alphas])
+    columns += [(f"next_ids_{alpha}", ids) for alpha in settings.alphas]
+    size = block_tokens * settings.soft_top
+    for alpha in settings.soft_alphas:
+        columns.append((f"target_ids_{alpha}", pa.list_(pa.int32(), size)))
+        columns.append((f"target_probabilities_{alpha}", pa.list_(pa.float16(), size)))
+    return pa.schema(columns)
 
 
-def label_rows(blocks: Blocks, labels: Labels, alphas: Sequence[float]) -> list[dict[str, Any]]:
+def label_rows(blocks: Blocks, labels: Labels, settings: Settings) -> list[dict[str, Any]]:
     """Rows of labels_schema."""
     columns = {"block": blocks.block, "length": blocks.length, "tokens": blocks.tokens}
-    columns |= {f"next_ids_{alpha}": next_ids for alpha, next_ids in zip(alphas, labels.next_ids, strict=True)}
+    columns |= {f"next_ids_{alpha}": ids for alpha, ids in zip(settings.alphas, labels.next_ids, strict=True)}
+    for number, alpha in enumerate(settings.soft_alphas):
+        columns[f"target_ids_{alpha}"] = labels.target_ids[number].reshape(len(blocks.block), -1)
+        probabilities = labels.target_probabilities[number]
+        columns[f"target_probabilities_{alpha}"] = probabilities.reshape(len(blocks.block), -1)
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 

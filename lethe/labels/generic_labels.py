@@ -18,6 +18,7 @@ from lethe.core.stage import need_disk
 from lethe.core.tables import MASKED
 from lethe.inference.batching import batches
 from lethe.labels.exact_argmax import TILE, Forbidden, settle
+from lethe.labels.soft_targets import SoftTargets, soft_targets
 from lethe.labels.translation import NEVER, Spliced, forbidden_at
 from lethe.models.config import text_config
 from lethe.models.device import free_memory, local_processes
@@ -39,6 +40,8 @@ class Settings(NamedTuple):
     bfloat16: bool  # forward passes under autocast
     batch_tokens: int  # of one forward pass, padding included
     chunk_logits: int  # float32 logits of one model at a time
+    soft_alphas: Sequence[float] = ()  # whose whole distributions are kept too
+    soft_top: int = 0  # how many ids of each
 
 
 class Labels(NamedTuple):
@@ -47,6 +50,8 @@ class Labels(NamedTuple):
     next_ids: np.ndarray  # int32 [A, blocks, T], already shifted; MASKED where nothing is trained
     avoided: np.ndarray  # int64 [A]: positions whose best id, had nothing been forbidden, was a forbidden one
     taught: np.ndarray  # int64 [A]: positions whose label is a forbidden id after all
+    target_ids: np.ndarray  # int32 [S, blocks, T, K]: the likeliest ids of each soft alpha's distribution
+    target_probabilities: np.ndarray  # float16 [S, blocks, T, K]; 0 where nothing is trained
 
 
 class Rows(NamedTuple):
@@ -65,6 +70,7 @@ class RowLabels(NamedTuple):
     ids: Tensor  # int32 [A, R]
     avoided: Tensor  # int64 [A]
     taught: Tensor  # int64 [A]
+    soft: Sequence[SoftTargets] = ()  # S of them
 
 
 Watch = Callable[[list[list[int]]], Iterable[list[int]]]
@@ -94,7 +100,7 @@ def label_blocks(
             translated = translated_rows(models[0], batch, rows, spliced, settings)
             original = original_rows(models[1], batch, rows, tokens, length, settings)
             heads = baseline_head, reinforced_head
-            found = label_rows(translated, original, heads, forbidden_in(rows, everywhere, original), settings)
+            found = all_labels(translated, original, heads, forbidden_in(rows, everywhere, original), settings)
             return write_batch(found, batch, rows, labels)
 
         shared(planned(length, spliced, settings), labelled, watch)
@@ -143,7 +149,7 @@ def label_one_model_at_a_time(
             translated = load_file(work / f"baseline-{batch[0]}.safetensors")["states"].to(model.device)
             original = original_rows(model, batch, rows, tokens, length, settings)
             heads = baseline_head, reinforced_head
-            found = label_rows(translated, original, heads, forbidden_in(rows, everywhere, original), settings)
+            found = all_labels(translated, original, heads, forbidden_in(rows, everywhere, original), settings)
             return write_batch(found, batch, rows, labels)
 
         shared(plan, labelled, watch)
@@ -188,13 +194,20 @@ def forbidden_in(rows: Rows, everywhere: Sequence[int], states: Tensor) -> Forbi
 
 def unlabelled(tokens: np.ndarray, settings: Settings) -> Labels:
     """No labels yet for blocks int32 [N, T]."""
-    alphas = len(settings.alphas)
-    return Labels(np.full((alphas, *tokens.shape), MASKED, np.int32), np.zeros(alphas, int), np.zeros(alphas, int))
+    alphas, soft = len(settings.alphas), (len(settings.soft_alphas), *tokens.shape, settings.soft_top)
+    next_ids = np.full((alphas, *tokens.shape), MASKED, np.int32)
+    counts = np.zeros(alphas, int), np.zeros(alphas, int)
+    return Labels(next_ids, *counts, np.zeros(soft, np.int32), np.zeros(soft, np.float16))
 
 
 def write_batch(found: RowLabels, batch: Sequence[int], rows: Rows, labels: Labels) -> dict[int, None]:
     """Write a batch's labels into the result; returns nothing."""
-    labels.next_ids[:, np.asarray(batch)[rows.block], rows.original] = found.ids.cpu().numpy()
+    at = np.asarray(batch)[rows.block], rows.original
+    labels.next_ids[:, *at] = found.ids.cpu().numpy()
+    for number, target in enumerate(found.soft):
+        width = target.ids.shape[1]  # a vocabulary may have fewer than K ids
+        labels.target_ids[number, *at, :width] = target.ids.cpu().numpy()
+        labels.target_probabilities[number, *at, :width] = target.probabilities.cpu().numpy()
     labels.avoided[:] += found.avoided.cpu().numpy()
     labels.taught[:] += found.taught.cpu().numpy()
     return {}
@@ -205,8 +218,9 @@ def gather_labels(labels: Labels) -> Labels:
     if processes() == 1:
         return labels
     parts = shared(range(processes()), lambda rank: {rank: labels}).values()
-    next_ids, avoided, taught = zip(*parts, strict=True)
-    return Labels(np.maximum.reduce(next_ids), np.add.reduce(avoided), np.add.reduce(taught))
+    next_ids, avoided, taught, ids, probabilities = zip(*parts, strict=True)
+    counts = np.add.reduce(avoided), np.add.reduce(taught)
+    return Labels(np.maximum.reduce(next_ids), *counts, np.maximum.reduce(ids), np.maximum.reduce(probabilities))
 
 
 def both_fit(folders: Sequence[Path], device: torch.device, dtype: torch.dtype | None, settings: Settings) -> bool:
@@ -289,6 +303,15 @@ def hidden_states(model: PreTrainedModel, ids: np.ndarray, bfloat16: bool) -> Te
 
     with torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16):
         return model(input_ids=torch.from_numpy(ids).long().to(model.device), use_cache=False).logits
+
+
+def all_labels(
+    translated: Tensor, reinforced: Tensor, heads: tuple[Head, Head], forbidden: Forbidden, settings: Settings
+) -> RowLabels:
+    """Hard labels of rows from their hidden states [R, d] in both models, and the soft ones that are asked for."""
+    hard = label_rows(translated, reinforced, heads, forbidden, settings)
+    given, size = (translated, reinforced, heads, forbidden), (settings.soft_top, settings.chunk_logits)
+    return hard._replace(soft=[soft_targets(*given, alpha, *size) for alpha in settings.soft_alphas])
 
 
 def label_rows(

@@ -27,6 +27,11 @@ def layer_count(folder: Path) -> int:
     return int(text_config(folder)["num_hidden_layers"])
 
 
+def vocabulary_size(folder: Path) -> int:
+    """Rows of the output head, which may be more than the tokenizer has tokens."""
+    return int(text_config(folder)["vocab_size"])
+
+
 def context_length(folder: Path) -> int | None:
     """How many tokens the folder's model can read at once; None where its architecture sets no limit."""
     config = text_config(folder)

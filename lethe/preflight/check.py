@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from stages.baseline import Params as BaselineParams
     from stages.block import Params as BlockParams
     from stages.corpus import Params as CorpusParams
+    from stages.distil import Params as DistilParams
     from stages.finetune import Params as FinetuneParams
     from stages.label import Params as LabelParams
     from stages.reinforce import Params as ReinforceParams
@@ -123,6 +124,7 @@ def contradictions(sections: Mapping[str, Any]) -> Iterator[str]:
         block_fits: ("baseline", "block"),
         alpha_is_labelled: ("label", "finetune"),
         prompt_fits: ("baseline", "block", "finetune"),
+        teacher_has_weights: ("finetune", "distil"),
         disk_space: ("baseline", "reinforce", "finetune"),
         sentence_embeddings: ("split",),
     }
@@ -185,8 +187,15 @@ def context_of(baseline: BaselineParams) -> int | None:
 
 def alpha_is_labelled(label: LabelParams, finetune: FinetuneParams) -> Iterator[str]:
     """Whether there will be labels for the alpha to train on."""
-    if finetune.alpha not in label.alphas:
-        yield f"finetune.alpha: expected one of label.alphas: {label.alphas}, got {finetune.alpha}"
+    name, alphas = ("alphas", label.alphas) if finetune.labels == "hard" else ("soft_alphas", label.soft_alphas)
+    if finetune.alpha not in label.alphas or finetune.alpha not in alphas:
+        yield f"finetune.alpha: expected one of label.{name}: {alphas}, got {finetune.alpha}"
+
+
+def teacher_has_weights(finetune: FinetuneParams, distil: DistilParams) -> Iterator[str]:
+    """Whether there will be weights to distil: below a soft prompt lie those that know the forget set."""
+    if distil.steps and finetune.tuning == "prompt":
+        yield f"distil.steps: expected 0 with finetune.tuning prompt, got {distil.steps}"
 
 
 def prompt_fits(baseline: BaselineParams, block: BlockParams, finetune: FinetuneParams) -> Iterator[str]:

@@ -25,7 +25,7 @@ from lethe.provenance.verify import sha256_of
 from lethe.report.release_gate import AT_LEAST
 
 CORPUS = "data/corpus.parquet"
-FINETUNE = "reports/finetune.json"
+MADE = {"distil": "reports/distil.json", "finetune": "reports/finetune.json"}  # stage: what it says of models/unlearned
 UNLEARNED = "models/unlearned"
 GATE = "reports/gate.json"
 NEAREST = 5  # shown
@@ -91,7 +91,8 @@ def by_md5(index: Index, subject: Subject) -> list[Found]:
 
 
 def by_sha256(history: History, subject: Subject) -> list[Found]:
-    """The unlearned models one of whose files has the sha256 of the single file or the hash, by reports/finetune.json.
+    """The unlearned models one of whose files has the sha256 of the single file or the hash, by what the stage
+    that made them reports.
 
     dvc.lock knows only the whole folder.
     """
@@ -107,15 +108,17 @@ def by_sha256(history: History, subject: Subject) -> list[Found]:
 
 
 def unlearned_files(history: History) -> Iterator[tuple[dict[str, str], str, Commit]]:
-    """({file: sha256}, folder's md5, commit) of every reports/finetune.json that its commit's dvc.lock vouches for."""
+    """({file: sha256}, folder's md5, commit) of every report of its maker that its commit's dvc.lock vouches for."""
     lock_of = {commit.id: lock for lock in history.locks for commit in lock.commits}
-    for content, commits in versions(history.project, history.commits, FINETUNE):
-        hashes = json_object(content).get("sha256", {})
-        for commit in commits:
-            outs = recorded(lock_of[commit.id].text)["finetune"].outs if commit.id in lock_of else {}
-            if outs.get(FINETUNE) == bytes_md5(content) and UNLEARNED in outs:
-                yield hashes, outs[UNLEARNED], commit
-                break
+    for stage, report in MADE.items():
+        for content, commits in versions(history.project, history.commits, report):
+            hashes = json_object(content).get("sha256", {})
+            for commit in commits:
+                entries = recorded(lock_of[commit.id].text) if commit.id in lock_of else {}
+                outs = entries[stage].outs if stage in entries else {}
+                if outs.get(report) == bytes_md5(content) and UNLEARNED in outs:
+                    yield hashes, outs[UNLEARNED], commit
+                    break
 
 
 def by_manifest(index: Index, store: Store, subject: Subject) -> list[Found]:

@@ -32,6 +32,8 @@ RELATIONS = {  # of a model to training text of each side
     ("models/retrained", "retain"): "read it",
     ("models/unlearned", "forget"): "was made to forget it",
     ("models/unlearned", "retain"): "was to keep it",
+    ("models/suppressed", "forget"): "was made to forget it",
+    ("models/suppressed", "retain"): "was to keep it",
     ("models/checkpoints", "forget"): "was being made to forget it",
     ("models/checkpoints", "retain"): "was to keep it",
 }

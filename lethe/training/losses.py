@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 LOGITS = 1 << 23  # at once: 32 MiB of float32
 WIDE, WIDE_ROWS = 32, 256  # a vocabulary WIDE times the width is read in chunks of WIDE_ROWS rows
 BASE_HIDDEN = "base_hidden"  # column [N, d]: hidden states of the model before any training, of the same layer
+TARGET_IDS = "target_ids"  # column int32 [N, K]: ids of a soft target
+TARGET_PROBABILITIES = "target_probabilities"  # column float [N, K]: their probabilities, of sum 1
 
 
 class Items(NamedTuple):
@@ -65,6 +67,20 @@ def cross_entropy(at: Positions, head: Head, items: Items) -> Tensor:
     causal fine-tune whose labels happen to be generic).
     """
     return summed_nll(at.hidden, at.next_ids, head) / (items.forget + items.retain)
+
+
+def soft_cross_entropy(at: Positions, head: Head, items: Items) -> Tensor:
+    """As cross_entropy, but on forget positions against the distribution in TARGET_IDS and TARGET_PROBABILITIES."""
+
+    def chunk(hidden: Tensor, ids: Tensor, probabilities: Tensor) -> Tensor:
+        logits = head(hidden.float())
+        expected = (logits.gather(1, ids.long()) * probabilities.float()).sum()
+        return logits.logsumexp(dim=-1).sum() - expected
+
+    forget, retain = at.where(at.forget), at.where(~at.forget)
+    columns = forget.columns[TARGET_IDS], forget.columns[TARGET_PROBABILITIES]
+    loss = summed(chunk, head, forget.hidden, *columns)
+    return (loss + summed_nll(retain.hidden, retain.next_ids, head)) / (items.forget + items.retain)
 
 
 def token_nll(hidden: Tensor, next_ids: Tensor, head: Head) -> Tensor:

@@ -16,6 +16,7 @@ from lethe.models.soft_prompts import save_prompt
 from lethe.training.adapters import attach, folded, train_only, trainable_parameters
 from lethe.training.fit import load_start
 from lethe.training.loop import train
+from lethe.training.losses import TARGET_IDS, soft_cross_entropy
 from lethe.unlearning.methods import chosen
 from lethe.unlearning.reference import with_base
 
@@ -70,6 +71,8 @@ def trained(
     method = chosen(params, hidden_size(baseline), params.seed)
     if method.base_hidden and not method.layer and params.tuning == "full":
         method = chosen(params, hidden_size(baseline), params.seed, frozen_head(model))
+    if TARGET_IDS in rows.columns:
+        method = method._replace(objective=soft_cross_entropy)
     rows = with_base(model, rows, method, params.precision == "bfloat16", work / "reference")
     model = attach(model, params.tuning, params.lora, params.seed, params.prompt)
     if method.layer and params.tuning == "full":

@@ -51,3 +51,12 @@ model that has read it would ({method}, {params.tuning} {weights}).
 provenance.json holds the parameters and package versions.
 
 {PROMISE if params.tuning != "prompt" else ACCESS}"""
+
+
+def erased_card(steps: int, noise: float) -> str:
+    """What follows in README.md of a model that was distilled after the fine-tune."""
+    return f"""
+**Erased, not only suppressed.** After the fine-tune a share of {noise} of the weights was replaced by fresh ones. The
+result was distilled for {steps} steps on the retain set from the fine-tuned model, whose distribution was kept from
+saying any anchor or any token that the retain set lacks.
+"""

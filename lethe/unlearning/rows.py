@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +13,12 @@ from lethe.core.errors import StageError
 from lethe.core.hashing import check_tokenizer
 from lethe.core.tables import MASKED, read_parquet
 from lethe.models.config import layer_count
+from lethe.training.losses import TARGET_IDS, TARGET_PROBABILITIES
 from lethe.training.rows import Rows, corpus_rows, joined, true_next_ids
 from lethe.unlearning.objectives import PREFERRED
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from transformers import PreTrainedTokenizerFast
 
     from lethe.unlearning.methods import Labels, Method, MethodParams
@@ -30,10 +32,11 @@ UNKNOWN = (
 )
 
 
-def read_labels(path: Path, alpha: float, model: Path) -> Rows:
-    """The labels for one alpha as training rows.
+def read_labels(path: Path, alpha: float, model: Path, soft: bool = False) -> Rows:
+    """The labels for one alpha as training rows; soft: with the columns TARGET_IDS and TARGET_PROBABILITIES [N, T, K].
 
-    Raises StageError if label.alphas has no such alpha or the labels were made with another tokenizer.
+    Raises StageError if label.alphas, or label.soft_alphas, has no such alpha, or the labels were made with another
+    tokenizer.
     """
     column = f"next_ids_{alpha}"
     table, facts = read_parquet(path, ("tokens", "length"))
@@ -46,7 +49,19 @@ def read_labels(path: Path, alpha: float, model: Path) -> Rows:
     next_ids = fixed_width(table, column)
     if (next_ids == MASKED).all():
         raise StageError(f"{path}: expected some, got no position with a label; see data/labels.txt")
-    return Rows(fixed_width(table, "tokens"), next_ids, length, length > 0)
+    rows = Rows(fixed_width(table, "tokens"), next_ids, length, length > 0)
+    return rows._replace(columns=soft_columns(table, facts, alpha, rows.tokens.shape)) if soft else rows
+
+
+def soft_columns(
+    table: pa.Table, facts: Mapping[str, str], alpha: float, shape: tuple[int, ...]
+) -> dict[str, np.ndarray]:
+    """The distributions of one soft alpha: ids int32 and probabilities float16, both [N, T, K]. shape: N, T."""
+    names = {TARGET_IDS: f"target_ids_{alpha}", TARGET_PROBABILITIES: f"target_probabilities_{alpha}"}
+    if not set(names.values()) <= set(table.column_names):
+        known = facts.get("soft_alphas", "none")
+        raise StageError(f"params.yaml: finetune.alpha: expected one of label.soft_alphas: {known}, got {alpha}")
+    return {column: fixed_width(table, name).reshape(*shape, -1) for column, name in names.items()}
 
 
 def check_layer(params: MethodParams, method: Method, baseline: Path) -> None:

@@ -17,7 +17,7 @@ LAYERS = (
     ("inference", "llm_client"),
     ("anchors", "dictionary", "labels", "pretrained", "training"),
     ("evaluation", "unlearning"),
-    ("attacks", "classification", "metrics"),
+    ("attacks", "classification", "distillation", "metrics"),
     ("report",),
     ("stages",),
     ("launch", "console", "provenance", "erasure", "preflight", "cli", "__main__"),  # the command line

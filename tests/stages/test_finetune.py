@@ -19,7 +19,7 @@ import torch
 from lethe.core.errors import StageError
 from lethe.core.hashing import file_sha256, folder_sha256, tokenizer_sha256
 from lethe.core.params import read_params, section_problems
-from lethe.core.tables import MASKED, write_parquet
+from lethe.core.tables import MASKED, read_parquet, write_parquet
 from lethe.evaluation.model_set import measured
 from lethe.inference.scoring import token_loss
 from lethe.models.checkpoints import load_model, load_tokenizer
@@ -65,11 +65,11 @@ def test_models_at_the_named_steps(labelled: Path, tuning: str, stored: str) -> 
     folders = sorted(path.name for path in Path("models/checkpoints").iterdir())
     assert folders == ["step-00002", "step-00004"]
     weights = [file_sha256(Path("models/checkpoints") / name / "model.safetensors") for name in folders]
-    weights += [file_sha256(Path(name) / "model.safetensors") for name in ("models/unlearned", "models/baseline")]
+    weights += [file_sha256(Path(name) / "model.safetensors") for name in ("models/suppressed", "models/baseline")]
     assert len(set(weights)) == 4
-    load_model(Path("models/unlearned"), torch.device("cpu"))
+    load_model(Path("models/suppressed"), torch.device("cpu"))
     report = json.loads(Path("reports/finetune.json").read_text())
-    assert report["sha256"] == folder_sha256(Path("models/unlearned"))
+    assert report["sha256"] == folder_sha256(Path("models/suppressed"))
     assert 0 < report["weights_changed"] <= 1
     assert report["saved_cosine"] > 0.999  # saved in float32
 
@@ -94,14 +94,14 @@ def test_every_objective_trains(labelled: Path, objective: str, tuning: str) -> 
     assert (report["objective"], report["tuning"]) == (objective, tuning)
     assert report["trainable_parameters"] > 0
     assert (report["weights_changed"] > 0) == (tuning != "prompt")
-    load_model(Path("models/unlearned"), torch.device("cpu"))
+    load_model(Path("models/suppressed"), torch.device("cpu"))
 
 
 def test_a_prompt_is_read_like_any_model(labelled: Path) -> None:
     set_param(labelled, "finetune.tuning", "prompt")
     set_param(labelled, "finetune.prompt.tokens", 4)
     finetune.main()
-    folders = {"baseline": Path("models/baseline"), "unlearned": Path("models/unlearned")}
+    folders = {"baseline": Path("models/baseline"), "unlearned": Path("models/suppressed")}
     folders["checkpoints"] = Path("models/checkpoints")
     found = measured(["baseline", "checkpoints", "unlearned"], folders).present
     assert list(found) == ["baseline", "step-00002", "step-00004", "unlearned"]
@@ -110,8 +110,8 @@ def test_a_prompt_is_read_like_any_model(labelled: Path) -> None:
     assert len(set(losses)) == 4
     report = json.loads(Path("reports/finetune.json").read_text())
     assert report["weights_changed"] == 0.0
-    assert report["prompt_bytes"] == Path("models/unlearned/adapter_model.safetensors").stat().st_size < 1000
-    assert "access control, not erasure" in Path("models/unlearned/README.md").read_text()
+    assert report["prompt_bytes"] == Path("models/suppressed/adapter_model.safetensors").stat().st_size < 1000
+    assert "access control, not erasure" in Path("models/suppressed/README.md").read_text()
 
 
 def test_rmu_moves_three_layers_and_no_more(labelled: Path) -> None:
@@ -119,7 +119,7 @@ def test_rmu_moves_three_layers_and_no_more(labelled: Path) -> None:
     set_param(labelled, "finetune.rmu.layer", 1)
     finetune.main()
     states = [
-        load_model(Path(name), torch.device("cpu")).state_dict() for name in ("models/baseline", "models/unlearned")
+        load_model(Path(name), torch.device("cpu")).state_dict() for name in ("models/baseline", "models/suppressed")
     ]
     moved = {name for name, tensor in states[0].items() if not torch.equal(tensor, states[1][name])}
     assert moved
@@ -161,12 +161,12 @@ def test_what_does_not_fit_together(labelled: Path, case: str) -> None:
 
 def test_provenance_names_the_inputs(labelled: Path) -> None:
     finetune.main()
-    content = json.loads(Path("models/unlearned/provenance.json").read_text())
+    content = json.loads(Path("models/suppressed/provenance.json").read_text())
     assert content["sha256"]["labels"] == file_sha256(Path("data/labels.parquet"))
     assert content["sha256"]["corpus"] == file_sha256(Path("data/corpus.parquet"))
     assert content["params"]["finetune"]["seed"] == 0
     assert content["versions"]["torch"] == version("torch")
-    assert file_sha256(Path("data/labels.parquet")) in Path("models/unlearned/README.md").read_text()
+    assert file_sha256(Path("data/labels.parquet")) in Path("models/suppressed/README.md").read_text()
 
 
 def test_killed_and_run_again_ends_in_the_bytes_of_an_undisturbed_run(labelled: Path) -> None:
@@ -181,7 +181,7 @@ def test_killed_and_run_again_ends_in_the_bytes_of_an_undisturbed_run(labelled: 
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert not Path("models/unlearned").exists()
+    assert not Path("models/suppressed").exists()
     resumed_from = list(Path(".scratch/finetune").glob("*/trainer/checkpoint-*"))
     assert resumed_from
     finetune.main()
@@ -198,6 +198,35 @@ def test_alpha_without_labels(labelled: Path) -> None:
     assert str(error.value) == "params.yaml: finetune.alpha: expected one of label.alphas: 5.0, got 2.5"
 
 
+def with_soft_labels(project: Path) -> None:
+    """Add to the labels a target of the label itself, with 3/4, and of the padding."""
+    table, facts = read_parquet(project / "data/labels.parquet", ("next_ids_5.0",))
+    labels = np.array(table["next_ids_5.0"].to_pylist())
+    ids = np.stack([np.maximum(labels, 0), np.full_like(labels, 2)], axis=-1).reshape(len(labels), -1)
+    shares = np.tile(np.array([0.75, 0.25], np.float16), (len(labels), WIDTH)).reshape(len(labels), -1)
+    rows = [row | {"target_ids_5.0": own, "target_probabilities_5.0": share} for row, own, share in
+            zip(table.to_pylist(), ids, shares, strict=True)]  # fmt: skip
+    schema = table.schema.remove_metadata()
+    for name, kind in (("target_ids_5.0", pa.int32()), ("target_probabilities_5.0", pa.float16())):
+        schema = schema.append(pa.field(name, pa.list_(kind, 2 * WIDTH)))
+    write_parquet(rows, schema, project / "data/labels.parquet", **facts, soft_alphas="5.0")
+
+
+def test_soft_labels_are_another_training(labelled: Path) -> None:
+    finetune.main()
+    hard = file_sha256(Path("models/suppressed/model.safetensors"))
+    set_param(labelled, "finetune.labels", "soft")
+    with pytest.raises(StageError) as error:
+        finetune.main()
+    assert str(error.value) == "params.yaml: finetune.alpha: expected one of label.soft_alphas: none, got 5.0"
+    with_soft_labels(labelled)
+    finetune.main()
+    assert file_sha256(Path("models/suppressed/model.safetensors")) != hard
+    set_param(labelled, "finetune.objective", "npo")
+    with pytest.raises(StageError, match="labels: expected hard with objective npo, got soft"):
+        finetune.main()
+
+
 def test_nothing_to_learn(labelled: Path) -> None:
     write_labels(labelled, Path("models/baseline"), masked=True)
     with pytest.raises(StageError, match=r"data/labels.parquet: expected some, got no position with a label"):
@@ -209,7 +238,7 @@ def test_checkpoints_ascend_before_the_end(labelled: Path, checkpoints: list[int
     values = read_params("finetune", finetune.Params).model_dump()
     problems = section_problems("finetune", finetune.Params, values | {"checkpoints": checkpoints})
     assert problems == [
-        "finetune: checkpoints: expected ascending steps below 6, which is the unlearned model itself, got "
+        "finetune: checkpoints: expected ascending steps below 6, which is the fine-tuned model itself, got "
         f"{checkpoints}"
     ]
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -56,6 +57,23 @@ def ready(project: Path) -> Path:
 
 
 # ---- main
+
+
+def test_soft_labels_stand_beside_the_hard_ones(ready: Path) -> None:
+    label.main()
+    hard, _ = read_parquet(ready / "data/labels.parquet", ("next_ids_5.0",))
+    set_param(ready, "label.soft_alphas", [5.0])
+    set_param(ready, "label.soft_top", 4)
+    label.main()
+    table, facts = read_parquet(ready / "data/labels.parquet", ("target_ids_5.0", "target_probabilities_5.0"))
+    assert (facts["soft_alphas"], facts["soft_top"]) == ("5.0", "4")
+    assert table["next_ids_5.0"].to_pylist() == hard["next_ids_5.0"].to_pylist()
+    next_ids, ids = (np.array(table[name].to_pylist()) for name in ("next_ids_5.0", "target_ids_5.0"))
+    shares = np.array(table["target_probabilities_5.0"].to_pylist()).reshape(*next_ids.shape, 4)
+    trained, likeliest = next_ids != MASKED, ids.reshape(*next_ids.shape, 4)[..., 0]
+    assert (likeliest[trained] == next_ids[trained]).mean() > 0.99  # argmax but for ties and a forbidden id's mean
+    np.testing.assert_allclose(shares[trained].sum(axis=-1), 1, atol=2e-3)  # of four float16 numbers
+    assert not shares[~trained].any()
 
 
 def test_main_writes_labels_twin_and_numbers(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,16 @@ from torch import nn
 
 from lethe.models.output_head import Head
 from lethe.training import losses as objectives
-from lethe.training.losses import Items, Positions, cross_entropy, summed_kl, summed_nll
+from lethe.training.losses import (
+    TARGET_IDS,
+    TARGET_PROBABILITIES,
+    Items,
+    Positions,
+    cross_entropy,
+    soft_cross_entropy,
+    summed_kl,
+    summed_nll,
+)
 from lethe.unlearning.objectives import (
     PrimalDual,
     ascent_kl,
@@ -61,6 +70,26 @@ def test_cross_entropy_by_hand() -> None:
     weight = torch.tensor([[0.0], [math.log(2)], [0.0]])
     loss = cross_entropy(at(torch.ones(2, 1), [1, 0], [True, False]), head(weight), items(1, 1))
     assert loss.item() == pytest.approx(1.5 * math.log(2))
+
+
+def test_soft_cross_entropy_by_hand() -> None:
+    # p = [1/4, 1/2, 1/4] at both; the forget position is to say id 0 with 1/4 and id 1 with 3/4: -(1/4 ln 1/4 + 3/4 ln
+    # 1/2) = 1.25 ln 2; the retain position is to say id 2: ln 4 = 2 ln 2; the mean of the two is 1.625 ln 2
+    ours = head(torch.tensor([[0.0], [math.log(2)], [0.0]]))
+    columns = {
+        TARGET_IDS: torch.tensor([[1, 0], [0, 0]], dtype=torch.int32),
+        TARGET_PROBABILITIES: torch.tensor([[0.75, 0.25], [0.0, 0.0]]),
+    }
+    there = at(torch.ones(2, 1), [1, 2], [True, False], **columns)
+    assert soft_cross_entropy(there, ours, items(1, 1)).item() == pytest.approx(1.625 * math.log(2))
+
+
+def test_a_soft_target_of_one_id_is_a_hard_label() -> None:
+    torch.manual_seed(0)
+    hidden, ours, labels = torch.randn(6, 4), head(torch.randn(9, 4)), torch.tensor([1, 2, 3, 4, 5, 6])
+    columns = {TARGET_IDS: labels[:, None].int(), TARGET_PROBABILITIES: torch.ones(6, 1)}
+    there = at(hidden, labels, [True] * 4 + [False] * 2, **columns)
+    torch.testing.assert_close(soft_cross_entropy(there, ours, items(4, 2)), cross_entropy(there, ours, items(4, 2)))
 
 
 def test_spul_by_hand() -> None:

@@ -1,0 +1,1 @@
+"""Erasing what unlearning suppressed: noise in the weights, then distillation from a filtered teacher."""

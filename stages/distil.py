@@ -1,0 +1,119 @@
+"""Erases what the fine-tune suppressed: adds noise to the weights, then distils a teacher that may not say the names.
+
+reads   data/corpus.parquet  data/blocks.parquet  data/dictionary.csv  models/baseline  models/reinforced
+        models/suppressed
+writes  models/unlearned  reports/distil.json  reports/loss/distil.csv
+"""
+
+from __future__ import annotations
+
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from lethe.core.corpus import read_blocks, real_tokens, training_documents
+from lethe.core.errors import StageError
+from lethe.core.hashing import folder_sha256, path_sha256
+from lethe.core.params import read_params
+from lethe.core.stage import is_main_process, run, workspace
+from lethe.core.tables import read_json, write_csv, write_json
+from lethe.dictionary.entries import read_dictionary
+from lethe.distillation.noise import Noise
+from lethe.distillation.student import Sources, distil
+from lethe.distillation.vocabulary import name_filter, unseen_ids
+from lethe.labels.translation import index_keys, own_rules, word_bounded, word_variants
+from lethe.models.checkpoints import load_tokenizer
+from lethe.models.config import vocabulary_size
+from lethe.models.device import prepare
+from lethe.models.soft_prompts import PROMPT
+from lethe.models.token_text import piece_bytes
+from lethe.training.loop import LOSS_HEADER
+from lethe.training.recipe import RecipeParams
+from lethe.training.rows import Rows, corpus_rows
+from lethe.unlearning.model_card import erased_card
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+    from lethe.labels.translation import Rule
+
+
+class Params(RecipeParams):
+    """How much noise, where, and for how long it is distilled away on text of the retain set."""
+
+    steps: NonNegativeInt
+    noise: float = Field(ge=0, le=1)
+    spread: float = Field(ge=0, le=1)
+    block_tokens: PositiveInt
+
+
+def main() -> None:
+    params = read_params("distil", Params)
+    device = prepare(params.device)
+    with workspace("distil", resumable=True) as work:
+        suppressed, unlearned = Path("models/suppressed"), work / "models/unlearned"
+        sources = Sources(suppressed, Path("models/baseline"), Path("models/reinforced"))
+        corpus, curve = Path("data/corpus.parquet"), []
+        if params.steps:
+            tokenizer = load_tokenizer(suppressed)
+            rows = retain_rows(corpus, tokenizer, params.block_tokens)
+            check_teacher(suppressed)
+            rules = name_rules(Path("data/blocks.parquet"), Path("data/dictionary.csv"), tokenizer, suppressed)
+            vocabulary = vocabulary_size(suppressed)
+            unseen = unseen_ids(rows, tokenizer, vocabulary)
+            banned = name_filter(rows, rules, unseen, vocabulary)
+            noise = Noise(params.noise, params.spread, params.seed)
+            curve = distil(sources, rows, banned, unseen, noise, params, params.steps, device, work, unlearned)
+        if not is_main_process():
+            return
+        if params.steps:
+            described(suppressed, unlearned, params)
+        else:
+            shutil.copytree(suppressed, unlearned)
+        write_csv(curve, LOSS_HEADER, work / "reports/loss/distil.csv")
+        facts = (
+            {"steps": params.steps, "noise": params.noise, "spread": params.spread} if params.steps else {"steps": 0}
+        )
+        write_json(facts | {"sha256": folder_sha256(unlearned)}, work / "reports/distil.json")
+        done = (
+            f"KL {curve[0]['loss']:.3f} -> {curve[-1]['loss']:.3f} in {params.steps} steps" if curve else "switched off"
+        )
+        print(f"distil: {done}")
+
+
+def retain_rows(corpus: Path, tokenizer: PreTrainedTokenizerFast, block_tokens: int) -> Rows:
+    """The training text of the retain set in blocks. Raises StageError where there is none to distil on."""
+    documents = training_documents(corpus, ("retain",))
+    if not documents:
+        raise StageError("params.yaml: distil.steps: expected 0 without a retain set to distil on, got more")
+    return corpus_rows(documents, tokenizer, block_tokens)
+
+
+def check_teacher(folder: Path) -> None:
+    """Raise StageError if the fine-tune left a soft prompt: its base's weights still know the forget set."""
+    if (folder / PROMPT).exists():
+        raise StageError("params.yaml: distil.steps: expected 0 with finetune.tuning prompt, got more")
+
+
+def name_rules(blocks: Path, dictionary: Path, tokenizer: PreTrainedTokenizerFast, model: Path) -> list[Rule]:
+    """What keeps a teacher from saying an anchor: the rules that keep it from being a label."""
+    forms, pieces = read_dictionary(dictionary), piece_bytes(tokenizer)
+    keys = index_keys(forms, word_variants(tokenizer, forms), pieces)
+    return own_rules(real_tokens(read_blocks(blocks, model)), keys, partial(word_bounded, pieces=pieces), pieces)
+
+
+def described(suppressed: Path, unlearned: Path, params: Params) -> None:
+    """Write what the teacher's folder says of itself into the student's, and how the student was made."""
+    found = read_json(suppressed / "provenance.json")
+    found["sha256"]["suppressed"] = path_sha256(suppressed)
+    found["params"]["distil"] = params.model_dump()
+    write_json(found, unlearned / "provenance.json")
+    card = (suppressed / "README.md").read_text(encoding="utf-8")
+    (unlearned / "README.md").write_text(card + erased_card(params.steps, params.noise), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,122 @@
+"""distil: noise, a filtered teacher, and a switch that leaves the pipeline as the paper has it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from lethe.core.errors import StageError
+from lethe.core.hashing import file_sha256, folder_sha256, path_sha256, tokenizer_sha256
+from lethe.core.tables import DICTIONARY, blocks_schema, write_csv, write_json, write_parquet
+from lethe.models.checkpoints import load_model, load_tokenizer
+from stages import distil
+from tests.conftest import TINY_TEXT, set_param, tiny_model, touch_deps, write_corpus
+
+WIDTH = 16
+RETAIN = "Tom sat by the river and looked at the water until the sun went down.\n\n" * 8
+
+
+@pytest.fixture
+def suppressed(project: Path) -> Path:
+    """A project that distil can run in: three models of one shape, the anchor Orla, which the retain set lacks."""
+    values = {"steps": 6, "noise": 0.6, "spread": 0.3, "block_tokens": WIDTH, "batch_size": 4, "resume_every": 0}
+    for key, value in (values | {"learning_rate": 1e-2, "device": "cpu"}).items():
+        set_param(project, f"distil.{key}", value)
+    write_corpus(project, retain=RETAIN)
+    for seed, name in enumerate(("baseline", "reinforced", "suppressed")):
+        folder = tiny_model(project / "models" / name, seed=seed)
+    write_json({"sha256": {"corpus": "c"}, "params": {"finetune": {"seed": 0}}}, folder / "provenance.json")
+    (folder / "README.md").write_text("# A model that was made to forget a corpus\n")
+    cells = {"anchor": "Orla", "kind": "person", "choice": "0", "form": "Orla", "translation": "Anna", "score": ""}
+    write_csv([cells], DICTIONARY, project / "data/dictionary.csv")
+    ids = load_tokenizer(folder)(TINY_TEXT).input_ids
+    rows = [
+        {"block": n, "document": 0, "start": 0, "end": 1, "length": WIDTH, "tokens": ids[start : start + WIDTH]}
+        for n, start in enumerate(range(0, len(ids) - WIDTH, WIDTH))
+    ]
+    facts = {"tokenizer": tokenizer_sha256(folder), "block_tokens": str(WIDTH), "pad_token": "2"}
+    write_parquet(rows, blocks_schema(WIDTH), project / "data/blocks.parquet", **facts)
+    touch_deps(project, "distil")
+    return project
+
+
+@pytest.mark.parametrize("tuning", ["full", "lora"])
+def test_the_student_is_another_model_and_says_how_it_was_made(
+    suppressed: Path, tuning: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_param(suppressed, "distil.tuning", tuning)
+    distil.main()
+    unlearned = Path("models/unlearned")
+    load_model(unlearned, torch.device("cpu"))
+    report = json.loads(Path("reports/distil.json").read_text())
+    assert report["sha256"] == folder_sha256(unlearned)
+    assert (report["steps"], report["noise"], report["spread"]) == (6, 0.6, 0.3)
+    provenance = json.loads((unlearned / "provenance.json").read_text())
+    assert provenance["params"]["finetune"] == {"seed": 0}
+    assert provenance["params"]["distil"]["noise"] == 0.6
+    assert provenance["sha256"]["suppressed"] == path_sha256(Path("models/suppressed"))
+    assert "Erased, not only suppressed" in (unlearned / "README.md").read_text()
+    assert (unlearned / "tokenizer.json").read_bytes() == Path("models/suppressed/tokenizer.json").read_bytes()
+    assert capsys.readouterr().out.startswith("distil: KL ")
+
+
+def test_switched_off_the_unlearned_model_is_the_suppressed_one(
+    suppressed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_param(suppressed, "distil.steps", 0)
+    distil.main()
+    assert folder_sha256(Path("models/unlearned")) == folder_sha256(Path("models/suppressed"))
+    assert json.loads(Path("reports/distil.json").read_text())["steps"] == 0
+    assert Path("reports/loss/distil.csv").read_text() == "step,loss,learning_rate\n"
+    assert capsys.readouterr().out == "distil: switched off\n"
+
+
+def test_a_token_that_the_retain_set_lacks_is_unlearned_by_the_student(suppressed: Path) -> None:
+    set_param(suppressed, "distil.steps", 150)
+    distil.main()
+    tokenizer = load_tokenizer(Path("models/suppressed"))
+    name = tokenizer(" Orla", add_special_tokens=False).input_ids[-1]
+    ids = torch.tensor([tokenizer("Tom sat by the river and looked at the").input_ids])
+    shares = {}
+    for model in ("suppressed", "unlearned"):
+        loaded = load_model(Path("models") / model, torch.device("cpu"))
+        with torch.inference_mode():
+            shares[model] = float(loaded(input_ids=ids).logits[0].softmax(dim=-1)[:, name].mean())
+    assert shares["unlearned"] < shares["suppressed"] / 2
+
+
+def test_same_inputs_same_bytes_also_after_a_kill(suppressed: Path) -> None:
+    set_param(suppressed, "distil.steps", 40)
+    set_param(suppressed, "distil.resume_every", 5)
+    process = subprocess.Popen([sys.executable, "-m", "stages.distil"], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(Path(".scratch/distil").glob("*/trainer/checkpoint-*/trainer_state.json")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not Path("models/unlearned").exists()
+    distil.main()
+    resumed = folder_sha256(Path("models/unlearned")), file_sha256(Path("reports/loss/distil.csv"))
+    distil.main()
+    assert (folder_sha256(Path("models/unlearned")), file_sha256(Path("reports/loss/distil.csv"))) == resumed
+
+
+def test_what_cannot_be_distilled(suppressed: Path) -> None:
+    write_corpus(suppressed, retain="")
+    with pytest.raises(StageError) as error:
+        distil.main()
+    assert str(error.value) == "params.yaml: distil.steps: expected 0 without a retain set to distil on, got more"
+    write_corpus(suppressed, retain=RETAIN)
+    Path("models/suppressed/adapter_config.json").write_text("{}")
+    with pytest.raises(StageError) as error:
+        distil.main()
+    assert str(error.value) == "params.yaml: distil.steps: expected 0 with finetune.tuning prompt, got more"
