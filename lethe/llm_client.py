@@ -46,8 +46,8 @@ def ask_all(
     """
     if not settings.send_forget_text:
         raise StageError(
-            f"params.yaml: {desc}.llm.send_forget_text: found false, but this backend sends forget text to "
-            f"{settings.base_url}; set send_forget_text: true to allow it"
+            f"params.yaml: {desc}.llm.send_forget_text: expected true, got false; true allows forget text to "
+            f"leave this machine for {settings.base_url}"
         )
     requests = [request(prompt, settings.model) for prompt in prompts]
     files = [replies_folder / f"{request_key(body)}.json" for body in requests]
@@ -90,7 +90,7 @@ def _send(new: dict[Path, dict[str, Any]], settings: ChatSettings, desc: str) ->
         from openai import OpenAI
     except ImportError:
         raise StageError(
-            f"params.yaml: {desc}.llm: expected the package openai, got none; `pip install 'lethe-unlearning[llm]'`"
+            f"params.yaml: {desc}.llm: the package openai is missing; `pip install 'lethe-unlearning[llm]'`"
         ) from None
     key = os.environ.get(KEY)
     if not key:

@@ -38,8 +38,8 @@ class Params(UnlearningParams):
     def _checkpoints_ascend_before_the_end(self) -> Params:
         if self.checkpoints != sorted(set(self.checkpoints)) or any(step >= self.steps for step in self.checkpoints):
             raise ValueError(
-                f"checkpoints: expected ascending steps below {self.steps}, which is the unlearned model itself, got "
-                f"{self.checkpoints}"
+                f"checkpoints: expected ascending steps below {self.steps}, got {self.checkpoints} (the last step is "
+                "the unlearned model itself)"
             )
         return self
 

@@ -46,7 +46,7 @@ def command(
     """
     prompts = [prompt] if prompt is not None else read_prompts(sys.stdin)
     if not prompts or not all(prompts):
-        raise StageError("compare: expected one as the argument, or one a line on stdin, got no prompt")
+        raise StageError("compare: expected a prompt as the argument, or one per line on stdin, got none")
     present, absent = chosen(models.split(","))
     finder = anchor_finder(Path("data/anchors.csv"))
     found = completions(prompts, present, new_tokens, finder)
@@ -79,8 +79,8 @@ def chosen(names: Sequence[str]) -> tuple[dict[str, Path], dict[str, str]]:
         folder = folder_of(name)
         if folder is None:
             raise StageError(
-                f"compare: expected {', '.join(known())} or a model folder, got no model {name}; `dvc checkout` "
-                "brings back what `dvc repro` made"
+                f"compare: expected {', '.join(known())} or a model folder, got {name}; `dvc checkout` "
+                "restores what `dvc repro` made"
             )
         reason = absent_reason(folder)
         if reason is None:
@@ -150,8 +150,8 @@ def check_room(folder: Path, prompts: Sequence[str], lengths: Sequence[int], new
     for prompt, length in zip(prompts, lengths, strict=True):
         if context is not None and length + new_tokens > context:
             raise StageError(
-                f"compare: prompt {prompt[:20]!r}...: expected at most {context - new_tokens}, the context of "
-                f"{folder} less the new tokens, got {length} tokens"
+                f"compare: prompt {prompt[:20]!r}...: expected at most {context - new_tokens} tokens, the "
+                f"context of {folder} less the new tokens, got {length}"
             )
 
 

@@ -41,7 +41,9 @@ def costs(pipeline: Path, folder: Path) -> list[Cost]:
     """Every stage in the order of the pipeline. Raises StageError if no stage has run here, or a record is broken."""
     found = [recorded(stage, folder / f"{stage}.json") for stage in read_yaml(pipeline)["stages"]]
     if not any(cost.ran for cost in found):
-        raise StageError(f"{folder}: expected that of a run on this machine, got no stage's cost; run `dvc repro`")
+        raise StageError(
+            f"{folder}: expected the cost of at least one stage run on this machine, got none; run `dvc repro`"
+        )
     return found
 
 
@@ -53,7 +55,9 @@ def recorded(stage: str, path: Path) -> Cost:
         values = json.loads(path.read_text(encoding="utf-8"))
         numbers: dict[str, float | None] = {name: values.get(name) for name in NUMBERS}
     except (json.JSONDecodeError, AttributeError):
-        raise StageError(f"{path}: expected one JSON object, got no record of a cost; delete it") from None
+        raise StageError(
+            f"{path}: expected the cost of a stage as a JSON object, got something else; delete it"
+        ) from None
     tokens, seconds = numbers["tokens"], numbers["wall_seconds"]
     if tokens and seconds:
         numbers["tokens_per_second"] = round(tokens / seconds, 1)

@@ -26,6 +26,15 @@ class StageParams(BaseModel):
     shared_section: ClassVar[str] = ""
 
 
+PLAIN = {  # words of pydantic -> words of an error line, replaced in this order
+    "Input should be": "expected",
+    "a valid i": "an i",
+    "a valid ": "a ",
+    "greater than or equal to": "at least",
+    "less than or equal to": "at most",
+    "greater than": "a value greater than",
+    "less than": "a value less than",
+}
 Section = TypeVar("Section", bound=StageParams)
 
 
@@ -70,7 +79,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise StageError(f"{path}: no such file; expected it in the folder the command is run from") from None
+        raise StageError(f"{path}: no such file; run the command in the folder of the project") from None
     except (YAMLError, UnicodeDecodeError) as error:
         where = " ".join(str(error).split())
         raise StageError(f"{path}: not readable as YAML: {where}") from None
@@ -146,13 +155,19 @@ def _line(section: str, schema: type[StageParams], problem: ErrorDetails, sectio
         return f"{where}: unknown parameter{did_you_mean(location[-1], known_names(schema, location[:-1]))}"
     if problem["type"] == "missing":
         others = [name for name, fields in shared.items() if location[0] in fields.model_fields]
-        return f"{where}: parameter is missing" + (f"; expected it there or in {others[0]}" if others else "")
+        return f"{where}: parameter is missing" + (f"; set it there or in {others[0]}" if others else "")
     if problem["type"] == "value_error":
         return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
     found = problem["input"]
     shown = "a section" if isinstance(found, dict) else repr(found)
-    wanted = problem["msg"].replace("Input should be", "wanted").replace("a valid i", "an i").replace("a valid ", "a ")
-    return f"{where}: found {shown}, {wanted}"
+    return f"{where}: {_plain(problem['msg'])}, got {shown}"
+
+
+def _plain(message: str) -> str:
+    """A message of pydantic in the words of an error line: `expected at least 8`."""
+    for theirs, ours in PLAIN.items():
+        message = message.replace(theirs, ours)
+    return message
 
 
 def _stands_in(values: Any, path: tuple[int | str, ...]) -> bool:

@@ -160,9 +160,7 @@ def workspace(stage: str, resumable: bool = False) -> Iterator[Path]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise StageError(
-            f"{stage}: another process is running this stage; expected only one; wait for it or stop it"
-        ) from None
+        raise StageError(f"{stage}: another process is running this stage; wait for it or stop it") from None
     try:
         work = folder / (work_key(entry) if resumable else "work")
         if is_main_process() or not resumable:
@@ -197,7 +195,7 @@ def need_disk(folder: Path, wanted_bytes: int, what: str) -> None:
     free = shutil.disk_usage(folder).free
     if free < wanted_bytes:
         raise StageError(
-            f"{folder}: expected {_size(wanted_bytes)} for {what}, got {_size(free)} free; free some space"
+            f"{folder}: expected {_size(wanted_bytes)} free for {what}, got {_size(free)}; free some space"
         )
 
 

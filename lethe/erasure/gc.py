@@ -110,4 +110,4 @@ def spoken_of(path: Path) -> Iterator[tuple[str, str]]:
         for row in predicate["buildDefinition"]["resolvedDependencies"]:
             yield row["name"], row["digest"]["md5"]
     except (ValueError, KeyError, TypeError, binascii.Error):
-        raise StageError(f"{path}: expected one that `lethe certify` wrote, got no certificate") from None
+        raise StageError(f"{path}: expected a certificate that `lethe certify` wrote, got another file") from None

@@ -78,7 +78,7 @@ def command(
         return
     show(plan, request)
     if (confirm if confirm is not None else typed(request)) != request:
-        raise StageError(f"purge: nothing was deleted; expected {request} typed out")
+        raise StageError(f"purge: expected {request} typed as confirmation, got something else; nothing was deleted")
     carry_out(plan, history, store)
     *_, left = survey(state, models)
     remaining = [*(item.md5 for item in at_hand(left)), *left.folders, *left.experiments]
@@ -95,11 +95,11 @@ def check_state(state: State) -> None:
     """Raise StageError for a request whose text is still needed, or is gone."""
     if state.status == "open":
         raise StageError(
-            f"purge: {state.request} is open; expected a satisfied or superseded request, as no model can be made to "
-            f"forget a text that is gone; `lethe requests satisfy {state.request}`"
+            f"purge: expected a satisfied or superseded request, got {state.request}, which is open (no model can be "
+            f"made to forget a text that is gone); `lethe requests satisfy {state.request}`"
         )
     if state.status == "purged":
-        raise StageError(f"purge: {state.request} was purged already; expected a satisfied or superseded request")
+        raise StageError(f"purge: expected a satisfied or superseded request, got {state.request}, which is purged")
 
 
 def typed(request: str) -> str:
@@ -117,7 +117,7 @@ def survey(state: State, models: bool) -> tuple[History, Store, Plan]:
     store = open_store(history.project)
     plan = planned(history, store, state, models)
     for name, why in store.unasked.items():
-        raise StageError(f"remote {name}: expected every remote to purge it too, got no answer ({why})")
+        raise StageError(f"remote {name}: expected an answer from every remote, as all are purged, got none ({why})")
     return history, store, plan
 
 
@@ -323,8 +323,8 @@ def delete_remote(store: Store, name: str, md5: str) -> None:
         remote.fs.rm_file(remote.oid_to_path(md5))
     except Exception as error:  # a remote of any kind, with errors of its own
         raise StageError(
-            f"remote {name}: expected every copy gone, got {md5} but could not delete it ({one_line(error)}); what "
-            "was deleted before it is gone, run the same purge again"
+            f"remote {name}: could not delete {md5} ({one_line(error)}); earlier objects are deleted; run the same "
+            "purge again"
         ) from None
 
 

@@ -59,7 +59,7 @@ def add(
     check_new(request, folder, supersedes, states)
     files = described(folder)
     if not files:
-        raise StageError(f"{folder}: expected the text of request {request} in it, got no file")
+        raise StageError(f"{folder}: expected the text of request {request}, got an empty folder")
     event = {"folder": folder.as_posix(), "corpus": listed_sha256(files), "files": files, "supersedes": supersedes}
     row = append(LEDGER, rows, "added", request, day(date), event)
     if json:
@@ -164,7 +164,7 @@ def fold(rows: Sequence[Mapping[str, Any]]) -> dict[str, State]:
 def known(request: str, states: Mapping[str, State]) -> State:
     """The request of this id. Raises StageError if there is none."""
     if request not in states:
-        raise StageError(f"requests: expected one of {', '.join(states) or 'none yet'}, got no request {request}")
+        raise StageError(f"requests: expected a recorded id ({', '.join(states) or 'none yet'}), got {request}")
     return states[request]
 
 
@@ -173,21 +173,23 @@ def check_new(request: str, folder: Path, supersedes: str | None, states: Mappin
     from lethe.core.params import read_yaml
 
     if not NAME.fullmatch(request):
-        raise StageError(f"requests: expected letters, digits, , got the id {request!r}. _ -")
+        raise StageError(f"requests: expected an id of letters, digits and . _ - only, got {request!r}")
     if request in states:
-        raise StageError(f"requests: {request} was added on {states[request].date}; expected an id not in the ledger")
+        raise StageError(f"requests: expected a new id, got {request}, which was added on {states[request].date}")
     if supersedes is not None:
         old = known(supersedes, states)
         if old.superseded_by:
-            raise StageError(f"requests: {supersedes} is superseded by {old.superseded_by} already; expected that one")
+            raise StageError(
+                f"requests: {supersedes} is already superseded by {old.superseded_by}; supersede {old.superseded_by}"
+            )
     inside = Path(read_yaml(Path("params.yaml"))["corpus"]["forget"])
     if not folder.is_dir() or folder.is_absolute() or inside not in folder.parents or ".." in folder.parts:
-        raise StageError(f"{folder}: wanted a folder inside {inside}, which corpus.forget names; put the text there")
+        raise StageError(f"{folder}: expected a folder inside {inside}, which corpus.forget names; put the text there")
     for state in states.values():
         other = Path(state.folder)
         both = folder == other or folder in other.parents or other in folder.parents
         if both and state.request != supersedes and not state.superseded_by:
-            raise StageError(f"{folder}: shared with request {state.request}; expected a folder of its own")
+            raise StageError(f"{folder}: expected a folder for this request alone, got that of request {state.request}")
 
 
 def described(folder: Path) -> dict[str, dict[str, Any]]:
@@ -214,7 +216,9 @@ def listed_sha256(files: Mapping[str, Mapping[str, Any]]) -> str:
 def check_text(state: State) -> None:
     """Raise StageError if the request is closed for good or its text is not what was recorded."""
     if state.status in ("superseded", "purged"):
-        raise StageError(f"requests: {state.request} is {state.status}; expected an open or satisfied request")
+        raise StageError(
+            f"requests: expected an open or satisfied request, got {state.request}, which is {state.status}"
+        )
     problems = text_problems(state)
     if problems:
         raise StageError(f"requests: {state.request}: {problems[0]}")
@@ -224,7 +228,7 @@ def text_problems(state: State) -> list[str]:
     """How the request's folder differs from what was recorded, file by file."""
     folder = Path(state.folder)
     if not folder.is_dir():
-        return [f"expected the text that was recorded, got no folder {folder}; `dvc checkout` may bring it back"]
+        return [f"{folder}: no such folder; expected the recorded text; `dvc checkout` may restore it"]
     found = described(folder)
     names = sorted({*found, *state.files}, key=Path)
     words = {(True, False): "is new", (False, True): "is gone", (True, True): "was changed"}
@@ -247,11 +251,13 @@ def proof(model: Path, folder: Path) -> dict[str, Any]:
     lock = recorded(lock_path.read_text(encoding="utf-8")) if lock_path.exists() else {}
     outs = {out: md5 for entry in lock.values() for out, md5 in entry.outs.items()}
     if not model.is_dir() or outs.get(model.as_posix()) != (made := md5_of(model)):
-        raise StageError(f"{model}: not the model of dvc.lock; expected what the last `dvc repro` made; `dvc repro`")
+        raise StageError(f"{model}: expected the model that dvc.lock records, got another; `dvc repro`")
     inputs = {dep: md5 for entry in lock.values() for dep, md5 in entry.deps.items()}
     read = [path for path in ancestors(lock, model.as_posix()) if Path(path) in (folder, *folder.parents)]
     if not read:
-        raise StageError(f"{model}: dvc.lock says it was not made from {folder}; `dvc repro`")
+        raise StageError(
+            f"{model}: expected a model made from {folder}, got one made without it (dvc.lock); `dvc repro`"
+        )
     if md5_of(Path(read[0])) != inputs[read[0]]:
         raise StageError(f"{read[0]}: changed since the model was made from it; `dvc repro`, then satisfy again")
     return {"md5": made, "corpus_md5": outs["data/corpus.parquet"], "commit": commit()}
@@ -324,8 +330,8 @@ def uncovered(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line for each satisfied request whose model is not the newest one: that one has to satisfy all of them."""
     newest = next((row["model"]["md5"] for row in reversed(rows) if row["event"] == "satisfied"), None)
     return [
-        f"{state.request}: satisfied by model {state.model['md5'][:12]}, but the newest is {newest[:12]}; expected "
-        f"that one for all; `lethe requests satisfy {state.request}`"
+        f"{state.request}: expected the newest model {newest[:12]}, which has to satisfy every request, got "
+        f"{state.model['md5'][:12]}; `lethe requests satisfy {state.request}`"
         for state in fold(rows).values()
         if state.status == "satisfied" and state.model and newest and state.model["md5"] != newest
     ]

@@ -88,7 +88,7 @@ def read_weights(folder: Path, **how: Any) -> Any:
 
     disable_progress_bar()  # ours says more than one line per model folder read
     if not any(folder.glob("*.safetensors")):
-        raise StageError(f"{folder}: expected a model folder (pickled weights are never loaded), got no *.safetensors")
+        raise StageError(f"{folder}: expected *.safetensors, got none (pickled weights are never loaded)")
     try:
         return AutoModelForCausalLM.from_pretrained(
             folder,

@@ -61,7 +61,7 @@ def checked_base(folder: Path, base: Path | None = None) -> Path:
     facts = json.loads((folder / BASE).read_text(encoding="utf-8"))
     base = base or Path(facts["base"])
     if not (base / "config.json").exists():
-        raise StageError(f"{folder}: a soft prompt for {base}, expected its base, got no model there; run `dvc repro`")
+        raise StageError(f"{folder}: expected the base model {base} of this soft prompt, got none; run `dvc repro`")
     found = weights_sha256(base)
     if found != facts["sha256"]:
         raise StageError(

@@ -35,7 +35,7 @@ def piece_bytes(tokenizer: PreTrainedTokenizerBase) -> list[bytes]:
     """
     decoder = json.dumps(json.loads(tokenizer.backend_tokenizer.to_str())["decoder"], ensure_ascii=False)
     if '"ByteLevel"' not in decoder and "\u2581" not in decoder:
-        raise StageError("tokenizer.json: expected either, got neither byte-level BPE nor SentencePiece's space marker")
+        raise StageError("tokenizer.json: expected byte-level BPE or SentencePiece's space marker, got neither")
     to_bytes = byte_level_piece if '"ByteLevel"' in decoder else sentence_piece
     pieces = [to_bytes(piece or "") for piece in tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))]
     for special in tokenizer.all_special_ids:

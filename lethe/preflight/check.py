@@ -67,7 +67,9 @@ def validated(pipeline: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[d
     for stage in pipeline:
         schema = schema_of(stage)
         if schema is None:
-            problems.append(f"{stage}: dvc.yaml has this stage; expected stages/{stage}.py with a class Params")
+            problems.append(
+                f"{stage}: expected stages/{stage}.py with a class Params, as dvc.yaml has this stage, got none"
+            )
             continue
         found = stage_problems(stage, schema, values)
         problems += found
@@ -104,7 +106,7 @@ def missing_inputs(pipeline: Mapping[str, Any], values: Mapping[str, Any]) -> It
             continue  # a parameter that is missing or ill-typed has its line already; code comes with the project
         if not Path(found).exists():
             where = named[1] if named else stage
-            yield f"{where}: expected it there, got no {found}; put it there, or `dvc checkout {found}`"
+            yield f"{where}: expected the file or folder {found}, got nothing; create it, or `dvc checkout {found}`"
 
 
 def looked_up(values: Any, dotted: str) -> Any:
@@ -139,7 +141,10 @@ def forget_text(corpus: CorpusParams) -> Iterator[str]:
 
     folder = Path(corpus.forget)
     if folder.is_dir() and not any(path.suffix in SUFFIXES and path.stat().st_size for path in folder_files(folder)):
-        yield f"corpus.forget: expected {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} files, got no text in {folder}"
+        yield (
+            f"corpus.forget: expected {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} files with text in {folder}, got "
+            "none"
+        )
 
 
 def model_folder(baseline: BaselineParams) -> Iterator[str]:
@@ -150,8 +155,9 @@ def model_folder(baseline: BaselineParams) -> Iterator[str]:
     wanted = ("config.json", "tokenizer.json", "*.safetensors")
     absent = [pattern for pattern in wanted if not any(folder.glob(pattern))]
     if absent:
-        found = f"found no {', '.join(absent)} in {folder}"
-        yield f"baseline.folder: {found}; expected a model folder with its fast tokenizer"
+        yield (
+            f"baseline.folder: expected a model folder with {', '.join(wanted)}, got no {', '.join(absent)} in {folder}"
+        )
 
 
 def pinned_commit(baseline: BaselineParams) -> Iterator[str]:
@@ -159,8 +165,7 @@ def pinned_commit(baseline: BaselineParams) -> Iterator[str]:
     if baseline.source == "hub" and not re.fullmatch(r"[0-9a-f]{40}", baseline.revision or ""):
         found = baseline.revision or "null"
         yield (
-            f"baseline.revision: expected the 40-digit commit, got {found}; `dvc repro baseline` says which one it is "
-            "now"
+            f"baseline.revision: expected a 40-digit commit, got {found}; `dvc repro baseline` prints the current one"
         )
 
 
@@ -194,8 +199,8 @@ def prompt_fits(baseline: BaselineParams, block: BlockParams, finetune: Finetune
     context, tokens = context_of(baseline), finetune.prompt.tokens
     if finetune.tuning == "prompt" and context is not None and tokens + block.tokens > context:
         yield (
-            f"finetune.prompt.tokens: expected at most {max(0, context - block.tokens)}: the model's context is "
-            f"{context}, got {tokens} before blocks of {block.tokens} tokens"
+            f"finetune.prompt.tokens: expected at most {max(0, context - block.tokens)}, got {tokens} "
+            f"(the model's context is {context}, a block has {block.tokens} tokens)"
         )
 
 
@@ -206,13 +211,15 @@ def chat_endpoints(sections: Mapping[str, Any]) -> Iterator[str]:
             settings: ChatSettings = sections[name].llm
             if not settings.send_forget_text:
                 yield (
-                    f"{name}.llm.send_forget_text: expected true: forget text leaves this machine for "
-                    f"{settings.base_url}, got false with {key} llm"
+                    f"{name}.llm.send_forget_text: expected true with {key} llm, got false; true allows forget text to "
+                    f"leave this machine for {settings.base_url}"
                 )
             if not installed("openai"):
-                yield (f"{name}.{key}: expected the package openai, got none; `pip install 'lethe-unlearning[llm]'`")
+                yield (f"{name}.{key}: llm needs the package openai; `pip install 'lethe-unlearning[llm]'`")
             if not os.environ.get(KEY):
-                yield f"{name}.{key}: expected the key of {settings.base_url}, got llm without {KEY} in the environment"
+                yield (
+                    f"{name}.{key}: expected the key of {settings.base_url} in the environment variable {KEY}, got none"
+                )
 
 
 def sentence_embeddings(split: SplitParams) -> Iterator[str]:
@@ -220,7 +227,7 @@ def sentence_embeddings(split: SplitParams) -> Iterator[str]:
     wanted = split.rule == "clusters" and split.clusters.embedding == "sentence-transformers"
     if wanted and not installed("sentence_transformers"):
         yield (
-            "split.clusters.embedding: expected tfidf or the package sentence-transformers, got none; "
+            "split.clusters.embedding: expected tfidf or the package sentence-transformers, which is missing; "
             "`pip install 'lethe-unlearning[embeddings]'`"
         )
 
@@ -253,8 +260,8 @@ def disk_space(baseline: BaselineParams, reinforce: ReinforceParams, finetune: F
     free = shutil.disk_usage(".").free
     if free < wanted:
         yield (
-            f"disk: expected about {wanted / 1e9:.1f} GB for the models and for resuming their training, got "
-            f"{free / 1e9:.1f} GB free; free some space, or set fewer finetune.checkpoints"
+            f"disk: expected about {wanted / 1e9:.1f} GB free for the models and for resuming their training, got "
+            f"{free / 1e9:.1f} GB; free some space, or set fewer finetune.checkpoints"
         )
 
 

@@ -159,7 +159,7 @@ def wrong_packages(constraints: Path) -> Iterator[str]:
         return
     for name in needed(DISTRIBUTION):
         if version(name) is None:
-            yield f"{name}: found none; make setup"
+            yield f"{name}: not installed; make setup"
     for name, wanted in pins(constraints.read_text(encoding="utf-8")).items():
         found = version(name)
         if found is not None and found.split("+")[0] != wanted:
@@ -194,14 +194,14 @@ def wrong_storage(found: Mapping[str, Any]) -> Iterator[str]:
     for name, remote in found["remote"].items():
         if not remote.get("verify"):
             yield (
-                f"remote {name}: expected true: wrong bytes would be pulled without a word, got verify false; dvc "
-                f"remote modify {name} verify true"
+                f"remote {name}: expected verify true, got false (corrupted files would be pulled without a warning); "
+                f"dvc remote modify {name} verify true"
             )
     links = found["cache"].get("type") or ["reflink", "copy"]
     if not {"hardlink", "symlink"} & set(links):
         yield (
-            f"cache: expected hardlink,symlink,copy: each model lies on the disk twice, got type {','.join(links)}; "
-            "dvc config cache.type hardlink,symlink,copy"
+            f"cache: expected type hardlink,symlink,copy, got {','.join(links)} (each model takes its disk space "
+            "twice); dvc config cache.type hardlink,symlink,copy"
         )
 
 
@@ -217,7 +217,7 @@ def wrong_launcher(sections: Mapping[str, Any]) -> Iterator[str]:
         wanted = words.get(getattr(section, "precision", ""))
         if hasattr(section, "max_grad_norm") and configured not in ("no", "none", wanted):
             yield (
-                f"accelerate config: expected {wanted} as {name}.precision says, got mixed_precision {configured}; "
+                f"accelerate config: expected mixed_precision {wanted} for {name}.precision, got {configured}; "
                 "run `accelerate config`"
             )
 
@@ -228,7 +228,7 @@ def too_large(run: Mapping[str, Any] | None, cards: Cards) -> Iterator[str]:
     for work in run["stages"] if run else ():
         if work["memory"] > cards.memory:
             yield (
-                f"{work['stage']}: expected about {size(work['memory'])}, got {size(cards.memory)} free in {kind}; "
+                f"{work['stage']}: expected about {size(work['memory'])} free in {kind}, got {size(cards.memory)}; "
                 "tuning lora with weights bfloat16 takes a fifth, with nf4 a tenth, a shorter block less; see "
                 "presets/README.md for several GPUs"
             )

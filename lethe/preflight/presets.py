@@ -40,7 +40,7 @@ def command(
             print("\n".join(f"{preset:<20} {said}" for preset, said in sentences.items()))
         return
     if name not in found:
-        raise StageError(f"{FOLDER}: expected {', '.join(found)}, got {name}{did_you_mean(name, list(found))}")
+        raise StageError(f"{FOLDER}: expected one of {', '.join(found)}, got {name}{did_you_mean(name, list(found))}")
     values = read_whole(found[name])
     _, problems = validated(read_yaml(Path("dvc.yaml"))["stages"], values)
     if problems:

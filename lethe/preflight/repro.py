@@ -67,7 +67,7 @@ def alone(no_wait: bool) -> Iterator[list[str]]:
     try:
         while other := somebody(lock):
             if no_wait:
-                raise StageError(f"repro: {other} is running here; expected one run at a time; wait for it or stop it")
+                raise StageError(f"repro: {other} is running here; wait for it or stop it")
             if not waited:
                 print(f"repro: waiting for {other}, which is running here", file=sys.stderr, flush=True)
                 waited.append(other)
@@ -104,7 +104,9 @@ def user_of_files() -> str | None:
     for user in users:
         words = command_of(user["pid"])
         if words and not words.endswith(" ".join(user["cmd"].split(" ")[1:])):
-            raise StageError(f"{path}: names process {user['pid']}, which is another program by now; rm {path}")
+            raise StageError(
+                f"{path}: expected a running dvc, got process {user['pid']}, which is another program by now; rm {path}"
+            )
         if words:
             return named(user["cmd"], user["pid"])
     return None
@@ -119,7 +121,7 @@ def notes(path: Path) -> dict[str, Any]:
             return {}
         except ValueError:
             time.sleep(PAUSE / 10)
-    raise StageError(f"{path}: not valid JSON; expected what DVC writes; rm {path} if no dvc is running")
+    raise StageError(f"{path}: expected the JSON that DVC writes, got a broken file; rm {path} if no dvc is running")
 
 
 def holder_of_lock() -> str | None:

@@ -90,7 +90,7 @@ def refuse_unusable(repo: str, commit: str, names: set[str]) -> None:
     if WEIGHTS not in names and INDEX not in names:
         pickled = sorted(name for name in names if name.endswith((".bin", ".pt", ".pth", ".ckpt")))
         found = f"only pickled weights ({', '.join(pickled)})" if pickled else f"no {WEIGHTS}"
-        raise StageError(f"{where}: expected safetensors, got {found}; take a converted copy of the model")
+        raise StageError(f"{where}: expected safetensors, got {found}; use a converted copy of the model")
 
 
 def index_shards(index: dict[str, dict[str, str]], repo: str, names: set[str]) -> list[str]:
@@ -99,7 +99,7 @@ def index_shards(index: dict[str, dict[str, str]], repo: str, names: set[str]) -
     for shard in shards:
         if shard not in names or not shard.endswith(".safetensors"):
             raise StageError(
-                f"params.yaml: baseline.model: {repo}: {INDEX} names {shard}; expected a .safetensors file of the model"
+                f"params.yaml: baseline.model: {repo}: {INDEX}: expected a .safetensors file of the model, got {shard}"
             )
     return shards
 
@@ -158,7 +158,7 @@ def explained(repo: str, revision: str | None, endpoint: str) -> Iterator[None]:
         raise StageError(f"params.yaml: baseline.model: expected owner/name, got {repo}") from None
     except errors.OfflineModeIsEnabled:
         raise StageError(
-            f"{endpoint}: HF_HUB_OFFLINE is set; expected access; unset it or use `source: folder`"
+            f"{endpoint}: expected network access, got HF_HUB_OFFLINE set; unset it or use `source: folder`"
         ) from None
     except errors.HfHubHTTPError as error:
         raise StageError(refusal(error, repo, revision, endpoint)) from None
@@ -177,7 +177,7 @@ def refusal(error: Exception, repo: str, revision: str | None, endpoint: str) ->
     status = error.response.status_code
     model = f"params.yaml: baseline.model: {repo}"
     if isinstance(error, errors.GatedRepoError):
-        return f"{model}: gated ({status}); expected access; accept the licence at {endpoint}/{repo} and set HF_TOKEN"
+        return f"{model}: gated ({status}); accept the licence at {endpoint}/{repo} and set HF_TOKEN"
     if isinstance(error, errors.RevisionNotFoundError):
         return (
             f"params.yaml: baseline.revision: expected one of {endpoint}/{repo}/commits/main, got {revision}, which "
@@ -187,7 +187,7 @@ def refusal(error: Exception, repo: str, revision: str | None, endpoint: str) ->
         return f"{model}: no such model at {endpoint}, or a private one; check the name, or set HF_TOKEN to see it"
     if status in (401, 403):
         return f"{model}: HF_TOKEN refused ({status}); expected a token that may read {endpoint}/{repo}"
-    return f"{endpoint}: answered {status}; expected the files of {repo}; run `dvc repro` later, it goes on from here"
+    return f"{endpoint}: expected the files of {repo}, got status {status}; run `dvc repro` later, it resumes"
 
 
 def _part(target: Path, file: RepoSibling) -> Path:

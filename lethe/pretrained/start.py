@@ -53,7 +53,7 @@ def copy_model(source: Path, folder: Path, setting: str) -> None:
     import torch
 
     if not source.is_dir():
-        raise StageError(f"params.yaml: {setting}: expected a model folder, got no folder {source}")
+        raise StageError(f"params.yaml: {setting}: expected a model folder, got {source}, which does not exist")
     reason = absent_reason(source)
     if reason:
         raise StageError(f"{source}: holds no model: {reason}")

@@ -81,7 +81,9 @@ def write_new_key(path: Path) -> list[Path]:
     public = path.with_suffix(".pub")
     for each in (path, public):
         if each.exists():
-            raise StageError(f"{each}: expected none: a key is never overwritten, got a file; name another with --key")
+            raise StageError(
+                f"{each}: expected a new path, got an existing file (a key is never overwritten); choose another --key"
+            )
     private = Ed25519PrivateKey.generate()
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
         stream.write(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
@@ -99,7 +101,7 @@ def read_key(path: Path) -> CryptoSigner:
     try:
         return CryptoSigner(load_pem_private_key(path.read_bytes(), None))  # type: ignore[arg-type]
     except (ValueError, TypeError):
-        raise StageError(f"{path}: expected the file of lethe certify --new-key, got no private key") from None
+        raise StageError(f"{path}: expected a private key of lethe certify --new-key, got another file") from None
 
 
 def signed(statement: dict[str, Any], signer: CryptoSigner) -> dict[str, Any]:
@@ -134,7 +136,9 @@ def statement_about(given: str, file_names: bool) -> dict[str, Any]:
     store = open_store(history.project)
     answer = audit(history, store, subject, verify=False)
     if not answer["model"]:
-        raise StageError(f"{given}: expected a recorded model, got in no commit; lethe audit {given} lists the nearest")
+        raise StageError(
+            f"{given}: expected a model that a commit records, got none; lethe audit {given} lists the nearest"
+        )
     if answer["model"]["how"] != "the folder":
         raise StageError(f"{given}: expected the whole folder of a recorded model, got {answer['model']['how']}")
     return {

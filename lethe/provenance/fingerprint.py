@@ -37,7 +37,7 @@ def subject_of(given: str) -> Subject:
         return Subject(given, md5_of(path), {path.name: path})
     if HASH.fullmatch(given):
         return Subject(given, given, {})
-    raise StageError(f"{given}: expected a model folder, a safetensors file or a hash, got no such file")
+    raise StageError(f"{given}: no such file; expected a model folder, a safetensors file or a hash")
 
 
 def check_files(given: str, files: Mapping[str, Path]) -> None:
@@ -46,14 +46,16 @@ def check_files(given: str, files: Mapping[str, Path]) -> None:
         raise StageError(f"{given}: expected a model, got an empty folder")
     for path in files.values():
         if is_pickle(path):
-            raise StageError(f"{path}: expected safetensors, got a pickle; it was not loaded: a pickle can run code")
+            raise StageError(
+                f"{path}: expected safetensors, got a pickle, which was not loaded (a pickle can run code)"
+            )
         if path.suffix == ".safetensors":
             size, wanted = path.stat().st_size, safetensors_size(path)
             if wanted is None:
-                raise StageError(f"{path}: expected a whole safetensors file, got no safetensors header")
+                raise StageError(f"{path}: expected a complete safetensors file, got one without a valid header")
             if size != wanted:
                 word = "truncated: " if size < wanted else ""
-                raise StageError(f"{path}: {word}expected {wanted} by its own header, got {size} bytes")
+                raise StageError(f"{path}: {word}expected {wanted} bytes by its header, got {size}")
 
 
 def md5_of(path: Path) -> str:

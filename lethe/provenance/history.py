@@ -67,13 +67,13 @@ def open_project(folder: Path) -> Project:
         ["git", "rev-parse", "--is-shallow-repository", "--show-toplevel"], cwd=folder, capture_output=True, text=True
     )
     if found.returncode:
-        raise StageError(f"{folder.resolve()}: expected the project that made the model, got no git repository")
+        raise StageError(f"{folder.resolve()}: expected the git repository that made the model, got none")
     shallow, top = found.stdout.splitlines()
     if shallow == "true":
         raise StageError(f"{top}: expected the whole history, got a shallow clone; git fetch --unshallow")
     root = next((place for place in (folder.resolve(), *folder.resolve().parents) if (place / ".dvc").is_dir()), None)
     if root is None or not root.is_relative_to(Path(top).resolve()):
-        raise StageError(f"{folder.resolve()}: expected the project that made the model, got no .dvc folder")
+        raise StageError(f"{folder.resolve()}: expected the DVC project that made the model, got no .dvc folder")
     prefix = root.relative_to(Path(top).resolve()).as_posix()
     return Project(root, "" if prefix == "." else f"{prefix}/")
 
@@ -91,7 +91,7 @@ def commits(project: Project) -> tuple[Commit, ...]:
     """Every commit of every ref, parents before children, else by date."""
     names = experiments(project)
     if not git(project, "for-each-ref", "--count=1"):
-        raise StageError(f"{project.folder}: expected dvc.lock in git, got no commit; git add . && git commit")
+        raise StageError(f"{project.folder}: expected at least one commit, got none; git add . && git commit")
     order = ("--author-date-order", "--reverse", "--no-show-signature", f"--format={FIELDS}")
     listed = git(project, "log", "--all", *order).decode(errors="replace")
     rows = (line.split("\x1f") for line in listed.splitlines())
@@ -181,7 +181,9 @@ def open_history(folder: Path) -> History:
     every = commits(project)
     found = tuple(Lock(text.decode(errors="replace"), held) for text, held in versions(project, every, "dvc.lock"))
     if not found:
-        raise StageError(f"{project.folder}: expected it in git, got no dvc.lock in any commit; git add dvc.lock")
+        raise StageError(
+            f"{project.folder}: expected dvc.lock in git, got no commit that contains it; git add dvc.lock"
+        )
     return History(project, every, found)
 
 
@@ -228,7 +230,7 @@ def read_lock(text: str) -> dict[str, Any]:
     """A whole dvc.lock as YAML. Raises StageError if it is none."""
     content = read_yaml_text(text)
     if not isinstance(content, dict):
-        raise StageError("dvc.lock: expected the file that `dvc repro` writes, got no stages")
+        raise StageError("dvc.lock: expected the file that `dvc repro` writes, got one without stages")
     return content
 
 

@@ -69,12 +69,14 @@ def find(history: History, store: Store, subject: Subject) -> list[Found]:
     index = outs_of(history)
     found = by_md5(index, subject) or by_sha256(history, subject) or by_manifest(index, store, subject)
     if not found and not subject.files and len(subject.md5) < 32:
-        raise StageError(f"{subject.given}: expected either, got no file and no recorded hash that begins so")
+        raise StageError(f"{subject.given}: expected a file or the beginning of a recorded hash, got neither")
     if not found:
         refuse_uncommitted(history, subject)
     several = len({each.md5 for each in found}) > 1
     if several and subject.files and not any(name.endswith(".safetensors") for name in subject.files):
-        raise StageError(f"{subject.given}: expected a file that one alone has: weights, got it in {len(found)} models")
+        raise StageError(
+            f"{subject.given}: expected a file of one model only, such as its weights, got one of {len(found)} models"
+        )
     return sorted(found, key=lambda each: index[each.md5][each.path][0])
 
 
@@ -86,7 +88,10 @@ def by_md5(index: Index, subject: Subject) -> list[Found]:
     matching = [md5 for md5 in index if md5.startswith(subject.md5)]
     if len(matching) > 1:
         shown = ", ".join(matching[:3])
-        raise StageError(f"{subject.given}: expected more digits, got {len(matching)} hashes that begin so ({shown})")
+        raise StageError(
+            f"{subject.given}: expected the beginning of one hash, got that of {len(matching)} ({shown}); give more "
+            "digits"
+        )
     return [Found(path, md5, "the hash") for md5 in matching for path in index[md5]]
 
 
@@ -148,8 +153,8 @@ def refuse_uncommitted(history: History, subject: Subject) -> None:
     outs = {md5: path for entry in recorded(text).values() for path, md5 in entry.outs.items()} if text else {}
     if subject.md5 in outs:
         raise StageError(
-            f"dvc.lock: expected it in a commit, got {outs[subject.md5]} ({subject.given}) in the uncommitted "
-            "dvc.lock alone; git commit dvc.lock reports"
+            f"dvc.lock: expected {outs[subject.md5]} ({subject.given}) in a commit, got it only in the "
+            "uncommitted dvc.lock; git commit dvc.lock reports"
         )
 
 

@@ -86,7 +86,7 @@ def found(history: History, model: str, stage: str | None) -> Recorded:
         (lock, name) for lock in history.locks for name, entry in stages_of(lock.text).items() if made(entry, md5)
     ]
     if not makers:
-        raise StageError(f"{model}: no dvc.lock in the history has its md5 {md5}; `lethe audit` says what is near")
+        raise StageError(f"{model}: no dvc.lock in the history has its md5 {md5}; `lethe audit` lists the nearest")
     lock, maker = makers[-1]
     entries, name = stages_of(lock.text), stage or maker
     if name not in entries:
@@ -118,9 +118,7 @@ def identity(model: str) -> str:
     if re.fullmatch(r"[0-9a-f]{32}(\.dir)?", model) and not Path(model).exists():
         return model
     if not Path(model).exists():
-        raise StageError(
-            f"{model}: no such folder or file; expected a model or its md5; `dvc checkout` may bring it back"
-        )
+        raise StageError(f"{model}: no such folder or file; expected a model or its md5; `dvc checkout` may restore it")
     return md5_of(Path(model))
 
 
@@ -164,11 +162,11 @@ def bring(clone: Path, path: str, md5: str, commit: str) -> None:
     if not (clone / path).exists():
         got = subprocess.run(["dvc", "pull", "--quiet", path], cwd=clone, env=environment(clone), capture_output=True)
         if got.returncode or not (clone / path).exists():
-            raise StageError(f"{path}: expected it to run the stage on, got {md5} neither in the cache nor in a remote")
+            raise StageError(f"{path}: expected version {md5} in the cache or a remote, got it in neither")
     if md5_of(clone / path) != md5:
         raise StageError(
-            f"{path}: commit {commit[:12]} holds {md5_of(clone / path)}, but its dvc.lock says {md5}: it was run with "
-            "files that were never committed, and cannot be replayed"
+            f"{path}: expected {md5} as dvc.lock records, got {md5_of(clone / path)} in commit {commit[:12]} (the "
+            "stage ran with files that were never committed, so it cannot be replayed)"
         )
 
 
@@ -176,7 +174,7 @@ def run(recorded: Recorded, clone: Path) -> None:
     """Run the recorded command in the clone; its own words go to stderr. Raises StageError if it fails."""
     done = subprocess.run(recorded.cmd, shell=True, cwd=clone, env=environment(clone), stdout=2)  # stderr
     if done.returncode:
-        raise StageError(f"replay: {recorded.stage}: `{recorded.cmd}` ended with exit code {done.returncode}")
+        raise StageError(f"replay: {recorded.stage}: `{recorded.cmd}` failed with exit code {done.returncode}")
 
 
 def environment(clone: Path) -> dict[str, str]:

@@ -89,7 +89,7 @@ def what_is_asked(given: str, span: str) -> Asked:
         return Asked(given, "", "", (named[1], int(named[2]), int(named[3])))
     if HASH.fullmatch(given):
         return Asked(given, given, "", None)
-    raise StageError(f"{given}: expected a text file, a folder, NAME:START-END or a hash, got no such file")
+    raise StageError(f"{given}: no such file; expected a text file, a folder, NAME:START-END or a hash")
 
 
 def texts_of(path: Path) -> list[str]:
@@ -112,7 +112,7 @@ def part_of(text: str, span: str, given: str) -> str:
         raise StageError(f"--span: expected START-END within the {len(text)} characters of {given}, got {span}")
     part = text[int(found[1]) : int(found[2])] if found else text
     if not words_of(part):
-        raise StageError(f"{given}: expected text to look for, got no word")
+        raise StageError(f"{given}: expected text with at least one word, got none")
     return part
 
 

@@ -103,9 +103,11 @@ def read_key(content: bytes) -> tuple[Any, str]:
         found = load_pem_public_key(content)
         public = SSlibKey.from_crypto(found)  # type: ignore[arg-type]
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise BrokenError("key", "expected the PEM file of `lethe certify --new-key`, got no public key") from None
+        raise BrokenError(
+            "key", "expected the public key of `lethe certify --new-key` in PEM, got another file"
+        ) from None
     if found.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo) != content:
-        raise BrokenError("key", "expected it byte for byte as it was written, got a changed PEM file")
+        raise BrokenError("key", "expected the PEM file exactly as it was written, got a changed one")
     return public, public.keyid
 
 
@@ -124,7 +126,9 @@ def read_envelope(content: bytes) -> dict[str, Any]:
         raise BrokenError("certificate", f"byte {first_difference(content, again)}: not as `lethe certify` writes it")
     wrong = set(ENVELOPE) ^ set(envelope) if isinstance(envelope, dict) else {"no object"}
     if wrong:
-        raise BrokenError("certificate", f"expected {', '.join(ENVELOPE)}, once each, got {', '.join(sorted(wrong))}")
+        raise BrokenError(
+            "certificate", f"expected the fields {', '.join(ENVELOPE)}, missing or unknown: {', '.join(sorted(wrong))}"
+        )
     if envelope["payloadType"] != PAYLOAD_TYPE:
         raise BrokenError("payloadType", f"expected {PAYLOAD_TYPE}, got {envelope['payloadType']}")
     return envelope
@@ -152,7 +156,7 @@ def read_statement(envelope: dict[str, Any]) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise BrokenError("payload", f"not JSON: {error}") from None
     if not isinstance(statement, dict):
-        raise BrokenError("payload", "expected an in-toto statement, got no object")
+        raise BrokenError("payload", "expected an in-toto statement, got something other than a JSON object")
     return statement
 
 
@@ -163,11 +167,11 @@ def check_signature(envelope: dict[str, Any], statement: dict[str, Any], public:
 
     signatures = envelope["signatures"]
     if not isinstance(signatures, list) or len(signatures) != 1 or set(signatures[0]) != {"keyid", "sig"}:
-        raise BrokenError("signatures", "expected one signature with keyid and sig, got another form")
+        raise BrokenError("signatures", "expected one signature with keyid and sig, got something else")
     check_parts(envelope["parts"], statement)
     if signatures[0]["keyid"] != keyid:
         raise BrokenError(
-            "signatures.keyid", f"expected {keyid}: another key signed, or it was changed, got {signatures[0]['keyid']}"
+            "signatures.keyid", f"expected {keyid}, got {signatures[0]['keyid']}: another key signed, or it was changed"
         )
     try:
         Envelope.from_dict(json.loads(json.dumps(envelope))).verify([public], 1)
@@ -207,7 +211,7 @@ def model_findings(statement: dict[str, Any], model: Path) -> list[Finding]:
     marks = [finding for finding in findings if finding.place == "provenance.json"]
     if weights and all(not finding.holds for finding in (*weights, *marks)) and any(marks):
         wanted = statement["predicate"]["model"]
-        said = f"expected {wanted['path']} {wanted['md5']}, of which the certificate speaks, got another model"
+        said = f"expected {wanted['path']} {wanted['md5']}, which the certificate describes, got another model"
         return [Finding(str(model), False, said)]  # that every file differs says no more
     return findings
 
@@ -236,12 +240,12 @@ def file_finding(name: str, subject: dict[str, Any] | None, path: Path | None) -
 def content_finding(name: str, subject: dict[str, Any] | None, path: Path) -> Finding:
     """What there is to say of a file that is there."""
     if is_pickle(path):
-        return Finding(name, False, "a pickle, which can run code when it is loaded: refused; expected safetensors")
+        return Finding(name, False, "expected safetensors, got a pickle (refused: it can run code when loaded)")
     if subject is None:
         return Finding(name, False, "one too many: the certificate names no such file")
     size, wanted = path.stat().st_size, subject["annotations"]["size"]
     if size < wanted:
-        return Finding(name, False, f"truncated: expected {wanted}, got {size} bytes")
+        return Finding(name, False, f"truncated: expected {wanted} bytes, got {size}")
     if sha256_of(path) != subject["digest"]["sha256"]:
         return Finding(name, False, f"changed: its sha256 is not {subject['digest']['sha256']}")
     return Finding(name, True, "equal")

@@ -91,7 +91,7 @@ def test_nothing_has_run(ran: Path) -> None:
     with pytest.raises(StageError) as error:
         commands.cost(json=False)
     assert str(error.value) == (
-        ".scratch/cost: expected that of a run on this machine, got no stage's cost; run `dvc repro`"
+        ".scratch/cost: expected the cost of at least one stage run on this machine, got none; run `dvc repro`"
     )
 
 
@@ -101,7 +101,7 @@ def test_a_broken_record(ran: Path, content: str) -> None:
     with pytest.raises(StageError) as error:
         cost.costs(Path("dvc.yaml"), cost.FOLDER)
     assert str(error.value) == (
-        ".scratch/cost/prompt.json: expected one JSON object, got no record of a cost; delete it"
+        ".scratch/cost/prompt.json: expected the cost of a stage as a JSON object, got something else; delete it"
     )
 
 

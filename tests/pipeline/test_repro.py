@@ -21,7 +21,7 @@ from tools.structure import ROOT, code_deps
 pytestmark = pytest.mark.slow
 
 STAGES = list(tiny.read_yaml(ROOT / "dvc.yaml")["stages"])
-REFUSED = "error: baseline: another process is running this stage; expected only one; wait for it or stop it"
+REFUSED = "error: baseline: another process is running this stage; wait for it or stop it"
 FULL = "no space left on the disk; free some and run `dvc repro` again"
 
 
@@ -61,7 +61,7 @@ def wait_for(condition: Callable[[], object], running: subprocess.Popen | None =
     while not condition():
         ended = running is not None and running.poll() is not None
         assert not ended, f"ended too soon: {running.communicate()[0]}"  # type: ignore[union-attr]
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "expected the condition before the deadline, got a timeout"
         time.sleep(0.01)
 
 
@@ -304,7 +304,7 @@ def empty(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "line"),
     [
-        (empty, "error: data/demo/forget: expected UTF-8 text in .txt, .md or .jsonl files, got no text"),
+        (empty, "error: data/demo/forget: expected UTF-8 text in .txt, .md or .jsonl files, got none"),
         (binary, "error: data/demo/forget/picture.txt: not UTF-8; expected a UTF-8 text file"),
     ],
 )

@@ -242,7 +242,7 @@ def failing(project: Path) -> None:
         (None, "make.py", None, "make.py: no dvc.lock in the history has its md5"),
         (None, "models/unlearned", "label", "replay: --stage: expected one of finetune, got label"),
         (uncommitted_code, "models/unlearned", None, "was run with files that were never committed, and cannot be"),
-        (lost_text, "models/unlearned", None, "neither in the cache nor in a remote; expected it to run the stage on"),
+        (lost_text, "models/unlearned", None, "in the cache or a remote, got it in neither"),
         (failing, "models/unlearned", None, '`python make.py && test -z "$STOP"` ended with exit code 1'),
     ],
 )

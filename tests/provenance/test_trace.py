@@ -141,9 +141,9 @@ def test_a_person_reads_the_same(past: tuple) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["no such"], "no such: expected a text file, a folder, NAME:START-END or a hash, got no such file"),
-        (["-"], "-: expected text to look for, got no word"),
-        (["data/forget/a.txt", "--span", "9-3"], "--span: expected START-END within the, got 9-3"),
+        (["no such"], "no such: no such file; expected a text file, a folder, NAME:START-END or a hash"),
+        (["-"], "-: expected text with at least one word, got none"),
+        (["data/forget/a.txt", "--span", "9-3"], "--span: expected START-END within the "),
         (["dvc.lock"], ""),
     ],
 )
