@@ -75,10 +75,7 @@ def test_a_reply_without_text_is_empty_and_kept(server: Server, tmp_path: Path) 
     assert chat.ask_all(prompts("a"), settings(server.url), "extract", tmp_path) == [""]
 
 
-NONSENSE = (
-    "{url}: the answer is no chat completion; expected an OpenAI-compatible endpoint; correct base_url (it often "
-    "ends in /v1)"
-)
+NONSENSE = "{url}: expected a chat completion, got another answer; correct base_url (it often ends in /v1)"
 
 
 @pytest.mark.parametrize(

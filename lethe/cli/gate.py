@@ -1,4 +1,4 @@
-"""The release gate from the reports that lie in git: the same judgement that the report page shows."""
+"""The release gate from the reports in git: the verdict that the report page shows."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def judge(params: Path, reports: Path) -> list[Demand]:
-    """The demands of the params file, judged by the reports in a folder.
+    """The criteria of the params file, judged by the reports in a folder.
 
-    Raises StageError where a report is missing or a threshold is not one.
+    Raises StageError where a report is missing or a threshold is invalid.
     """
     values = (read_yaml(params).get("report") or {}).get("gate")
     problems = section_problems("report.gate", GateParams, values)
@@ -30,7 +30,7 @@ def judge(params: Path, reports: Path) -> list[Demand]:
 
 
 def table(judged: Sequence[Demand]) -> Table:
-    """What is demanded, what was found, and the word for it."""
+    """Each criterion with its limit, the measured value and PASS, FAIL or CANNOT TELL."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table

@@ -74,13 +74,13 @@ def check_columns(path: Path, found: Sequence[str], wanted: Iterable[str]) -> No
 
 
 def facts_of(schema: pa.Schema) -> dict[str, str]:
-    """What was written beside the rows."""
+    """The metadata that was written with the rows."""
     facts = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
     return {key: value for key, value in facts.items() if not key.startswith("ARROW")}
 
 
 def write_csv(rows: Iterable[dict[str, Any]], header: Sequence[str], path: Path) -> None:
-    """Write rows in the order of `header`, with Unix line ends."""
+    """Write rows in the order of `header`, with Unix line endings."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, header, lineterminator="\n", extrasaction="raise")
@@ -159,7 +159,7 @@ def numbered_jsonl(path: Path, fields: dict[str, type]) -> list[tuple[int, dict[
 
 
 def read_prompts(path: Path, wanted: str) -> list[dict[str, Any]]:
-    """The prompts of one set, by id. Raises StageError where there are none, or one lacks references or its own id."""
+    """The prompts of one set, by id. Raises StageError where there are none, or one lacks references or a unique id."""
     numbered = numbered_jsonl(path, {"id": int, "set": str, "prompt": str, "references": list})
     seen: set[int] = set()
     for line, row in numbered:

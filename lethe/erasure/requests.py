@@ -1,7 +1,7 @@
-"""The ledger of erasure requests: append-only, every line chained to the one before by its hash.
+"""The ledger of erasure requests: append-only, every line chained to the previous one by its hash.
 
-Each request's text lies in a folder of its own inside the folder that corpus.forget names, so that one run forgets all
-of them together. The ledger holds hashes and file names, never text, and lives in git.
+Each request's text lies in its own folder inside the one that corpus.forget names, so that one run forgets all of them
+together. The ledger holds hashes and file names, never text, and lives in git.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ NAME = re.compile(r"[\w.-]+")
 
 app = typer.Typer(no_args_is_help=True, help="The ledger of erasure requests: add, list, satisfy, check.")
 Request = Annotated[str, typer.Argument(help="The request's id: letters, digits, . _ -")]
-Date = Annotated[str | None, typer.Option(help="YYYY-MM-DD; today without it.")]
+Date = Annotated[str | None, typer.Option(help="YYYY-MM-DD; default: today.")]
 
 
 class State(NamedTuple):
-    """A request as its events leave it."""
+    """A request after all its events."""
 
     request: str
     date: str
@@ -48,12 +48,12 @@ class State(NamedTuple):
 @app.command()
 def add(
     request: Request,
-    folder: Annotated[Path, typer.Argument(help="Its text: a folder of its own inside the one corpus.forget names.")],
-    supersedes: Annotated[str | None, typer.Option(help="A request that this one replaces.")] = None,
+    folder: Annotated[Path, typer.Argument(help="Folder of its text, inside the one that corpus.forget names.")],
+    supersedes: Annotated[str | None, typer.Option(help="The request that this one replaces.")] = None,
     date: Date = None,
     json: Json = False,
 ) -> None:
-    """Record a request: the hashes of its text, never the text."""
+    """Record a request: the hashes of its text, never the text itself."""
     rows = read_ledger(LEDGER)
     states = fold(rows)
     check_new(request, folder, supersedes, states)
@@ -70,7 +70,7 @@ def add(
 
 @app.command("list")
 def list_(json: Json = False) -> None:
-    """Show every request with its status, and what forgetting them one after the other has cost."""
+    """Show every request with its status, and the cost of forgetting them one after another."""
     rows = read_ledger(LEDGER)
     states = fold(rows)
     if json:
@@ -82,7 +82,7 @@ def list_(json: Json = False) -> None:
 @app.command()
 def satisfy(
     requests: Annotated[list[str], typer.Argument(help="The ids of the requests that it satisfies.")],
-    model: Annotated[Path, typer.Option(help="The model folder that no longer knows the text.")] = Path(
+    model: Annotated[Path, typer.Option(help="The model folder that has forgotten the text.")] = Path(
         "models/unlearned"
     ),
     date: Date = None,
@@ -104,7 +104,7 @@ def satisfy(
 
 @app.command()
 def check(json: Json = False) -> None:
-    """Check the chain, that git saw lines only ever added, and that the forget corpus is the requests' text, unchanged.
+    """Check the chain of hashes, that lines were only added in git, and that the forget corpus is the requests' text.
 
     Exit code 3 if anything differs.
     """
@@ -141,7 +141,7 @@ def append(
 
 
 def fold(rows: Sequence[Mapping[str, Any]]) -> dict[str, State]:
-    """Each request as its events leave it, in the order they were added."""
+    """Each request after all its events, in the order they were added."""
     states: dict[str, State] = {}
     for row in rows:
         name = row["request"]
@@ -240,9 +240,9 @@ def text_problems(state: State) -> list[str]:
 
 
 def proof(model: Path, folder: Path) -> dict[str, Any]:
-    """What dvc.lock says of the model at hand: its md5, its corpus, its commit.
+    """What dvc.lock records of the model: its md5, its corpus, its commit.
 
-    Raises StageError unless model and text are the ones of dvc.lock, and the one was made from the other.
+    Raises StageError unless model and text are the ones of dvc.lock, and the model was made from the text.
     """
     from lethe.provenance.fingerprint import path_md5 as md5_of
     from lethe.provenance.history import ancestors, recorded
@@ -264,13 +264,13 @@ def proof(model: Path, folder: Path) -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """The commit at hand, None outside git."""
+    """The current commit, None outside git."""
     done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
     return done.stdout.strip() if done.returncode == 0 else None
 
 
 def measures() -> dict[str, dict[str, float | None]]:
-    """{model: what it still knows and what it lost} of the reports at hand, for baseline and unlearned."""
+    """{model: what it still knows and what it lost} from the current reports, for baseline and unlearned."""
     from lethe.core.tables import read_json
 
     models = read_json(Path("reports/familiarity.json"))["models"]
@@ -288,11 +288,11 @@ def mean(scores: Mapping[str, float]) -> float | None:
     return round(sum(scores.values()) / len(scores), 4) if scores else None
 
 
-# What `check` looks at beside the chain
+# What `check` examines in addition to the chain
 
 
 def rewritten(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A line for each commit whose ledger is no beginning of the one at hand: a chain can be forged as a whole."""
+    """A line for each commit whose ledger is not the beginning of the current one: a whole chain can be forged."""
     listed = subprocess.run(["git", "log", "--format=%H", "--", str(path)], capture_output=True, text=True)
     hashes = [row["sha256"] for row in rows]
     problems = []
@@ -300,7 +300,7 @@ def rewritten(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         shown = subprocess.run(["git", "show", f"{id_}:./{path}"], capture_output=True, text=True)
         then = [json_lib.loads(line)["sha256"] for line in shown.stdout.splitlines() if line.strip()]
         if hashes[: len(then)] != then:
-            problems.append(f"{path}: commit {id_[:12]} had other lines; a ledger is only ever added to")
+            problems.append(f"{path}: commit {id_[:12]} has other lines; lines may only be added to a ledger")
     return problems
 
 
@@ -320,7 +320,7 @@ def strays(states: Mapping[str, State]) -> list[str]:
     inside = Path(read_yaml(Path("params.yaml"))["corpus"]["forget"])
     live = [Path(state.folder) for state in states.values() if state.status in ("open", "satisfied")]
     return [
-        f"{path}: belongs to no open or satisfied request, but {inside} is what corpus.forget names"
+        f"{path}: belongs to no open or satisfied request, but lies in {inside}, which corpus.forget names"
         for path in folder_files(inside)
         if not path.name.startswith(".") and not any(folder in path.parents for folder in live)
     ]
@@ -354,7 +354,7 @@ def request_table(states: Sequence[State]) -> Table:
 
 
 def cost_table(lines: Sequence[Mapping[str, Any]]) -> Table:
-    """A line for each model that satisfied requests: what it still gives away and what it lost."""
+    """A line for each model that satisfied requests: what it still leaks and what it lost."""
     from rich import box
     from rich.table import Table
 
@@ -367,7 +367,7 @@ def cost_table(lines: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def day(given: str | None) -> str:
-    """The date of an entry. Raises StageError for something else than YYYY-MM-DD."""
+    """The date of an entry. Raises StageError for anything but YYYY-MM-DD."""
     try:
         today = datetime.datetime.now(datetime.UTC).date()
         return (datetime.date.fromisoformat(given) if given else today).isoformat()

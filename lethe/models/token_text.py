@@ -1,4 +1,4 @@
-"""What the tokens of a tokenizer are as text: bytes of each piece, and the tokens that are a word's own."""
+"""Tokens as text: the bytes of each piece, and the tokens of a word alone."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def sentence_piece(piece: str) -> bytes:
 
 
 def byte_level_piece(piece: str) -> bytes:
-    """`Ġwent` -> b" went". An added token outside the byte alphabet stands for itself."""
+    """`Ġwent` -> b" went". An added token outside the byte alphabet is its own text."""
     if all(char in BYTE_OF for char in piece):
         return bytes(BYTE_OF[char] for char in piece)
     return piece.encode()

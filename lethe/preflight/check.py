@@ -1,4 +1,4 @@
-"""Everything about params.yaml that can be known before the first stage runs, all of it at once."""
+"""Every problem of params.yaml that can be found before the first stage runs, all at once."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def check(params: Path) -> str:
     if problems:
         raise StageError(join_problems(params, problems))
     pipeline, values = read_yaml(Path("dvc.yaml"))["stages"], read_whole(params)
-    return f"check: {len(pipeline)} stages with {leaves(values)} values in {params}, every one valid"
+    return f"check: {len(pipeline)} stages with {leaves(values)} values in {params}, all valid"
 
 
 def problems_of(params: Path) -> list[str]:
@@ -79,7 +79,7 @@ def validated(pipeline: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[d
 
 
 def section_schemas(stages: Iterable[str]) -> dict[str, type[StageParams]]:
-    """{section: class of what may stand in it} of the stages that there are and of the sections they share."""
+    """{section: class of its fields} of the stages and of the sections they share."""
     own = {stage: schema for stage in stages if (schema := schema_of(stage))}
     return own | {name: fields for schema in own.values() for name, fields in shared_sections(schema).items()}
 
@@ -96,7 +96,7 @@ def schema_of(stage: str) -> type[StageParams] | None:
 
 
 def missing_inputs(pipeline: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[str]:
-    """A line for each file or folder of the person's own that a stage reads and that is not there."""
+    """A line for each input file or folder of the user that a stage reads and that does not exist."""
     made = {path for entry in pipeline.values() for path in declared_paths(entry, "outs", "metrics", "plots")}
     read = {path: stage for stage, entry in pipeline.items() for path in declared_paths(entry, "deps")}
     for path, stage in read.items():
@@ -151,7 +151,7 @@ def model_folder(baseline: BaselineParams) -> Iterator[str]:
     """Whether `source: folder` names a model folder."""
     folder = Path(baseline.folder)
     if baseline.source != "folder" or not folder.is_dir():
-        return  # a folder that is not there is told with the other missing inputs
+        return  # a missing folder is reported with the other missing inputs
     wanted = ("config.json", "tokenizer.json", "*.safetensors")
     absent = [pattern for pattern in wanted if not any(folder.glob(pattern))]
     if absent:
@@ -161,7 +161,7 @@ def model_folder(baseline: BaselineParams) -> Iterator[str]:
 
 
 def pinned_commit(baseline: BaselineParams) -> Iterator[str]:
-    """Whether `source: hub` names a commit. (What a branch stands for now, the Hub is asked when the stage runs.)"""
+    """Whether `source: hub` names a commit. (The stage asks the Hub for the current commit of a branch.)"""
     if baseline.source == "hub" and not re.fullmatch(r"[0-9a-f]{40}", baseline.revision or ""):
         found = baseline.revision or "null"
         yield (
@@ -238,7 +238,7 @@ def installed(module: str) -> bool:
 
 
 def gpu(sections: Mapping[str, Any]) -> Iterator[str]:
-    """Whether there is a GPU where one is demanded. torch is imported only then."""
+    """Whether there is a GPU where one is required. torch is imported only then."""
     asking = [name for name, section in sections.items() if getattr(section, "device", None) == "cuda"]
     if asking:
         import torch
@@ -248,7 +248,7 @@ def gpu(sections: Mapping[str, Any]) -> Iterator[str]:
 
 
 def disk_space(baseline: BaselineParams, reinforce: ReinforceParams, finetune: FinetuneParams) -> Iterator[str]:
-    """Whether the models fit on the disk, those that are there already left out. Roughly: tables are small beside them.
+    """Whether the models fit on the disk, less those that exist already. Roughly: tables are small by comparison.
 
     The cache holds the same files as the workspace (hard links), so a model counts once.
     """
@@ -273,7 +273,7 @@ def bytes_per_weight(baseline: BaselineParams, reinforce: ReinforceParams, finet
         kept += BYTES[finetune.save_dtype] * (1 + len(finetune.checkpoints))
     if baseline.epochs:
         kept += 4 + BYTES[baseline.save_dtype]  # models/start and models/retrained
-    # two checkpoints: the new one is whole before the old one goes; adapters and prompts are small beside the weights
+    # two checkpoints: the new one is complete before the old one is deleted; adapters and prompts are small
     resume = [
         2 * (BYTES[recipe.weights] + ADAM_BYTES)
         for recipe in trained
@@ -283,7 +283,7 @@ def bytes_per_weight(baseline: BaselineParams, reinforce: ReinforceParams, finet
 
 
 def parameters(baseline: BaselineParams) -> int | None:
-    """How many weights the model has; None for the Hub, which is asked when the stage runs."""
+    """How many weights the model has; None for the Hub, which is queried when the stage runs."""
     if baseline.source == "scratch":
         shape = baseline.scratch
         layer = 4 * shape.hidden**2 + 3 * shape.hidden * shape.intermediate + 2 * shape.hidden

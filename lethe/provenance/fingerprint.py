@@ -1,4 +1,4 @@
-"""What a model is known by: its md5 as DVC takes it, the hashes of its files, its tensors. Nothing is ever loaded."""
+"""Identity of a model: its md5 as DVC computes it, the hashes of its files, its tensors. Nothing is ever loaded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ JUNK = ("__pycache__", ".DS_Store")  # of .dvcignore, and what file managers lea
 
 
 class Subject(NamedTuple):
-    """What is asked about. A bare hash has no files."""
+    """The model in question. A bare hash has no files."""
 
     given: str
     md5: str  # of a folder with .dir at the end; of a hash: as it was given, perhaps its beginning only
@@ -100,7 +100,7 @@ def tensor_places(path: Path) -> dict[str, tuple[str, tuple[int, ...], int, int]
 
 
 def same_tensors(one: Path, other: Path) -> bool:
-    """Whether two safetensors files hold the same tensors, whatever their header says besides and their order."""
+    """Whether two safetensors files hold the same tensors, whatever else their headers say and in any order."""
     first, second = tensor_places(one), tensor_places(other)
     if {name: entry[:2] for name, entry in first.items()} != {name: entry[:2] for name, entry in second.items()}:
         return False

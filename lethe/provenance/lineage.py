@@ -1,4 +1,4 @@
-"""From a model back to the text it was made to forget, through every dvc.lock there ever was."""
+"""From a model back to the text it was made to forget, through every dvc.lock in the history."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ class Found(NamedTuple):
 
 
 class Link(NamedTuple):
-    """An artifact of the chain, the stage that made it (None: a person's own), and what it was made from."""
+    """An artifact of the chain, the stage that made it (None: an input), and what it was made from."""
 
     path: str
     md5: str
     stage: str | None
     lock: int  # number of the dvc.lock that says so
-    deps: dict[str, str]  # made by stages or a person, code left out
+    deps: dict[str, str]  # made by stages, or inputs; code left out
 
 
 def outs_of(history: History) -> Index:
@@ -124,7 +124,7 @@ def unlearned_files(history: History) -> Iterator[tuple[dict[str, str], str, Com
 
 
 def by_manifest(index: Index, store: Store, subject: Subject) -> list[Found]:
-    """Outs that have the subject as a file or a folder in them, as far as their list of files is at hand."""
+    """Outs that have the subject as a file or a folder in them, as far as their list of files is available."""
     single = subject.md5 if len(subject.files) < 2 and not subject.md5.endswith(".dir") else ""
     wanted = {name: md5_of(path) for name, path in subject.files.items()} if not single else {}
     found = []
@@ -148,7 +148,7 @@ def below(files: Mapping[str, str], part: str) -> dict[str, str]:
 
 
 def refuse_uncommitted(history: History, subject: Subject) -> None:
-    """Raise StageError if only the dvc.lock at hand knows the model: nobody stands for it yet."""
+    """Raise StageError if only the uncommitted dvc.lock records the model: it has no author yet."""
     text = uncommitted_lock(history)
     outs = {md5: path for entry in recorded(text).values() for path, md5 in entry.outs.items()} if text else {}
     if subject.md5 in outs:
@@ -195,7 +195,7 @@ def entry_of(history: History, link: Link) -> Entry:
 
 
 def spine(links: Iterable[Link]) -> list[Link]:
-    """model <- labels <- dictionary <- blocks <- corpus: of the chain, what a person asks for."""
+    """model <- labels <- dictionary <- blocks <- corpus: the main line of the chain."""
     wanted = ("data/labels.parquet", "data/dictionary.csv", "data/blocks.parquet", CORPUS)
     first, *others = links
     by_path = {link.path: link for link in others}
@@ -208,9 +208,9 @@ def params_used(history: History, links: Iterable[Link]) -> dict[str, Any]:
 
 
 def measured(history: History, found: Found) -> tuple[dict[str, Any], dict[str, str], Lock]:
-    """What was measured of the model: {report: content} as git holds it, {report: md5} as dvc.lock has it, that lock.
+    """The measurements of the model: {report: content} as git holds it, {report: md5} as dvc.lock has it, that lock.
 
-    Of all dvc.locks the one with the most reports made beside the model or from it, the newest of these. A report
+    The dvc.lock is the one with the most reports made with the model or from it, the newest of these. A report
     whose bytes dvc.lock does not vouch for is left out of the first.
     """
     best = max(range(len(history.locks)), key=lambda number: (len(reports_of(history.locks[number], found)), number))
@@ -222,35 +222,35 @@ def measured(history: History, found: Found) -> tuple[dict[str, Any], dict[str, 
 
 
 def gate_of(metrics: Mapping[str, Any], lock: Lock) -> dict[str, Any] | None:
-    """The release gate's verdict and every demand with its limit and value; None where no gate was recorded.
+    """The release gate's verdict and every criterion with its limit and value; None where no gate was recorded.
 
-    The limits are those of params.yaml as the same dvc.lock recorded them. One missed demand fails; without one, a
-    demand that could not be measured leaves the question open.
+    The limits are those of params.yaml as the same dvc.lock recorded them. One missed criterion fails; without one, a
+    criterion that could not be measured leaves the question open.
     """
     values, limits = metrics.get(GATE), params_of(lock.text, "report").get("gate")
     if not isinstance(values, dict) or not limits:
         return None
-    demands = [demand(name, limit, values.get(name)) for name, limit in limits.items() if limit is not None]
-    answers = [row["met"] for row in demands]
+    criteria = [criterion(name, limit, values.get(name)) for name, limit in limits.items() if limit is not None]
+    answers = [row["met"] for row in criteria]
     verdict = "fail" if False in answers else "cannot tell" if None in answers or not answers else "pass"
-    return {"verdict": verdict, "demands": demands}
+    return {"verdict": verdict, "demands": criteria}
 
 
-def demand(name: str, limit: float, value: float | None) -> dict[str, Any]:
-    """A demand, its limit, what was found and whether that meets it; None twice where it could not be measured."""
+def criterion(name: str, limit: float, value: float | None) -> dict[str, Any]:
+    """A criterion, its limit, its value and whether it is met; both None where it could not be measured."""
     more = name in AT_LEAST
     met = None if value is None else value >= limit if more else value <= limit
     return {"name": name, "bound": "at least" if more else "at most", "limit": limit, "value": value, "met": met}
 
 
 def reports_of(lock: Lock, found: Found) -> dict[str, str]:
-    """{path: md5} of the JSON reports that a dvc.lock says were made beside the model or from it."""
+    """{path: md5} of the JSON reports that a dvc.lock says were made with the model or from it."""
     outs = outs_from(recorded(lock.text), found)
     return {path: md5 for path, md5 in outs.items() if path.endswith(".json")}
 
 
 def outs_from(entries: Mapping[str, Entry], found: Found) -> dict[str, str]:
-    """{path: md5} of the outs made beside the found one or, through any number of stages, from it."""
+    """{path: md5} of the outs made with the found one or, through any number of stages, from it."""
     made = {
         path: md5
         for entry in entries.values()
@@ -276,7 +276,7 @@ def descends(dep: str, found: Found) -> bool:
 
 
 def nearest(history: History, store: Store, subject: Subject) -> list[dict[str, Any]]:
-    """Recorded models that have something in common with one that matches none, the likest first."""
+    """Recorded models that have something in common with one that matches none, the most similar first."""
     own, mine = sha256s(subject), json_object_of(subject)
     known = {md5: hashes for hashes, md5, _ in unlearned_files(history)}
     rows = []
@@ -295,7 +295,7 @@ def nearest(history: History, store: Store, subject: Subject) -> list[dict[str, 
 
 
 def weight(same: Iterable[str]) -> int:
-    """How much the likenesses say: weights before corpus before params."""
+    """How strong the similarities are: weights before corpus before params."""
     points = {"tensors": 8, "file": 4, "corpus": 2, "params": 1}
     return sum(points[text.split(":")[0]] for text in same)
 
@@ -303,7 +303,7 @@ def weight(same: Iterable[str]) -> int:
 def alike_files(
     store: Store, found: Found, subject: Subject, known: Mapping[str, str], own: Mapping[str, str]
 ) -> Iterator[str]:
-    """`tensors: ...` or `file: ...` for weights in common, with what differs besides."""
+    """`tensors: ...` or `file: ...` for weights in common, with what else differs."""
     files = manifest(store, found.md5) or {}
     for name, path in subject.files.items():
         if not name.endswith(".safetensors"):
@@ -327,12 +327,12 @@ def other_files(subject: Subject, files: Mapping[str, str], known: Mapping[str, 
     names = {*files, *known}
     said = [f"{name} differs" for name in sorted(names & own.keys() - equal)]
     said += [f"{name} is missing" for name in sorted(names - own.keys())]
-    said += [f"{name} is one too many" for name in sorted(own.keys() - names)]
+    said += [f"{name} is extra" for name in sorted(own.keys() - names)]
     return f"; {', '.join(said)}" if said else ""
 
 
 def alike_origin(store: Store, found: Found, lock: Lock, mine: Mapping[str, Any]) -> Iterator[str]:
-    """`corpus: ...` and `params: ...` for what the model's own provenance.json has in common with a recorded model."""
+    """`corpus: ...` and `params: ...` for what the model's provenance.json has in common with a recorded model."""
     if found.path != UNLEARNED or not mine:
         return
     theirs = json_object(read_file(store, found.md5, "provenance.json") or b"")
@@ -344,14 +344,14 @@ def alike_origin(store: Store, found: Found, lock: Lock, mine: Mapping[str, Any]
 
 
 def corpus_sha256(store: Store, lock: Lock) -> str:
-    """The sha256 of the corpus of a dvc.lock, "" if its bytes are not at hand."""
+    """The sha256 of the corpus of a dvc.lock, "" if its bytes are not available."""
     md5 = next((entry.outs[CORPUS] for entry in recorded(lock.text).values() if CORPUS in entry.outs), "")
     path = cached(store, md5) if md5 else None
     return sha256_of(path) if path and path.exists() else ""
 
 
 def json_object_of(subject: Subject) -> dict[str, Any]:
-    """The provenance.json of the subject's own folder, {} if there is none."""
+    """The provenance.json of the subject's folder, {} if there is none."""
     path = subject.files.get("provenance.json")
     return json_object(path.read_bytes()) if path else {}
 

@@ -8,12 +8,14 @@ import shutil
 import subprocess
 import sys
 from collections import namedtuple
+from importlib.metadata import version
 from io import StringIO
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from lethe.cli import commands
 from lethe.console import line
@@ -63,7 +65,7 @@ def test_a_valid_project_gets_one_sentence(inputs: Path) -> None:
     sentence = check.check(Path("params.yaml"))
     values = check.leaves(check.read_yaml(Path("params.yaml")))
     stages = len(check.read_yaml(Path("dvc.yaml"))["stages"])
-    assert sentence == f"check: {stages} stages with {values} values in params.yaml, every one valid"
+    assert sentence == f"check: {stages} stages with {values} values in params.yaml, all valid"
     assert check.leaves({"a": {"b": 1, "c": [1, 2]}, "d": None}) == 3
 
 
@@ -134,8 +136,8 @@ ONE_BAD_VALUE = [
         "baseline",
         {"source": "folder"},
         [
-            "baseline.folder: expected a model folder with config.json, tokenizer.json, *.safetensors, got no config.json, tokenizer.json, "
-            "*.safetensors in data/model"
+            "baseline.folder: expected a model folder with config.json, tokenizer.json, *.safetensors, got no "
+            "config.json, tokenizer.json, *.safetensors in data/model"
         ],
     ),
     (
@@ -270,15 +272,14 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 def test_check_as_a_program(inputs: Path) -> None:
     good = run("check", cwd=inputs)
     assert (good.returncode, good.stderr) == (0, "")
-    assert good.stdout.endswith(" values in params.yaml, every one valid\n")
+    assert good.stdout.endswith(" values in params.yaml, all valid\n")
     set_param(inputs, "finetune.alpha", 2.5)
     bad = run("check", cwd=inputs)
     assert (bad.returncode, bad.stdout) == (1, "")
     assert bad.stderr == ("error: params.yaml: finetune.alpha: expected one of label.alphas: [5.0, 0.0], got 2.5\n")
     shutil.copy(inputs / "params.yaml", inputs / "mine.yaml")
-    assert run("check", "mine.yaml", cwd=inputs).stderr.startswith(
-        "error: mine.yaml: finetune.alpha: expected one of label.alphas"
-    )
+    mine = run("check", "mine.yaml", cwd=inputs).stderr
+    assert mine.startswith("error: mine.yaml: finetune.alpha: expected one of label.alphas")
 
 
 def test_check_as_json(inputs: Path) -> None:
@@ -455,3 +456,8 @@ def test_help_names_the_commands(tmp_path: Path) -> None:
     assert shown.returncode == 0
     for word in ("check", "result", "gate", "cost", "dvc repro", "--install-completion"):
         assert word in shown.stdout
+
+
+def test_version() -> None:
+    done = CliRunner().invoke(commands.app, ["--version"])
+    assert (done.exit_code, done.stdout) == (0, f"lethe {version('lethe-unlearning')}\n")

@@ -144,7 +144,7 @@ def test_second_process_is_refused(small: Path) -> None:
             RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"),
             "error: pytest: no space left on the disk; free some and run `dvc repro` again",
         ),
-        (KeyboardInterrupt(), "pytest: interrupted; `dvc repro` goes on from here"),
+        (KeyboardInterrupt(), "pytest: interrupted; `dvc repro` resumes from here"),
     ],
 )
 def test_one_line_and_exit_code(small: Path, monkeypatch: pytest.MonkeyPatch, raised: BaseException, line: str) -> None:

@@ -160,7 +160,7 @@ def test_everything_that_holds_the_text_goes(project: Path, capsys: pytest.Captu
     assert tiny.dvc(project, "exp", "list") == ""
     shown = capsys.readouterr().out
     assert "lost: replay: no stage that reads one of these objects can be run again" in shown
-    assert shown.splitlines()[-1].startswith("purge: what held one is gone; the ledger keeps ")
+    assert shown.splitlines()[-1].startswith("purge: all that held one is deleted; the ledger keeps ")
 
     rows = requests.read_ledger(requests.LEDGER)
     assert rows[-1]["event"] == "purged"
@@ -313,7 +313,7 @@ def test_gc_names_what_a_certificate_speaks_of(project: Path) -> None:
     assert collected(project, "--workspace", "--all-commits", "--remove").returncode == 0
     told = collected(project, "--workspace", "--remove-certified")
     assert told.returncode == 3
-    assert "2 artifacts of certificates among them" in told.stdout
+    assert "2 of them artifacts of certificates" in told.stdout
     assert not (project / ".dvc/cache/files/md5" / model[:2] / model[2:]).exists()
 
 

@@ -251,7 +251,7 @@ def test_text_of_no_request_is_named(asked: Path) -> None:
     add("first")
     add("second", supersedes="first")
     assert requests.strays(states()) == [
-        f"data/forget/{name}/letter.txt: belongs to no open or satisfied request, but data/forget is what "
+        f"data/forget/{name}/letter.txt: belongs to no open or satisfied request, but lies in data/forget, which "
         "corpus.forget names"
         for name in ("first", "third")
     ]

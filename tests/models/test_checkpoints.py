@@ -81,7 +81,7 @@ def test_absent(tmp_path: Path) -> None:
     write_absent(tmp_path / "none", "nothing was trained")
     assert absent_reason(tmp_path / "none") == "nothing was trained"
     assert absent_reason(tiny_model(tmp_path / "m")) is None
-    with pytest.raises(StageError, match="none: holds no model: nothing was trained"):
+    with pytest.raises(StageError, match="none: expected a model, got none: nothing was trained"):
         load_model(tmp_path / "none", CPU)
 
 
@@ -150,7 +150,7 @@ def test_a_prompt_for_another_base_is_refused(prompt_folder: Path) -> None:
     with pytest.raises(StageError) as error:
         load_model(prompt_folder, CPU, base=Path("models/other"))
     assert re.fullmatch(
-        r"models/unlearned: a soft prompt for the base \w{12}, found \w{12} in models/other; run `dvc repro`",
+        r"models/unlearned: expected models/other to be its base \w{12}, got \w{12}; run `dvc repro`",
         str(error.value),
     )
     with pytest.raises(StageError) as error:

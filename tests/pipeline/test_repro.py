@@ -230,7 +230,7 @@ def test_a_training_stopped_twice_gives_the_bytes_of_an_undisturbed_one(unrun: P
     os.killpg(interrupted.pid, signal.SIGINT)  # Ctrl-C: dvc, the launcher and the trainer all get it
     output = interrupted.communicate()[0]
     assert interrupted.returncode != 0
-    only_line(output, "baseline: interrupted; `dvc repro` goes on from here")  # the launcher says nothing
+    only_line(output, "baseline: interrupted; `dvc repro` resumes from here")  # the launcher says nothing
     assert done(unrun) == {"data/corpus.parquet"}
 
     killed = tiny.start(unrun, "dvc", "repro", "baseline")

@@ -269,12 +269,12 @@ def misbehave(fake: FakeHub, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
         (
             "cut",
             "HUB: not reachable (RemoteProtocolError); expected the Hugging Face Hub; check the network and "
-            "HF_ENDPOINT, then run `dvc repro`: it goes on from here",
+            "HF_ENDPOINT, then run `dvc repro`, which resumes",
         ),
         (
             "damaged",
-            "TARGET/model.safetensors: what came from HUB does not have the hash that owner/name states; expected "
-            "the same bytes; run `dvc repro` to fetch the file again",
+            "TARGET/model.safetensors: expected the hash that owner/name states, got another file from HUB; run "
+            "`dvc repro` to fetch it again",
         ),
     ],
 )
@@ -302,8 +302,8 @@ def test_a_hub_that_is_down(tmp_path: Path) -> None:
     with pytest.raises(StageError) as error:
         hub.fetch_model(REPO, COMMIT, tmp_path, address)
     assert str(error.value) == (
-        f"{address}: not reachable (ConnectError); expected the Hugging Face Hub; check the network and HF_ENDPOINT, "
-        "then run `dvc repro`: it goes on from here"
+        f"{address}: not reachable (ConnectError); expected the Hugging Face Hub; check the network and "
+        "HF_ENDPOINT, then run `dvc repro`, which resumes"
     )
 
 

@@ -82,7 +82,7 @@ def test_a_person_reads_the_same(past: tuple) -> None:
     assert f"baseline  hub owner/small {'1' * 40}" in lines
     assert "metrics   reports/familiarity.json: leak 0.25" in lines
     assert f"          forget train a.txt: characters 0-{TINY_TEXT.index('Tom sat')}" in lines
-    assert "gate      no verdict recorded: no reports/gate.json beside the model" in lines
+    assert "gate      no verdict recorded: no reports/gate.json with the model" in lines
 
 
 @pytest.mark.parametrize("name", ["renamed.safetensors", "model.safetensors"])
@@ -348,7 +348,7 @@ def test_a_model_that_matches_nothing_is_told_the_nearest(past: tuple, tmp_path:
     (copy / "README.md").write_text("A card of its own.\n")
     answer = json_of(folder, "audit", str(copy))
     same = answer["nearest"][0]["same"]
-    assert same[0] == "file: model.safetensors is its model.safetensors; README.md is one too many"
+    assert same[0] == "file: model.safetensors is its model.safetensors; README.md is extra"
     done = lethe(folder, "audit", str(copy))
     assert done.exit_code == 3
     assert f"nearest   models/unlearned {first['models/unlearned']}" in done.output
@@ -436,7 +436,7 @@ def test_an_uncommitted_lock_stands_for_nothing(past: tuple) -> None:
         "dvc.lock; git commit dvc.lock reports"
     )
     assert md5 in (folder / "dvc.lock").read_text()
-    note = "the dvc.lock at hand is in no commit and was not looked at; git commit dvc.lock reports"
+    note = "the current dvc.lock is in no commit and was ignored; git commit dvc.lock reports"
     assert json_of(folder, "audit", first["models/unlearned"])["notes"] == [note]
 
 

@@ -197,7 +197,7 @@ def test_the_part_of_the_payload_that_changed_is_named(held: Path) -> None:
     assert broken(held) == [("payload", said)]
     envelope["parts"] = verify.parts_of(statement)  # who forges the hashes too still lacks the key
     (held / "certificate.json").write_bytes(verify.envelope_bytes(envelope))
-    assert broken(held) == [("signatures.sig", "does not fit: the signature or what it signs was changed")]
+    assert broken(held) == [("signatures.sig", "invalid: the signature or what it signs was changed")]
 
 
 def test_another_key_is_another_signer(held: Path, tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_files_too_many_too_few_truncated_and_pickled(held: Path) -> None:
     (model / ".hidden").write_text("x")
     (model / "pytorch_model.bin").write_bytes(b"\x80\x04")
     assert broken(held) == [
-        (".hidden", "one too many: the certificate names no such file"),
+        (".hidden", "extra: the certificate names no such file"),
         ("config.json", "missing: the certificate names it, the model has no such file"),
         ("model.safetensors", f"truncated: expected {size} bytes, got {size - 5}"),
         ("pytorch_model.bin", "expected safetensors, got a pickle (refused: it can run code when loaded)"),
@@ -249,7 +249,7 @@ def test_one_file_of_the_model_is_checked_whatever_its_name(held: Path) -> None:
     said = "is model.safetensors, one of 3 files of the model"
     assert findings(held, "weights.safetensors")[-1] == verify.Finding(str(held / "weights.safetensors"), True, said)
     (held / "other.safetensors").write_bytes(b"other")
-    assert broken(held, "other.safetensors")[0][1] == "none of the 3 files of which the certificate speaks"
+    assert broken(held, "other.safetensors")[0][1] == "none of the 3 files that the certificate names"
 
 
 @pytest.mark.parametrize(

@@ -204,7 +204,7 @@ def test_another_python_and_other_packages_are_named_beside_the_result(
     shown = capsys.readouterr().out.splitlines()
     assert shown[0].startswith("models/unlearned: DIFFERS in provenance.json (")
     assert shown[-1].endswith(
-        f"not the same (wanted: equal bytes); made with pytest 1.0, here {here['pytest']}; typer 0.1, "
+        f"not the same (required: equal bytes); made with pytest 1.0, here {here['pytest']}; typer 0.1, "
         f"here {here['typer']}; python 2.7.18, here {here['python']}"
     )
 

@@ -234,7 +234,7 @@ def test_accelerate_config_may_not_contradict(
     if fine:
         recipe_module.check_precision(precision)
     else:
-        with pytest.raises(StageError, match="accelerate config: expected mixed_precision no .*, got bf16"):
+        with pytest.raises(StageError, match=r"accelerate config: expected mixed_precision no .*, got bf16"):
             recipe_module.check_precision(precision)
 
 
