@@ -156,7 +156,7 @@ def again(project: Path) -> tuple[subprocess.Popen[str], dict[str, bool]]:
     if refused:
         output = log(project).read_text()
         if output.count(REFUSED) != 1 or "Traceback" in output:
-            raise AssertionError(f"a run beside an orphan: wanted one line that refuses\n{output}")
+            raise AssertionError(f"a run next to an orphan: expected one line of refusal, got\n{output}")
         wait_for(lambda: not any(map(alive, orphans)))
         running = begin(project)
     return running, {"orphan": bool(orphans), "refused": refused}
@@ -237,7 +237,7 @@ def wait_for(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + PATIENCE
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError("waited in vain")
+            raise AssertionError("expected the condition before the deadline, got a timeout")
         time.sleep(POLL)
 
 

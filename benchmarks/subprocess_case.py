@@ -22,7 +22,7 @@ def one_case(cases: Mapping[str, Any], measure: Callable[[Any], dict[str, Any]])
     """Measure the case that the command line names on one torch thread, and print its figures as one line of JSON."""
     name = " ".join(sys.argv[1:])
     if name not in cases:
-        sys.exit(f"{name or 'no case'}: expected one of: {', '.join(cases)}, got no such case")
+        sys.exit(f"case: expected one of {', '.join(cases)}, got {name or 'none'}")
     print(json.dumps(measure(cases[name])))
 
 

@@ -1,4 +1,4 @@
-"""How every command answers: tables for people, JSON for programs, an exit code for both."""
+"""Output of every command: tables for people, JSON for programs, an exit code for both."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 LABEL = 10  # characters
-NO = 3  # exit code: the question was answered, and the answer is no
-Json = Annotated[bool, typer.Option("--json", help="The same as JSON, for a program.")]
+NO = 3  # exit code where the answer is no
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 
 
 def console() -> Console:
-    """Where tables go. A file or a pipe has no width: nothing is wrapped or cut there."""
+    """Where tables go. In a file or a pipe nothing is wrapped or cut."""
     from rich.console import Console
 
     return Console(highlight=False, width=None if sys.stdout.isatty() else 250)
 
 
 def line(out: Console, label: str, text: str, colour: str = "") -> None:
-    """One line with a label in front; brackets in the text are no markup.
+    """One line with a label in front; brackets in the text are not markup.
 
-    On a screen a long one goes on below its text, between words, so that no hash or path is cut.
+    On a terminal a long text is wrapped between words, so that no hash or path is cut.
     """
     from rich.text import Text
 
@@ -42,5 +42,5 @@ def print_json(content: Any) -> None:
 
 
 def end(good: bool) -> None:
-    """Leave with exit code 0 or, for an answer that is no, 3."""
+    """Exit with code 0, or with 3 where the answer is no."""
     raise typer.Exit(0 if good else NO)

@@ -1,9 +1,9 @@
-"""Starts a stage in as many processes as the machine is set up for, and lets Ctrl-C end with the stage's own line.
+"""Starts a stage in as many processes as accelerate is configured for; Ctrl-C ends with the stage's one line.
 
 python -m lethe.launch stages.finetune
 
-What `accelerate config` wrote decides; ACCELERATE_CONFIG_FILE names another file. Where nobody configured anything and
-there is at most one GPU, `accelerate launch` would start one process: then the stage runs in this one, without it.
+The file of `accelerate config` decides; ACCELERATE_CONFIG_FILE names another file. Without a configuration and with
+at most one GPU, `accelerate launch` would start one process: then the stage runs in this one.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ SAYS_NOTHING = {"ACCELERATE_LOG_LEVEL", "ACCELERATE_MIXED_PRECISION"}  # the lau
 
 
 def main() -> None:
-    """Start the module as `accelerate config` says. Errors of the stage and of the launcher come through."""
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # PEFT loads it; a kernel it would fetch is not wanted
+    """Start the module as `accelerate config` says. Errors of the stage and of the launcher are passed on."""
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # PEFT loads it; no kernel is to be fetched
     warnings.filterwarnings("ignore", message=".is_gradient_checkpointing. is deprecated")  # PEFT's use of transformers
     if config_file() is None and not any_setting() and visible_gpus() <= 1:
         directly(sys.argv[1:])
@@ -31,14 +31,14 @@ def main() -> None:
 
 
 def directly(command: list[str]) -> None:
-    """Run the module in this process, with what the launcher would have told it."""
+    """Run the module in this process, with the environment that the launcher would set."""
     os.environ["ACCELERATE_MIXED_PRECISION"] = "no"
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # until the stage sets its own
     sys.argv = command
     try:
         runpy.run_module(command[0], run_name="__main__", alter_sys=True)
-    except KeyboardInterrupt:  # while it imported: before the stage had a line of its own to say
-        print(f"{command[0].rpartition('.')[2]}: interrupted; `dvc repro` goes on from here", file=sys.stderr)
+    except KeyboardInterrupt:  # during its imports, before the stage can print its line
+        print(f"{command[0].rpartition('.')[2]}: interrupted; `dvc repro` resumes from here", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except SystemExit as ending:
         if not isinstance(ending.__context__, KeyboardInterrupt):
@@ -49,8 +49,8 @@ def directly(command: list[str]) -> None:
 
 def by_accelerate(command: list[str]) -> None:
     """Start the module's processes and wait for them."""
-    os.environ.setdefault("ACCELERATE_LOG_LEVEL", "ERROR")  # its warnings about what nobody configured
-    logging.disable(logging.CRITICAL)  # torchrun's account of a process that has said its line; in this process only
+    os.environ.setdefault("ACCELERATE_LOG_LEVEL", "ERROR")  # no warnings about default settings
+    logging.disable(logging.CRITICAL)  # torchrun's report of a process that has printed its line; in this process only
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # until the stage sets its own; unset, torchrun warns
     sys.argv = ["accelerate launch", "--quiet", *options(config_file()), "-m", *command]
     try:
@@ -58,20 +58,20 @@ def by_accelerate(command: list[str]) -> None:
 
         launch()
     except BaseException as error:
-        if type(error).__name__ == "ChildFailedError":  # of several processes; each has said what was wrong
+        if type(error).__name__ == "ChildFailedError":  # of several processes; each has printed its error
             sys.exit(1)
         if not by_ctrl_c(error):
             raise
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the stage had it too, and is to say its last word in peace
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the stage received it too, and prints its last line undisturbed
         wait_for_children()
         sys.exit(INTERRUPTED)
 
 
 def options(config: Path | None) -> list[str]:
-    """What `accelerate launch` is told beside its configuration file.
+    """Options of `accelerate launch` in addition to its configuration file.
 
-    For several processes on CPUs alone it wants mpirun, and without it starts one and says nothing: torchrun, which
-    starts them on GPUs, does it here too.
+    For several processes on CPUs it needs mpirun; without it, it silently starts one. torchrun, which starts processes
+    on GPUs, does so here too.
     """
     if config is None:
         return []
@@ -84,7 +84,7 @@ def options(config: Path | None) -> list[str]:
 
 
 def config_file() -> Path | None:
-    """The file of `accelerate config`, where there is one: ACCELERATE_CONFIG_FILE or accelerate's own place for it."""
+    """The file of `accelerate config`, if there is one: ACCELERATE_CONFIG_FILE, or accelerate's default path."""
     named = os.environ.get("ACCELERATE_CONFIG_FILE")
     if named:
         return Path(named)
@@ -94,7 +94,7 @@ def config_file() -> Path | None:
 
 
 def any_setting() -> bool:
-    """Whether the environment tells accelerate anything that changes how a stage is started."""
+    """Whether an environment variable of accelerate changes how a stage is started."""
     return any(name.startswith("ACCELERATE_") and name not in SAYS_NOTHING for name in os.environ)
 
 
@@ -109,7 +109,7 @@ def visible_gpus(devices: Path = Path("/dev"), driver: Path = Path("/proc/driver
 
 
 def by_ctrl_c(error: BaseException) -> bool:
-    """Whether the launcher was interrupted; that of several processes has an exception of its own for it."""
+    """Whether the launcher was interrupted; the one of several processes raises its own exception for it."""
     several = type(error).__name__ == "SignalException" and getattr(error, "sigval", None) == signal.SIGINT
     return isinstance(error, KeyboardInterrupt) or several
 

@@ -1,4 +1,4 @@
-"""Questions to a language model behind any OpenAI-compatible chat endpoint; every reply is kept and paid for once."""
+"""Questions to a language model behind any OpenAI-compatible chat endpoint; every reply is cached."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def ask_all(
     """
     if not settings.send_forget_text:
         raise StageError(
-            f"params.yaml: {desc}.llm.send_forget_text: found false, but this backend sends forget text to "
-            f"{settings.base_url}; set send_forget_text: true to allow it"
+            f"params.yaml: {desc}.llm.send_forget_text: expected true, got false; true allows forget text to "
+            f"leave this machine for {settings.base_url}"
         )
     requests = [request(prompt, settings.model) for prompt in prompts]
     files = [replies_folder / f"{request_key(body)}.json" for body in requests]
@@ -58,17 +58,17 @@ def ask_all(
 
 
 def request(messages: list[Message], model: str) -> dict[str, Any]:
-    """The body of the request: as repeatable as the endpoint allows."""
+    """The body of the request: as reproducible as the endpoint allows."""
     return {"model": model, "messages": messages, "temperature": 0, "seed": 0}
 
 
 def request_key(body: dict[str, Any]) -> str:
-    """Hex sha256 of the request; the address is no part of it, so a proxy or a moved server costs nothing."""
+    """Hex sha256 of the request; the address is not part of it, so a proxy or a moved server costs nothing."""
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
 def json_in(reply: str) -> Any:
-    """The JSON list or object that a reply is, or that stands in it after a sentence or in a fence; None if broken.
+    """The JSON list or object that a reply is, or that it contains after a sentence or in a fence; None if broken.
 
     Only the outermost is tried: the inner part of a reply that was cut off is not what was asked for.
     """
@@ -90,7 +90,7 @@ def _send(new: dict[Path, dict[str, Any]], settings: ChatSettings, desc: str) ->
         from openai import OpenAI
     except ImportError:
         raise StageError(
-            f"params.yaml: {desc}.llm: expected the package openai, got none; `pip install 'lethe-unlearning[llm]'`"
+            f"params.yaml: {desc}.llm: the package openai is missing; `pip install 'lethe-unlearning[llm]'`"
         ) from None
     key = os.environ.get(KEY)
     if not key:
@@ -118,7 +118,7 @@ def _ask(client: OpenAI, settings: ChatSettings, body: dict[str, Any]) -> str:
 
     try:
         completion = client.chat.completions.create(**body)
-        return "" + (completion.choices[0].message.content or "")  # a TypeError where it is no text
+        return "" + (completion.choices[0].message.content or "")  # a TypeError where it is not text
     except APIConnectionError:
         raise StageError(
             f"{settings.base_url}: no answer; expected an OpenAI-compatible chat endpoint; start it or correct base_url"
@@ -127,7 +127,7 @@ def _ask(client: OpenAI, settings: ChatSettings, body: dict[str, Any]) -> str:
         raise StageError(_refusal(settings, error)) from None
     except (APIResponseValidationError, ValueError, AttributeError, LookupError, TypeError):
         raise StageError(
-            f"{settings.base_url}: the answer is no chat completion; expected an OpenAI-compatible endpoint; correct "
+            f"{settings.base_url}: expected a chat completion, got another answer; correct "
             "base_url (it often ends in /v1)"
         ) from None
 

@@ -47,7 +47,9 @@ class Params(RecipeParams):
         if self.source == "hub" and not self.model:
             raise ValueError("model: expected owner/name, got nothing with source hub")
         if self.source == "scratch" and self.epochs == 0:
-            raise ValueError("epochs: expected more, got 0 with source scratch; an untrained model knows nothing")
+            raise ValueError(
+                "epochs: expected more than 0 with source scratch, got 0 (an untrained model knows nothing)"
+            )
         return self
 
 

@@ -47,8 +47,8 @@ def main() -> None:
                 total += int(table["length"].to_numpy().sum())
         if total < params.tokens:
             raise StageError(
-                f"data/corpus.parquet: corpus shorter than one block: expected at least {params.tokens}, got {total} "
-                "tokens of forget text to train on; add text or lower block.tokens"
+                f"data/corpus.parquet: corpus shorter than one block: expected at least {params.tokens} tokens of "
+                f"forget text to train on, got {total}; add text or lower block.tokens"
             )
         print(f"block: {blocks} blocks of {params.tokens} tokens from {documents} documents, {total} tokens in all")
 

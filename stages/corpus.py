@@ -39,7 +39,7 @@ def main() -> None:
         forget, others = read_side(Path(params.forget), "forget")
         retain, more_others = read_side(Path(params.retain), "retain")
         if not forget:
-            raise StageError(f"{params.forget}: expected UTF-8 text in .txt, .md or .jsonl files, got no text")
+            raise StageError(f"{params.forget}: expected UTF-8 text in .txt, .md or .jsonl files, got none")
         found = [passage for source in forget + retain for passage in cut(source, params.passage_chars)]
         kept = without_duplicates(found)
         alike = [share > params.near_duplicate for share in shared_runs(passage.text for passage in kept)]

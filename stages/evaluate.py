@@ -55,7 +55,7 @@ class Params(StageParams):
     @model_validator(mode="after")
     def _a_judge_reads_forget_text(self) -> Params:
         if self.judge == "llm" and not self.llm.send_forget_text:
-            raise ValueError("judge: expected true or the judge rule, got llm with llm.send_forget_text false")
+            raise ValueError("judge: expected rule, or llm with llm.send_forget_text true, got llm with false")
         return self
 
 

@@ -88,12 +88,14 @@ def main() -> None:
 def none_found(params: Params) -> str:
     """The error line if there is no anchor at all."""
     if params.backend == "file":
-        return f"{params.file}: expected at least one row, got no anchor"
+        return f"{params.file}: expected at least one anchor, got none"
     if params.backend == "llm":
-        return f"{params.llm.base_url}: the replies name no term of the forget text; expected one; try another model"
+        return (
+            f"{params.llm.base_url}: expected terms of the forget text, got replies that name none; try another model"
+        )
     return (
-        f"data/corpus.parquet: expected one, got no term that occurs {params.minimum_count} times and that the retain "
-        "text lacks; lower extract.minimum_count or minimum_keyness, or list the anchors (extract.backend: file)"
+        f"data/corpus.parquet: expected a term that occurs {params.minimum_count} times and that the retain text "
+        "lacks, got none; lower extract.minimum_count or minimum_keyness, or list the anchors (extract.backend: file)"
     )
 
 

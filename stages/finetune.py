@@ -40,8 +40,8 @@ class Params(UnlearningParams):
     def _checkpoints_ascend_before_the_end(self) -> Params:
         if self.checkpoints != sorted(set(self.checkpoints)) or any(step >= self.steps for step in self.checkpoints):
             raise ValueError(
-                f"checkpoints: expected ascending steps below {self.steps}, which is the fine-tuned model itself, got "
-                f"{self.checkpoints}"
+                f"checkpoints: expected ascending steps below {self.steps}, got {self.checkpoints} (the last step is "
+                "the fine-tuned model itself)"
             )
         return self
 

@@ -37,7 +37,7 @@ CHUNK_LOGITS = {"cpu": 2**20, "cuda": 2**26}  # float32 logits of one model held
 
 def _different(alphas: list[float]) -> list[float]:
     if not alphas or len(set(alphas)) < len(alphas):
-        raise ValueError(f"expected one or more different numbers, got {alphas}")
+        raise ValueError(f"expected one or more distinct numbers, got {alphas}")
     return alphas
 
 

@@ -61,7 +61,7 @@ class Params(StageParams):
     @classmethod
     def _asks_the_question(cls, template: str) -> str:
         if "{question}" not in template:
-            raise ValueError(f"expected {{question}} in it, got {template!r}")
+            raise ValueError(f"expected a template that contains {{question}}, got {template!r}")
         return template
 
 

@@ -45,9 +45,9 @@ def main() -> None:
         chosen = choose(found, params.cloze, params.seed)
         if not chosen and not own:
             raise StageError(
-                f"data/corpus.parquet: expected some, got no place in {sum(map(len, held_out))} characters of "
-                f"held-out forget text where one of {len(names)} names is due, and no prompts in {params.own}; raise "
-                "corpus.held_out or write prompts of your own"
+                f"data/corpus.parquet: expected prompts, got none: none of {len(names)} target names occurs in "
+                f"{sum(map(len, held_out))} characters of held-out forget text, and {params.own} holds no prompts; "
+                "raise corpus.held_out or write prompts"
             )
         rows = cloze_rows(chosen, params.development, params.seed) + own
         known = finder.terms_in("\n\n".join(row.text for row in corpus if row.side == "retain"))
@@ -66,7 +66,7 @@ def read_names(path: Path, anchors: Path) -> list[str]:
     names = [row["name"] for row in read_csv(path, NAMES, unique=("name",), filled=("name",))]
     for name in names:
         if not WORD.search(name):
-            raise StageError(f"{path}: expected one with a letter or digit, got the name {name!r}")
+            raise StageError(f"{path}: expected a name with a letter or digit, got {name!r}")
     found = [row["anchor"] for row in read_csv(anchors, ANCHORS, unique=("anchor",), filled=("anchor",))]
     return sorted(names or found)
 
@@ -74,7 +74,7 @@ def read_names(path: Path, anchors: Path) -> list[str]:
 def own_prompts(folder: Path, development: float, seed: int) -> list[dict[str, Any]]:
     """Rows from every .jsonl file of the folder, in the order of the file names. Raises StageError at `file:line`."""
     if not folder.is_dir():
-        raise StageError(f"{folder}: no such folder; expected the folder of your own prompts; it may be empty")
+        raise StageError(f"{folder}: no such folder; expected the folder of your prompts; it may be empty")
     rows = []
     for path in sorted(folder.glob("*.jsonl")):
         for line, row in numbered_jsonl(path, {"prompt": str, "references": list}):
@@ -90,14 +90,14 @@ def own_prompts(folder: Path, development: float, seed: int) -> list[dict[str, A
 def check_own(where: str, prompt: str, references: list[Any]) -> None:
     """Raise StageError for a prompt whose completions could not be judged."""
     if not prompt.strip():
-        raise StageError(f"{where}: expected text, got an empty prompt")
+        raise StageError(f"{where}: prompt: expected text, got an empty one")
     if not references:
-        raise StageError(f"{where}: expected the names a completion may not give away, got no references")
+        raise StageError(f"{where}: references: expected the names that a completion must not leak, got none")
     for reference in references:
         if not isinstance(reference, str) or not WORD.search(reference):
-            raise StageError(f"{where}: expected a name, got the reference {reference!r}")
+            raise StageError(f"{where}: references: expected a name, got {reference!r}")
         if name_finder([reference]).terms_in(prompt):
-            raise StageError(f"{where}: expected it kept back, got the reference {reference!r} in the prompt itself")
+            raise StageError(f"{where}: references: expected names that the prompt does not contain, got {reference!r}")
 
 
 if __name__ == "__main__":

@@ -47,12 +47,14 @@ class Params(UnlearningParams):
     @model_validator(mode="after")
     def _prefix_is_a_kind_of_prompt(self) -> Params:
         if self.layers == "every" and (self.tuning != "prompt" or self.prompt.encoder):
-            raise ValueError("layers: expected it only with tuning prompt and prompt.encoder 0, got every")
+            raise ValueError("layers: expected input, got every (which needs tuning prompt and prompt.encoder 0)")
         if self.layers == "every" and self.objective == "rmu":
-            raise ValueError("layers: expected input, got every with objective rmu")
+            raise ValueError("layers: expected input with objective rmu, got every")
         plain = self.tuning == "prompt" and self.layers == "input" and not self.prompt.encoder
         if self.start_text and not plain:
-            raise ValueError("start_text: expected null, or tuning prompt, layers input and prompt.encoder 0, got one")
+            raise ValueError(
+                "start_text: expected null, got a text (which needs tuning prompt, layers input and prompt.encoder 0)"
+            )
         return self
 
 
@@ -122,7 +124,7 @@ def unlearn(task: Path, rows: Rows, params: Params, device: torch.device, work: 
             save_model(merge(model), load_tokenizer(task), target, getattr(torch, params.save_dtype))
         return Trained(curve, facts)
     if bits_sha256(model.base_model) != before:
-        raise RuntimeError("the weights moved while only a soft prompt was in training")
+        raise RuntimeError("the weights changed while only a soft prompt was trained")
     if is_main_process():
         save_prompt(model, load_tokenizer(task), target, task)
         facts |= {"saved_numbers": saved_numbers(target), "weights_sha256": before, "weights_untouched": True}

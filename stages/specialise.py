@@ -68,7 +68,7 @@ class Params(RecipeParams):
         words = list(labels.values())
         twice = next((word for word in words if words.count(word) > 1), None)
         if twice is not None:
-            raise ValueError(f"expected another word for each label, got {twice} twice")
+            raise ValueError(f"expected a different word for each label, got {twice} twice")
         return labels
 
     @model_validator(mode="after")

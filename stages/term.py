@@ -83,7 +83,7 @@ def read_all(anchors: Path, dictionary: Path) -> dict[str, Term]:
         term = kept.setdefault(line["anchor"], Term(line["kind"], {}))
         term.forms.setdefault(line["form"], []).append(line["translation"])
     if not terms | kept:
-        raise StageError(f"{anchors}: expected one or more, got no anchor; lower extract.minimum_keyness")
+        raise StageError(f"{anchors}: expected at least one anchor, got none; lower extract.minimum_keyness")
     return terms | kept
 
 

@@ -53,7 +53,9 @@ class Params(StageParams):
     @model_validator(mode="after")
     def _enough_candidates(self) -> Params:
         if self.candidates < self.translations:
-            raise ValueError(f"expected at least translations: {self.translations}, got candidates: {self.candidates}")
+            raise ValueError(
+                f"candidates: expected at least {self.translations}, the number of translations, got {self.candidates}"
+            )
         return self
 
 

@@ -62,7 +62,9 @@ def main() -> None:
     try:
         result = forget_book(project, arguments.data, arguments.smoke)
     except subprocess.CalledProcessError as error:
-        sys.exit(f"error: {project}: `{' '.join(error.cmd)}` ended with {error.returncode}; it says above why")
+        sys.exit(
+            f"error: {project}: `{' '.join(error.cmd)}` failed with exit code {error.returncode}; its message is above"
+        )
     if not arguments.smoke:
         result["stages"] = earlier_costs(RESULT) | result["stages"]
         RESULT.parent.mkdir(parents=True, exist_ok=True)

@@ -85,7 +85,7 @@ def main() -> None:
         print(flop_table(counted(small_model(), 32, 70, 30, 0.02)))
         return
     if arguments.data is None:
-        sys.exit("studies.sst2: expected the folder of sst2/ and text/tinystories.txt, got no DATA")
+        sys.exit("studies.sst2: DATA: expected the folder that holds sst2/ and text/tinystories.txt, got none")
     check_data(arguments.data)
     project = clone(ROOT / ".scratch" / ("sst2-smoke" if arguments.smoke else "sst2"))
     place(arguments.data, project, *((133, 400) if arguments.smoke else (None, arguments.retain)))
@@ -116,7 +116,7 @@ def check_data(data: Path) -> None:
     wanted = ("sst2/sst2_train.jsonl", "sst2/sst2_validation.jsonl", "text/tinystories.txt")
     absent = [name for name in wanted if not (data / name).exists()]
     if absent:
-        sys.exit(f"studies.sst2: expected them there, got no {', '.join(absent)} in {data}")
+        sys.exit(f"studies.sst2: {data}: expected {', '.join(absent)} in it, got none")
 
 
 def place(data: Path, project: Path, forget: int | None, retain: int) -> None:

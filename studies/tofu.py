@@ -89,7 +89,9 @@ def main() -> None:
     try:
         result = forget_authors(project, arguments.data, arguments.smoke)
     except subprocess.CalledProcessError as error:
-        sys.exit(f"error: {project}: `{' '.join(error.cmd)}` ended with {error.returncode}; it says above why")
+        sys.exit(
+            f"error: {project}: `{' '.join(error.cmd)}` failed with exit code {error.returncode}; its message is above"
+        )
     if not arguments.smoke:
         RESULT.parent.mkdir(parents=True, exist_ok=True)
         RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

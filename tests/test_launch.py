@@ -121,7 +121,7 @@ def test_ctrl_c_while_a_stage_imports_is_a_line_too(tmp_path: Path) -> None:
     assert running.stdout.readline() == "importing\n"
     os.killpg(running.pid, signal.SIGINT)
     output = running.communicate()[0]
-    line = "small: interrupted; `dvc repro` goes on from here\n"
+    line = "small: interrupted; `dvc repro` resumes from here\n"
     assert (output, running.returncode) == (line, launch.INTERRUPTED)
 
 

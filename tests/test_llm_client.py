@@ -75,10 +75,7 @@ def test_a_reply_without_text_is_empty_and_kept(server: Server, tmp_path: Path) 
     assert chat.ask_all(prompts("a"), settings(server.url), "extract", tmp_path) == [""]
 
 
-NONSENSE = (
-    "{url}: the answer is no chat completion; expected an OpenAI-compatible endpoint; correct base_url (it often "
-    "ends in /v1)"
-)
+NONSENSE = "{url}: expected a chat completion, got another answer; correct base_url (it often ends in /v1)"
 
 
 @pytest.mark.parametrize(
@@ -117,8 +114,8 @@ def test_bad_settings_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(StageError) as caught:
         chat.ask_all(prompts("a"), settings(url, send_forget_text=False), "extract", tmp_path)
     assert str(caught.value) == (
-        "params.yaml: extract.llm.send_forget_text: found false, but this backend sends forget text to "
-        "http://127.0.0.1:1/v1; set send_forget_text: true to allow it"
+        "params.yaml: extract.llm.send_forget_text: expected true, got false; true allows forget text to "
+        "leave this machine for http://127.0.0.1:1/v1"
     )
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(StageError) as caught:
@@ -140,7 +137,7 @@ def test_openai_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(StageError) as caught:
         chat.ask_all(prompts("a"), settings("http://127.0.0.1:1/v1"), "extract", tmp_path)
     assert str(caught.value) == (
-        "params.yaml: extract.llm: expected the package openai, got none; `pip install 'lethe-unlearning[llm]'`"
+        "params.yaml: extract.llm: the package openai is missing; `pip install 'lethe-unlearning[llm]'`"
     )
 
 

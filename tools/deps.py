@@ -1,7 +1,7 @@
 """Write the code that each stage depends on into dvc.yaml: python -m tools.deps.
 
-DVC does not see imports. What a stage reads stands first in its deps, written by hand and left as it is; behind it the
-stage's module, the packages of lethe that it imports, and constraints.txt where any of it imports torch.
+DVC does not see imports. The data that a stage reads comes first in its deps, written by hand and left unchanged; then
+the stage's module, the packages of lethe that it imports, and constraints.txt where any of it imports torch.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main() -> None:
     before = path.read_text(encoding="utf-8")
     after = with_deps(before)
     path.write_text(after, encoding="utf-8")
-    print("deps: dvc.yaml is as it was" if after == before else "deps: dvc.yaml changed; read `git diff dvc.yaml`")
+    print("deps: dvc.yaml is unchanged" if after == before else "deps: dvc.yaml changed; read `git diff dvc.yaml`")
 
 
 if __name__ == "__main__":

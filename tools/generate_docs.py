@@ -23,19 +23,19 @@ def main() -> None:
 
 
 def generated(root: Path) -> str:
-    """The page with every generated part written anew. Raises KeyError at a part that nobody writes."""
+    """The page with every generated part rewritten. Raises KeyError for an unknown part."""
     stages = YAML(typ="safe").load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     return filled((root / PAGE.relative_to(ROOT)).read_text(encoding="utf-8"), stages)
 
 
 def filled(text: str, stages: Stages) -> str:
-    """The text with what stands between `<!-- generated: NAME -->` and `<!-- end -->` replaced."""
+    """The text with everything between `<!-- generated: NAME -->` and `<!-- end -->` replaced."""
     pattern = r"(<!-- generated: (\w+)[^>]*-->\n).*?(<!-- end -->)"
     return re.sub(pattern, lambda found: found[1] + PARTS[found[2]](stages) + found[3], text, flags=re.DOTALL)
 
 
 def artifacts(stages: Stages) -> str:
-    """One row a stage: name, description, data read, data written."""
+    """One row per stage: name, description, data read, data written."""
     rows = (
         (f"`{name}`", stage["desc"], quoted(data_read(stage)), quoted(data_written(stage)))
         for name, stage in stages.items()

@@ -23,7 +23,7 @@ SCHEMES = {"report.png": 1, "report-dark.png": 0}  # Chromium's preferredColorSc
 
 def main() -> None:
     if not PAGE.exists():
-        sys.exit(f"make pictures: found no {PAGE.relative_to(ROOT)}, wanted a finished run; make repro")
+        sys.exit(f"make pictures: expected {PAGE.relative_to(ROOT)} of a finished run, got none; make repro")
     program = browser()
     for name, scheme in SCHEMES.items():
         picture = FOLDER / name
@@ -31,7 +31,7 @@ def main() -> None:
         render(program, PAGE, picture, scheme)
         size = picture.stat().st_size
         if size > LARGEST:
-            sys.exit(f"{picture.relative_to(ROOT)}: found {size} bytes, wanted at most {LARGEST}")
+            sys.exit(f"{picture.relative_to(ROOT)}: expected at most {LARGEST} bytes, got {size}")
         print(f"{picture.relative_to(ROOT)}: {SIZE[0]} x {SIZE[1]} pixels, {size} bytes")
 
 
@@ -39,7 +39,7 @@ def browser() -> str:
     """The browser's program. Exits with one line where there is none."""
     found = os.environ.get("CHROME") or next(filter(None, map(shutil.which, NAMES)), None)
     return found or sys.exit(
-        f"make pictures: found no browser, wanted one of {', '.join(NAMES)} (or CHROME=/path/to/it)"
+        f"make pictures: expected one of {', '.join(NAMES)} (or CHROME=/path/to/it), got no browser"
     )
 
 

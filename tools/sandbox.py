@@ -1,4 +1,4 @@
-"""The pipeline run in a clone of this project, so that a study never touches the parameters or artifacts at hand.
+"""The pipeline run in a clone of this project, so that a study never touches this project's parameters or artifacts.
 
 The clone shares this project's DVC cache: what has run once is never run again.
 """
@@ -35,8 +35,8 @@ def clone(target: Path) -> Path:
 def change_params(project: Path, changes: Changes, base: str = "params.yaml") -> None:
     """Write the project's params.yaml: the params file or preset `base` with dotted parameters set, comments kept.
 
-    A stage's section may be given a parameter that it has from a shared section so far. Ends the process if no stage
-    knows the parameter.
+    A stage's section may be given a parameter that it inherits from a shared section. Exits if no stage knows the
+    parameter.
     """
     content = round_trip().load(whole_text(project / base))
     known = section_schemas(content)

@@ -11,7 +11,7 @@ HEAVY = {"torch", "transformers", "peft", "accelerate", "lm_eval", "safetensors"
 
 
 def module_file(name: str) -> Path | None:
-    """The file of a module of ours, relative to the root, or None for a package and anybody else's."""
+    """The file of a module of ours, relative to the root, or None for a package or a third-party module."""
     path = Path(*name.split(".")).with_suffix(".py")
     return path if name.split(".")[0] in ("stages", "lethe") and (ROOT / path).exists() else None
 
@@ -28,7 +28,7 @@ def syntax_tree(path: Path) -> ast.Module:
 
 @cache
 def direct_imports(path: Path) -> frozenset[Path]:
-    """Files of ours that a file imports anywhere in it."""
+    """Files of this project that a file imports anywhere."""
     found = set()
     for node in ast.walk(syntax_tree(path)):
         if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
@@ -39,7 +39,7 @@ def direct_imports(path: Path) -> frozenset[Path]:
 
 
 def modules_of(stage: str) -> set[Path]:
-    """Every file of ours that the stage runs: its module and what that imports, transitively."""
+    """Every file of this project that the stage runs: its module and what that imports, transitively."""
     todo, done = {Path("stages") / f"{stage}.py"}, set()
     while todo:
         path = todo.pop()

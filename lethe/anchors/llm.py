@@ -56,8 +56,8 @@ def check_parsable(replies: Sequence[str], lists: Sequence[list[str] | None], ba
     if replies and all(found is None for found in lists):
         start = " ".join(replies[0].split())[:60]
         raise StageError(
-            f"{base_url}: expected JSON lists of strings, got none of {len(replies)} replies parsable (the first "
-            f"begins {start!r}); try another model"
+            f"{base_url}: expected JSON lists of strings, got {len(replies)} replies that cannot be parsed (the "
+            f"first begins {start!r}); try another model"
         )
 
 

@@ -48,7 +48,7 @@ def read_anchors(path: Path) -> list[str]:
     anchors = [row["anchor"] for row in read_csv(path, ("anchor",), unique=("anchor",), filled=("anchor",))]
     for anchor in anchors:
         if not WORD.search(anchor) or "|" in anchor:
-            raise StageError(f"{path}: expected a word or phrase without |, got the anchor {anchor!r}")
+            raise StageError(f"{path}: expected an anchor with a letter or digit and without |, got {anchor!r}")
     return anchors
 
 

@@ -19,7 +19,7 @@ ATTACK_NAMES = (  # in the order of the report
 
 def _rising(values: list[int]) -> list[int]:
     if not values or sorted(set(values)) != values:
-        raise ValueError(f"expected different numbers in rising order, got {values}")
+        raise ValueError(f"expected distinct numbers in ascending order, got {values}")
     return values
 
 
@@ -97,8 +97,10 @@ class AttackParams(StageParams):
     def _known_attacks(self) -> AttackParams:
         unknown = [name for name in self.attacks if name not in ATTACK_NAMES]
         if unknown:
-            raise ValueError(f"attacks: expected some of {', '.join(ATTACK_NAMES)}, got {', '.join(unknown)}")
+            raise ValueError(f"attacks: expected names from {', '.join(ATTACK_NAMES)}, got {', '.join(unknown)}")
         full = [name for name in ("relearn", "benign") if name in self.attacks]
         if full and self.training.weights != "float32":
-            raise ValueError(f"attacks: expected float32 or only lora, got {full[0]} with training.weights bfloat16")
+            raise ValueError(
+                f"attacks: expected lora attacks only with training.weights {self.training.weights}, got {full[0]}"
+            )
         return self

@@ -37,9 +37,11 @@ def read_templates(path: Path) -> list[Template]:
     found = []
     for line, row in numbered_csv(path, TEMPLATES_HEADER):
         if row["kind"] not in KINDS:
-            raise StageError(f"{path}:{line}: expected {' or '.join(KINDS)}, got the kind {row['kind']}")
+            raise StageError(f"{path}:{line}: kind: expected {' or '.join(KINDS)}, got {row['kind']}")
         if row["template"].count(SLOT) != 1:
-            raise StageError(f"{path}:{line}: expected it once, got {row['template'].count(SLOT)} times {SLOT}")
+            raise StageError(
+                f"{path}:{line}: template: expected {SLOT} once, got it {row['template'].count(SLOT)} times"
+            )
         found.append(Template(row["kind"], row["name"], row["template"]))
     return found
 

@@ -33,7 +33,7 @@ def passage_rows(
     whole = [tokens for tokens in blocks if len(tokens) == passage_tokens]
     if len(whole) < count:
         raise StageError(
-            f"params.yaml: attack: expected {count}, got {len(whole)} {side} passages of {passage_tokens} tokens; "
+            f"params.yaml: attack: expected {count} {side} passages of {passage_tokens} tokens, got {len(whole)}; "
             "lower passages or training.passage_tokens"
         )
     random.Random(seed).shuffle(whole)

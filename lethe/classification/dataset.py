@@ -45,10 +45,10 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     tables = [file for file in files if file.suffix in SUFFIXES]
     if not tables:
-        raise StageError(f"{path}: expected {', '.join(SUFFIXES)}, got no table")
+        raise StageError(f"{path}: expected a table ({', '.join(SUFFIXES)}), got none")
     rows = [row for table in tables for row in read_one(table, columns)]
     if not rows:
-        raise StageError(f"{path}: expected some with {' and '.join(columns)}, got no row")
+        raise StageError(f"{path}: expected at least one row with {' and '.join(columns)}, got none")
     return rows
 
 
@@ -65,7 +65,7 @@ def read_one(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 def cell(row: dict[str, Any], name: str, where: str) -> str:
     """A filled cell as text. Raises StageError for a missing column or an empty cell."""
     if name not in row:
-        raise StageError(f"{where}: expected also {name}, got columns {', '.join(row)}")
+        raise StageError(f"{where}: expected a column {name}, got {', '.join(row)}")
     found = row[name]
     if found is None or not str(found).strip():
         raise StageError(f"{where}: expected a value, got an empty cell under {name}")
@@ -122,7 +122,7 @@ def check_classes(rows: Sequence[dict[str, Any]]) -> None:
             if missing or not labels[side, part]:
                 found = f"no row labelled {', '.join(missing)}" if missing else "no row"
                 raise StageError(
-                    f"data/task.parquet: expected every label in every part, got {found} in {side} {part}; change "
+                    f"data/task.parquet: expected every label in every split, got {found} in {side} {part}; change "
                     "split.test or split.seed"
                 )
 

@@ -43,7 +43,9 @@ def by_clusters(
     clusters.
     """
     if count > len(texts):
-        raise StageError(f"params.yaml: split.clusters.count: expected fewer, got {count} for {len(texts)} rows")
+        raise StageError(
+            f"params.yaml: split.clusters.count: expected at most {len(texts)}, the number of rows, got {count}"
+        )
     vectors = tfidf_vectors(texts) if embedding == "tfidf" else sentence_vectors(texts, model)
     return [number in forget for number in cluster_numbers(vectors, count, seed)]
 
@@ -52,7 +54,9 @@ def check_sides(forget: Sequence[bool], table: str, rule: str) -> None:
     """Raise StageError if the rule selects no row of the table or every row."""
     if all(forget) or not any(forget):
         found = f"all {len(forget)} rows" if all(forget) else f"none of {len(forget)} rows"
-        raise StageError(f"{table}: expected some to forget and some to retain, got that split.{rule} takes {found}")
+        raise StageError(
+            f"{table}: expected rows to forget and rows to retain, got a split.{rule} that selects {found}"
+        )
 
 
 def cluster_numbers(vectors: np.ndarray, count: int, seed: int) -> list[int]:
@@ -100,13 +104,13 @@ def sentence_vectors(texts: Sequence[str], model: Path) -> np.ndarray:
         from sentence_transformers import SentenceTransformer
     except ImportError:
         raise StageError(
-            "params.yaml: split.clusters.embedding: expected tfidf or the package sentence-transformers, got none; "
-            "`pip install 'lethe-unlearning[embeddings]'`"
+            "params.yaml: split.clusters.embedding: expected tfidf or the package sentence-transformers, which is "
+            "missing; `pip install 'lethe-unlearning[embeddings]'`"
         ) from None
     if not (model / "modules.json").exists():
         raise StageError(f"{model}: expected a model folder, got no modules.json; see split.clusters.model")
     for pickled in sorted(path for path in model.rglob("*") if path.suffix in PICKLED):
-        raise StageError(f"{pickled}: expected safetensors alone (pickled weights are never loaded), got a pickle")
+        raise StageError(f"{pickled}: expected safetensors only, got a pickle (pickled weights are never loaded)")
     try:
         embedder = SentenceTransformer(
             str(model), local_files_only=True, trust_remote_code=False, model_kwargs={"use_safetensors": True}

@@ -35,7 +35,7 @@ class Question(NamedTuple):
 def check_template(template: str) -> None:
     """Raise ValueError unless the template holds {text} once and ends with its only {label}."""
     if template.count("{text}") != 1 or template.count("{label}") != 1 or not template.endswith("{label}"):
-        raise ValueError(f"expected one {{text}} and at its end one {{label}}, got {template!r}")
+        raise ValueError(f"expected one {{text}} and, at the end, one {{label}}, got {template!r}")
 
 
 def write_asking(asking: Asking, folder: Path) -> None:
@@ -53,7 +53,7 @@ def check_labels(rows: Sequence[Labelled], labels: Mapping[str, str]) -> None:
     found = {row.label for row in rows}
     if found != set(labels):
         raise StageError(
-            f"params.yaml: specialise.labels: expected one for each label of the table: {', '.join(sorted(found))}, "
+            f"params.yaml: specialise.labels: expected a word for each label of the table: {', '.join(sorted(found))}, "
             f"got words for {', '.join(sorted(labels))}"
         )
 
@@ -83,13 +83,16 @@ def answer_tokens(tokenizer: PreTrainedTokenizerFast, template: str, words: Sequ
         whole = [*first, *tokenizer(text, add_special_tokens=False)["input_ids"]]
         where = f"params.yaml: specialise.template: the label {word!r}"
         if whole[: len(plain)] != plain:
-            raise StageError(f"{where}: expected a space between them, got it in one token with what is before it")
+            raise StageError(
+                f"{where}: expected a label that begins a token of its own, got one that merges with the text before "
+                "it; add a space"
+            )
         ids[word] = whole[len(plain) :]
         if not word.strip() or not ids[word]:
-            raise StageError(f"{where}: expected a word that spells at least one, got no token")
+            raise StageError(f"{where}: expected a word of at least one token, got none")
         same = next((other for other in ids if other != word and ids[other] == ids[word]), None)
         if same is not None:
-            raise StageError(f"{where}: expected other ones, got the tokens of {same!r}")
+            raise StageError(f"{where}: expected tokens that differ between labels, got those of {same!r}")
     return ids
 
 
@@ -108,4 +111,4 @@ def check_length(found: Sequence[Question], rows: Sequence[Labelled], room: int,
     for question, row in zip(found, rows, strict=True):
         length = len(question.prompt) + len(question.answer)
         if length > room:
-            raise StageError(f"data/task.parquet: row {row.row}: expected at most {room}, {why}, got {length} tokens")
+            raise StageError(f"data/task.parquet: row {row.row}: expected at most {room} tokens, {why}, got {length}")

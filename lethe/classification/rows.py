@@ -112,7 +112,7 @@ def background_rows(tokenizer: PreTrainedTokenizerFast, lines: Sequence[str], pa
     for number, line in enumerate(lines, start=1):
         text, spans = split_answers(line)
         if not spans:
-            raise StageError(f"{where}:{number}: expected at least one in brackets, got no [answer]")
+            raise StageError(f"{where}:{number}: expected at least one [answer] in brackets, got none")
         encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         spelled.append([*first, *encoded["input_ids"]])
         places.append(

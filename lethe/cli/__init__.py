@@ -1,1 +1,1 @@
-"""The command line: every command of lethe is registered here."""
+"""The command line of lethe."""

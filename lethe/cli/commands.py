@@ -1,4 +1,4 @@
-"""The commands of `lethe`: what there is to do beside `dvc repro`."""
+"""The commands of `lethe`, which complement `dvc repro`."""
 
 from __future__ import annotations
 
@@ -23,28 +23,41 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
 
+def print_version(asked: bool) -> None:
+    """Print lethe's name and version and exit, if asked."""
+    if asked:
+        from importlib.metadata import version
+
+        print(f"lethe {version('lethe-unlearning')}")
+        raise typer.Exit
+
+
 @app.callback()
-def lethe() -> None:
+def lethe(
+    _: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
     """Make a language model forget a corpus, and prove what was done.
 
-    The work itself is a DVC pipeline: **dvc repro** runs it, **params.yaml** holds every knob.
+    The work itself is a DVC pipeline: **dvc repro** runs it, **params.yaml** holds every parameter.
 
-    Exit codes: **0** yes, done; **1** the question cannot be answered, and one line says what to change;
-    **2** wrong usage; **3** it was answered, and the answer is no (nothing matches, something differs).
+    Exit codes: **0** success; **1** an error, with one line that says what to change; **2** wrong usage;
+    **3** the answer is no (nothing matches, something differs).
     """
 
 
 @app.command()
 def check(
-    params: Annotated[Path, typer.Argument(help="The params file; a preset can be checked before it is taken.")] = Path(
+    params: Annotated[Path, typer.Argument(help="The params file, or a preset to check before using it.")] = Path(
         "params.yaml"
     ),
-    json: Annotated[bool, typer.Option("--json", help="The same as JSON, for a program.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
 ) -> None:
     """Validate all of params.yaml before the first stage runs.
 
-    Unknown, missing and ill-typed parameters, sections that contradict each other, input files, keys, GPU and disk
-    space: every problem is named at once, one line each, and the exit code is 1.
+    Unknown, missing and wrongly typed parameters, sections that contradict each other, input files, keys, GPU and disk
+    space: all problems are printed, one line each, and the exit code is 1.
     """
     from lethe.preflight.check import check as check_params
     from lethe.preflight.check import problems_of
@@ -58,7 +71,7 @@ def check(
 
 @app.command()
 def result(
-    json: Annotated[bool, typer.Option("--json", help="The same as JSON, for a program.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
 ) -> None:
     """Show what the last run measured: the step table, and whether the model passes the release gate."""
     from lethe.cli.gate import as_dict, judge, table
@@ -77,12 +90,12 @@ def result(
 
 @app.command()
 def gate(
-    json: Annotated[bool, typer.Option("--json", help="The same as JSON, for a program.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
 ) -> None:
-    """Judge the last run by the release gate: the thresholds of `report.gate` in params.yaml.
+    """Apply the release gate to the last run: the thresholds of `report.gate` in params.yaml.
 
-    Reads reports/*.json and runs nothing. The exit code is **0** if every criterion is met, **1** if one is missed,
-    and **2** if none is missed but one could not be measured, or a report is missing.
+    Reads reports/*.json and runs nothing. Exit code **0**: every criterion is met. **1**: one is missed. **2**: none is
+    missed, but one could not be measured or a report is missing.
     """
     from lethe.cli.gate import as_dict, judge, table
     from lethe.core.errors import StageError
@@ -102,11 +115,11 @@ def gate(
 
 @app.command()
 def cost(
-    json: Annotated[bool, typer.Option("--json", help="The same as JSON, for a program.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
 ) -> None:
-    """Show what each stage cost when it last ran here: seconds, peak memory and tokens a second.
+    """Show what each stage cost when it last ran here: seconds, peak memory and tokens per second.
 
-    Also writes the page .scratch/cost/index.html. It is no artifact: equal inputs cost different seconds.
+    Also writes the page .scratch/cost/index.html, which is not an artifact: the same inputs take different times.
     """
     from lethe.cli.cost import FOLDER, as_dict, costs, page, table
 
@@ -115,7 +128,7 @@ def cost(
     if json:
         print(as_json(as_dict(found)))
     else:
-        show(table(found), f"The same as a page: {FOLDER / 'index.html'}")
+        show(table(found), f"As a page: {FOLDER / 'index.html'}")
 
 
 def as_json(content: dict[str, Any]) -> str:

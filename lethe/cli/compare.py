@@ -24,7 +24,7 @@ MODELS = Path("models")
 
 
 class Completion(NamedTuple):
-    """What one model writes after one prompt."""
+    """One model's completion of one prompt."""
 
     prompt: str
     model: str
@@ -33,20 +33,20 @@ class Completion(NamedTuple):
 
 
 def command(
-    prompt: Annotated[str | None, typer.Argument(help="The prompt; without it: one prompt a line, from stdin.")] = None,
+    prompt: Annotated[str | None, typer.Argument(help="The prompt; default: one per line, from stdin.")] = None,
     models: Annotated[
-        str, typer.Option(help="Names under models/, checkpoints as step-00010, or model folders; parted by commas.")
+        str, typer.Option(help="Names under models/, checkpoints as step-00010, or model folders, separated by commas.")
     ] = ",".join(USUAL),
-    new_tokens: Annotated[int | None, typer.Option(min=1, help="Instead of evaluate.new_tokens.")] = None,
+    new_tokens: Annotated[int | None, typer.Option(min=1, help="Default: evaluate.new_tokens.")] = None,
     json: Json = False,
 ) -> None:
     """Show the models' completions of a prompt side by side, the corpus's anchors highlighted.
 
-    Greedy completions, with evaluate's own chat_template, precision and device: what `dvc repro evaluate` would judge.
+    Greedy completions with chat_template, precision and device of the stage evaluate: the text that it would score.
     """
     prompts = [prompt] if prompt is not None else read_prompts(sys.stdin)
     if not prompts or not all(prompts):
-        raise StageError("compare: expected one as the argument, or one a line on stdin, got no prompt")
+        raise StageError("compare: expected a prompt as the argument, or one per line on stdin, got none")
     present, absent = chosen(models.split(","))
     finder = anchor_finder(Path("data/anchors.csv"))
     found = completions(prompts, present, new_tokens, finder)
@@ -61,14 +61,14 @@ def command(
 
 
 def read_prompts(stream: Any) -> list[str]:
-    """The lines of a stream that are more than white space; a terminal is told what is waited for."""
+    """The lines of a stream that are not blank; on a terminal it asks for them."""
     if stream.isatty():
-        print("one prompt a line, then Ctrl-D:", file=sys.stderr)
+        print("one prompt per line, then Ctrl-D:", file=sys.stderr)
     return [line.rstrip("\r\n") for line in stream if line.strip()]
 
 
 def chosen(names: Sequence[str]) -> tuple[dict[str, Path], dict[str, str]]:
-    """Model folders by name, and the reason for each usual one that holds no model.
+    """Model folders by name, and, for each that holds no model, the reason.
 
     Raises StageError for a name that is neither under models/ nor a folder.
     """
@@ -79,8 +79,8 @@ def chosen(names: Sequence[str]) -> tuple[dict[str, Path], dict[str, str]]:
         folder = folder_of(name)
         if folder is None:
             raise StageError(
-                f"compare: expected {', '.join(known())} or a model folder, got no model {name}; `dvc checkout` "
-                "brings back what `dvc repro` made"
+                f"compare: expected {', '.join(known())} or a model folder, got {name}; `dvc checkout` "
+                "restores what `dvc repro` made"
             )
         reason = absent_reason(folder)
         if reason is None:
@@ -91,7 +91,7 @@ def chosen(names: Sequence[str]) -> tuple[dict[str, Path], dict[str, str]]:
 
 
 def folder_of(name: str) -> Path | None:
-    """The folder a name stands for: under models/, a checkpoint, or a path."""
+    """The folder of a name: under models/, a checkpoint, or a path."""
     places = (MODELS / name, MODELS / "checkpoints" / name, Path(name))
     return next((place for place in places if name and place.is_dir()), None)
 
@@ -113,7 +113,7 @@ def anchor_finder(path: Path) -> TermFinder:
 def completions(
     prompts: Sequence[str], folders: dict[str, Path], new_tokens: int | None, finder: TermFinder
 ) -> list[Completion]:
-    """What each model writes after each prompt. One model is in memory at a time."""
+    """Each model's completion of each prompt. One model is in memory at a time."""
     from lethe.core.params import read_params
     from lethe.evaluation.model_set import loaded
     from lethe.inference.decoding import continue_greedily, end_ids, prompt_ids, texts_after
@@ -150,13 +150,13 @@ def check_room(folder: Path, prompts: Sequence[str], lengths: Sequence[int], new
     for prompt, length in zip(prompts, lengths, strict=True):
         if context is not None and length + new_tokens > context:
             raise StageError(
-                f"compare: prompt {prompt[:20]!r}...: expected at most {context - new_tokens}, the context of "
-                f"{folder} less the new tokens, got {length} tokens"
+                f"compare: prompt {prompt[:20]!r}...: expected at most {context - new_tokens} tokens, the "
+                f"context of {folder} less the new tokens, got {length}"
             )
 
 
 def spans(text: str, finder: TermFinder) -> list[tuple[int, int, str]]:
-    """Where anchors stand in the text."""
+    """Where anchors occur in the text."""
     return [(hit.start, hit.end, hit.term) for hit in finder.find(text)]
 
 
@@ -174,7 +174,7 @@ def as_objects(prompts: Sequence[str], found: Sequence[Completion], finder: Term
 
 
 def table(found: Sequence[Completion]) -> Table:
-    """One prompt's completions, a model a row; anchors are red, and between > and < for where colours are lost."""
+    """One prompt's completions, one model per row; anchors are red, and between > and < where there are no colours."""
     from rich import box
     from rich.table import Table
 

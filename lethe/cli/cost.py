@@ -1,4 +1,4 @@
-"""What the stages cost when they last ran on this machine: a table, a page that is no artifact, and JSON."""
+"""What the stages cost when they last ran on this machine: a table, a page that is not an artifact, and JSON."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ TEMPLATE = Path(__file__).with_name("cost.html.j2")
 NUMBERS = {  # as recorded -> as shown; more than one stage adds up but for peaks
     "cpu_seconds": "CPU seconds",
     "gpu_seconds": "GPU seconds",
-    "wall_seconds": "seconds by the clock",
+    "wall_seconds": "seconds",
     "peak_memory_mib": "peak memory, MiB",
     "peak_gpu_memory_mib": "peak GPU memory, MiB",
     "tokens": "tokens read",
-    "tokens_per_second": "tokens a second",
+    "tokens_per_second": "tokens per second",
 }
 SUMMED = ("cpu_seconds", "gpu_seconds", "wall_seconds", "tokens")
 PEAKS = ("peak_memory_mib", "peak_gpu_memory_mib")
@@ -41,19 +41,23 @@ def costs(pipeline: Path, folder: Path) -> list[Cost]:
     """Every stage in the order of the pipeline. Raises StageError if no stage has run here, or a record is broken."""
     found = [recorded(stage, folder / f"{stage}.json") for stage in read_yaml(pipeline)["stages"]]
     if not any(cost.ran for cost in found):
-        raise StageError(f"{folder}: expected that of a run on this machine, got no stage's cost; run `dvc repro`")
+        raise StageError(
+            f"{folder}: expected the cost of at least one stage run on this machine, got none; run `dvc repro`"
+        )
     return found
 
 
 def recorded(stage: str, path: Path) -> Cost:
-    """What a stage recorded, and tokens a second where it counted tokens. Raises StageError for a broken record."""
+    """What a stage recorded, and tokens per second where it counted tokens. Raises StageError for a broken record."""
     if not path.exists():
         return Cost(stage, dict.fromkeys(NUMBERS), ran=False)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         numbers: dict[str, float | None] = {name: values.get(name) for name in NUMBERS}
     except (json.JSONDecodeError, AttributeError):
-        raise StageError(f"{path}: expected one JSON object, got no record of a cost; delete it") from None
+        raise StageError(
+            f"{path}: expected the cost of a stage as a JSON object, got something else; delete it"
+        ) from None
     tokens, seconds = numbers["tokens"], numbers["wall_seconds"]
     if tokens and seconds:
         numbers["tokens_per_second"] = round(tokens / seconds, 1)
@@ -80,7 +84,7 @@ def as_dict(found: Sequence[Cost]) -> dict[str, Any]:
 
 
 def shown(value: float | None) -> str:
-    """A number for a person: whole, but for a few seconds."""
+    """A number as the table shows it: one decimal below 10, whole above."""
     if value is None:
         return ""
     return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
@@ -101,7 +105,7 @@ def table(found: Sequence[Cost]) -> Table:
         note = "" if cost.ran else "not run here"
         made.add_row(cost.stage, *(shown(cost.numbers[name]) for name in names), note)
     made.add_section()
-    made.add_row("all together", *(shown(whole[name]) for name in names), "")
+    made.add_row("total", *(shown(whole[name]) for name in names), "")
     return made
 
 

@@ -1,4 +1,4 @@
-"""The release gate from the reports in git: the same result that the report page shows."""
+"""The release gate from the reports in git: the verdict that the report page shows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def judge(params: Path, reports: Path) -> list[Criterion]:
 
 
 def table(judged: Sequence[Criterion]) -> Table:
-    """Every criterion with its limit, its value and pass or fail."""
+    """Each criterion with its limit, the measured value and PASS, FAIL or CANNOT TELL."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table

@@ -1,4 +1,4 @@
-"""Where `lethe` begins. `lethe verify` needs a certificate, a key and a model, and loads no other command."""
+"""Entry point of `lethe`. `lethe verify` needs a certificate, a key and a model, and imports no other command."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from lethe.console import Json
 
 
 def verify(
-    certificate: Annotated[Path, typer.Argument(help="What `lethe certify` wrote.")],
+    certificate: Annotated[Path, typer.Argument(help="A certificate that `lethe certify` wrote.")],
     model: Annotated[Path, typer.Argument(help="The model folder, or one file of it.")],
-    key: Annotated[Path, typer.Option(help="The public key of who signed it.")] = Path("lethe.pub"),
+    key: Annotated[Path, typer.Option(help="The signer's public key.")] = Path("lethe.pub"),
     json: Json = False,
 ) -> None:
-    """Check a CERTIFICATE against a MODEL, with the public --key of who signed it.
+    """Check a CERTIFICATE against a MODEL with the signer's public --key.
 
-    Needs nothing but these three: no project, no network. Exit code **0**: it holds. **1**: there is nothing to check.
-    **3**: something does not hold, and where.
+    Needs only these three: no project, no network. Exit code **0**: it holds. **1**: a file is missing.
+    **3**: it does not hold, and each problem is printed with its place.
     """
     from lethe.provenance.verify import answer
 
@@ -28,7 +28,7 @@ def verify(
 
 
 def main() -> None:
-    """The command line; what the user can fix is one line and exit code 1."""
+    """The command line; a StageError is printed as one line, with exit code 1."""
     if sys.argv[1:2] == ["verify"]:
         alone = typer.Typer(rich_markup_mode="markdown", pretty_exceptions_enable=False, add_completion=False)
         alone.command()(verify)

@@ -2,7 +2,7 @@
 
 
 class StageError(Exception):
-    """Something the user can fix, said in one line: `where: what was found, what was wanted[, the command]`.
+    """Something the user can fix, in one line: `where: expected Y, got X[; what to do]`.
 
     `lethe.core.stage.run` prints it without a traceback and exits with 1. A bug raises anything else.
     """

@@ -43,6 +43,4 @@ def check_tokenizer(found: str, folder: Path, artifact: Path) -> None:
     """Raise StageError if an artifact was made with another tokenizer than the folder's."""
     wanted = tokenizer_sha256(folder)
     if found != wanted:
-        raise StageError(
-            f"{artifact}: made with tokenizer {found[:12]}; expected {wanted[:12]} of {folder}; run `dvc repro`"
-        )
+        raise StageError(f"{artifact}: expected tokenizer {wanted[:12]} of {folder}, got {found[:12]}; run `dvc repro`")

@@ -1,4 +1,4 @@
-"""params.yaml, read strictly: no defaults in code, nothing unknown, every problem told at once."""
+"""params.yaml, read strictly: no defaults in code, nothing unknown, every problem reported at once."""
 
 from __future__ import annotations
 
@@ -16,23 +16,32 @@ from lethe.core.errors import StageError
 
 
 class StageParams(BaseModel):
-    """One section of params.yaml: strict types, frozen, unknown keys refused, values in the file and nowhere else.
+    """One section of params.yaml: strict types, frozen, unknown keys rejected, no defaults outside the file.
 
-    shared_section: the section in which the fields of this class stand for every stage whose class is derived from it;
-    a stage's own section overrides them key by key. Empty: the stage's own section has them all.
+    shared_section: the section that holds the fields of this class for every stage whose class is derived from it;
+    a stage's section overrides them key by key. Empty: the stage's section has them all.
     """
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
     shared_section: ClassVar[str] = ""
 
 
+PLAIN = {  # words of pydantic -> words of an error line, replaced in this order
+    "Input should be": "expected",
+    "a valid i": "an i",
+    "a valid ": "a ",
+    "greater than or equal to": "at least",
+    "less than or equal to": "at most",
+    "greater than": "a value greater than",
+    "less than": "a value less than",
+}
 Section = TypeVar("Section", bound=StageParams)
 
 
 def read_params(section: str, schema: type[Section], path: Path = Path("params.yaml")) -> Section:
     """The validated section of params.yaml, over the shared sections that its class reads.
 
-    Raises StageError naming every problem, each at the place where it stands in the file.
+    Raises StageError naming every problem and its place in the file.
     """
     sections = read_yaml(path)
     problems = stage_problems(section, schema, sections)
@@ -42,7 +51,7 @@ def read_params(section: str, schema: type[Section], path: Path = Path("params.y
 
 
 def shared_sections(schema: type[StageParams]) -> dict[str, type[StageParams]]:
-    """{name: class whose fields may stand in it} of the shared sections that a stage's class reads."""
+    """{name: class whose fields it may hold} of the shared sections that a stage's class reads."""
     bases = [base for base in schema.__mro__ if issubclass(base, StageParams)]
     return {base.shared_section: base for base in bases if vars(base).get("shared_section")}
 
@@ -70,7 +79,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise StageError(f"{path}: no such file; expected it in the folder the command is run from") from None
+        raise StageError(f"{path}: no such file; run the command in the folder of the project") from None
     except (YAMLError, UnicodeDecodeError) as error:
         where = " ".join(str(error).split())
         raise StageError(f"{path}: not readable as YAML: {where}") from None
@@ -84,7 +93,7 @@ def stage_problems(section: str, schema: type[StageParams], sections: Mapping[st
     shared = shared_sections(schema)
     problems = [line for name, fields in shared.items() for line in _shared_problems(name, fields, sections.get(name))]
     if any(not isinstance(sections.get(name), dict) for name in shared):
-        return problems  # what the stage lacks would be told key by key
+        return problems  # otherwise every key that the stage lacks would be reported
     return problems + section_problems(section, schema, merged(section, schema, sections), sections)
 
 
@@ -93,7 +102,7 @@ def section_problems(
 ) -> list[str]:
     """One line per problem, `section.key: what is wrong`; empty if the section is valid.
 
-    sections: where the values were merged from, so that each problem is told at its place.
+    sections: where the values were merged from, so that each problem is reported at its place.
     """
     if values is None:
         return [f"{section}: section is missing"]
@@ -105,7 +114,7 @@ def section_problems(
 
 
 def _shared_problems(name: str, fields: type[StageParams], given: object) -> list[str]:
-    """What can be told of a shared section by itself; the values are judged as a stage has them."""
+    """Problems of a shared section by itself; its values are checked with each stage's."""
     if given is None:
         return [f"{name}: section is missing"]
     if not isinstance(given, dict):
@@ -146,13 +155,19 @@ def _line(section: str, schema: type[StageParams], problem: ErrorDetails, sectio
         return f"{where}: unknown parameter{did_you_mean(location[-1], known_names(schema, location[:-1]))}"
     if problem["type"] == "missing":
         others = [name for name, fields in shared.items() if location[0] in fields.model_fields]
-        return f"{where}: parameter is missing" + (f"; expected it there or in {others[0]}" if others else "")
+        return f"{where}: parameter is missing" + (f"; set it there or in {others[0]}" if others else "")
     if problem["type"] == "value_error":
         return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
     found = problem["input"]
     shown = "a section" if isinstance(found, dict) else repr(found)
-    wanted = problem["msg"].replace("Input should be", "wanted").replace("a valid i", "an i").replace("a valid ", "a ")
-    return f"{where}: found {shown}, {wanted}"
+    return f"{where}: {_plain(problem['msg'])}, got {shown}"
+
+
+def _plain(message: str) -> str:
+    """A message of pydantic in the words of an error line: `expected at least 8`."""
+    for theirs, ours in PLAIN.items():
+        message = message.replace(theirs, ours)
+    return message
 
 
 def _stands_in(values: Any, path: tuple[int | str, ...]) -> bool:

@@ -38,14 +38,14 @@ def run(main: Callable[[], None]) -> None:
     started = time.monotonic()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if not is_main_process():
-        return run_beside(main)
+        return run_secondary(main)
     try:
         main()
         record_cost(stage, time.monotonic() - started)
     except StageError as error:
         leave(f"error: {error}")
     except KeyboardInterrupt:
-        leave(f"{stage}: interrupted; `dvc repro` goes on from here")
+        leave(f"{stage}: interrupted; `dvc repro` resumes from here")
     except Exception as error:
         if not disk_is_full(error):
             raise
@@ -53,10 +53,10 @@ def run(main: Callable[[], None]) -> None:
         leave(f"error: {where}: no space left on the disk; free some and run `dvc repro` again")
 
 
-def run_beside(main: Callable[[], None]) -> None:
-    """Run `main` in a process that is not the main one: it says nothing unless it alone failed.
+def run_secondary(main: Callable[[], None]) -> None:
+    """Run `main` in a process that is not the main one: it prints nothing unless it alone failed.
 
-    What fails in all is said by the main process, and the launcher ends the others a moment later.
+    An error in all processes is printed by the main one, and the launcher ends the others a moment later.
     """
     os.environ["TQDM_DISABLE"] = "1"  # read when tqdm is imported
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 -- for as long as the process lives
@@ -70,7 +70,7 @@ def run_beside(main: Callable[[], None]) -> None:
 
 
 def leave(line: str) -> NoReturn:
-    """Exit with code 1 and a line of its own: a progress bar that was under way ends where it is."""
+    """Exit with code 1 and one line on stderr; close any progress bar first."""
     tqdm = sys.modules.get("tqdm")
     for bar in list(getattr(getattr(tqdm, "tqdm", None), "_instances", ())):
         bar.close()
@@ -78,7 +78,7 @@ def leave(line: str) -> NoReturn:
 
 
 def disk_is_full(error: Exception) -> bool:
-    """Whether an error comes from a full disk: safetensors, tokenizers and torch hide the system's own in theirs."""
+    """Whether an error comes from a full disk: safetensors, tokenizers and torch wrap the system's error in theirs."""
     full = (errno.ENOSPC, errno.EDQUOT)
     said = (*(os.strerror(number) for number in full), "unexpected pos")  # the last is what torch.save says
     return getattr(error, "errno", None) in full or any(words in str(error) for words in said)
@@ -90,14 +90,14 @@ def is_main_process() -> bool:
 
 
 def wait_for_others() -> None:
-    """Until every process that `accelerate launch` started has come here."""
+    """Wait until every process that `accelerate launch` started gets here."""
     torch = sys.modules.get("torch")  # a stage that has not imported it is alone
     if torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.barrier()
 
 
 def count_tokens(tokens: int) -> None:
-    """Add to the tokens that went through a model in this process; a model of `load_model` calls it by itself."""
+    """Add to the tokens that went through a model in this process; a model of `load_model` calls it itself."""
     SPENT["tokens"] += tokens
 
 
@@ -160,9 +160,7 @@ def workspace(stage: str, resumable: bool = False) -> Iterator[Path]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise StageError(
-            f"{stage}: another process is running this stage; expected only one; wait for it or stop it"
-        ) from None
+        raise StageError(f"{stage}: another process is running this stage; wait for it or stop it") from None
     try:
         work = folder / (work_key(entry) if resumable else "work")
         if is_main_process() or not resumable:
@@ -197,7 +195,7 @@ def need_disk(folder: Path, wanted_bytes: int, what: str) -> None:
     free = shutil.disk_usage(folder).free
     if free < wanted_bytes:
         raise StageError(
-            f"{folder}: expected {_size(wanted_bytes)} for {what}, got {_size(free)} free; free some space"
+            f"{folder}: expected {_size(wanted_bytes)} free for {what}, got {_size(free)}; free some space"
         )
 
 

@@ -70,17 +70,17 @@ def check_columns(path: Path, found: Sequence[str], wanted: Iterable[str]) -> No
     """Raise StageError if a column is missing."""
     missing = [name for name in wanted if name not in found]
     if missing:
-        raise StageError(f"{path}: expected also {', '.join(missing)}, got columns {', '.join(found)}")
+        raise StageError(f"{path}: expected columns {', '.join(missing)}, got {', '.join(found)}")
 
 
 def facts_of(schema: pa.Schema) -> dict[str, str]:
-    """What was written beside the rows."""
+    """The metadata that was written with the rows."""
     facts = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
     return {key: value for key, value in facts.items() if not key.startswith("ARROW")}
 
 
 def write_csv(rows: Iterable[dict[str, Any]], header: Sequence[str], path: Path) -> None:
-    """Write rows in the order of `header`, with Unix line ends."""
+    """Write rows in the order of `header`, with Unix line endings."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, header, lineterminator="\n", extrasaction="raise")
@@ -104,7 +104,7 @@ def read_csv(
                 raise StageError(f"{path}:{line}: expected a value, got an empty cell under {name}")
         key = tuple(row[name] for name in unique)
         if unique and key in seen:
-            raise StageError(f"{path}:{line}: expected it once, got {' '.join(key)} again (first in line {seen[key]})")
+            raise StageError(f"{path}:{line}: expected {' '.join(key)} once, got it again (first in line {seen[key]})")
         seen[key] = line
         rows.append(row)
     return rows
@@ -117,12 +117,12 @@ def numbered_csv(path: Path, header: Sequence[str]) -> Iterator[tuple[int, dict[
             reader = csv.reader(stream)
             found = next(reader, [])
             if found != list(header):
-                raise StageError(f"{path}:1: expected {','.join(header)}, got header {','.join(found)}")
+                raise StageError(f"{path}:1: expected the header {','.join(header)}, got {','.join(found)}")
             for cells in reader:
                 if not cells:
                     continue
                 if len(cells) != len(header):
-                    raise StageError(f"{path}:{reader.line_num}: expected {len(header)}, got {len(cells)} cells")
+                    raise StageError(f"{path}:{reader.line_num}: expected {len(header)} cells, got {len(cells)}")
                 yield reader.line_num, dict(zip(header, cells, strict=True))
     except FileNotFoundError:
         raise StageError(f"{path}: no such file; expected a CSV with the header {','.join(header)}") from None
@@ -159,18 +159,20 @@ def numbered_jsonl(path: Path, fields: dict[str, type]) -> list[tuple[int, dict[
 
 
 def read_prompts(path: Path, wanted: str) -> list[dict[str, Any]]:
-    """The prompts of one set, by id. Raises StageError where there are none, or one lacks references or its own id."""
+    """The prompts of one set, by id. Raises StageError where there are none, or one lacks references or a unique id."""
     numbered = numbered_jsonl(path, {"id": int, "set": str, "prompt": str, "references": list})
     seen: set[int] = set()
     for line, row in numbered:
         if row["id"] in seen:
-            raise StageError(f"{path}:{line}: expected it once, got the id {row['id']} again")
+            raise StageError(f"{path}:{line}: expected a unique id, got {row['id']} again")
         seen.add(row["id"])
         if not row["references"]:
-            raise StageError(f"{path}:{line}: expected the names due there, got no references for prompt {row['id']}")
+            raise StageError(f"{path}:{line}: prompt {row['id']}: expected at least one reference, got none")
     chosen = sorted((row for _, row in numbered if row["set"] == wanted), key=lambda row: row["id"])
     if not chosen:
-        raise StageError(f"{path}: found {len(numbered)} prompts, none of the set {wanted}; change prompt.development")
+        raise StageError(
+            f"{path}: expected prompts of the set {wanted}, got none among {len(numbered)}; change prompt.development"
+        )
     return chosen
 
 
@@ -183,8 +185,8 @@ def _json_row(path: Path, number: int, line: str, fields: dict[str, type]) -> di
         raise StageError(f"{path}:{number}: expected an object, got {type(row).__name__}")
     for name, wanted in fields.items():
         if not isinstance(row.get(name), wanted):
-            found = f"{name} of type {type(row[name]).__name__}" if name in row else f"no {name}"
-            raise StageError(f"{path}:{number}: expected {name} as {wanted.__name__}, got {found}")
+            found = type(row[name]).__name__ if name in row else "none"
+            raise StageError(f"{path}:{number}: {name}: expected {wanted.__name__}, got {found}")
     return row
 
 

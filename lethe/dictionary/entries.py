@@ -65,7 +65,7 @@ def with_overridden(terms: Terms, overrides: Iterable[Override], path: Path) -> 
     added = {}
     for line, anchor, _ in overrides:
         if owner.get(anchor, anchor) != anchor:
-            raise StageError(f"{path}:{line}: expected {owner[anchor]}, got anchor {anchor}, a form of {owner[anchor]}")
+            raise StageError(f"{path}:{line}: expected the anchor {owner[anchor]}, got its form {anchor}")
         if anchor not in terms:
             added[anchor] = [anchor]
     return dict(terms) | added
@@ -95,11 +95,11 @@ def check_overrides(overrides: Iterable[Override], terms: Terms, uses: Mapping[s
     for line, anchor, translation in overrides:
         reason = covered(anchor, keys)
         if reason:
-            raise StageError(f"{path}:{line}: expected no anchor that others cover, got anchor {anchor}, but {reason}")
+            raise StageError(f"{path}:{line}: expected an anchor that no other anchor covers, got {anchor}: {reason}")
         choice = given(translation, uses[anchor].plural, {})
         reason = fault(form_texts(terms[anchor], anchor, uses[anchor], choice), finder)
         if reason:
-            raise StageError(f"{path}:{line}: found translation {translation} of {anchor}, {reason}")
+            raise StageError(f"{path}:{line}: translation of {anchor}: {reason}, got {translation}")
 
 
 def finder_of(terms: Terms) -> TermFinder:
@@ -171,8 +171,8 @@ def read_dictionary(path: Path) -> dict[str, dict[str, list[str]]]:
         for form, found in forms.items():
             if sorted(found) != sorted(wanted):
                 raise StageError(
-                    f"{path}: {anchor}: expected {', '.join(wanted)}, got choices {', '.join(sorted(found))} of the "
-                    f"form {form}"
+                    f"{path}: {anchor}: form {form}: expected the choices {', '.join(wanted)}, got "
+                    f"{', '.join(sorted(found))}"
                 )
     return {
         anchor: {form: [found[str(choice)] for choice in range(len(found))] for form, found in forms.items()}

@@ -65,8 +65,8 @@ def ask_translations(
     found = first_ones_distinct({anchor: choices for anchor, choices in usable.items() if choices}, most)
     if anchors and not found:
         raise StageError(
-            f"{settings.base_url}: expected JSON as asked for, got no usable translation in {len(replies)} replies of "
-            f"{settings.model} ({unparsable} unparsable); try another model"
+            f"{settings.base_url}: expected translations as JSON, got none that can be used in {len(replies)} replies "
+            f"of {settings.model} ({unparsable} unparsable); try another model"
         )
     kinds = {anchor: entries[anchor]["kind"] for anchor in found}
     return Asked(found, kinds, unparsable, [anchor for anchor in anchors if anchor not in found])

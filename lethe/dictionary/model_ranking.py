@@ -72,8 +72,8 @@ def candidates_of(
         fitting = [generic for generic in pool if suits(generic, use, genders.get(anchor, ""))]
         if len(fitting) < judging.translations:
             raise StageError(
-                f"data/anchors.csv: {anchor}: expected translate.translations, {judging.translations}, got "
-                f"{len(fitting)} ordinary names of its kind ({use.kind}); add lines for it to data/overrides.csv"
+                f"data/anchors.csv: {anchor}: expected {judging.translations} generic names of its kind ({use.kind}), "
+                f"as translate.translations says, got {len(fitting)}; add rows for it to data/overrides.csv"
             )
         rivals = kinds[use.kind] * judging.translations
         found[anchor] = shortlist(fitting, anchor, rivals, judging.candidates, judging.seed)

@@ -1,4 +1,4 @@
-"""What `dvc gc` would remove that a certificate speaks of, before it does."""
+"""Artifacts of certificates that `dvc gc` would remove, found before it does."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
 def command(
     context: typer.Context,
     certificates: Annotated[
-        str, typer.Option(help="Certificates, as a pattern of paths; parted by commas.")
+        str, typer.Option(help="Certificates: patterns of paths, separated by commas.")
     ] = "certificate*.json,certificates/*.json",
-    remove: Annotated[bool, typer.Option("--remove", help="Remove, if no certificate speaks of what goes.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove, unless a certificate loses an artifact.")] = False,
     remove_certified: Annotated[
-        bool, typer.Option("--remove-certified", help="Remove, whatever certificates speak of.")
+        bool, typer.Option("--remove-certified", help="Remove, artifacts of certificates too.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Name every artifact that a certificate speaks of and `dvc gc` would remove; options are those of `dvc gc`.
+    """List every artifact of a certificate that `dvc gc` would remove; options are those of `dvc gc`.
 
-    `lethe gc --workspace --all-commits` only looks; with --remove it runs `dvc gc` with the same options unless a
-    certificate would lose something. Exit code 3 if one would, or did.
+    `lethe gc --workspace --all-commits` only lists; --remove runs `dvc gc` with the same options unless an artifact of
+    a certificate would be lost. Exit code 3 if one would be, or was.
     """
     from lethe.provenance.artifact_store import open_store
     from lethe.provenance.history import open_project
@@ -57,12 +57,12 @@ def command(
         for row in lost:
             console().print(f"{row['certificate']}: {row['artifact']} {row['md5']}", markup=False)
         what = "were removed" if done else "would be removed"
-        print(f"gc: {len(going)} objects {what}, {len(lost)} artifacts of certificates among them")
+        print(f"gc: {len(going)} objects {what}, {len(lost)} of them artifacts of certificates")
     end(not lost)
 
 
 def found(patterns: str) -> list[Path]:
-    """The files of the patterns. Raises StageError for a named file that is not there."""
+    """The files of the patterns. Raises StageError for a named file that does not exist."""
     paths: list[Path] = []
     for pattern in patterns.split(","):
         here = sorted(Path().glob(pattern)) if not Path(pattern).is_absolute() else [Path(pattern)]
@@ -73,12 +73,12 @@ def found(patterns: str) -> list[Path]:
 
 
 def removed_by_gc(options: list[str]) -> set[str]:
-    """The md5s that `dvc gc` with these options would remove; it is asked, nothing is removed."""
+    """The md5s that `dvc gc` with these options would remove; a dry run, nothing is removed."""
     return {first + rest for first, rest in REMOVING.findall(run_gc([*options, "--dry"]))}
 
 
 def run_gc(options: list[str]) -> str:
-    """What `dvc gc` says. Raises StageError with its own line where it refuses."""
+    """The output of `dvc gc`. Raises StageError with its last line where it fails."""
     done = subprocess.run([sys.executable, "-m", "dvc", "gc", *options], capture_output=True, text=True, input="y\n")
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
@@ -87,22 +87,22 @@ def run_gc(options: list[str]) -> str:
 
 
 def losses(path: Path, store: Store, going: set[str]) -> list[dict[str, Any]]:
-    """The artifacts that a certificate speaks of and that would go, in part or as a whole.
+    """The artifacts of a certificate that would be removed, in part or as a whole.
 
-    What is not there as a whole is no loss: of a folder that git holds, DVC keeps the list of files alone.
+    An artifact that is incomplete already is no loss: of a folder that git holds, DVC keeps only the list of files.
     """
     from lethe.provenance.artifact_store import manifest, place_of
 
     rows = []
-    for artifact, md5 in sorted(set(spoken_of(path))):
+    for artifact, md5 in sorted(set(named_in(path))):
         parts = {md5, *((manifest(store, md5) or {}).values() if md5.endswith(".dir") else ())}
         if parts & going and all(place_of(store, part) for part in parts):
             rows.append({"certificate": str(path), "artifact": artifact, "md5": md5})
     return rows
 
 
-def spoken_of(path: Path) -> Iterator[tuple[str, str]]:
-    """(artifact, md5) of everything a certificate names by DVC's hash. Raises StageError if it is none."""
+def named_in(path: Path) -> Iterator[tuple[str, str]]:
+    """(artifact, md5) of everything a certificate names by DVC's hash. Raises StageError if it is not a certificate."""
     try:
         envelope = json_lib.loads(path.read_bytes())
         predicate = json_lib.loads(base64.b64decode(envelope["payload"], validate=True))["predicate"]
@@ -110,4 +110,4 @@ def spoken_of(path: Path) -> Iterator[tuple[str, str]]:
         for row in predicate["buildDefinition"]["resolvedDependencies"]:
             yield row["name"], row["digest"]["md5"]
     except (ValueError, KeyError, TypeError, binascii.Error):
-        raise StageError(f"{path}: expected one that `lethe certify` wrote, got no certificate") from None
+        raise StageError(f"{path}: expected a certificate that `lethe certify` wrote, got another file") from None

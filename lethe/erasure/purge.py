@@ -1,4 +1,4 @@
-"""Delete every object that holds the text of an erasure request, or the model that was made to know it best."""
+"""Delete every object that holds the text of an erasure request, or the reinforced model, which knows it best."""
 
 from __future__ import annotations
 
@@ -26,35 +26,35 @@ HARMLESS = (
     "models/retrained",
     "models/suppressed",
     "models/unlearned",
-)  # never trained on the text, or made to forget it
-WORST = ("models/reinforced",)  # the worst copy of all
+)  # never trained on it, or unlearned
+WORST = ("models/reinforced",)  # memorised the text most
 SMALL = re.compile(r"reports/.*\.(json|csv)")  # in git: numbers, and a few words of text at most
 KNOWING = "models/"  # any other model below: it read the text
 LOSES = (
-    "audit: every hash of the chain stays; `lethe audit --verify` will call these objects gone",
-    "trace: a file is still found by its hash in the ledger; a passage is not, as no corpus is left to look in",
+    "audit: every hash of the chain stays; `lethe audit --verify` will report these objects as gone",
+    "trace: a file is still found by its hash in the ledger; a passage is not, as no corpus is left to search",
     "replay: no stage that reads one of these objects can be run again, so no model made from them can be rebuilt",
-    "resume: half-done work and the kept replies of language models are gone",
+    "resume: unfinished work and cached replies of language models are deleted",
 )
 BEYOND = (
     "other clones, backups and snapshots are out of reach, and a deleted file is not an overwritten one",
-    "a bucket that keeps versions keeps the versions of a deleted object: delete those there too",
+    "a bucket with versioning keeps old versions of a deleted object: delete those there too",
 )
 
 
-class Doomed(NamedTuple):
-    """An object of DVC's that goes: its hash, what it was called, and where it lies."""
+class Removal(NamedTuple):
+    """A DVC object to delete: its hash, its paths, and where it is stored."""
 
     md5: str
     paths: list[str]
-    places: list[str]  # cache, remote NAME; none if it went before
+    places: list[str]  # cache, remote NAME; none if it was deleted before
 
 
 class Plan(NamedTuple):
-    """All that goes, and what stays for a reason."""
+    """All that is deleted, and what is kept with the reason."""
 
-    objects: list[Doomed]
-    folders: list[str]  # of the project: the request's text, outs, half-done work
+    objects: list[Removal]
+    folders: list[str]  # of the project: the request's text, outs, unfinished work
     experiments: list[str]
     kept: list[str]  # lines
 
@@ -62,15 +62,15 @@ class Plan(NamedTuple):
 def command(
     request: Annotated[str, typer.Argument(help="The id of a request in the ledger.")],
     models: Annotated[
-        bool, typer.Option("--models", help="Also the models that read the text: the baseline, checkpoints ...")
+        bool, typer.Option("--models", help="Also delete models trained on the text: baseline, checkpoints ...")
     ] = False,
-    confirm: Annotated[str | None, typer.Option(help="The request's id once more, instead of typing it.")] = None,
+    confirm: Annotated[str | None, typer.Option(help="The request's id again, instead of typing it.")] = None,
     json: Json = False,
 ) -> None:
     """List every object that holds a request's text or the reinforced model, and delete it after a typed confirmation.
 
-    Cache, remotes, the project's folder, half-done work, replies of language models, experiments. The ledger keeps the
-    hashes. With --json and without --confirm it only lists.
+    It covers the cache, remotes, the project's folder, unfinished work, cached replies of language models and
+    experiments. The ledger keeps the hashes. With --json and without --confirm it only lists.
     """
     from lethe.erasure.requests import LEDGER, append, day, fold, known, read_ledger
 
@@ -83,38 +83,41 @@ def command(
         return
     show(plan, request)
     if (confirm if confirm is not None else typed(request)) != request:
-        raise StageError(f"purge: nothing was deleted; expected {request} typed out")
+        raise StageError(f"purge: expected {request} typed as confirmation, got something else; nothing was deleted")
     carry_out(plan, history, store)
     *_, left = survey(state, models)
-    remaining = [*(item.md5 for item in at_hand(left)), *left.folders, *left.experiments]
+    remaining = [*(item.md5 for item in existing(left)), *left.folders, *left.experiments]
     if remaining:
         raise StageError(
-            f"purge: {remaining[0]} and {len(remaining) - 1} others are still there; `lethe purge {request}`"
+            f"purge: expected everything deleted, got {remaining[0]} and {len(remaining) - 1} others; `lethe purge "
+            f"{request}`"
         )
     content = {"objects": [item._asdict() for item in plan.objects], "experiments": plan.experiments}
     row = append(LEDGER, rows, "purged", request, day(None), {"purged": content | {"kept": plan.kept}})
-    print(f"purge: what held {request} is gone; the ledger keeps {len(plan.objects)} hashes, head {row['sha256']}")
+    print(
+        f"purge: all that held {request} is deleted; the ledger keeps {len(plan.objects)} hashes, head {row['sha256']}"
+    )
 
 
 def check_state(state: State) -> None:
     """Raise StageError for a request whose text is still needed, or is gone."""
     if state.status == "open":
         raise StageError(
-            f"purge: {state.request} is open; expected a satisfied or superseded request, as no model can be made to "
-            f"forget a text that is gone; `lethe requests satisfy {state.request}`"
+            f"purge: expected a satisfied or superseded request, got {state.request}, which is open (no model can be "
+            f"made to forget a text that is gone); `lethe requests satisfy {state.request}`"
         )
     if state.status == "purged":
-        raise StageError(f"purge: {state.request} was purged already; expected a satisfied or superseded request")
+        raise StageError(f"purge: expected a satisfied or superseded request, got {state.request}, which is purged")
 
 
 def typed(request: str) -> str:
-    """What the person types."""
-    print(f"type {request} to delete all of this for ever: ", end="", flush=True)
+    """What the user types."""
+    print(f"type {request} to delete all of this permanently: ", end="", flush=True)
     return sys.stdin.readline().strip()
 
 
 def survey(state: State, models: bool) -> tuple[History, Store, Plan]:
-    """What is there now. Raises StageError unless every remote answers: what is left in one is not purged."""
+    """All that exists now. Raises StageError unless every remote answers: what is left in one is not purged."""
     from lethe.provenance.artifact_store import open_store
     from lethe.provenance.history import open_history
 
@@ -122,15 +125,15 @@ def survey(state: State, models: bool) -> tuple[History, Store, Plan]:
     store = open_store(history.project)
     plan = planned(history, store, state, models)
     for name, why in store.unasked.items():
-        raise StageError(f"remote {name}: expected every remote to purge it too, got no answer ({why})")
+        raise StageError(f"remote {name}: expected an answer from every remote, as all are purged, got none ({why})")
     return history, store, plan
 
 
-# What goes
+# What is deleted
 
 
 def planned(history: History, store: Store, state: State, models: bool) -> Plan:
-    """Everything of the request that is there now."""
+    """Everything of the request that exists now."""
     from lethe.provenance.history import recorded
 
     locks = all_locks(history)
@@ -150,7 +153,7 @@ def planned(history: History, store: Store, state: State, models: bool) -> Plan:
                 names.setdefault(each, set()).add(path)
     for name, facts in state.files.items():
         names.setdefault(facts["md5"], set()).add(f"{state.folder}/{name}")
-    objects = [Doomed(md5, sorted(paths), there(store, md5)) for md5, paths in sorted(names.items())]
+    objects = [Removal(md5, sorted(paths), there(store, md5)) for md5, paths in sorted(names.items())]
     return Plan(
         objects,
         sorted(set(folders(history, state, names))),
@@ -160,7 +163,7 @@ def planned(history: History, store: Store, state: State, models: bool) -> Plan:
 
 
 def all_locks(history: History) -> list[Lock]:
-    """Every dvc.lock of the history, and the one at hand that was not committed."""
+    """Every dvc.lock of the history, and the uncommitted one."""
     from lethe.provenance.history import Lock, uncommitted_lock
 
     text = uncommitted_lock(history)
@@ -186,7 +189,7 @@ def corpus_entry(lock: Lock) -> Any:
 
 
 def input_files(history: History, store: Store, lock: Lock) -> dict[str, str]:
-    """{path: md5} of every file in the folders the corpus was read from, as far as anything at hand lists them."""
+    """{path: md5} of every file in the folders the corpus was read from, as far as they are listed anywhere."""
     from lethe.provenance.artifact_store import manifest
     from lethe.provenance.fingerprint import bytes_md5, md5_of, own_files
     from lethe.provenance.history import folder_at
@@ -234,8 +237,8 @@ def descends(entries: Mapping[str, Any], path: str) -> bool:
 def why_kept(path: str) -> str:
     """Why a model is not deleted."""
     if path in HARMLESS:
-        return "kept: it did not read the text, or was made to forget it"
-    return "kept, although it read the text; --models deletes it too"
+        return "kept: not trained on the text, or made to forget it"
+    return "kept, although trained on the text; --models deletes it too"
 
 
 def whole(store: Store, md5s: Iterable[str]) -> set[str]:
@@ -256,7 +259,7 @@ def there(store: Store, md5: str) -> list[str]:
 
 
 def folders(history: History, state: State, names: Mapping[str, set[str]]) -> Iterator[str]:
-    """Files and folders of the project that hold the text: the request's own, outs at hand, half-done work, replies."""
+    """Files and folders of the project that hold the text: the request's folder, outs, unfinished work, replies."""
     from lethe.provenance.fingerprint import path_md5
 
     root = history.project.folder
@@ -274,22 +277,24 @@ def folders(history: History, state: State, names: Mapping[str, set[str]]) -> It
 
 
 def in_git(history: History, state: State) -> Iterator[str]:
-    """A line if git itself holds the request's text: that cannot be deleted here."""
+    """A line if git itself holds the request's text, which is not deleted here."""
     from lethe.provenance.history import git
 
     listed = git(history.project, "log", "--all", "--format=%h", "--", state.folder).decode().split()
     if listed:
         yield (
-            f"{state.folder}: git holds it in {len(listed)} commits, which is not undone here; git filter-repo "
+            f"{state.folder}: git holds it in {len(listed)} commits, which purge does not change; git filter-repo "
             f"--invert-paths --path {history.project.prefix}{state.folder}"
         )
 
 
 def unreadable(history: History, store: Store, locks: Iterable[Lock]) -> Iterator[str]:
-    """A line for each corpus of which nothing at hand says what was in it."""
+    """A line for each corpus whose content is not available."""
     for lock in locks:
         if corpus_entry(lock) and not input_files(history, store, lock) and not documents(history, store, lock):
-            yield f"{CORPUS} {corpus_entry(lock).outs[CORPUS]}: not at hand, so nobody can say whether it held the text"
+            yield (
+                f"{CORPUS} {corpus_entry(lock).outs[CORPUS]}: not available, so it is unknown whether it held the text"
+            )
 
 
 # Deleting
@@ -328,8 +333,8 @@ def delete_remote(store: Store, name: str, md5: str) -> None:
         remote.fs.rm_file(remote.oid_to_path(md5))
     except Exception as error:  # a remote of any kind, with errors of its own
         raise StageError(
-            f"remote {name}: expected every copy gone, got {md5} but could not delete it ({one_line(error)}); what "
-            "was deleted before it is gone, run the same purge again"
+            f"remote {name}: could not delete {md5} ({one_line(error)}); earlier objects are deleted; run the same "
+            "purge again"
         ) from None
 
 
@@ -344,23 +349,24 @@ def delete(path: Path) -> None:
 # What is shown
 
 
-def at_hand(plan: Plan) -> list[Doomed]:
-    """The objects that are still somewhere."""
+def existing(plan: Plan) -> list[Removal]:
+    """The objects that are still stored somewhere."""
     return [item for item in plan.objects if item.places]
 
 
 def show(plan: Plan, request: str) -> None:
-    """Print everything that goes, what stays, and what is lost by it."""
+    """Print everything that is deleted, what is kept, and what that breaks."""
     out = console()
-    for item in at_hand(plan):
+    for item in existing(plan):
         out.print(f"{item.md5:<36} {', '.join(item.paths)}  in {', '.join(item.places)}", markup=False)
     for path in plan.folders:
         out.print(f"{path}  in the project's folder", markup=False)
     for name in plan.experiments:
         out.print(f"experiment {name}", markup=False)
     for line in plan.kept:
-        out.print(f"stays: {line}", markup=False)
+        out.print(f"kept: {line}", markup=False)
     for line in (*LOSES, *BEYOND):
         out.print(f"lost: {line}" if line in LOSES else f"note: {line}", markup=False)
-    counts = f"{len(at_hand(plan))} objects, {len(plan.folders)} files and folders, {len(plan.experiments)} experiments"
+    objects = len(existing(plan))
+    counts = f"{objects} objects, {len(plan.folders)} files and folders, {len(plan.experiments)} experiments"
     out.print(f"purge {request}: {counts}")

@@ -1,7 +1,7 @@
-"""The ledger of erasure requests: append-only, every line chained to the one before by its hash.
+"""The ledger of erasure requests: append-only, every line chained to the previous one by its hash.
 
-Each request's text lies in a folder of its own inside the folder that corpus.forget names, so that one run forgets all
-of them together. The ledger holds hashes and file names, never text, and lives in git.
+Each request's text lies in its own folder inside the one that corpus.forget names, so that one run forgets all of them
+together. The ledger holds hashes and file names, never text, and lives in git.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ NAME = re.compile(r"[\w.-]+")
 
 app = typer.Typer(no_args_is_help=True, help="The ledger of erasure requests: add, list, satisfy, check.")
 Request = Annotated[str, typer.Argument(help="The request's id: letters, digits, . _ -")]
-Date = Annotated[str | None, typer.Option(help="YYYY-MM-DD; today without it.")]
+Date = Annotated[str | None, typer.Option(help="YYYY-MM-DD; default: today.")]
 
 
 class State(NamedTuple):
-    """A request as its events leave it."""
+    """A request after all its events."""
 
     request: str
     date: str
@@ -48,18 +48,18 @@ class State(NamedTuple):
 @app.command()
 def add(
     request: Request,
-    folder: Annotated[Path, typer.Argument(help="Its text: a folder of its own inside the one corpus.forget names.")],
-    supersedes: Annotated[str | None, typer.Option(help="A request that this one replaces.")] = None,
+    folder: Annotated[Path, typer.Argument(help="Folder of its text, inside the one that corpus.forget names.")],
+    supersedes: Annotated[str | None, typer.Option(help="The request that this one replaces.")] = None,
     date: Date = None,
     json: Json = False,
 ) -> None:
-    """Record a request: the hashes of its text, never the text."""
+    """Record a request: the hashes of its text, never the text itself."""
     rows = read_ledger(LEDGER)
     states = fold(rows)
     check_new(request, folder, supersedes, states)
     files = described(folder)
     if not files:
-        raise StageError(f"{folder}: expected the text of request {request} in it, got no file")
+        raise StageError(f"{folder}: expected the text of request {request}, got an empty folder")
     event = {"folder": folder.as_posix(), "corpus": listed_sha256(files), "files": files, "supersedes": supersedes}
     row = append(LEDGER, rows, "added", request, day(date), event)
     if json:
@@ -70,7 +70,7 @@ def add(
 
 @app.command("list")
 def list_(json: Json = False) -> None:
-    """Show every request with its status, and what forgetting them one after the other has cost."""
+    """Show every request with its status, and the cost of forgetting them one after another."""
     rows = read_ledger(LEDGER)
     states = fold(rows)
     if json:
@@ -82,7 +82,7 @@ def list_(json: Json = False) -> None:
 @app.command()
 def satisfy(
     requests: Annotated[list[str], typer.Argument(help="The ids of the requests that it satisfies.")],
-    model: Annotated[Path, typer.Option(help="The model folder that no longer knows the text.")] = Path(
+    model: Annotated[Path, typer.Option(help="The model folder that has forgotten the text.")] = Path(
         "models/unlearned"
     ),
     date: Date = None,
@@ -104,7 +104,7 @@ def satisfy(
 
 @app.command()
 def check(json: Json = False) -> None:
-    """Check the chain, that git saw lines only ever added, and that the forget corpus is the requests' text, unchanged.
+    """Check the chain of hashes, that lines were only added in git, and that the forget corpus is the requests' text.
 
     Exit code 3 if anything differs.
     """
@@ -141,7 +141,7 @@ def append(
 
 
 def fold(rows: Sequence[Mapping[str, Any]]) -> dict[str, State]:
-    """Each request as its events leave it, in the order they were added."""
+    """Each request after all its events, in the order they were added."""
     states: dict[str, State] = {}
     for row in rows:
         name = row["request"]
@@ -164,7 +164,7 @@ def fold(rows: Sequence[Mapping[str, Any]]) -> dict[str, State]:
 def known(request: str, states: Mapping[str, State]) -> State:
     """The request of this id. Raises StageError if there is none."""
     if request not in states:
-        raise StageError(f"requests: expected one of {', '.join(states) or 'none yet'}, got no request {request}")
+        raise StageError(f"requests: expected a recorded id ({', '.join(states) or 'none yet'}), got {request}")
     return states[request]
 
 
@@ -173,21 +173,23 @@ def check_new(request: str, folder: Path, supersedes: str | None, states: Mappin
     from lethe.core.params import read_yaml
 
     if not NAME.fullmatch(request):
-        raise StageError(f"requests: expected letters, digits, , got the id {request!r}. _ -")
+        raise StageError(f"requests: expected an id of letters, digits and . _ - only, got {request!r}")
     if request in states:
-        raise StageError(f"requests: {request} was added on {states[request].date}; expected an id not in the ledger")
+        raise StageError(f"requests: expected a new id, got {request}, which was added on {states[request].date}")
     if supersedes is not None:
         old = known(supersedes, states)
         if old.superseded_by:
-            raise StageError(f"requests: {supersedes} is superseded by {old.superseded_by} already; expected that one")
+            raise StageError(
+                f"requests: {supersedes} is already superseded by {old.superseded_by}; supersede {old.superseded_by}"
+            )
     inside = Path(read_yaml(Path("params.yaml"))["corpus"]["forget"])
     if not folder.is_dir() or folder.is_absolute() or inside not in folder.parents or ".." in folder.parts:
-        raise StageError(f"{folder}: wanted a folder inside {inside}, which corpus.forget names; put the text there")
+        raise StageError(f"{folder}: expected a folder inside {inside}, which corpus.forget names; put the text there")
     for state in states.values():
         other = Path(state.folder)
         both = folder == other or folder in other.parents or other in folder.parents
         if both and state.request != supersedes and not state.superseded_by:
-            raise StageError(f"{folder}: shared with request {state.request}; expected a folder of its own")
+            raise StageError(f"{folder}: expected a folder for this request alone, got that of request {state.request}")
 
 
 def described(folder: Path) -> dict[str, dict[str, Any]]:
@@ -214,7 +216,9 @@ def listed_sha256(files: Mapping[str, Mapping[str, Any]]) -> str:
 def check_text(state: State) -> None:
     """Raise StageError if the request is closed for good or its text is not what was recorded."""
     if state.status in ("superseded", "purged"):
-        raise StageError(f"requests: {state.request} is {state.status}; expected an open or satisfied request")
+        raise StageError(
+            f"requests: expected an open or satisfied request, got {state.request}, which is {state.status}"
+        )
     problems = text_problems(state)
     if problems:
         raise StageError(f"requests: {state.request}: {problems[0]}")
@@ -224,7 +228,7 @@ def text_problems(state: State) -> list[str]:
     """How the request's folder differs from what was recorded, file by file."""
     folder = Path(state.folder)
     if not folder.is_dir():
-        return [f"expected the text that was recorded, got no folder {folder}; `dvc checkout` may bring it back"]
+        return [f"{folder}: no such folder; expected the recorded text; `dvc checkout` may restore it"]
     found = described(folder)
     names = sorted({*found, *state.files}, key=Path)
     words = {(True, False): "is new", (False, True): "is gone", (True, True): "was changed"}
@@ -236,9 +240,9 @@ def text_problems(state: State) -> list[str]:
 
 
 def proof(model: Path, folder: Path) -> dict[str, Any]:
-    """What dvc.lock says of the model at hand: its md5, its corpus, its commit.
+    """What dvc.lock records of the model: its md5, its corpus, its commit.
 
-    Raises StageError unless model and text are the ones of dvc.lock, and the one was made from the other.
+    Raises StageError unless model and text are the ones of dvc.lock, and the model was made from the text.
     """
     from lethe.provenance.fingerprint import path_md5 as md5_of
     from lethe.provenance.history import ancestors, recorded
@@ -247,24 +251,26 @@ def proof(model: Path, folder: Path) -> dict[str, Any]:
     lock = recorded(lock_path.read_text(encoding="utf-8")) if lock_path.exists() else {}
     outs = {out: md5 for entry in lock.values() for out, md5 in entry.outs.items()}
     if not model.is_dir() or outs.get(model.as_posix()) != (made := md5_of(model)):
-        raise StageError(f"{model}: not the model of dvc.lock; expected what the last `dvc repro` made; `dvc repro`")
+        raise StageError(f"{model}: expected the model that dvc.lock records, got another; `dvc repro`")
     inputs = {dep: md5 for entry in lock.values() for dep, md5 in entry.deps.items()}
     read = [path for path in ancestors(lock, model.as_posix()) if Path(path) in (folder, *folder.parents)]
     if not read:
-        raise StageError(f"{model}: dvc.lock says it was not made from {folder}; `dvc repro`")
+        raise StageError(
+            f"{model}: expected a model made from {folder}, got one made without it (dvc.lock); `dvc repro`"
+        )
     if md5_of(Path(read[0])) != inputs[read[0]]:
         raise StageError(f"{read[0]}: changed since the model was made from it; `dvc repro`, then satisfy again")
     return {"md5": made, "corpus_md5": outs["data/corpus.parquet"], "commit": commit()}
 
 
 def commit() -> str | None:
-    """The commit at hand, None outside git."""
+    """The current commit, None outside git."""
     done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
     return done.stdout.strip() if done.returncode == 0 else None
 
 
 def measures() -> dict[str, dict[str, float | None]]:
-    """{model: what it still knows and what it lost} of the reports at hand, for baseline and unlearned."""
+    """{model: what it still knows and what it lost} from the current reports, for baseline and unlearned."""
     from lethe.core.tables import read_json
 
     models = read_json(Path("reports/familiarity.json"))["models"]
@@ -282,11 +288,11 @@ def mean(scores: Mapping[str, float]) -> float | None:
     return round(sum(scores.values()) / len(scores), 4) if scores else None
 
 
-# What `check` looks at beside the chain
+# What `check` examines in addition to the chain
 
 
 def rewritten(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A line for each commit whose ledger is no beginning of the one at hand: a chain can be forged as a whole."""
+    """A line for each commit whose ledger is not the beginning of the current one: a whole chain can be forged."""
     listed = subprocess.run(["git", "log", "--format=%H", "--", str(path)], capture_output=True, text=True)
     hashes = [row["sha256"] for row in rows]
     problems = []
@@ -294,7 +300,7 @@ def rewritten(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         shown = subprocess.run(["git", "show", f"{id_}:./{path}"], capture_output=True, text=True)
         then = [json_lib.loads(line)["sha256"] for line in shown.stdout.splitlines() if line.strip()]
         if hashes[: len(then)] != then:
-            problems.append(f"{path}: commit {id_[:12]} had other lines; a ledger is only ever added to")
+            problems.append(f"{path}: commit {id_[:12]} has other lines; lines may only be added to a ledger")
     return problems
 
 
@@ -314,7 +320,7 @@ def strays(states: Mapping[str, State]) -> list[str]:
     inside = Path(read_yaml(Path("params.yaml"))["corpus"]["forget"])
     live = [Path(state.folder) for state in states.values() if state.status in ("open", "satisfied")]
     return [
-        f"{path}: belongs to no open or satisfied request, but {inside} is what corpus.forget names"
+        f"{path}: belongs to no open or satisfied request, but lies in {inside}, which corpus.forget names"
         for path in folder_files(inside)
         if not path.name.startswith(".") and not any(folder in path.parents for folder in live)
     ]
@@ -324,8 +330,8 @@ def uncovered(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line for each satisfied request whose model is not the newest one: that one has to satisfy all of them."""
     newest = next((row["model"]["md5"] for row in reversed(rows) if row["event"] == "satisfied"), None)
     return [
-        f"{state.request}: satisfied by model {state.model['md5'][:12]}, but the newest is {newest[:12]}; expected "
-        f"that one for all; `lethe requests satisfy {state.request}`"
+        f"{state.request}: expected the newest model {newest[:12]}, which has to satisfy every request, got "
+        f"{state.model['md5'][:12]}; `lethe requests satisfy {state.request}`"
         for state in fold(rows).values()
         if state.status == "satisfied" and state.model and newest and state.model["md5"] != newest
     ]
@@ -348,7 +354,7 @@ def request_table(states: Sequence[State]) -> Table:
 
 
 def cost_table(lines: Sequence[Mapping[str, Any]]) -> Table:
-    """A line for each model that satisfied requests: what it still gives away and what it lost."""
+    """A line for each model that satisfied requests: what it still leaks and what it lost."""
     from rich import box
     from rich.table import Table
 
@@ -361,7 +367,7 @@ def cost_table(lines: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def day(given: str | None) -> str:
-    """The date of an entry. Raises StageError for something else than YYYY-MM-DD."""
+    """The date of an entry. Raises StageError for anything but YYYY-MM-DD."""
     try:
         today = datetime.datetime.now(datetime.UTC).date()
         return (datetime.date.fromisoformat(given) if given else today).isoformat()

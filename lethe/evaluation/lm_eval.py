@@ -50,7 +50,9 @@ def stock_file(name: str) -> str:
 def stock_rows(names: Sequence[str], folder: Path, limit: int | None) -> dict[str, list[dict[str, Any]]]:
     """The first `limit` rows of every stock task whose file lies in the folder; the others come from the Hub."""
     if not folder.is_dir():
-        raise StageError(f"params.yaml: benchmark.data: expected one, got no folder {folder}; it may hold no files")
+        raise StageError(
+            f"params.yaml: benchmark.data: expected a folder (it may be empty), got {folder}, which does not exist"
+        )
     files = {name: folder / stock_file(name) for name in names if name in STOCK}
     return {name: read_jsonl(file, {})[:limit] for name, file in files.items() if file.exists()}
 
@@ -122,7 +124,7 @@ def _every_task(name: str) -> Any:
     manager = TaskManager()
     if name not in manager.task_index:
         near = did_you_mean(name, [*manager.all_tasks, "local_ending", "local_order"])
-        raise StageError(f"params.yaml: benchmark.tasks: expected local_* or a task of lm-eval{near}, got {name}")
+        raise StageError(f"params.yaml: benchmark.tasks: expected local_* or a task of lm-eval, got {name}{near}")
     return manager
 
 
@@ -132,7 +134,9 @@ def _load(manager: Any, what: str, name: str) -> dict[str, Task]:
             found = manager.load([what])["tasks"]
     except Exception as error:  # any error of lm-eval, datasets or the Hub client for a missing or malformed data set
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        file = f" (wanted as {stock_file(name)} in the folder benchmark.data, or from the Hub)" if name in STOCK else ""
+        file = (
+            f" (expected {stock_file(name)} in the folder benchmark.data, or the Hub's copy)" if name in STOCK else ""
+        )
         raise StageError(f"benchmark: the data of {name} did not load{file}: {reason}") from error
     for task in found.values():
         if task.OUTPUT_TYPE != "multiple_choice" or "acc" not in task.aggregation():
@@ -188,7 +192,9 @@ def likelihoods(
     """
     longest = max((len(continuation) for _, _, continuation in requests), default=0)
     if longest > most:
-        raise StageError(f"benchmark: expected at most {most}, the model's context, got an answer of {longest} tokens")
+        raise StageError(
+            f"benchmark: expected answers of at most {most} tokens, the model's context, got one of {longest}"
+        )
     asked: dict[tuple[int, ...], list[int]] = {}  # context -> the requests that continue it
     for number, (_, context, continuation) in enumerate(requests):
         kept = [*context, *continuation][-(most + 1) :]

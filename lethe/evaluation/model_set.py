@@ -96,7 +96,7 @@ def _each_once(values: list[str]) -> list[str]:
     if not values:
         raise ValueError("expected at least one name, got an empty list")
     if len(set(values)) < len(values):
-        raise ValueError(f"expected each once, got {', '.join(values)}")
+        raise ValueError(f"expected each name once, got {', '.join(values)}")
     return values
 
 

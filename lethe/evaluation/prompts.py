@@ -34,7 +34,7 @@ def read_names(path: Path) -> dict[str, bool]:
     rows = read_csv(path, NAMES_HEADER, unique=("name",), filled=NAMES_HEADER)
     for row in rows:
         if row["unique"] not in ("yes", "no"):
-            raise StageError(f"{path}: expected yes or no, got {row['unique']} under unique for {row['name']}")
+            raise StageError(f"{path}: {row['name']}: unique: expected yes or no, got {row['unique']}")
     return {row["name"]: row["unique"] == "yes" for row in rows}
 
 
@@ -65,6 +65,6 @@ def check_lengths(prompts: Sequence[Prompt], room: int) -> None:
     for prompt in prompts:
         if len(prompt.tokens) > room:
             raise StageError(
-                f"data/prompts.jsonl: prompt {prompt.id}: expected at most {room}, the model's context less "
-                f"evaluate.new_tokens, got {len(prompt.tokens)} tokens; shorten it or lower prompt.words"
+                f"data/prompts.jsonl: prompt {prompt.id}: expected at most {room} tokens, the model's context "
+                f"less evaluate.new_tokens, got {len(prompt.tokens)}; shorten it or lower prompt.words"
             )

@@ -98,4 +98,4 @@ def finite(model: PreTrainedModel, number: float) -> float:
 def check_finite(model: PreTrainedModel, finite: bool) -> None:
     """Raise StageError if values computed from the model's logits are not finite."""
     if not finite:
-        raise StageError(f"{model.name_or_path}: its logits hold NaN; expected numbers; lower the learning rate it had")
+        raise StageError(f"{model.name_or_path}: expected finite logits, got NaN; train it with a lower learning rate")

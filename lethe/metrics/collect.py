@@ -104,7 +104,7 @@ def check_lengths(
         length = len(prompt) + max(new_tokens, *map(len, answers))
         if length > context:
             raise StageError(
-                f"{question.item}: expected at most {context}, the model's context, got {length} tokens with its "
+                f"{question.item}: expected at most {context} tokens, the model's context, got {length} with its "
                 "longest answer; shorten it or lower measure.answer_tokens"
             )
 

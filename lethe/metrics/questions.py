@@ -139,7 +139,9 @@ def question_files(folder: Path) -> dict[str, Path]:
     Raises StageError if there is no folder, two files for one group, or others without questions to forget.
     """
     if not folder.is_dir():
-        raise StageError(f"params.yaml: measure.questions: expected one, got no folder {folder}; it may hold no files")
+        raise StageError(
+            f"params.yaml: measure.questions: expected a folder (it may be empty), got {folder}, which does not exist"
+        )
     found = {group: sorted(folder.glob(pattern)) for group, pattern in FILES.items()}
     for group, paths in found.items():
         if len(paths) > 1:
@@ -147,7 +149,7 @@ def question_files(folder: Path) -> dict[str, Path]:
             raise StageError(f"{folder}: expected one file of questions for the group {group}, got {names}")
     files = {group: paths[0] for group, paths in found.items() if paths}
     if files and "forget" not in files:
-        raise StageError(f"{folder}: expected also {FILES['forget']}, got {files.popitem()[1].name}")
+        raise StageError(f"{folder}: expected {FILES['forget']} too, got {files.popitem()[1].name} alone")
     return files
 
 
@@ -165,12 +167,14 @@ def read_questions(path: Path, template: str) -> list[Question]:
     for line, row in numbered_jsonl(path, {"question": str, "answer": str, "perturbed_answer": list}):
         texts = [row["answer"], row.get("paraphrased_answer") or row["answer"], *row["perturbed_answer"]]
         if not row["perturbed_answer"] or not all(isinstance(text, str) and text.strip() for text in texts):
-            raise StageError(f"{path}:{line}: expected text in each, and one perturbed answer, got an empty answer")
+            raise StageError(
+                f"{path}:{line}: expected a question, an answer and at least one perturbed answer, got an empty one"
+            )
         prompt = template.replace("{question}", row["question"].strip())
         answer, paraphrase, *wrong = (text.strip() for text in texts)
         questions.append(Question(f"{path.stem} {len(questions)}", prompt, answer, paraphrase, wrong, cloze=False))
     if not questions:
-        raise StageError(f"{path}: expected some, got no questions")
+        raise StageError(f"{path}: expected at least one question, got none")
     return questions
 
 

@@ -1,4 +1,4 @@
-"""Models and tokenizers as plain local folders, and the model's forward pass with its output head taken off."""
+"""Models and tokenizers as plain local folders, loaded from safetensors alone."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ABSENT = "absent.json"
 
 
 def write_absent(folder: Path, reason: str) -> None:
-    """Mark a model that is not there, and why; every reader prints the reason."""
+    """Record that there is no model, and why; every reader prints the reason."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ABSENT).write_text(json.dumps({"reason": reason}, indent=2) + "\n", encoding="utf-8")
 
@@ -61,14 +61,14 @@ def load_model(
 ) -> PreTrainedModel:
     """The folder's causal language model in evaluation mode, weights as `dtype` (None: as they are on disk).
 
-    A folder with a soft prompt gives its base with the prompt always on; base: where the base lies, if not where the
-    folder says. Only safetensors are read, code in the folder is never run.
+    A folder with a soft prompt gives its base with the prompt always on; base: the base's folder, if not the one
+    that base.json names. Only safetensors are read, code in the folder is never run.
     Raises StageError if the folder has no safetensors, its config is not a causal language model's, or the base is not
     the one a prompt was trained for.
     """
     reason = absent_reason(folder)
     if reason:
-        raise StageError(f"{folder}: holds no model: {reason}")
+        raise StageError(f"{folder}: expected a model, got none: {reason}")
     if (folder / PROMPT).exists():
         model = load_weights(checked_base(folder, base), device, dtype)
         vectors = read_prompt(folder, model)
@@ -77,7 +77,7 @@ def load_model(
 
 
 def load_weights(folder: Path, device: torch.device, dtype: torch.dtype | None) -> PreTrainedModel:
-    """The model of a folder with weights of its own, as load_model says; a prompt that belongs to them is on."""
+    """The model of a folder that has weights, as load_model says; a prompt that belongs to them is on."""
     return in_use(read_weights(folder, dtype=dtype or "auto").to(device), folder)
 
 
@@ -86,9 +86,9 @@ def read_weights(folder: Path, **how: Any) -> Any:
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()  # ours says more than one line per model folder read
+    disable_progress_bar()  # the stages' bars say more than one per model folder
     if not any(folder.glob("*.safetensors")):
-        raise StageError(f"{folder}: expected a model folder (pickled weights are never loaded), got no *.safetensors")
+        raise StageError(f"{folder}: expected *.safetensors, got none (pickled weights are never loaded)")
     try:
         return AutoModelForCausalLM.from_pretrained(
             folder,
@@ -120,7 +120,7 @@ def save_model(
 ) -> None:
     """Write a plain model folder: config, safetensors in `dtype`, tokenizer. Same tensors, same bytes.
 
-    The model in memory keeps its own dtype. A soft prompt that is on goes along, and is on again once loaded.
+    The model in memory keeps its own dtype. A soft prompt that is on is saved too, and is on again once loaded.
     weights: all of the model's, where it holds a shard of them.
     """
     state = {name: tensor.detach().to("cpu", dtype) for name, tensor in (weights or model.state_dict()).items()}

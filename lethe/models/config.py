@@ -1,4 +1,4 @@
-"""What the config.json of a model folder says of the model's shape."""
+"""The model's shape, from the config.json of its folder."""
 
 from __future__ import annotations
 

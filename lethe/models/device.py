@@ -1,4 +1,4 @@
-"""The machine under the process: threads, allocator, device. None of it changes a result, so none of it is a param."""
+"""Threads, allocator and device of the process. None of them changes a result, so none is a parameter."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def prepare(device: str) -> torch.device:
     Call it before torch is imported for the first time. Raises StageError if `cuda` is asked for and absent.
     """
     keep_freed_memory()
-    # read when torch is loaded: idle threads sleep. Spinning, they cost ten times the work where cores are shared
+    # read when torch is loaded: idle threads sleep. Spinning threads cost ten times the work where cores are shared
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
@@ -59,7 +59,7 @@ def local_processes() -> int:
 
 
 def keep_freed_memory() -> None:
-    """Make glibc keep freed memory instead of handing it back to the kernel after every step.
+    """Make glibc keep freed memory instead of returning it to the kernel after every step.
 
     Each training step allocates and frees the same large tensors; zeroing fresh pages costs as much as the arithmetic
     of a small model. Does nothing where the C library is not glibc.
@@ -74,7 +74,7 @@ def keep_freed_memory() -> None:
 
 
 def free_memory() -> None:
-    """Give back what a model that nobody names any more holds: a Trainer and its callbacks refer to one another."""
+    """Free the memory of models without references: a Trainer and its callbacks refer to one another."""
     import gc
 
     import torch

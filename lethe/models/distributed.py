@@ -1,7 +1,7 @@
 """Work shared by the processes that `accelerate launch` started: every batch is computed once, by one of them.
 
-The batches are those of a single process, so each result is computed beside the same others and is the same, bit for
-bit, however many processes there are.
+The batches are those of a single process, so each result is computed in the same batch and is the same, bit for bit,
+however many processes there are.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def processes() -> int:
 
 
 def one_first() -> AbstractContextManager[None]:
-    """A block that the main process goes through before the others: what it wrote there they find."""
+    """A block that the main process runs before the others, so that they find what it wrote."""
     if processes() == 1:
         return nullcontext()
     from accelerate import PartialState
@@ -37,7 +37,7 @@ def shared(
     compute: Callable[[Batch], dict[Key, Result]],
     watch: Callable[[list[Batch]], Iterable[Batch]] = iter,
 ) -> dict[Key, Result]:
-    """The results of all batches, by their keys, on every process. watch: sees this process's own batches go by.
+    """The results of all batches, by their keys, on every process. watch: wraps this process's batches.
 
     A StageError of one process is raised by all: none waits for another that has ended.
     """
@@ -58,7 +58,7 @@ def _put_together(found: dict[Key, Result], problem: str | None) -> dict[Key, Re
     from accelerate.utils import gather_object
 
     parts: list[tuple[dict[Key, Result], str | None]] = gather_object([(found, problem)])
-    for _, told in parts:
-        if told is not None:
-            raise StageError(told)
+    for _, other in parts:
+        if other is not None:
+            raise StageError(other)
     return {key: result for own, _ in parts for key, result in own.items()}

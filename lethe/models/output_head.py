@@ -1,4 +1,4 @@
-"""The output head taken off and put on: hidden states in the logits' place, and what is made of them."""
+"""The model without its output head: hidden states in place of logits, and the head to apply to them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def check_head(model: PreTrainedModel) -> None:
-    """Raise StageError if the model's logits are not simply head(hidden), as all our arithmetic takes for granted.
+    """Raise StageError if the model's logits are not simply head(hidden), as all code here assumes.
 
     Some architectures cap or scale the logits after the head.
     """
@@ -28,8 +28,8 @@ def check_head(model: PreTrainedModel) -> None:
             parts = head(model(input_ids=ids, use_cache=False).logits)
     if not torch.allclose(whole.float(), parts.float(), rtol=1e-2, atol=1e-2, equal_nan=True):
         raise StageError(
-            f"{model.config.model_type}: its logits are not a linear function of the last hidden state; expected an "
-            "architecture without logit scaling or capping"
+            f"{model.config.model_type}: expected logits that are a linear function of the last hidden state, got "
+            "scaled or capped ones"
         )
 
 
@@ -87,7 +87,7 @@ def decoder_layers(model: nn.Module) -> nn.ModuleList:
 
 
 def frozen_head(model: PreTrainedModel) -> Head:
-    """A copy of the output head as it is now: for the base's distribution, where training moves the head."""
+    """A copy of the current output head, for the base's distribution where training changes the head."""
     layer = model.get_output_embeddings()
     bias = None if layer.bias is None else layer.bias.detach().clone()
     return Head(SimpleNamespace(weight=layer.weight.detach().clone(), bias=bias))

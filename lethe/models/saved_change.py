@@ -1,4 +1,4 @@
-"""What a training changed: the weights of a folder beside those of a model, bit by bit."""
+"""What a training changed: the weights of a folder compared with those of a model, bit by bit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def untouched(before: Iterable[tuple[str, Tensor]], after: Mapping[str, Tensor])
     for name, tensor in before:
         held = after[name].detach().cpu()
         if not held.equal(tensor.to(held.dtype)):
-            raise RuntimeError(f"{name}: changed while only a soft prompt was in training")
+            raise RuntimeError(f"{name}: changed while only a soft prompt was trained")
     return 0.0
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 PROMPT = "adapter_config.json"  # PEFT's name for it; a folder that holds one is a soft prompt's
-OWN_PROMPT = "soft_prompt"  # folder of a prompt that belongs to the weights beside it
+OWN_PROMPT = "soft_prompt"  # folder of a prompt that belongs to the weights next to it
 BASE = "base.json"
 
 
@@ -32,7 +32,7 @@ def weights_sha256(folder: Path) -> str:
 
 
 def save_prompt(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, base: Path) -> None:
-    """Write the p x d soft prompt of a model with tuning prompt as PEFT's own folder, and which base it is for."""
+    """Write the p x d soft prompt of a model with tuning prompt in PEFT's format, and which base it is for."""
     model.save_pretrained(folder)
     (folder / "README.md").unlink()  # PEFT's empty form
     write_base(folder, base)
@@ -61,12 +61,11 @@ def checked_base(folder: Path, base: Path | None = None) -> Path:
     facts = json.loads((folder / BASE).read_text(encoding="utf-8"))
     base = base or Path(facts["base"])
     if not (base / "config.json").exists():
-        raise StageError(f"{folder}: a soft prompt for {base}, expected its base, got no model there; run `dvc repro`")
+        raise StageError(f"{folder}: expected the base model {base} of this soft prompt, got none; run `dvc repro`")
     found = weights_sha256(base)
     if found != facts["sha256"]:
         raise StageError(
-            f"{folder}: a soft prompt for the base {facts['sha256'][:12]}, found {found[:12]} in {base}; run "
-            "`dvc repro`"
+            f"{folder}: expected {base} to be its base {facts['sha256'][:12]}, got {found[:12]}; run `dvc repro`"
         )
     return base
 
@@ -79,7 +78,7 @@ def prompt_kind(folder: Path) -> str:
 def read_prompt(folder: Path, model: PreTrainedModel) -> Tensor:
     """A soft prompt's vectors, float32 [p, d], or a prefix's, [p, layers * 2 * kv_heads * head_width].
 
-    Raises StageError if they are none for this model.
+    Raises StageError if they do not fit this model.
     """
     from safetensors.torch import load_file
 
@@ -97,10 +96,10 @@ def read_prompt(folder: Path, model: PreTrainedModel) -> Tensor:
 
 
 def with_prompt(model: PreTrainedModel, vectors: Tensor) -> PreTrainedModel:
-    """The model with a soft prompt, [p, d], always on: it takes and returns what it would without, token by token.
+    """The model with a soft prompt, [p, d], always on: its inputs and outputs are those of the plain model.
 
-    So whoever reads logits, caches keys and values or takes the head off need not know of it. `generate` counts the
-    cache's tokens itself and does: PEFT's own model is for that.
+    So code that reads logits, caches keys and values or removes the head need not know of it. `generate` counts the
+    cache's tokens itself, so it does: use PEFT's model there.
     """
     import torch
 
@@ -135,7 +134,7 @@ def with_prompt(model: PreTrainedModel, vectors: Tensor) -> PreTrainedModel:
             **others,
         )
         if first:
-            if output.logits.ndim:  # a loss may stand in their place
+            if output.logits.ndim:  # they may be replaced by a loss
                 output.logits = output.logits[:, virtual:]
             if output.get("hidden_states"):
                 output.hidden_states = tuple(states[:, virtual:] for states in output.hidden_states)
@@ -148,7 +147,7 @@ def with_prompt(model: PreTrainedModel, vectors: Tensor) -> PreTrainedModel:
 def with_prefix(model: PreTrainedModel, numbers: Tensor) -> PreTrainedModel:
     """The model with a prefix, [p, layers * 2 * kv_heads * head_width] as PEFT saves it, always on.
 
-    It takes and returns what it would without, position by position.
+    Its inputs and outputs are those of the plain model.
     """
     import torch
     from transformers import DynamicCache

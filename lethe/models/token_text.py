@@ -1,4 +1,4 @@
-"""What the tokens of a tokenizer are as text: bytes of each piece, and the tokens that are a word's own."""
+"""Tokens as text: the bytes of each piece, and the tokens of a word alone."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def piece_bytes(tokenizer: PreTrainedTokenizerBase) -> list[bytes]:
     """
     decoder = json.dumps(json.loads(tokenizer.backend_tokenizer.to_str())["decoder"], ensure_ascii=False)
     if '"ByteLevel"' not in decoder and "\u2581" not in decoder:
-        raise StageError("tokenizer.json: expected either, got neither byte-level BPE nor SentencePiece's space marker")
+        raise StageError("tokenizer.json: expected byte-level BPE or SentencePiece's space marker, got neither")
     to_bytes = byte_level_piece if '"ByteLevel"' in decoder else sentence_piece
     pieces = [to_bytes(piece or "") for piece in tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))]
     for special in tokenizer.all_special_ids:
@@ -50,7 +50,7 @@ def sentence_piece(piece: str) -> bytes:
 
 
 def byte_level_piece(piece: str) -> bytes:
-    """`Ġwent` -> b" went". An added token outside the byte alphabet stands for itself."""
+    """`Ġwent` -> b" went". An added token outside the byte alphabet is its own text."""
     if all(char in BYTE_OF for char in piece):
         return bytes(BYTE_OF[char] for char in piece)
     return piece.encode()

@@ -34,7 +34,7 @@ def cut_blocks(tokenizer: Tokenizer | PreTrainedTokenizerFast, text: str, block_
     first = leading_ids(backend)
     room = block_tokens - len(first)
     if room < 1:
-        raise ValueError(f"block_tokens {block_tokens} leaves no room beside {len(first)} leading tokens")
+        raise ValueError(f"block_tokens {block_tokens} leaves no room after {len(first)} leading tokens")
     ids, ends = spell(backend, text)
     if not ids:
         return []
@@ -77,7 +77,7 @@ def padding_id(folder: Path) -> int:
     named = [token["content"] if isinstance(token, dict) else token for token in tokens if token]
     found = backend_tokenizer(folder).token_to_id(named[0]) if named else None
     if found is None:
-        raise StageError(f"{folder}: its tokenizer has no padding, end or unknown token; expected one of them")
+        raise StageError(f"{folder}: expected a tokenizer with a padding, end or unknown token, got none of them")
     return found
 
 

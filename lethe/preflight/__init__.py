@@ -1,1 +1,1 @@
-"""What can be known before the first stage runs: parameters, memory, time, the machine."""
+"""Checks before the first stage runs: parameters, memory, time, the machine."""

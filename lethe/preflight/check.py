@@ -1,4 +1,4 @@
-"""Everything about params.yaml that can be known before the first stage runs, all of it at once."""
+"""Every problem of params.yaml that can be found before the first stage runs, all at once."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def check(params: Path) -> str:
     if problems:
         raise StageError(join_problems(params, problems))
     pipeline, values = read_yaml(Path("dvc.yaml"))["stages"], read_whole(params)
-    return f"check: {len(pipeline)} stages with {leaves(values)} values in {params}, every one valid"
+    return f"check: {len(pipeline)} stages with {leaves(values)} values in {params}, all valid"
 
 
 def problems_of(params: Path) -> list[str]:
@@ -68,7 +68,9 @@ def validated(pipeline: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[d
     for stage in pipeline:
         schema = schema_of(stage)
         if schema is None:
-            problems.append(f"{stage}: dvc.yaml has this stage; expected stages/{stage}.py with a class Params")
+            problems.append(
+                f"{stage}: expected stages/{stage}.py with a class Params, as dvc.yaml has this stage, got none"
+            )
             continue
         found = stage_problems(stage, schema, values)
         problems += found
@@ -78,7 +80,7 @@ def validated(pipeline: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[d
 
 
 def section_schemas(stages: Iterable[str]) -> dict[str, type[StageParams]]:
-    """{section: class of what may stand in it} of the stages that there are and of the sections they share."""
+    """{section: class of its fields} of the stages and of the sections they share."""
     own = {stage: schema for stage in stages if (schema := schema_of(stage))}
     return own | {name: fields for schema in own.values() for name, fields in shared_sections(schema).items()}
 
@@ -95,7 +97,7 @@ def schema_of(stage: str) -> type[StageParams] | None:
 
 
 def missing_inputs(pipeline: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[str]:
-    """A line for each file or folder of the person's own that a stage reads and that is not there."""
+    """A line for each input file or folder of the user that a stage reads and that does not exist."""
     made = {path for entry in pipeline.values() for path in declared_paths(entry, "outs", "metrics", "plots")}
     read = {path: stage for stage, entry in pipeline.items() for path in declared_paths(entry, "deps")}
     for path, stage in read.items():
@@ -105,7 +107,7 @@ def missing_inputs(pipeline: Mapping[str, Any], values: Mapping[str, Any]) -> It
             continue  # a parameter that is missing or ill-typed has its line already; code comes with the project
         if not Path(found).exists():
             where = named[1] if named else stage
-            yield f"{where}: expected it there, got no {found}; put it there, or `dvc checkout {found}`"
+            yield f"{where}: expected the file or folder {found}, got nothing; create it, or `dvc checkout {found}`"
 
 
 def looked_up(values: Any, dotted: str) -> Any:
@@ -141,28 +143,31 @@ def forget_text(corpus: CorpusParams) -> Iterator[str]:
 
     folder = Path(corpus.forget)
     if folder.is_dir() and not any(path.suffix in SUFFIXES and path.stat().st_size for path in folder_files(folder)):
-        yield f"corpus.forget: expected {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} files, got no text in {folder}"
+        yield (
+            f"corpus.forget: expected {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} files with text in {folder}, got "
+            "none"
+        )
 
 
 def model_folder(baseline: BaselineParams) -> Iterator[str]:
     """Whether `source: folder` names a model folder."""
     folder = Path(baseline.folder)
     if baseline.source != "folder" or not folder.is_dir():
-        return  # a folder that is not there is told with the other missing inputs
+        return  # a missing folder is reported with the other missing inputs
     wanted = ("config.json", "tokenizer.json", "*.safetensors")
     absent = [pattern for pattern in wanted if not any(folder.glob(pattern))]
     if absent:
-        found = f"found no {', '.join(absent)} in {folder}"
-        yield f"baseline.folder: {found}; expected a model folder with its fast tokenizer"
+        yield (
+            f"baseline.folder: expected a model folder with {', '.join(wanted)}, got no {', '.join(absent)} in {folder}"
+        )
 
 
 def pinned_commit(baseline: BaselineParams) -> Iterator[str]:
-    """Whether `source: hub` names a commit. (What a branch stands for now, the Hub is asked when the stage runs.)"""
+    """Whether `source: hub` names a commit. (The stage asks the Hub for the current commit of a branch.)"""
     if baseline.source == "hub" and not re.fullmatch(r"[0-9a-f]{40}", baseline.revision or ""):
         found = baseline.revision or "null"
         yield (
-            f"baseline.revision: expected the 40-digit commit, got {found}; `dvc repro baseline` says which one it is "
-            "now"
+            f"baseline.revision: expected a 40-digit commit, got {found}; `dvc repro baseline` prints the current one"
         )
 
 
@@ -203,8 +208,8 @@ def prompt_fits(baseline: BaselineParams, block: BlockParams, finetune: Finetune
     context, tokens = context_of(baseline), finetune.prompt.tokens
     if finetune.tuning == "prompt" and context is not None and tokens + block.tokens > context:
         yield (
-            f"finetune.prompt.tokens: expected at most {max(0, context - block.tokens)}: the model's context is "
-            f"{context}, got {tokens} before blocks of {block.tokens} tokens"
+            f"finetune.prompt.tokens: expected at most {max(0, context - block.tokens)}, got {tokens} "
+            f"(the model's context is {context}, a block has {block.tokens} tokens)"
         )
 
 
@@ -215,13 +220,15 @@ def chat_endpoints(sections: Mapping[str, Any]) -> Iterator[str]:
             settings: ChatSettings = sections[name].llm
             if not settings.send_forget_text:
                 yield (
-                    f"{name}.llm.send_forget_text: expected true: forget text leaves this machine for "
-                    f"{settings.base_url}, got false with {key} llm"
+                    f"{name}.llm.send_forget_text: expected true with {key} llm, got false; true allows forget text to "
+                    f"leave this machine for {settings.base_url}"
                 )
             if not installed("openai"):
-                yield (f"{name}.{key}: expected the package openai, got none; `pip install 'lethe-unlearning[llm]'`")
+                yield (f"{name}.{key}: llm needs the package openai; `pip install 'lethe-unlearning[llm]'`")
             if not os.environ.get(KEY):
-                yield f"{name}.{key}: expected the key of {settings.base_url}, got llm without {KEY} in the environment"
+                yield (
+                    f"{name}.{key}: expected the key of {settings.base_url} in the environment variable {KEY}, got none"
+                )
 
 
 def sentence_embeddings(split: SplitParams) -> Iterator[str]:
@@ -229,7 +236,7 @@ def sentence_embeddings(split: SplitParams) -> Iterator[str]:
     wanted = split.rule == "clusters" and split.clusters.embedding == "sentence-transformers"
     if wanted and not installed("sentence_transformers"):
         yield (
-            "split.clusters.embedding: expected tfidf or the package sentence-transformers, got none; "
+            "split.clusters.embedding: expected tfidf or the package sentence-transformers, which is missing; "
             "`pip install 'lethe-unlearning[embeddings]'`"
         )
 
@@ -240,7 +247,7 @@ def installed(module: str) -> bool:
 
 
 def gpu(sections: Mapping[str, Any]) -> Iterator[str]:
-    """Whether there is a GPU where one is demanded. torch is imported only then."""
+    """Whether there is a GPU where one is required. torch is imported only then."""
     asking = [name for name, section in sections.items() if getattr(section, "device", None) == "cuda"]
     if asking:
         import torch
@@ -250,7 +257,7 @@ def gpu(sections: Mapping[str, Any]) -> Iterator[str]:
 
 
 def disk_space(baseline: BaselineParams, reinforce: ReinforceParams, finetune: FinetuneParams) -> Iterator[str]:
-    """Whether the models fit on the disk, those that are there already left out. Roughly: tables are small beside them.
+    """Whether the models fit on the disk, less those that exist already. Roughly: tables are small by comparison.
 
     The cache holds the same files as the workspace (hard links), so a model counts once.
     """
@@ -262,8 +269,8 @@ def disk_space(baseline: BaselineParams, reinforce: ReinforceParams, finetune: F
     free = shutil.disk_usage(".").free
     if free < wanted:
         yield (
-            f"disk: expected about {wanted / 1e9:.1f} GB for the models and for resuming their training, got "
-            f"{free / 1e9:.1f} GB free; free some space, or set fewer finetune.checkpoints"
+            f"disk: expected about {wanted / 1e9:.1f} GB free for the models and for resuming their training, got "
+            f"{free / 1e9:.1f} GB; free some space, or set fewer finetune.checkpoints"
         )
 
 
@@ -275,7 +282,7 @@ def bytes_per_weight(baseline: BaselineParams, reinforce: ReinforceParams, finet
         kept += BYTES[finetune.save_dtype] * (1 + len(finetune.checkpoints))
     if baseline.epochs:
         kept += 4 + BYTES[baseline.save_dtype]  # models/start and models/retrained
-    # two checkpoints: the new one is whole before the old one goes; adapters and prompts are small beside the weights
+    # two checkpoints: the new one is complete before the old one is deleted; adapters and prompts are small
     resume = [
         2 * (BYTES[recipe.weights] + ADAM_BYTES)
         for recipe in trained
@@ -285,7 +292,7 @@ def bytes_per_weight(baseline: BaselineParams, reinforce: ReinforceParams, finet
 
 
 def parameters(baseline: BaselineParams) -> int | None:
-    """How many weights the model has; None for the Hub, which is asked when the stage runs."""
+    """How many weights the model has; None for the Hub, which is queried when the stage runs."""
     if baseline.source == "scratch":
         shape = baseline.scratch
         layer = 4 * shape.hidden**2 + 3 * shape.hidden * shape.intermediate + 2 * shape.hidden

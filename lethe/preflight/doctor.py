@@ -1,4 +1,4 @@
-"""Environment, disk, memory, what a run will take, and everything that is wrong, before anything runs."""
+"""Environment, disk, memory, what a run will take, and every problem, before anything runs."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ if TYPE_CHECKING:
 
     from lethe.preflight.memory import Cards
 
-DISTRIBUTION = "lethe-unlearning"  # the name that pip knows lethe by
+DISTRIBUTION = "lethe-unlearning"  # the name of lethe's distribution
 PARAMS = Path("params.yaml")
 PYTHON = (3, 11)
 NEEDED = ("corpus", "baseline", "block", "reinforce", "label", "finetune", "prompt", "evaluate")  # for an estimate
 
 
 def command(
-    params: Annotated[Path, typer.Argument(help="The params file; a preset can be asked about.")] = PARAMS,
+    params: Annotated[Path, typer.Argument(help="The params file, or a preset.")] = PARAMS,
     cards: Annotated[
-        int | None, typer.Option(min=1, help="Plan memory for so many GPUs, not for this machine.")
+        int | None, typer.Option(min=1, help="Plan memory for this many GPUs instead of this machine.")
     ] = None,
-    card: Annotated[float, typer.Option(min=1, metavar="GB", help="Memory of each of --cards, in GB.")] = 80.0,
+    card: Annotated[float, typer.Option(min=1, metavar="GB", help="Memory of each GPU of --cards, in GB.")] = 80.0,
     model: Annotated[
-        Path | None, typer.Option(help="Plan for the model of this folder; its config.json is enough.")
+        Path | None, typer.Option(help="Plan for the model in this folder; its config.json is enough.")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Say what is here, what a run with the current params will take, and what is wrong. Nothing is changed.
+    """Show the environment, what a run with these params will take, and every problem. Nothing is changed.
 
-    Several GPUs are taken to share the weights (FSDP). Exit code 3 if something is wrong; what is only worth knowing is
-    a note.
+    Several GPUs are assumed to share the weights (FSDP). Exit code 3 if there is a problem; notes are only for
+    information.
     """
     from lethe.preflight.memory import Cards
 
@@ -57,7 +57,7 @@ def command(
 
 
 def examined(params: Path, cards: Cards | None = None, model: Path | None = None) -> dict[str, Any]:
-    """Everything the doctor knows. cards, model: what memory is planned for; None: this machine, the params' model."""
+    """All findings. cards, model: what memory is planned for; None: this machine, the params' model."""
     from lethe.core.params import read_yaml
     from lethe.preflight.check import contradictions, missing_inputs, validated
     from lethe.preflight.presets import read_whole
@@ -76,11 +76,11 @@ def examined(params: Path, cards: Cards | None = None, model: Path | None = None
     return found | {"notes": [*notes(machine, dvc)], "problems": problems}
 
 
-# What is here
+# What there is
 
 
 def environment() -> dict[str, str]:
-    """Versions of what computes."""
+    """Versions of Python and the main packages."""
     names = ("lethe", "torch", "transformers", "accelerate", "peft", "dvc")
     return {"python": platform.python_version()} | {name: version(name) or "not installed" for name in names}
 
@@ -113,24 +113,24 @@ def this_machine() -> dict[str, Any]:
 
 
 def notes(machine: Mapping[str, Any], dvc: Mapping[str, Any]) -> Iterator[str]:
-    """What is not wrong but worth knowing."""
+    """What is worth knowing but not a problem."""
     yield from uncommitted()
     yield from (f"{stage}: a process is running this stage" for stage in stages_at_work())
     if not machine["gpus"] and Path("/proc/driver/nvidia").exists():
-        yield "GPU: there is one, but this torch was built without CUDA or cannot reach it"
+        yield "GPU: the machine has one, but this torch was built without CUDA or cannot use it"
     if not dvc["remote"]:
         yield "remote: none; this disk holds the only copy of every artifact; dvc remote add -d NAME URL"
 
 
 def uncommitted() -> Iterator[str]:
-    """Whether dvc.lock, code or params differ from the last commit: audit knows commits only."""
+    """Whether dvc.lock, code or params differ from the last commit: audit reads only commits."""
     import subprocess
 
     done = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True)
     if done.returncode:
-        yield "git: this is no repository; audit, trace and replay read its history"
+        yield "git: not a repository; audit, trace and replay need its history"
     elif done.stdout.strip():
-        yield f"git: {len(done.stdout.splitlines())} files differ from the last commit; audit knows commits only"
+        yield f"git: {len(done.stdout.splitlines())} files differ from the last commit; audit reads only commits"
 
 
 def stages_at_work() -> Iterator[str]:
@@ -151,7 +151,7 @@ def stages_at_work() -> Iterator[str]:
 
 
 def wrong_packages(constraints: Path) -> Iterator[str]:
-    """A line for Python, for each package that lethe needs and is not there, and each with another than its pin."""
+    """A line for Python, for each required package that is missing, and for each that differs from its pin."""
     if sys.version_info < PYTHON:
         yield f"python: expected {'.'.join(map(str, PYTHON))} or newer, got {platform.python_version()}"
     if not constraints.exists():
@@ -159,7 +159,7 @@ def wrong_packages(constraints: Path) -> Iterator[str]:
         return
     for name in needed(DISTRIBUTION):
         if version(name) is None:
-            yield f"{name}: found none; make setup"
+            yield f"{name}: not installed; make setup"
     for name, wanted in pins(constraints.read_text(encoding="utf-8")).items():
         found = version(name)
         if found is not None and found.split("+")[0] != wanted:
@@ -190,18 +190,18 @@ def settings() -> dict[str, Any]:
 
 
 def wrong_storage(found: Mapping[str, Any]) -> Iterator[str]:
-    """A line for each remote whose objects are believed unseen, and one for a cache that stores everything twice."""
+    """A line for each remote that is not verified, and one for a cache that stores everything twice."""
     for name, remote in found["remote"].items():
         if not remote.get("verify"):
             yield (
-                f"remote {name}: expected true: wrong bytes would be pulled without a word, got verify false; dvc "
-                f"remote modify {name} verify true"
+                f"remote {name}: expected verify true, got false (corrupted files would be pulled without a warning); "
+                f"dvc remote modify {name} verify true"
             )
     links = found["cache"].get("type") or ["reflink", "copy"]
     if not {"hardlink", "symlink"} & set(links):
         yield (
-            f"cache: expected hardlink,symlink,copy: each model lies on the disk twice, got type {','.join(links)}; "
-            "dvc config cache.type hardlink,symlink,copy"
+            f"cache: expected type hardlink,symlink,copy, got {','.join(links)} (each model takes its disk space "
+            "twice); dvc config cache.type hardlink,symlink,copy"
         )
 
 
@@ -217,7 +217,7 @@ def wrong_launcher(sections: Mapping[str, Any]) -> Iterator[str]:
         wanted = words.get(getattr(section, "precision", ""))
         if hasattr(section, "max_grad_norm") and configured not in ("no", "none", wanted):
             yield (
-                f"accelerate config: expected {wanted} as {name}.precision says, got mixed_precision {configured}; "
+                f"accelerate config: expected mixed_precision {wanted} for {name}.precision, got {configured}; "
                 "run `accelerate config`"
             )
 
@@ -228,7 +228,7 @@ def too_large(run: Mapping[str, Any] | None, cards: Cards) -> Iterator[str]:
     for work in run["stages"] if run else ():
         if work["memory"] > cards.memory:
             yield (
-                f"{work['stage']}: expected about {size(work['memory'])}, got {size(cards.memory)} free in {kind}; "
+                f"{work['stage']}: expected about {size(work['memory'])} free in {kind}, got {size(cards.memory)}; "
                 "tuning lora with weights bfloat16 takes a fifth, with nf4 a tenth, a shorter block less; see "
                 "presets/README.md for several GPUs"
             )
@@ -246,7 +246,7 @@ def cards_of(machine: Mapping[str, Any]) -> Cards:
 
 
 def run_estimate(sections: Mapping[str, Any], cards: Cards, model: Path | None) -> dict[str, Any]:
-    """The stages with their work and seconds, or why nobody can know yet. Without text there are no seconds."""
+    """The stages with their work and seconds, or why they are not known yet. Without text there are no seconds."""
     from lethe.evaluation.model_set import dtype_named
     from lethe.models.device import prepare
     from lethe.preflight.estimate import PROCESS, config_of, speed, texts_of, works
@@ -255,7 +255,7 @@ def run_estimate(sections: Mapping[str, Any], cards: Cards, model: Path | None) 
     config = config_of(sections["baseline"], model)
     if config is None:
         return {
-            "unknown": "the model is not here yet; `dvc repro baseline` fetches it, or name one: --model",
+            "unknown": "the model is not here yet; `dvc repro baseline` fetches it, or use --model",
             "stages": [],
         }
     device = prepare("auto")
@@ -315,11 +315,11 @@ def run_table(run: Mapping[str, Any]) -> Table:
     from rich.table import Table
 
     title = (
-        f"about, on {run['device']} at {run['operations_per_second'] / 1e9:.1f} billion operations a second, "
+        f"estimate for {run['device']} at {run['operations_per_second'] / 1e9:.1f} billion operations per second, "
         f"{run['weights'] / 1e6:.1f} million weights"
     )
     table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
-    for name in ("stage", "tokens", "steps", "memory", "time", "last time here"):
+    for name in ("stage", "tokens", "steps", "memory", "time", "last run here"):
         table.add_column(name, justify="left" if name == "stage" else "right")
     for work in run["stages"]:
         last = work["last"]
@@ -338,7 +338,7 @@ def memory_table(run: Mapping[str, Any]) -> Table:
     from lethe.preflight.estimate import PROCESS
 
     cards = run["cards"]
-    sharing = ", the weights shared by all of them" if cards["sharded"] else ""
+    sharing = ", the weights sharded over all of them" if cards["sharded"] else ""
     several = f"each of {cards['count']} GPUs" if cards["count"] > 1 else "a GPU"
     where = (
         f"on {several} of {size(cards['memory'])}{sharing}"
@@ -349,7 +349,7 @@ def memory_table(run: Mapping[str, Any]) -> Table:
         title=f"memory of a training step, {where}", box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left"
     )
     names = ("weights", "gradients", "moments", "copies", "activations", "head")
-    for name in ("stage", *names, "rows at a time", "together"):
+    for name in ("stage", *names, "rows at a time", "total"):
         table.add_column(name, justify="left" if name == "stage" else "right")
     for work in run["stages"]:
         if pieces := work["pieces"]:

@@ -1,8 +1,8 @@
-"""What a run will take, before anything runs: tokens, floating-point operations, memory. Arithmetic, and one timing.
+"""What a run will take, before anything runs: tokens, floating-point operations, memory. Arithmetic and one timing.
 
 The operations of a transformer are 2 per weight and token forwards, and twice that backwards (Kaplan et al. 2020,
-section 2.1). How fast they go here is measured on one layer of this very model; the estimate is good to a factor of
-two or three.
+section 2.1). Their speed here is measured on one layer of the same model; the estimate is good to a factor of two
+or three.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Work(NamedTuple):
     operations: float
     steps: int | None  # of the optimiser
     memory: int  # bytes on the device at the worst moment
-    pieces: Memory | None = None  # of a training: what that memory is
+    pieces: Memory | None = None  # of a training: the parts of that memory
 
 
 class Texts(NamedTuple):
@@ -100,7 +100,7 @@ def config_of(baseline: Any, model: Path | None = None) -> PretrainedConfig | No
 
 
 def texts_of(corpus: Any) -> Texts:
-    """Tokens of each side, from the size of its files; text held out is left out, and a folder that is not there."""
+    """Tokens of each side, from the size of its files; held-out text and missing folders do not count."""
     from lethe.core.hashing import folder_files
     from lethe.text.passages import SUFFIXES
 
@@ -113,7 +113,7 @@ def texts_of(corpus: Any) -> Texts:
 
 
 def speed(config: PretrainedConfig, device: torch.device, dtype: torch.dtype) -> float:
-    """Operations a second of a training step here: one layer of this model, forwards and backwards, the fastest."""
+    """Operations per second of a training step here: one layer of this model, forwards and backwards, the fastest."""
     import copy
 
     import torch
@@ -140,5 +140,5 @@ def speed(config: PretrainedConfig, device: torch.device, dtype: torch.dtype) ->
     while time.perf_counter() - began < PROBE_SECONDS or fastest == float("inf"):
         started = time.perf_counter()
         step()
-        fastest = min(fastest, time.perf_counter() - started)  # what else the machine does now is not asked for
+        fastest = min(fastest, time.perf_counter() - started)  # the fastest is least disturbed by other work
     return FULL * weights * tokens.numel() / fastest

@@ -21,10 +21,10 @@ NF4 = 0.5 + (1 + 4 / 256) / 64  # bytes of a 4-bit weight with its share of scal
 
 @dataclass(frozen=True)
 class Cards:
-    """What the training is to run on. count 0: the CPU. sharded: FSDP spreads weights over the cards."""
+    """The devices that the training runs on. count 0: the CPU. sharded: FSDP spreads weights over the cards."""
 
     count: int
-    memory: float  # bytes of each, free before the model comes
+    memory: float  # bytes of each, free before the model is loaded
     sharded: bool = False
 
 

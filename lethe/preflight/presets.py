@@ -1,6 +1,6 @@
-"""Presets: what other sizes and other texts change in the default parameters, and the whole params file that makes.
+"""Presets: changes to the default parameters for other sizes and texts, and the complete params file of each.
 
-presets/default.yaml is params.yaml as it comes with the project. Any params file beside it holds only what differs.
+presets/default.yaml is params.yaml as it comes with the project. Every other params file there holds only what differs.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from lethe.core.errors import StageError
 from lethe.core.params import did_you_mean, join_problems, overlaid, read_yaml
 
 FOLDER, DEFAULT = Path("presets"), "default.yaml"
-COLUMN = 30  # of the comments behind values
+COLUMN = 30  # of the comments after values
 
 
 def command(
-    name: Annotated[str | None, typer.Argument(help="Which one; without a name all are listed.")] = None,
+    name: Annotated[str | None, typer.Argument(help="The preset; without a name, all are listed.")] = None,
     json: Json = False,
 ) -> None:
-    """Print the whole params file of a preset, or list the presets: **lethe preset book > params.yaml**."""
+    """Print the complete params file of a preset, or list the presets: **lethe preset book > params.yaml**."""
     from lethe.preflight.check import validated
 
     found = presets(FOLDER)
@@ -40,7 +40,7 @@ def command(
             print("\n".join(f"{preset:<20} {said}" for preset, said in sentences.items()))
         return
     if name not in found:
-        raise StageError(f"{FOLDER}: expected {', '.join(found)}, got {name}{did_you_mean(name, list(found))}")
+        raise StageError(f"{FOLDER}: expected one of {', '.join(found)}, got {name}{did_you_mean(name, list(found))}")
     values = read_whole(found[name])
     _, problems = validated(read_yaml(Path("dvc.yaml"))["stages"], values)
     if problems:
@@ -52,7 +52,7 @@ def command(
 
 
 def presets(folder: Path) -> dict[str, Path]:
-    """{name: params file}, the default first. What configures accelerate is no params file."""
+    """{name: params file}, the default first. Configurations of accelerate are not params files."""
     paths = sorted(path for path in folder.glob("*.yaml") if not path.name.startswith("accelerate-"))
     return {path.stem: path for path in sorted(paths, key=lambda path: path.name != DEFAULT)}
 
@@ -71,12 +71,12 @@ def head_of(path: Path) -> str:
 
 
 def is_overlay(path: Path) -> bool:
-    """Whether a params file holds only what differs from the default beside it."""
+    """Whether a params file holds only what differs from the default in its folder."""
     return path.name != DEFAULT and path.with_name(DEFAULT).exists()
 
 
 def read_whole(path: Path) -> dict[str, Any]:
-    """All sections of a params file, those of a preset with the default's values where it says nothing.
+    """All sections of a params file, those of a preset with the default's values where it sets none.
 
     Raises StageError if there is no such file or it is no mapping.
     """
@@ -85,7 +85,7 @@ def read_whole(path: Path) -> dict[str, Any]:
 
 
 def whole_text(path: Path) -> str:
-    """The same as text: the default's comments, but for those of the values that the preset changes."""
+    """The same as text, with the default's comments except those of the values that the preset changes."""
     if not is_overlay(path):
         return path.read_text(encoding="utf-8")
     yaml = round_trip()
@@ -122,19 +122,19 @@ def lay_over(content: CommentedMap, changes: Mapping[str, Any]) -> None:
 
 
 def put(content: CommentedMap, key: str, value: Any) -> None:
-    """Set a value where it stands; a new one comes last, but before the empty line that parts two sections."""
+    """Set a value where it stands; a new one comes last, but before the empty line between two sections."""
     if key in content:
         content[key] = value
     else:
-        content.insert(len(content) - parted(content), key, value)
+        content.insert(len(content) - ends_section(content), key, value)
 
 
-def parted(content: CommentedMap) -> bool:
+def ends_section(content: CommentedMap) -> bool:
     """Whether an empty line follows the last value, which ruamel keeps as a comment of it."""
     last = next(reversed(content), None)
     inner = content.get(last)
     if isinstance(inner, CommentedMap) and inner:
-        return parted(inner)
+        return ends_section(inner)
     token = content.ca.items.get(last, [None] * 4)[2]
     return token is not None and token.value.count("\n") > 1
 
@@ -156,7 +156,7 @@ def comment(content: CommentedMap, key: str, said: str) -> None:
 
 
 class Representer(RoundTripRepresenter):
-    """ruamel's own, but for null, which it leaves out."""
+    """ruamel's representer, but null is written."""
 
 
 Representer.add_representer(type(None), lambda self, _: self.represent_scalar("tag:yaml.org,2002:null", "null"))

@@ -1,7 +1,7 @@
-"""Run the pipeline when nobody else runs it here: DVC itself refuses in several lines, or stops the run that was first.
+"""Run the pipeline after any other run here: DVC itself refuses with several lines, or makes the first run fail.
 
-`dvc repro` gives its lock back while a stage runs and takes it again for three seconds at most: a second one that is
-reading large files just then makes the first one fail after its training. So one waits for the other here.
+`dvc repro` releases its lock while a stage runs and then tries for three seconds to get it back: a second run that is
+reading large files at that moment makes the first one fail after its training. So this one waits for the other.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 PARAMS = Path("params.yaml")
-LOCKS = Path(".dvc/tmp")  # where DVC notes who uses what
+LOCKS = Path(".dvc/tmp")  # where DVC records which process uses what
 OWN = Path(".scratch/repro.lock")
 SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
-PAUSE = 0.5  # seconds between two looks
+PAUSE = 0.5  # seconds between two checks
 
 
 def command(
     context: typer.Context,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Refuse if another run is under way.")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Refuse if another run is in progress.")] = False,
     json: Json = False,
 ) -> None:
     """Check params.yaml and run `dvc repro`, after any other run in this folder has ended.
 
-    Targets and options are those of `dvc repro`. Every problem in params.yaml is told before the first stage. Waits
-    with one line that names the other run, or refuses with that line (--no-wait). Exit code 1 if DVC fails. With --json
-    the stages' own words go to stderr.
+    Targets and options are those of `dvc repro`. Every problem in params.yaml is printed before the first stage. While
+    it waits, one line names the other run; --no-wait refuses with that line. Exit code 1 if DVC fails. With --json the
+    stages' output goes to stderr.
     """
     if not Path(".dvc").is_dir():
         raise StageError(f"{Path.cwd()}: expected the folder of a DVC project, got no .dvc folder")
@@ -56,7 +56,7 @@ def command(
 
 @contextmanager
 def alone(no_wait: bool) -> Iterator[list[str]]:
-    """Nobody else runs the pipeline in this block, as far as they ask; yields whom it waited for.
+    """No other `lethe repro` runs the pipeline in this block; yields the runs it waited for.
 
     Raises StageError instead of waiting if `no_wait`.
     """
@@ -65,9 +65,9 @@ def alone(no_wait: bool) -> Iterator[list[str]]:
     OWN.parent.mkdir(exist_ok=True)
     lock, waited = FileLock(OWN), list[str]()
     try:
-        while other := somebody(lock):
+        while other := other_run(lock):
             if no_wait:
-                raise StageError(f"repro: {other} is running here; expected one run at a time; wait for it or stop it")
+                raise StageError(f"repro: {other} is running here; wait for it or stop it")
             if not waited:
                 print(f"repro: waiting for {other}, which is running here", file=sys.stderr, flush=True)
                 waited.append(other)
@@ -77,8 +77,8 @@ def alone(no_wait: bool) -> Iterator[list[str]]:
         lock.release()
 
 
-def somebody(lock: BaseFileLock) -> str | None:
-    """Who else runs the pipeline here: a dvc, or a stage that outlived its dvc. None for nobody: the lock is ours."""
+def other_run(lock: BaseFileLock) -> str | None:
+    """The other run of the pipeline here: a dvc, or a stage that outlived its dvc. None: no other, we hold the lock."""
     from filelock import Timeout
 
     from lethe.preflight.doctor import stages_at_work
@@ -92,26 +92,28 @@ def somebody(lock: BaseFileLock) -> str | None:
 
 
 def dvc_at_work() -> str | None:
-    """The dvc that uses this project; between two stages it holds the lock, in one it has a note."""
+    """The dvc that uses this project; between stages it holds the lock, during one it has an entry in rwlock."""
     return user_of_files() or holder_of_lock() or user_of_files()
 
 
 def user_of_files() -> str | None:
-    """The dvc that reads or writes outs, by DVC's own note; notes of processes that are gone do not count."""
+    """The dvc that reads or writes outs, by DVC's rwlock; entries of processes that ended do not count."""
     path = LOCKS / "rwlock"
     noted = notes(path)
     users = [user for users in noted.get("read", {}).values() for user in users] + list(noted.get("write", {}).values())
     for user in users:
         words = command_of(user["pid"])
         if words and not words.endswith(" ".join(user["cmd"].split(" ")[1:])):
-            raise StageError(f"{path}: names process {user['pid']}, which is another program by now; rm {path}")
+            raise StageError(
+                f"{path}: expected a running dvc, got process {user['pid']}, which is another program by now; rm {path}"
+            )
         if words:
             return named(user["cmd"], user["pid"])
     return None
 
 
 def notes(path: Path) -> dict[str, Any]:
-    """The content of DVC's rwlock. Raises StageError if it is broken, and not only being written."""
+    """The content of DVC's rwlock. Raises StageError if it stays broken."""
     for _ in range(20):
         try:
             return json_lib.loads(path.read_text(encoding="utf-8"))
@@ -119,7 +121,7 @@ def notes(path: Path) -> dict[str, Any]:
             return {}
         except ValueError:
             time.sleep(PAUSE / 10)
-    raise StageError(f"{path}: not valid JSON; expected what DVC writes; rm {path} if no dvc is running")
+    raise StageError(f"{path}: expected the JSON that DVC writes, got a broken file; rm {path} if no dvc is running")
 
 
 def holder_of_lock() -> str | None:
@@ -154,7 +156,7 @@ def named(cmd: str, pid: int) -> str:
 
 
 def dvc_repro(options: list[str], quiet: bool) -> int:
-    """Run `dvc repro` with these options and return its exit code; Ctrl-C is for dvc, which is waited for."""
+    """Run `dvc repro` with these options and return its exit code; Ctrl-C goes to dvc, and we wait for it to end."""
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", *options]
     process = subprocess.Popen(command, stdout=2 if quiet else None)  # stderr
     while True:

@@ -1,1 +1,1 @@
-"""Where a model comes from: the Hub at a pinned commit, a folder, or random weights."""
+"""Pretrained models: the Hub at a pinned commit, a folder, or random weights."""

@@ -48,7 +48,7 @@ def initialise(
 ) -> PreTrainedModel:
     """A Llama with random weights drawn from `seed`, input and output embeddings tied.
 
-    spread: standard deviation of the weights; 0.02 is what transformers takes.
+    spread: standard deviation of the weights; 0.02 is the default of transformers.
     """
     import torch
     from transformers import LlamaForCausalLM
@@ -59,7 +59,7 @@ def initialise(
 
 
 def llama_config(scratch: ScratchParams, vocabulary: int, **others: Any) -> LlamaConfig:
-    """The shape as transformers has it, embeddings tied. vocabulary: what the tokenizer came to. others: its own."""
+    """The shape as a config of transformers, embeddings tied. vocabulary: tokenizer entries. others: more fields."""
     from transformers import LlamaConfig
 
     return LlamaConfig(

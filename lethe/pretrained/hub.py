@@ -22,7 +22,7 @@ SECONDS = 30.0  # for one answer of the API
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"  # of weights that are cut into several files
 NEEDED = ("config.json", "tokenizer.json")
-# Everything else that says how the model is used. Pickled weights (.bin, .pt), code (.py) and other formats of the
+# All other files that say how the model is used. Pickled weights (.bin, .pt), code (.py) and other formats of the
 # same weights are never asked for.
 WELCOME = (
     "added_tokens.json",
@@ -41,7 +41,7 @@ WELCOME = (
 def fetch_model(repo: str, revision: str | None, target: Path, endpoint: str | None = None) -> str:
     """Download the model at a pinned commit into `target` and return the commit, which source.json there also holds.
 
-    Every file is checked against the Hub's own hash. Called again after a kill it goes on at the byte it had reached.
+    Every file is checked against the Hub's own hash. Called again after a kill, it resumes at the byte it had reached.
     endpoint: the Hub's address; None: HF_ENDPOINT, else huggingface.co. A token is taken from HF_TOKEN.
     Raises StageError if `revision` is not a commit, or the model is gated, missing, pickled, too large or damaged.
     """
@@ -63,7 +63,7 @@ def fetch_model(repo: str, revision: str | None, target: Path, endpoint: str | N
 
 
 def repository(repo: str, revision: str | None, endpoint: str) -> tuple[str, dict[str, RepoSibling]]:
-    """The commit that `revision` (None: main) stands for now, and its files by name, those in folders left out."""
+    """The current commit of `revision` (None: main), and its files by name, those in folders left out."""
     from huggingface_hub import HfApi
 
     info = HfApi(endpoint=endpoint).model_info(repo, revision=revision or "main", files_metadata=True, timeout=SECONDS)
@@ -76,8 +76,8 @@ def refuse_moving(revision: str | None, commit: str) -> None:
     if revision != commit:
         found = revision or "null"
         raise StageError(
-            f"params.yaml: baseline.revision: expected a 40-digit commit, got {found}; {revision or 'main'} is now "
-            f"{commit}"
+            f"params.yaml: baseline.revision: expected a 40-digit commit, got {found}; {revision or 'main'} is "
+            f"currently {commit}"
         )
 
 
@@ -90,7 +90,7 @@ def refuse_unusable(repo: str, commit: str, names: set[str]) -> None:
     if WEIGHTS not in names and INDEX not in names:
         pickled = sorted(name for name in names if name.endswith((".bin", ".pt", ".pth", ".ckpt")))
         found = f"only pickled weights ({', '.join(pickled)})" if pickled else f"no {WEIGHTS}"
-        raise StageError(f"{where}: expected safetensors, got {found}; take a converted copy of the model")
+        raise StageError(f"{where}: expected safetensors, got {found}; use a converted copy of the model")
 
 
 def index_shards(index: dict[str, dict[str, str]], repo: str, names: set[str]) -> list[str]:
@@ -99,19 +99,19 @@ def index_shards(index: dict[str, dict[str, str]], repo: str, names: set[str]) -
     for shard in shards:
         if shard not in names or not shard.endswith(".safetensors"):
             raise StageError(
-                f"params.yaml: baseline.model: {repo}: {INDEX} names {shard}; expected a .safetensors file of the model"
+                f"params.yaml: baseline.model: {repo}: {INDEX}: expected a .safetensors file of the model, got {shard}"
             )
     return shards
 
 
 def missing_bytes(files: list[RepoSibling], target: Path) -> int:
-    """How much of the files is still to come."""
+    """Bytes of the files that are not downloaded yet."""
     places = [path for file in files for path in (_part(target, file), target / file.rfilename)]
     return max(0, sum(file.size or 0 for file in files) - sum(path.stat().st_size for path in places if path.exists()))
 
 
 def download(repo: str, commit: str, file: RepoSibling, target: Path, endpoint: str) -> None:
-    """Bring one file to `target`, unless it is there and intact. A file under its own name is complete and checked."""
+    """Download one file to `target`, unless it is there and intact. A file without .part is complete and checked."""
     from huggingface_hub import hf_hub_url
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers
@@ -129,8 +129,8 @@ def download(repo: str, commit: str, file: RepoSibling, target: Path, endpoint: 
     if not is_intact(part, file):
         part.unlink()
         raise StageError(
-            f"{path}: what came from {endpoint} does not have the hash that {repo} states; expected the same bytes; "
-            "run `dvc repro` to fetch the file again"
+            f"{path}: expected the hash that {repo} states, got another file from {endpoint}; run `dvc repro` to "
+            "fetch it again"
         )
     part.rename(path)
 
@@ -149,7 +149,7 @@ def git_sha1(content: bytes) -> str:
 
 @contextmanager
 def explained(repo: str, revision: str | None, endpoint: str) -> Iterator[None]:
-    """Turn what the Hub answers, or its silence, into one line that says what to do."""
+    """Turn the Hub's errors, or its silence, into one line that says what to do."""
     from huggingface_hub import errors
 
     try:
@@ -158,14 +158,14 @@ def explained(repo: str, revision: str | None, endpoint: str) -> Iterator[None]:
         raise StageError(f"params.yaml: baseline.model: expected owner/name, got {repo}") from None
     except errors.OfflineModeIsEnabled:
         raise StageError(
-            f"{endpoint}: HF_HUB_OFFLINE is set; expected access; unset it or use `source: folder`"
+            f"{endpoint}: expected network access, got HF_HUB_OFFLINE set; unset it or use `source: folder`"
         ) from None
     except errors.HfHubHTTPError as error:
         raise StageError(refusal(error, repo, revision, endpoint)) from None
     except errors.HTTPError as error:
         raise StageError(
             f"{endpoint}: not reachable ({type(error).__name__}); expected the Hugging Face Hub; check the network "
-            "and HF_ENDPOINT, then run `dvc repro`: it goes on from here"
+            "and HF_ENDPOINT, then run `dvc repro`, which resumes"
         ) from None
 
 
@@ -177,7 +177,7 @@ def refusal(error: Exception, repo: str, revision: str | None, endpoint: str) ->
     status = error.response.status_code
     model = f"params.yaml: baseline.model: {repo}"
     if isinstance(error, errors.GatedRepoError):
-        return f"{model}: gated ({status}); expected access; accept the licence at {endpoint}/{repo} and set HF_TOKEN"
+        return f"{model}: gated ({status}); accept the licence at {endpoint}/{repo} and set HF_TOKEN"
     if isinstance(error, errors.RevisionNotFoundError):
         return (
             f"params.yaml: baseline.revision: expected one of {endpoint}/{repo}/commits/main, got {revision}, which "
@@ -187,7 +187,7 @@ def refusal(error: Exception, repo: str, revision: str | None, endpoint: str) ->
         return f"{model}: no such model at {endpoint}, or a private one; check the name, or set HF_TOKEN to see it"
     if status in (401, 403):
         return f"{model}: HF_TOKEN refused ({status}); expected a token that may read {endpoint}/{repo}"
-    return f"{endpoint}: answered {status}; expected the files of {repo}; run `dvc repro` later, it goes on from here"
+    return f"{endpoint}: expected the files of {repo}, got status {status}; run `dvc repro` later, it resumes"
 
 
 def _part(target: Path, file: RepoSibling) -> Path:

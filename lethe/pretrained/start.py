@@ -1,4 +1,4 @@
-"""The model before any training here: fetched from the Hub, copied from a folder, or made from nothing."""
+"""The model before any training here: fetched from the Hub, copied from a folder, or initialised at random."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def fetch_start(
 ) -> None:
     """Write the model that training starts from into `folder`.
 
-    repo, revision: of the Hub's model. own: a person's folder, named by `setting` in params.yaml. made: makes a model
+    repo, revision: of the Hub's model. own: a local folder, named by `setting` in params.yaml. made: makes a model
     and its tokenizer where the source is scratch. Raises StageError as fetch_model and copy_model do.
     """
     if source == "hub":
@@ -53,10 +53,10 @@ def copy_model(source: Path, folder: Path, setting: str) -> None:
     import torch
 
     if not source.is_dir():
-        raise StageError(f"params.yaml: {setting}: expected a model folder, got no folder {source}")
+        raise StageError(f"params.yaml: {setting}: expected a model folder, got {source}, which does not exist")
     reason = absent_reason(source)
     if reason:
-        raise StageError(f"{source}: holds no model: {reason}")
+        raise StageError(f"{source}: expected a model, got none: {reason}")
     load_tokenizer(source)
     load_model(source, torch.device("cpu"))
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Artifacts at hand: in DVC's cache, its remotes, the project's folder, or git."""
+"""Where artifacts are stored: DVC's cache, its remotes, the project's folder, or git."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def open_store(project: Project) -> Store:
             for name in repo.config["remote"]:
                 try:
                     store.remotes[name] = repo.cloud.get_remote_odb(name, "audit")
-                except Exception as error:  # a remote that cannot be reached is told, and stops nobody
+                except Exception as error:  # an unreachable remote is reported and stops nothing
                     store.unasked[name] = one_line(error)
     except DvcException as error:
-        raise StageError(f"{project.folder}: DVC cannot read it: {error}") from None
+        raise StageError(f"{project.folder}: DVC cannot read the project: {error}") from None
     return store
 
 
@@ -67,7 +67,7 @@ def place_of(store: Store, md5: str) -> str:
 
 
 def read_object(store: Store, md5: str) -> bytes | None:
-    """The object's bytes from the cache, else from a remote; None if nobody has it."""
+    """The object's bytes from the cache, else from a remote; None if it is in neither."""
     path = cached(store, md5)
     if path.exists():
         return path.read_bytes()
@@ -82,7 +82,7 @@ def read_object(store: Store, md5: str) -> bytes | None:
 
 
 def manifest(store: Store, md5: str) -> dict[str, str] | None:
-    """{relative path: md5} of a folder, None if its object is not at hand or is broken."""
+    """{relative path: md5} of a folder, None if its object is missing or broken."""
     content = read_object(store, md5) if md5.endswith(".dir") else None
     try:
         return {entry["relpath"]: entry["md5"] for entry in json.loads(content)} if content else None

@@ -1,4 +1,4 @@
-"""Which forget corpus produced this model, and who can show it."""
+"""Which forget corpus produced this model, and who recorded it."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ VERSIONS = "provenance.json"
 
 def command(
     model: Annotated[str, typer.Argument(help="A model folder, one safetensors file of it, or a hash.")],
-    verify: Annotated[bool, typer.Option("--verify", help="Hash every artifact at hand anew.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Hash every available artifact again.")] = False,
     fetch: Annotated[
         bool, typer.Option("--fetch", help="Fetch branches and experiments of git's remotes first.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Say which forget corpus produced a MODEL, wherever it was copied to, and who recorded that and when.
+    """Show which forget corpus produced a MODEL, wherever it was copied to, and who recorded it and when.
 
-    Looks through dvc.lock in every commit of every branch, tag and experiment at hand. Exit code 0: the chain is
-    printed. 3: the model matches nothing, and the nearest are listed; or --verify found an artifact that differs.
+    Searches dvc.lock in every commit of every local branch, tag and experiment. Exit code 0: the chain is printed. 3:
+    the model matches nothing, and the nearest are listed; or --verify found an artifact that differs.
     """
     from lethe.provenance.artifact_store import open_store
     from lethe.provenance.fingerprint import subject_of
@@ -49,7 +49,7 @@ def command(
 
 
 def audit(history: History, store: Store, subject: Subject, verify: bool) -> dict[str, Any]:
-    """All that git, dvc.lock and the artifacts at hand say of the subject, ready for JSON."""
+    """All that git, dvc.lock and the available artifacts say about the subject, ready for JSON."""
     from lethe.provenance.lineage import find, nearest
 
     found = find(history, store, subject)
@@ -137,7 +137,7 @@ def chain_row(link: Link) -> dict[str, Any]:
 
 
 def corpus_of(history: History, store: Store, links: Iterable[Link]) -> dict[str, Any] | None:
-    """The corpus's md5 and every document's file and span, as far as the corpus is at hand. None for no corpus."""
+    """The corpus's md5 and every document's file and span, as far as the corpus is available. None for no corpus."""
     from lethe.provenance.lineage import CORPUS
 
     link = next((link for link in links if link.path == CORPUS), None)
@@ -169,7 +169,7 @@ def parquet_rows(content: bytes, columns: list[str] | None = None) -> list[dict[
 
 
 def versions_of(store: Store, subject: Subject, found: Found) -> dict[str, str] | None:
-    """The package versions that the model's own provenance.json names; None if it has none or it is not at hand."""
+    """The package versions that the model's own provenance.json names; None if it has none or is not available."""
     from lethe.provenance.artifact_store import read_file
     from lethe.provenance.lineage import json_object, json_object_of
 
@@ -192,10 +192,10 @@ def verified(
 
 
 def notes(history: History, store: Store) -> list[str]:
-    """What was not looked at, and why."""
+    """What was ignored, and why."""
     from lethe.provenance.history import uncommitted_lock
 
-    said = [f"remote {name} could not be asked: {why}" for name, why in store.unasked.items()]
+    said = [f"remote {name} did not answer: {why}" for name, why in store.unasked.items()]
     if uncommitted_lock(history):
-        said.append("the dvc.lock at hand is in no commit and was not looked at; git commit dvc.lock reports")
+        said.append("the current dvc.lock is in no commit and was ignored; git commit dvc.lock reports")
     return said

@@ -1,4 +1,4 @@
-"""What `lethe audit` prints for a person."""
+"""The text output of `lethe audit`."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def show(answer: Mapping[str, Any], out: Console) -> None:
 
 
 def show_nearest(answer: Mapping[str, Any], out: Console) -> None:
-    """Print that nothing matches, and what comes near."""
+    """Print that nothing matches, and the nearest models."""
     line(out, "", f"{answer['given']} (md5 {answer['md5']}) matches nothing in any commit or experiment", "red")
     if not answer["nearest"]:
-        line(out, "", "No recorded model has its weights, its corpus or its params; --fetch looks at git's remotes too")
+        line(out, "", "No recorded model shares its weights, corpus or params; --fetch searches git's remotes too")
     for row in answer["nearest"]:
         line(out, "nearest", f"{row['path']} {row['md5']}, first in commit {row['commit'][:10]}")
         for text in row["same"]:
@@ -67,7 +67,7 @@ def show_code(answer: Mapping[str, Any], out: Console) -> None:
         line(out, "", f"other code, same outputs in {row['commit'][:10]}, {row['date']} by {row['author']}:", "yellow")
         line(out, "", f"  {row['subject']} ({changed}); a `dvc commit`, or a run that gave the same bytes")
     versions = answer["versions"]
-    line(out, "versions", flat(versions) if versions else "not at hand: the model's provenance.json is not here")
+    line(out, "versions", flat(versions) if versions else "unknown: the model's provenance.json is not available")
     for stage, section in answer["params"].items():
         line(out, "params", f"{stage}: {flat(section)}")
 
@@ -108,9 +108,9 @@ def plain(numbers: Any) -> dict[str, float]:
 
 
 def verdict(gate: Mapping[str, Any] | None) -> str:
-    """The gate's word and what it missed, or that there is none."""
+    """The gate's verdict and the missed criteria, or that there is none."""
     if gate is None:
-        return "no verdict recorded: no reports/gate.json beside the model"
+        return "no verdict recorded: no reports/gate.json with the model"
     missed = [
         f"{row['name']} {row['value']}, {row['bound']} {row['limit']}"
         for row in gate["criteria"]
@@ -125,7 +125,7 @@ def show_corpus(corpus: Mapping[str, Any] | None, out: Console) -> None:
     """Print every file of the corpus with its spans."""
     if corpus is None:
         return
-    where = f"from {corpus['at_hand']}" if corpus["at_hand"] else "not at hand, so its files cannot be listed"
+    where = f"from {corpus['at_hand']}" if corpus["at_hand"] else "not available, so its files cannot be listed"
     line(out, "corpus", f"{corpus['md5']}, {where}")
     grouped: dict[tuple[str, str, str], list[str]] = {}
     for row in corpus["documents"]:

@@ -25,32 +25,30 @@ if TYPE_CHECKING:
 ATTACKS = "reports/attacks.json"
 PROVES = (
     "The files named under subject are, byte for byte, the model that dvc.lock recorded at this commit.",
-    "dvc.lock recorded it as made from the inputs, code and params whose hashes stand here, by these stages.",
+    "dvc.lock recorded it as made by these stages from the inputs, code and params whose hashes are given here.",
     "The metrics, thresholds and attacks are those of the reports that dvc.lock recorded for this model.",
-    "Whoever held the private key vouched for all of this, and no byte of it has changed since.",
+    "The holder of the private key vouched for all of this, and no byte of it has changed since.",
 )
 DOES_NOT_PROVE = (
-    "That nothing of the corpus remains in the weights: the metrics say what was measured, on what was asked.",
+    "That nothing of the corpus remains in the weights: the metrics only cover what was measured.",
     "That the recorded commands were run: a lock can be written by hand. `lethe replay` repeats them.",
     "That no other copy of the text or of a model that read it exists: the reinforced model is one.",
-    "That the forget corpus is all that was to be erased; whoever holds the text can compare its hashes.",
-    "When it was signed: the date is the signer's own word.",
+    "That the forget corpus is all that had to be erased; a holder of the text can compare its hashes.",
+    "When it was signed: the date is only the signer's claim.",
 )
 
 
 def command(
     model: Annotated[str, typer.Argument(help="The model's folder.")] = "",
-    key: Annotated[Path, typer.Option(help="The private key; the public one lies beside it, as .pub.")] = Path(
-        "lethe.key"
-    ),
-    out: Annotated[Path, typer.Option(help="Where the certificate goes.")] = Path("certificate.json"),
-    new_key: Annotated[bool, typer.Option("--new-key", help="Make a key pair; without MODEL, nothing else.")] = False,
+    key: Annotated[Path, typer.Option(help="The private key; the public key ends in .pub.")] = Path("lethe.key"),
+    out: Annotated[Path, typer.Option(help="Where to write the certificate.")] = Path("certificate.json"),
+    new_key: Annotated[bool, typer.Option("--new-key", help="First make a key pair; MODEL is optional.")] = False,
     file_names: Annotated[
-        bool, typer.Option("--file-names", help="Name the corpus's files; without it their hashes alone go in.")
+        bool, typer.Option("--file-names", help="Include the names of the corpus's files, not only their hashes.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Sign a statement about a MODEL: its files, corpus hashes, dvc.lock, params, code, metrics, thresholds, attacks.
+    """Sign a certificate of a MODEL: its files, corpus hashes, dvc.lock, params, code, metrics, thresholds, attacks.
 
     The certificate holds no text of the corpus. Nothing leaves this machine. `lethe verify` checks it anywhere.
     """
@@ -62,11 +60,11 @@ def command(
         write(out, envelope_bytes(signed(statement, read_key(key))))
         made.append(out)
     paths = [str(path) for path in made]
-    print_json({"written": paths}) if json else tell(paths)
+    print_json({"written": paths}) if json else show(paths)
 
 
-def tell(paths: Iterable[str]) -> None:
-    """Say what was written."""
+def show(paths: Iterable[str]) -> None:
+    """Print what was written."""
     from lethe.console import console
 
     for path in paths:
@@ -74,14 +72,16 @@ def tell(paths: Iterable[str]) -> None:
 
 
 def write_new_key(path: Path) -> list[Path]:
-    """Write an ed25519 key pair, the private one for its owner's eyes alone. Raises StageError over a file."""
+    """Write an ed25519 key pair, the private key readable by its owner only. Raises StageError if a file exists."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
     public = path.with_suffix(".pub")
     for each in (path, public):
         if each.exists():
-            raise StageError(f"{each}: expected none: a key is never overwritten, got a file; name another with --key")
+            raise StageError(
+                f"{each}: expected a new path, got an existing file (a key is never overwritten); choose another --key"
+            )
     private = Ed25519PrivateKey.generate()
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
         stream.write(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
@@ -99,13 +99,13 @@ def read_key(path: Path) -> CryptoSigner:
     try:
         return CryptoSigner(load_pem_private_key(path.read_bytes(), None))  # type: ignore[arg-type]
     except (ValueError, TypeError):
-        raise StageError(f"{path}: expected the file of lethe certify --new-key, got no private key") from None
+        raise StageError(f"{path}: expected a private key of lethe certify --new-key, got another file") from None
 
 
 def signed(statement: dict[str, Any], signer: CryptoSigner) -> dict[str, Any]:
-    """The DSSE envelope of a statement, and beside the payload the hash of each of its parts.
+    """The DSSE envelope of a statement, and next to the payload the hash of each of its parts.
 
-    The parts are unsigned: they only tell where a change is that the signature finds.
+    The parts are unsigned: they only show where a change is that the signature detects.
     """
     from securesystemslib.dsse import Envelope
 
@@ -115,7 +115,7 @@ def signed(statement: dict[str, Any], signer: CryptoSigner) -> dict[str, Any]:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file completely or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(f"{path.name}.part")
     half.write_bytes(content)
@@ -134,7 +134,9 @@ def statement_about(given: str, file_names: bool) -> dict[str, Any]:
     store = open_store(history.project)
     answer = audit(history, store, subject, verify=False)
     if not answer["model"]:
-        raise StageError(f"{given}: expected a recorded model, got in no commit; lethe audit {given} lists the nearest")
+        raise StageError(
+            f"{given}: expected a model that a commit records, got none; lethe audit {given} lists the nearest"
+        )
     if answer["model"]["how"] != "the folder":
         raise StageError(f"{given}: expected the whole folder of a recorded model, got {answer['model']['how']}")
     return {
@@ -156,7 +158,7 @@ def subjects(subject: Subject) -> list[dict[str, Any]]:
 
 
 def predicate(history: History, store: Store, answer: Mapping[str, Any], file_names: bool) -> dict[str, Any]:
-    """All that is stated of the model; build and run are told in SLSA's words."""
+    """All that is stated about the model; build and run follow the terms of SLSA."""
     recorded, metrics = answer["recorded"], answer["metrics"]
     attacks = metrics.get(ATTACKS, {}).get("attacks")
     return {
@@ -189,7 +191,7 @@ def predicate(history: History, store: Store, answer: Mapping[str, Any], file_na
 
 
 def lock_of(history: History, commit: str) -> dict[str, str]:
-    """The commit of the dvc.lock that recorded the model first, and the file's own hash."""
+    """The commit of the dvc.lock that recorded the model first, and the file's hash."""
     lock = next(lock for lock in history.locks if commit in {each.id for each in lock.commits})
     return {"path": "dvc.lock", "commit": commit, "sha256": sha256(lock.text.encode()).hexdigest()}
 
@@ -197,7 +199,7 @@ def lock_of(history: History, commit: str) -> dict[str, str]:
 def corpus_of(
     history: History, store: Store, corpus: Mapping[str, Any] | None, file_names: bool
 ) -> dict[str, Any] | None:
-    """The corpus's hash and, as far as it is at hand, that of every document's text. No text; names if asked."""
+    """The corpus's hash and, if it is available, that of every document's text. No text; file names only on request."""
     from lethe.provenance.audit import documents_of
 
     if corpus is None:
@@ -207,7 +209,7 @@ def corpus_of(
 
 
 def document_row(row: Mapping[str, Any], file_names: bool) -> dict[str, Any]:
-    """A document's span, side, part and hash; its file's name only if asked: a name can tell whose text it is."""
+    """A document's span, side, part and hash; its file's name only on request: a name can reveal whose text it is."""
     kept = {name: row[name] for name in ("side", "part", "start", "end")}
     named = {"file": row["file"]} if file_names else {}
     return {**kept, **named, "digest": {"sha256": sha256(row["text"].encode()).hexdigest()}}
@@ -223,5 +225,5 @@ def caveats(answer: Mapping[str, Any], attacks: Any) -> list[str]:
     if not answer["code"]["commit"]:
         said.append("Which code made it: no commit holds all the files whose hashes dvc.lock recorded.")
     if answer["corpus"] and not answer["corpus"]["at_hand"]:
-        said.append("Which documents the corpus held: its bytes were not at hand, its hash alone stands here.")
+        said.append("Which documents the corpus held: its bytes were not available, only its hash is given here.")
     return said

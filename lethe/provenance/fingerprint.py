@@ -1,4 +1,4 @@
-"""What a model is known by: its md5 as DVC takes it, the hashes of its files, its tensors. Nothing is ever loaded."""
+"""Identity of a model: its md5 as DVC computes it, the hashes of its files, its tensors. Nothing is ever loaded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ JUNK = ("__pycache__", ".DS_Store")  # of .dvcignore, and what file managers lea
 
 
 class Subject(NamedTuple):
-    """What is asked about. A bare hash has no files."""
+    """The model in question. A bare hash has no files."""
 
     given: str
     md5: str  # of a folder with .dir at the end; of a hash: as it was given, perhaps its beginning only
@@ -37,7 +37,7 @@ def subject_of(given: str) -> Subject:
         return Subject(given, md5_of(path), {path.name: path})
     if HASH.fullmatch(given):
         return Subject(given, given, {})
-    raise StageError(f"{given}: expected a model folder, a safetensors file or a hash, got no such file")
+    raise StageError(f"{given}: no such file; expected a model folder, a safetensors file or a hash")
 
 
 def check_files(given: str, files: Mapping[str, Path]) -> None:
@@ -46,14 +46,16 @@ def check_files(given: str, files: Mapping[str, Path]) -> None:
         raise StageError(f"{given}: expected a model, got an empty folder")
     for path in files.values():
         if is_pickle(path):
-            raise StageError(f"{path}: expected safetensors, got a pickle; it was not loaded: a pickle can run code")
+            raise StageError(
+                f"{path}: expected safetensors, got a pickle, which was not loaded (a pickle can run code)"
+            )
         if path.suffix == ".safetensors":
             size, wanted = path.stat().st_size, safetensors_size(path)
             if wanted is None:
-                raise StageError(f"{path}: expected a whole safetensors file, got no safetensors header")
+                raise StageError(f"{path}: expected a complete safetensors file, got one without a valid header")
             if size != wanted:
                 word = "truncated: " if size < wanted else ""
-                raise StageError(f"{path}: {word}expected {wanted} by its own header, got {size} bytes")
+                raise StageError(f"{path}: {word}expected {wanted} bytes by its header, got {size}")
 
 
 def md5_of(path: Path) -> str:
@@ -98,7 +100,7 @@ def tensor_places(path: Path) -> dict[str, tuple[str, tuple[int, ...], int, int]
 
 
 def same_tensors(one: Path, other: Path) -> bool:
-    """Whether two safetensors files hold the same tensors, whatever their header says besides and their order."""
+    """Whether two safetensors files hold the same tensors, whatever else their headers say and in any order."""
     first, second = tensor_places(one), tensor_places(other)
     if {name: entry[:2] for name, entry in first.items()} != {name: entry[:2] for name, entry in second.items()}:
         return False

@@ -1,6 +1,6 @@
-"""What dvc.lock said in every commit: branches, tags, remote branches, the stash and experiments (refs/exps).
+"""The dvc.lock of every commit: branches, tags, remote branches, the stash and experiments (refs/exps).
 
-Git is asked a fixed number of times whatever the length of the history, and only what is looked at is read as YAML.
+The number of git calls does not depend on the length of the history, and YAML is parsed only where it is needed.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 from lethe.core.errors import StageError
 from lethe.core.params import overlaid
 
-FIELDS = "%H%x1f%P%x1f%an <%ae>%x1f%aI%x1f%s"  # parted by the unit separator, which no subject holds
+FIELDS = "%H%x1f%P%x1f%an <%ae>%x1f%aI%x1f%s"  # separated by the unit separator, which no subject contains
 EXPERIMENT = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/(.+)")
-PLAIN = r"[^'\"&*!|>%@`#{\[\n][^\n]*?"  # a path that YAML writes as it is
+PLAIN = r"[^'\"&*!|>%@`#{\[\n][^\n]*?"  # a path that YAML writes without quotes
 ENTRY = re.compile(rf"    - path: ({PLAIN})\n(?:      hash: md5\n)?      md5: ([0-9a-f]{{32}}(?:\.dir)?)\n")
 SECTION = re.compile(r"^    (\w+):", re.MULTILINE)
 STAGE = re.compile(r"^  (\S[^\n]*):\n", re.MULTILINE)
@@ -62,24 +62,24 @@ class History(NamedTuple):
 
 
 def open_project(folder: Path) -> Project:
-    """The project that `folder` is in. Raises StageError without git, DVC, a commit, or with half a history."""
+    """The project that `folder` is in. Raises StageError without git, DVC or a commit, and for a shallow clone."""
     found = subprocess.run(
         ["git", "rev-parse", "--is-shallow-repository", "--show-toplevel"], cwd=folder, capture_output=True, text=True
     )
     if found.returncode:
-        raise StageError(f"{folder.resolve()}: expected the project that made the model, got no git repository")
+        raise StageError(f"{folder.resolve()}: expected the git repository that made the model, got none")
     shallow, top = found.stdout.splitlines()
     if shallow == "true":
         raise StageError(f"{top}: expected the whole history, got a shallow clone; git fetch --unshallow")
     root = next((place for place in (folder.resolve(), *folder.resolve().parents) if (place / ".dvc").is_dir()), None)
     if root is None or not root.is_relative_to(Path(top).resolve()):
-        raise StageError(f"{folder.resolve()}: expected the project that made the model, got no .dvc folder")
+        raise StageError(f"{folder.resolve()}: expected the DVC project that made the model, got no .dvc folder")
     prefix = root.relative_to(Path(top).resolve()).as_posix()
     return Project(root, "" if prefix == "." else f"{prefix}/")
 
 
 def git(project: Project, *arguments: str, given: bytes = b"") -> bytes:
-    """Output of a git command in the project. Raises StageError with git's own line."""
+    """Output of a git command in the project. Raises StageError with git's last line."""
     done = subprocess.run(["git", *arguments], cwd=project.folder, input=given, capture_output=True)
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().split("\n")[-1]
@@ -91,7 +91,7 @@ def commits(project: Project) -> tuple[Commit, ...]:
     """Every commit of every ref, parents before children, else by date."""
     names = experiments(project)
     if not git(project, "for-each-ref", "--count=1"):
-        raise StageError(f"{project.folder}: expected dvc.lock in git, got no commit; git add . && git commit")
+        raise StageError(f"{project.folder}: expected at least one commit, got none; git add . && git commit")
     order = ("--author-date-order", "--reverse", "--no-show-signature", f"--format={FIELDS}")
     listed = git(project, "log", "--all", *order).decode(errors="replace")
     rows = (line.split("\x1f") for line in listed.splitlines())
@@ -102,14 +102,14 @@ def commits(project: Project) -> tuple[Commit, ...]:
 
 
 def fetch_all(project: Project) -> None:
-    """Fetch branches, tags and experiments of every git remote; nothing at hand is overwritten by an experiment."""
+    """Fetch branches, tags and experiments of every git remote; no local ref is overwritten by an experiment."""
     for remote in git(project, "remote").decode().split():
         branches = f"+refs/heads/*:refs/remotes/{remote}/*"
         git(project, "fetch", "--quiet", "--tags", remote, branches, "refs/exps/*:refs/exps/*")
 
 
 def experiments(project: Project) -> dict[str, str]:
-    """{commit: name} of the DVC experiments at hand."""
+    """{commit: name} of the local DVC experiments."""
     listed = git(project, "for-each-ref", "--format=%(objectname) %(refname)", "refs/exps").decode()
     rows = (line.split(" ", 1) for line in listed.splitlines())
     return {id_: found[1] for id_, ref in rows if (found := EXPERIMENT.fullmatch(ref))}
@@ -176,17 +176,19 @@ def folder_at(project: Project, commit: str, folder: str) -> dict[str, bytes]:
 
 
 def open_history(folder: Path) -> History:
-    """The history of the project that `folder` is in. Raises StageError where there is none to trust."""
+    """The history of the project that `folder` is in. Raises StageError where it is missing or incomplete."""
     project = open_project(folder)
     every = commits(project)
     found = tuple(Lock(text.decode(errors="replace"), held) for text, held in versions(project, every, "dvc.lock"))
     if not found:
-        raise StageError(f"{project.folder}: expected it in git, got no dvc.lock in any commit; git add dvc.lock")
+        raise StageError(
+            f"{project.folder}: expected dvc.lock in git, got no commit that contains it; git add dvc.lock"
+        )
     return History(project, every, found)
 
 
 def uncommitted_lock(history: History) -> str:
-    """The text of the dvc.lock at hand if no commit holds it, else ""."""
+    """The text of the current dvc.lock if no commit holds it, else ""."""
     path = history.project.folder / "dvc.lock"
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     return "" if any(text == lock.text for lock in history.locks) else text
@@ -225,10 +227,10 @@ def _md5s(items: Iterable[dict[str, Any]]) -> dict[str, str]:
 
 @cache
 def read_lock(text: str) -> dict[str, Any]:
-    """A whole dvc.lock as YAML. Raises StageError if it is none."""
+    """A complete dvc.lock as YAML. Raises StageError if it is not one."""
     content = read_yaml_text(text)
     if not isinstance(content, dict):
-        raise StageError("dvc.lock: expected the file that `dvc repro` writes, got no stages")
+        raise StageError("dvc.lock: expected the file that `dvc repro` writes, got one without stages")
     return content
 
 

@@ -1,4 +1,4 @@
-"""Whether every artifact of a chain is still what dvc.lock says: hashed anew wherever a copy is at hand."""
+"""Whether every artifact of a chain is still what dvc.lock says: every available copy is hashed again."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def status_of(history: History, store: Store, link: Link, expected: bool) -> Sta
         return Status(link.path, link.md5, EQUAL, ", ".join(equal))
     names = whole_in(store, link.md5)
     if names:
-        return Status(link.path, link.md5, REMOTE, f"{', '.join(names)}; dvc pull or dvc fetch brings it")
+        return Status(link.path, link.md5, REMOTE, f"{', '.join(names)}; dvc pull or dvc fetch gets it")
     return Status(link.path, link.md5, GONE, next((said for _, said in here if said), ""))
 
 
@@ -56,7 +56,7 @@ def in_cache(store: Store, md5: str) -> tuple[str, str]:
     if not path.exists():
         return "", ""
     if (found := md5_of(path)) != md5.removesuffix(".dir"):
-        return DIFFERENT, f"cache: found md5 {found}"
+        return DIFFERENT, f"cache: md5 {found}"
     if not md5.endswith(".dir"):
         return EQUAL, "cache"
     files = manifest(store, md5) or {}
@@ -69,14 +69,14 @@ def in_cache(store: Store, md5: str) -> tuple[str, str]:
 
 
 def in_folder(history: History, store: Store, link: Link, expected: bool) -> tuple[str, str]:
-    """(state or "", words) of the project's folder; another version there says nothing, unless dvc.lock names this."""
+    """(state or "", words) of the project's folder; another version matters only if dvc.lock names this one."""
     path, copy = history.project.folder / link.path, cached(store, link.md5)
     if not path.exists() or (path.is_file() and copy.exists() and samefile(path, copy)):
         return "", ""
     found = path_md5(path)
     if found == link.md5:
         return EQUAL, "folder"
-    return (DIFFERENT, f"folder: found md5 {found}") if expected else ("", "the folder holds another version")
+    return (DIFFERENT, f"folder: md5 {found}") if expected else ("", "the folder holds another version")
 
 
 def in_git(history: History, link: Link) -> tuple[str, str]:
@@ -115,7 +115,7 @@ def code_status(code: Mapping[str, str], commit: str, differing: Iterable[str]) 
 
 
 def report_statuses(reports: Mapping[str, str], vouched: Iterable[str], commit: str) -> list[Status]:
-    """One line per report that dvc.lock has a hash of and git the bytes."""
+    """One line per report whose hash is in dvc.lock and whose bytes are in git."""
     return [
         Status(path, md5, EQUAL, f"git {commit[:10]}")
         if path in set(vouched)

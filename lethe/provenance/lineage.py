@@ -1,4 +1,4 @@
-"""From a model back to the text it was made to forget, through every dvc.lock there ever was."""
+"""From a model back to the text it was made to forget, through every dvc.lock in the history."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ class Found(NamedTuple):
 
 
 class Link(NamedTuple):
-    """An artifact of the chain, the stage that made it (None: a person's own), and what it was made from."""
+    """An artifact of the chain, the stage that made it (None: an input), and what it was made from."""
 
     path: str
     md5: str
     stage: str | None
     lock: int  # number of the dvc.lock that says so
-    deps: dict[str, str]  # made by stages or a person, code left out
+    deps: dict[str, str]  # made by stages, or inputs; code left out
 
 
 def outs_of(history: History) -> Index:
@@ -69,12 +69,14 @@ def find(history: History, store: Store, subject: Subject) -> list[Found]:
     index = outs_of(history)
     found = by_md5(index, subject) or by_sha256(history, subject) or by_manifest(index, store, subject)
     if not found and not subject.files and len(subject.md5) < 32:
-        raise StageError(f"{subject.given}: expected either, got no file and no recorded hash that begins so")
+        raise StageError(f"{subject.given}: expected a file or the beginning of a recorded hash, got neither")
     if not found:
         refuse_uncommitted(history, subject)
     several = len({each.md5 for each in found}) > 1
     if several and subject.files and not any(name.endswith(".safetensors") for name in subject.files):
-        raise StageError(f"{subject.given}: expected a file that one alone has: weights, got it in {len(found)} models")
+        raise StageError(
+            f"{subject.given}: expected a file of one model only, such as its weights, got one of {len(found)} models"
+        )
     return sorted(found, key=lambda each: index[each.md5][each.path][0])
 
 
@@ -86,7 +88,10 @@ def by_md5(index: Index, subject: Subject) -> list[Found]:
     matching = [md5 for md5 in index if md5.startswith(subject.md5)]
     if len(matching) > 1:
         shown = ", ".join(matching[:3])
-        raise StageError(f"{subject.given}: expected more digits, got {len(matching)} hashes that begin so ({shown})")
+        raise StageError(
+            f"{subject.given}: expected the beginning of one hash, got that of {len(matching)} ({shown}); give more "
+            "digits"
+        )
     return [Found(path, md5, "the hash") for md5 in matching for path in index[md5]]
 
 
@@ -122,7 +127,7 @@ def unlearned_files(history: History) -> Iterator[tuple[dict[str, str], str, Com
 
 
 def by_manifest(index: Index, store: Store, subject: Subject) -> list[Found]:
-    """Outs that have the subject as a file or a folder in them, as far as their list of files is at hand."""
+    """Outs that have the subject as a file or a folder in them, as far as their list of files is available."""
     single = subject.md5 if len(subject.files) < 2 and not subject.md5.endswith(".dir") else ""
     wanted = {name: md5_of(path) for name, path in subject.files.items()} if not single else {}
     found = []
@@ -146,13 +151,13 @@ def below(files: Mapping[str, str], part: str) -> dict[str, str]:
 
 
 def refuse_uncommitted(history: History, subject: Subject) -> None:
-    """Raise StageError if only the dvc.lock at hand knows the model: nobody stands for it yet."""
+    """Raise StageError if only the uncommitted dvc.lock records the model: it has no author yet."""
     text = uncommitted_lock(history)
     outs = {md5: path for entry in recorded(text).values() for path, md5 in entry.outs.items()} if text else {}
     if subject.md5 in outs:
         raise StageError(
-            f"dvc.lock: expected it in a commit, got {outs[subject.md5]} ({subject.given}) in the uncommitted "
-            "dvc.lock alone; git commit dvc.lock reports"
+            f"dvc.lock: expected {outs[subject.md5]} ({subject.given}) in a commit, got it only in the "
+            "uncommitted dvc.lock; git commit dvc.lock reports"
         )
 
 
@@ -193,7 +198,7 @@ def entry_of(history: History, link: Link) -> Entry:
 
 
 def spine(links: Iterable[Link]) -> list[Link]:
-    """model <- labels <- dictionary <- blocks <- corpus: of the chain, what a person asks for."""
+    """model <- labels <- dictionary <- blocks <- corpus: the main line of the chain."""
     wanted = ("data/labels.parquet", "data/dictionary.csv", "data/blocks.parquet", CORPUS)
     first, *others = links
     by_path = {link.path: link for link in others}
@@ -206,9 +211,9 @@ def params_used(history: History, links: Iterable[Link]) -> dict[str, Any]:
 
 
 def measured(history: History, found: Found) -> tuple[dict[str, Any], dict[str, str], Lock]:
-    """What was measured of the model: {report: content} as git holds it, {report: md5} as dvc.lock has it, that lock.
+    """The measurements of the model: {report: content} as git holds it, {report: md5} as dvc.lock has it, that lock.
 
-    Of all dvc.locks the one with the most reports made beside the model or from it, the newest of these. A report
+    The dvc.lock is the one with the most reports made with the model or from it, the newest of these. A report
     whose bytes dvc.lock does not vouch for is left out of the first.
     """
     best = max(range(len(history.locks)), key=lambda number: (len(reports_of(history.locks[number], found)), number))
@@ -242,13 +247,13 @@ def criterion(name: str, limit: float, value: float | None) -> dict[str, Any]:
 
 
 def reports_of(lock: Lock, found: Found) -> dict[str, str]:
-    """{path: md5} of the JSON reports that a dvc.lock says were made beside the model or from it."""
+    """{path: md5} of the JSON reports that a dvc.lock says were made with the model or from it."""
     outs = outs_from(recorded(lock.text), found)
     return {path: md5 for path, md5 in outs.items() if path.endswith(".json")}
 
 
 def outs_from(entries: Mapping[str, Entry], found: Found) -> dict[str, str]:
-    """{path: md5} of the outs made beside the found one or, through any number of stages, from it."""
+    """{path: md5} of the outs made with the found one or, through any number of stages, from it."""
     made = {
         path: md5
         for entry in entries.values()
@@ -274,7 +279,7 @@ def descends(dep: str, found: Found) -> bool:
 
 
 def nearest(history: History, store: Store, subject: Subject) -> list[dict[str, Any]]:
-    """Recorded models that have something in common with one that matches none, the likest first."""
+    """Recorded models that have something in common with one that matches none, the most similar first."""
     own, mine = sha256s(subject), json_object_of(subject)
     known = {md5: hashes for hashes, md5, _ in unlearned_files(history)}
     rows = []
@@ -293,7 +298,7 @@ def nearest(history: History, store: Store, subject: Subject) -> list[dict[str, 
 
 
 def weight(same: Iterable[str]) -> int:
-    """How much the likenesses say: weights before corpus before params."""
+    """How strong the similarities are: weights before corpus before params."""
     points = {"tensors": 8, "file": 4, "corpus": 2, "params": 1}
     return sum(points[text.split(":")[0]] for text in same)
 
@@ -301,7 +306,7 @@ def weight(same: Iterable[str]) -> int:
 def alike_files(
     store: Store, found: Found, subject: Subject, known: Mapping[str, str], own: Mapping[str, str]
 ) -> Iterator[str]:
-    """`tensors: ...` or `file: ...` for weights in common, with what differs besides."""
+    """`tensors: ...` or `file: ...` for weights in common, with what else differs."""
     files = manifest(store, found.md5) or {}
     for name, path in subject.files.items():
         if not name.endswith(".safetensors"):
@@ -325,12 +330,12 @@ def other_files(subject: Subject, files: Mapping[str, str], known: Mapping[str, 
     names = {*files, *known}
     said = [f"{name} differs" for name in sorted(names & own.keys() - equal)]
     said += [f"{name} is missing" for name in sorted(names - own.keys())]
-    said += [f"{name} is one too many" for name in sorted(own.keys() - names)]
+    said += [f"{name} is extra" for name in sorted(own.keys() - names)]
     return f"; {', '.join(said)}" if said else ""
 
 
 def alike_origin(store: Store, found: Found, lock: Lock, mine: Mapping[str, Any]) -> Iterator[str]:
-    """`corpus: ...` and `params: ...` for what the model's own provenance.json has in common with a recorded model."""
+    """`corpus: ...` and `params: ...` for what the model's provenance.json has in common with a recorded model."""
     if found.path != UNLEARNED or not mine:
         return
     theirs = json_object(read_file(store, found.md5, "provenance.json") or b"")
@@ -342,14 +347,14 @@ def alike_origin(store: Store, found: Found, lock: Lock, mine: Mapping[str, Any]
 
 
 def corpus_sha256(store: Store, lock: Lock) -> str:
-    """The sha256 of the corpus of a dvc.lock, "" if its bytes are not at hand."""
+    """The sha256 of the corpus of a dvc.lock, "" if its bytes are not available."""
     md5 = next((entry.outs[CORPUS] for entry in recorded(lock.text).values() if CORPUS in entry.outs), "")
     path = cached(store, md5) if md5 else None
     return sha256_of(path) if path and path.exists() else ""
 
 
 def json_object_of(subject: Subject) -> dict[str, Any]:
-    """The provenance.json of the subject's own folder, {} if there is none."""
+    """The provenance.json of the subject's folder, {} if there is none."""
     path = subject.files.get("provenance.json")
     return json_object(path.read_bytes()) if path else {}
 

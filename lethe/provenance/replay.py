@@ -42,15 +42,15 @@ def command(
     model: Annotated[str, typer.Argument(help="A model folder or file that the pipeline made, or the md5 of one.")],
     stage: Annotated[
         str | None,
-        typer.Option(help="Rebuild this stage of the same dvc.lock; without it the one that made the model."),
+        typer.Option(help="Rebuild this stage of the same dvc.lock; default: the one that made the model."),
     ] = None,
-    keep: Annotated[bool, typer.Option(help="Keep the clone and say where it lies.")] = False,
+    keep: Annotated[bool, typer.Option(help="Keep the clone and print its path.")] = False,
     json: Json = False,
 ) -> None:
     """Run a stage again, in a clean clone of the commit that recorded it, and compare every byte it makes.
 
-    On the CPU the bytes have to be equal. On a GPU the weights may differ by 0.1 % of their norm and each number of a
-    report by 2 %: more is another model. Exit code 3 if anything differs. Nothing of this project is changed.
+    On the CPU the bytes must be equal. On a GPU the weights may differ by 0.1 % of their norm and each number of a
+    report by 2 %; more counts as another model. Exit code 3 if anything differs. Nothing of this project is changed.
     """
     from lethe.provenance.history import open_history
 
@@ -73,7 +73,7 @@ def command(
     end(answer["same"])
 
 
-# What is to be rebuilt
+# What is rebuilt
 
 
 def found(history: History, model: str, stage: str | None) -> Recorded:
@@ -86,7 +86,7 @@ def found(history: History, model: str, stage: str | None) -> Recorded:
         (lock, name) for lock in history.locks for name, entry in stages_of(lock.text).items() if made(entry, md5)
     ]
     if not makers:
-        raise StageError(f"{model}: no dvc.lock in the history has its md5 {md5}; `lethe audit` says what is near")
+        raise StageError(f"{model}: no dvc.lock in the history has its md5 {md5}; `lethe audit` lists the nearest")
     lock, maker = makers[-1]
     entries, name = stages_of(lock.text), stage or maker
     if name not in entries:
@@ -101,7 +101,7 @@ def made(entry: Entry, md5: str) -> bool:
 
 
 def commit_with(history: History, lock: Lock, deps: Mapping[str, str]) -> str:
-    """The first commit with this dvc.lock that also holds the code it speaks of; the first one if none does."""
+    """The first commit with this dvc.lock that also holds the code it records; the first one if none does."""
     from lethe.provenance.code import md5s_at
 
     for commit in lock.commits:
@@ -118,9 +118,7 @@ def identity(model: str) -> str:
     if re.fullmatch(r"[0-9a-f]{32}(\.dir)?", model) and not Path(model).exists():
         return model
     if not Path(model).exists():
-        raise StageError(
-            f"{model}: no such folder or file; expected a model or its md5; `dvc checkout` may bring it back"
-        )
+        raise StageError(f"{model}: no such folder or file; expected a model or its md5; `dvc checkout` may restore it")
     return md5_of(Path(model))
 
 
@@ -130,7 +128,7 @@ def identity(model: str) -> str:
 def prepared(history: History, recorded: Recorded, target: Path) -> Path:
     """A clone of the commit with the stage's inputs, and none of its outs, all of them as recorded.
 
-    Raises StageError naming the first input that is not at hand or not as recorded. Returns the project's folder in it.
+    Raises StageError naming the first input that is missing or not as recorded. Returns the project's folder in it.
     """
     root = history.project.folder
     top = root if not history.project.prefix else root.parents[history.project.prefix.count("/") - 1]
@@ -158,29 +156,29 @@ def cache_of(root: Path) -> Path:
 
 
 def bring(clone: Path, path: str, md5: str, commit: str) -> None:
-    """Make one input lie in the clone as it was recorded: from git, the cache, or a remote."""
+    """Put one input into the clone as it was recorded: from git, the cache, or a remote."""
     from lethe.provenance.fingerprint import path_md5 as md5_of
 
     if not (clone / path).exists():
         got = subprocess.run(["dvc", "pull", "--quiet", path], cwd=clone, env=environment(clone), capture_output=True)
         if got.returncode or not (clone / path).exists():
-            raise StageError(f"{path}: expected it to run the stage on, got {md5} neither in the cache nor in a remote")
+            raise StageError(f"{path}: expected version {md5} in the cache or a remote, got it in neither")
     if md5_of(clone / path) != md5:
         raise StageError(
-            f"{path}: commit {commit[:12]} holds {md5_of(clone / path)}, but its dvc.lock says {md5}: it was run with "
-            "files that were never committed, and cannot be replayed"
+            f"{path}: expected {md5} as dvc.lock records, got {md5_of(clone / path)} in commit {commit[:12]} (the "
+            "stage ran with files that were never committed, so it cannot be replayed)"
         )
 
 
 def run(recorded: Recorded, clone: Path) -> None:
-    """Run the recorded command in the clone; its own words go to stderr. Raises StageError if it fails."""
+    """Run the recorded command in the clone; its output goes to stderr. Raises StageError if it fails."""
     done = subprocess.run(recorded.cmd, shell=True, cwd=clone, env=environment(clone), stdout=2)  # stderr
     if done.returncode:
-        raise StageError(f"replay: {recorded.stage}: `{recorded.cmd}` ended with exit code {done.returncode}")
+        raise StageError(f"replay: {recorded.stage}: `{recorded.cmd}` failed with exit code {done.returncode}")
 
 
 def environment(clone: Path) -> dict[str, str]:
-    """This Python's programs, and the clone's own code."""
+    """This Python's programs, and the clone's code."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return os.environ | {"PATH": path, "PYTHONPATH": str(clone)}
 
@@ -197,7 +195,7 @@ def call(command: list[str], folder: Path) -> None:
 
 
 def judged(history: History, recorded: Recorded, clone: Path) -> dict[str, Any]:
-    """Each out with its verdict, and what would explain a difference."""
+    """Each out with its verdict, and what may explain a difference."""
     from lethe.provenance.fingerprint import path_md5 as md5_of
 
     tolerant = on_gpu(recorded)
@@ -231,12 +229,12 @@ def on_gpu(recorded: Recorded) -> bool:
 
 
 def near(history: History, out: str, md5: str, made: Path, tolerant: bool) -> dict[str, Any]:
-    """How far the rebuilt out is from the recorded one, where that one is at hand, and whether that is allowed."""
+    """How far the rebuilt out is from the recorded one, where that one is available, and whether that is allowed."""
     from lethe.provenance.fingerprint import path_md5 as md5_of
 
     old = history.project.folder / out
     if not old.exists() or md5_of(old) != md5:
-        return {"distance": None, "why": "the recorded one is not at hand to measure the distance"}
+        return {"distance": None, "why": "the recorded version is not here, so there is no distance"}
     if made.is_dir():
         distance = tensor_distance(old, made)
         same = tolerant and distance is not None and distance <= TOLERANCE
@@ -283,7 +281,7 @@ def tensors(folder: Path) -> Iterator[tuple[str, Any]]:
 
 
 def number_distance(old: str, new: str) -> float | None:
-    """The largest difference between the numbers of two texts, relative above one. None where other things differ."""
+    """The largest difference between the numbers of two texts, relative above one. None where anything else differs."""
     number = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
     if number.sub("", old) != number.sub("", new):
         return None
@@ -303,13 +301,13 @@ def other_versions(history: History, recorded: Recorded, clone: Path) -> dict[st
     found = {}
     for name, wanted in recorded_versions(history, recorded, clone).items():
         here = python_version() if name == "python" else (version(name) or "none").split("+")[0]
-        if here not in (wanted.split("+")[0], "none"):  # none: a pin of something nobody needs
+        if here not in (wanted.split("+")[0], "none"):  # none: a pin of a package that is not needed
             found[name] = {"recorded": wanted, "here": here}
     return found
 
 
 def recorded_versions(history: History, recorded: Recorded, clone: Path) -> dict[str, str]:
-    """The versions of the run: pinned by its commit's constraints.txt, and as its unlearned model wrote them down."""
+    """The versions of the run: pinned by its commit's constraints.txt, and as its unlearned model records them."""
     from lethe.preflight.doctor import pins
     from lethe.provenance.artifact_store import open_store, read_file
     from lethe.provenance.history import recorded as stages_of
@@ -326,7 +324,7 @@ def recorded_versions(history: History, recorded: Recorded, clone: Path) -> dict
 
 
 def show(answer: Mapping[str, Any]) -> None:
-    """Print a line an out, and the verdict."""
+    """Print one line per out, and the verdict."""
     out = console()
     for row in answer["outs"]:
         word = "equal bytes" if row["recorded"] == row["rebuilt"] else "within tolerance" if row["same"] else "DIFFERS"
@@ -340,7 +338,7 @@ def show(answer: Mapping[str, Any]) -> None:
     others = [f"{name} {pair['recorded']}, here {pair['here']}" for name, pair in answer["versions"].items()]
     out.print(
         f"replay: {answer['stage']} of commit {answer['commit'][:12]}, rebuilt on the {answer['device']}: {verdict} "
-        f"(wanted: {answer['demand']}){'; made with ' if others else ''}{'; '.join(others)}",
+        f"(required: {answer['demand']}){'; made with ' if others else ''}{'; '.join(others)}",
         markup=False,
         soft_wrap=True,
     )

@@ -23,24 +23,24 @@ if TYPE_CHECKING:
 SHOWN = 20  # passages of a corpus on the screen
 NAMED = re.compile(r"(.+):(\d+)-(\d+)")
 BLOCKS = "data/blocks.parquet"
-RELATIONS = {  # of a model to training text of each side
-    ("models/baseline", "forget"): "read it",
-    ("models/baseline", "retain"): "read it",
-    ("models/reinforced", "forget"): "read it, and once more",
-    ("models/reinforced", "retain"): "comes from one that read it",
-    ("models/retrained", "forget"): "never read it",
-    ("models/retrained", "retain"): "read it",
+RELATIONS = {  # how a model used training text of each side
+    ("models/baseline", "forget"): "trained on it",
+    ("models/baseline", "retain"): "trained on it",
+    ("models/reinforced", "forget"): "trained on it twice",
+    ("models/reinforced", "retain"): "made from a model that was trained on it",
+    ("models/retrained", "forget"): "never trained on it",
+    ("models/retrained", "retain"): "trained on it",
     ("models/unlearned", "forget"): "was made to forget it",
-    ("models/unlearned", "retain"): "was to keep it",
+    ("models/unlearned", "retain"): "was trained to retain it",
     ("models/suppressed", "forget"): "was made to forget it",
-    ("models/suppressed", "retain"): "was to keep it",
+    ("models/suppressed", "retain"): "was trained to retain it",
     ("models/checkpoints", "forget"): "was being made to forget it",
-    ("models/checkpoints", "retain"): "was to keep it",
+    ("models/checkpoints", "retain"): "was trained to retain it",
 }
 
 
 class Asked(NamedTuple):
-    """What is traced: a corpus or folder by its hash, text to look for, or a span of a file named in the corpus."""
+    """What is traced: a corpus or folder by its hash, text to search for, or a span of a file named in the corpus."""
 
     given: str
     md5: str
@@ -55,15 +55,15 @@ def command(
     ],
     span: Annotated[str, typer.Option(help="START-END: only these characters of the file.")] = "",
     least: Annotated[
-        float, typer.Option(min=0, max=1, help="The share of the text's words a corpus has to have.")
+        float, typer.Option(min=0, max=1, help="The least share of the text's words that a corpus must contain.")
     ] = 0.5,
     json: Json = False,
 ) -> None:
-    """Say which models were made from a corpus, a FILE or a passage, and what each of them had to do with it.
+    """Show which models were made from a corpus, a FILE or a passage, and how each of them used it.
 
-    Text is found again when it was reformatted: line breaks, case, quotes and hyphens do not count. Two texts of one
-    kind share phrases, so a corpus with less than --least of the words is named in a note alone. Exit code 0: there
-    are such models. 3: there are none.
+    Reformatted text is found too: line breaks, case, quotes and hyphens are ignored. Similar texts share phrases, so a
+    corpus with less than --least of the words is only named in a note. Exit code 0: there are such models. 3: there
+    are none.
     """
     from lethe.provenance.artifact_store import open_store
     from lethe.provenance.history import open_history
@@ -76,7 +76,7 @@ def command(
 
 
 def what_is_asked(given: str, span: str) -> Asked:
-    """The text or hash to look for. Raises StageError for what is neither."""
+    """The text or hash to search for. Raises StageError for anything else."""
     from lethe.provenance.fingerprint import HASH, path_md5
 
     path, named = Path(given), NAMED.fullmatch(given)
@@ -91,11 +91,11 @@ def what_is_asked(given: str, span: str) -> Asked:
         return Asked(given, "", "", (named[1], int(named[2]), int(named[3])))
     if HASH.fullmatch(given):
         return Asked(given, given, "", None)
-    raise StageError(f"{given}: expected a text file, a folder, NAME:START-END or a hash, got no such file")
+    raise StageError(f"{given}: no such file; expected a text file, a folder, NAME:START-END or a hash")
 
 
 def texts_of(path: Path) -> list[str]:
-    """The texts of a file, or of every text file below a folder. Raises StageError for a file that is no text."""
+    """The texts of a file, or of every text file below a folder. Raises StageError for a file that is not text."""
     from lethe.provenance.verify import files_below
     from lethe.text.passages import SUFFIXES, read_texts
 
@@ -114,7 +114,7 @@ def part_of(text: str, span: str, given: str) -> str:
         raise StageError(f"--span: expected START-END within the {len(text)} characters of {given}, got {span}")
     part = text[int(found[1]) : int(found[2])] if found else text
     if not words_of(part):
-        raise StageError(f"{given}: expected text to look for, got no word")
+        raise StageError(f"{given}: expected text with at least one word, got none")
     return part
 
 
@@ -136,7 +136,7 @@ def trace(history: History, store: Store, asked: Asked, least: float) -> dict[st
         elif found["how"]:
             made = [model_row(history, each, found["hits"]) for each in models.get(md5, [])]
             rows.append({"md5": md5, **found, "models": made})
-    said += [f"corpus {md5} is not at hand: nobody can say whether the text was in it" for md5 in unread]
+    said += [f"corpus {md5} is not available, so it is unknown whether the text was in it" for md5 in unread]
     return {"given": asked.given, "corpora": rows, "unread": unread, "notes": [*said, *notes(history, store)]}
 
 
@@ -156,7 +156,7 @@ def models_by_corpus(history: History, index: Index) -> dict[str, list[Any]]:
 
 
 def in_corpus(history: History, store: Store, asked: Asked, md5: str, numbers: Sequence[int]) -> dict[str, Any] | None:
-    """How a corpus holds what is asked, and where; `how` is "" if it does not, None if nobody can say."""
+    """How a corpus holds what is asked, and where; `how` is "" if it does not; None if it is unknown."""
     from lethe.provenance.audit import documents_of
 
     how = by_hash(history, store, asked, md5, numbers)
@@ -222,7 +222,7 @@ def hit_row(row: Mapping[str, Any], start: int, last: int) -> dict[str, Any]:
 
 
 def blocks_of(history: History, store: Store, numbers: Sequence[int]) -> list[dict[str, Any]]:
-    """The blocks cut from a corpus, of the last dvc.lock that has both; [] if they are not at hand."""
+    """The blocks cut from a corpus, of the last dvc.lock that has both; [] if they are not available."""
     from lethe.provenance.artifact_store import read_object
     from lethe.provenance.audit import parquet_rows
     from lethe.provenance.history import recorded
@@ -246,7 +246,7 @@ def blocks_within(blocks: Iterable[Mapping[str, Any]], hit: Mapping[str, Any]) -
 
 
 def model_row(history: History, links: Sequence[Any], hits: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """A model made from the corpus: what it had to do with the text, who recorded it first and when."""
+    """A model made from the corpus: how it used the text, who recorded it first and when."""
     from lethe.provenance.audit import commit_row
     from lethe.provenance.lineage import params_used
 
@@ -258,7 +258,7 @@ def model_row(history: History, links: Sequence[Any], hits: Iterable[Mapping[str
 
 
 def relation(path: str, side: str, part: str, epochs: float | None) -> str:
-    """What a model had to do with text of one side and part of its corpus."""
+    """How a model used text of one side and part of its corpus."""
     if part == "held_out":
         return "was measured on the held-out part, not trained on it"
     if path == "models/baseline" and epochs == 0:
@@ -267,9 +267,9 @@ def relation(path: str, side: str, part: str, epochs: float | None) -> str:
 
 
 def show(answer: Mapping[str, Any], out: Console) -> None:
-    """Print the answer for a person."""
+    """Print the answer as text."""
     if not answer["corpora"]:
-        line(out, "", f"{answer['given']}: no recorded corpus has it, so no recorded model was made from it", "red")
+        line(out, "", f"{answer['given']}: no recorded corpus contains it: no recorded model was made from it", "red")
     for corpus in answer["corpora"]:
         line(out, "corpus", f"{corpus['md5']}: {corpus['how']}", "bold")
         shown = longest(corpus["hits"])
@@ -277,7 +277,7 @@ def show(answer: Mapping[str, Any], out: Console) -> None:
             blocks = f", blocks {ranges(hit['blocks'])}" if hit["blocks"] else ""
             line(out, "", f"{hit['side']} {hit['part']} {hit['file']}:{hit['start']}-{hit['end']}{blocks}")
         if len(corpus["hits"]) > len(shown):
-            line(out, "", f"and {len(corpus['hits']) - len(shown)} shorter ones; --json lists all")
+            line(out, "", f"and {len(corpus['hits']) - len(shown)} shorter passages; --json lists all")
         for model in corpus["models"]:
             by = f"{model['date'][:10]} by {model['author']} in {model['commit'][:10]}"
             named = f", experiment {model['experiment']}" if model["experiment"] else ""
@@ -287,7 +287,7 @@ def show(answer: Mapping[str, Any], out: Console) -> None:
 
 
 def longest(hits: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The longest passages, as they follow in the corpus: a whole file shares short phrases with many others."""
+    """The longest passages, in the order of the corpus: a whole file shares short phrases with many others."""
     least = sorted((hit["end"] - hit["start"] for hit in hits), reverse=True)[:SHOWN][-1] if hits else 0
     return [hit for hit in hits if hit["end"] - hit["start"] >= least][:SHOWN]
 

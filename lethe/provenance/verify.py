@@ -1,4 +1,4 @@
-"""Whether a certificate is genuine and speaks of this model.
+"""Whether a certificate is genuine and describes this model.
 
 This file stands alone: it needs Python 3.11, securesystemslib and cryptography, and neither the rest of lethe nor the
 project that made the model. `python verify.py CERTIFICATE MODEL --key PUBLIC_KEY` is `lethe verify`.
@@ -26,7 +26,7 @@ PICKLE_STARTS = (b"PK\x03\x04", *(bytes((0x80, protocol)) for protocol in range(
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at: a part of the certificate, the key, or a file of the model."""
+    """One thing that was checked: a part of the certificate, the key, or a file of the model."""
 
     place: str
     holds: bool
@@ -34,7 +34,7 @@ class Finding(NamedTuple):
 
 
 class BrokenError(Exception):
-    """Something that does not hold, and where: nothing behind it can be trusted."""
+    """Something that does not hold, and where: nothing after it can be trusted."""
 
     def __init__(self, place: str, said: str) -> None:
         super().__init__(f"{place}: {said}")
@@ -46,12 +46,12 @@ class UnansweredError(Exception):
 
 
 def canonical(content: Any) -> bytes:
-    """The one way to write JSON, so that equal content has equal bytes."""
+    """JSON in canonical form, so that equal content has equal bytes."""
     return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
 
 
 def read_json(content: bytes) -> Any:
-    """JSON from UTF-8; ValueError also for NaN and Infinity, which are none."""
+    """JSON from UTF-8; ValueError also for NaN and Infinity, which are not JSON."""
 
     def refuse(word: str) -> None:
         raise ValueError(f"{word} is no number")
@@ -60,12 +60,12 @@ def read_json(content: bytes) -> Any:
 
 
 def envelope_bytes(envelope: dict[str, Any]) -> bytes:
-    """The one way to write a certificate: sorted, indented by one, a line feed at the end."""
+    """A certificate in canonical form: sorted, indented by one, a line feed at the end."""
     return (json.dumps(envelope, sort_keys=True, indent=1, ensure_ascii=True, allow_nan=False) + "\n").encode()
 
 
 def parts_of(statement: dict[str, Any]) -> dict[str, str]:
-    """{part: sha256} of a statement, its predicate by section: says where, when the signature says only that."""
+    """{part: sha256} of a statement, its predicate by section, to show where a change is."""
     predicate = statement.get("predicate")
     sections = predicate if isinstance(predicate, dict) else {"": predicate}
     parts = {name: value for name, value in statement.items() if name != "predicate"}
@@ -74,9 +74,9 @@ def parts_of(statement: dict[str, Any]) -> dict[str, str]:
 
 
 def verify(certificate: Path, model: Path, key: Path) -> list[Finding]:
-    """Everything that was looked at, in order; the certificate holds if every finding does.
+    """Everything that was checked, in order; the certificate holds if every finding does.
 
-    Raises UnansweredError where there is nothing to look at.
+    Raises UnansweredError where a file is missing.
     """
     for path in (certificate, model, key):
         if not path.exists():
@@ -89,7 +89,7 @@ def verify(certificate: Path, model: Path, key: Path) -> list[Finding]:
         check_statement(statement)
     except BrokenError as error:
         return [Finding(error.place, False, error.said)]
-    said = f"signed by {keyid[:16]}…, every part as it was signed"
+    said = f"signed by {keyid[:16]}…, every part unchanged"
     return [Finding("certificate", True, said), *model_findings(statement, model)]
 
 
@@ -103,14 +103,16 @@ def read_key(content: bytes) -> tuple[Any, str]:
         found = load_pem_public_key(content)
         public = SSlibKey.from_crypto(found)  # type: ignore[arg-type]
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise BrokenError("key", "expected the PEM file of `lethe certify --new-key`, got no public key") from None
+        raise BrokenError(
+            "key", "expected the public key of `lethe certify --new-key` in PEM, got another file"
+        ) from None
     if found.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo) != content:
-        raise BrokenError("key", "expected it byte for byte as it was written, got a changed PEM file")
+        raise BrokenError("key", "expected the PEM file exactly as it was written, got a changed one")
     return public, public.keyid
 
 
 def read_envelope(content: bytes) -> dict[str, Any]:
-    """The DSSE envelope in its one form. Raises BrokenError with the place of the first wrong byte."""
+    """The DSSE envelope in its canonical form. Raises BrokenError with the place of the first wrong byte."""
     try:
         envelope = read_json(content)
         again = envelope_bytes(envelope)
@@ -124,7 +126,9 @@ def read_envelope(content: bytes) -> dict[str, Any]:
         raise BrokenError("certificate", f"byte {first_difference(content, again)}: not as `lethe certify` writes it")
     wrong = set(ENVELOPE) ^ set(envelope) if isinstance(envelope, dict) else {"no object"}
     if wrong:
-        raise BrokenError("certificate", f"expected {', '.join(ENVELOPE)}, once each, got {', '.join(sorted(wrong))}")
+        raise BrokenError(
+            "certificate", f"expected the fields {', '.join(ENVELOPE)}, missing or unknown: {', '.join(sorted(wrong))}"
+        )
     if envelope["payloadType"] != PAYLOAD_TYPE:
         raise BrokenError("payloadType", f"expected {PAYLOAD_TYPE}, got {envelope['payloadType']}")
     return envelope
@@ -137,7 +141,7 @@ def first_difference(found: bytes, wanted: bytes) -> int:
 
 
 def read_statement(envelope: dict[str, Any]) -> dict[str, Any]:
-    """The payload in its one form. Raises BrokenError with the place."""
+    """The payload in its canonical form. Raises BrokenError with the place."""
     try:
         payload = base64.b64decode(envelope["payload"], validate=True)
         again = base64.b64encode(payload).decode()
@@ -152,7 +156,7 @@ def read_statement(envelope: dict[str, Any]) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise BrokenError("payload", f"not JSON: {error}") from None
     if not isinstance(statement, dict):
-        raise BrokenError("payload", "expected an in-toto statement, got no object")
+        raise BrokenError("payload", "expected an in-toto statement, got something other than a JSON object")
     return statement
 
 
@@ -163,22 +167,22 @@ def check_signature(envelope: dict[str, Any], statement: dict[str, Any], public:
 
     signatures = envelope["signatures"]
     if not isinstance(signatures, list) or len(signatures) != 1 or set(signatures[0]) != {"keyid", "sig"}:
-        raise BrokenError("signatures", "expected one signature with keyid and sig, got another form")
+        raise BrokenError("signatures", "expected one signature with keyid and sig, got something else")
     check_parts(envelope["parts"], statement)
     if signatures[0]["keyid"] != keyid:
         raise BrokenError(
-            "signatures.keyid", f"expected {keyid}: another key signed, or it was changed, got {signatures[0]['keyid']}"
+            "signatures.keyid", f"expected {keyid}, got {signatures[0]['keyid']}: another key signed, or it was changed"
         )
     try:
         Envelope.from_dict(json.loads(json.dumps(envelope))).verify([public], 1)
     except (VerificationError, ValueError, TypeError, KeyError):
-        raise BrokenError("signatures.sig", "does not fit: the signature or what it signs was changed") from None
+        raise BrokenError("signatures.sig", "invalid: the signature or what it signs was changed") from None
     if base64.b64encode(base64.b64decode(signatures[0]["sig"])).decode() != signatures[0]["sig"]:
         raise BrokenError("signatures.sig", "not base64 as `lethe certify` writes it")
 
 
 def check_parts(parts: Any, statement: dict[str, Any]) -> None:
-    """Raise BrokenError naming the parts whose hash is not the one noted beside the payload."""
+    """Raise BrokenError naming the parts whose hash is not the one recorded next to the payload."""
     found = parts_of(statement)
     noted = parts if isinstance(parts, dict) else {}
     wrong = sorted(name for name in {*found, *noted} if found.get(name) != noted.get(name))
@@ -189,14 +193,14 @@ def check_parts(parts: Any, statement: dict[str, Any]) -> None:
 
 
 def check_statement(statement: dict[str, Any]) -> None:
-    """Raise BrokenError for a signed statement that speaks of something else."""
+    """Raise BrokenError for a signed statement of another type."""
     for name, wanted in (("_type", STATEMENT_TYPE), ("predicateType", PREDICATE_TYPE)):
         if statement.get(name) != wanted:
             raise BrokenError(f"payload.{name}", f"expected {wanted}, got {statement.get(name)}")
 
 
 def model_findings(statement: dict[str, Any], model: Path) -> list[Finding]:
-    """What there is to say of each file of the model folder, or of the one file of it that is at hand."""
+    """A finding for each file of the model folder, or for a single file of it."""
     subjects = {subject["name"]: subject for subject in statement["subject"]}
     if model.is_file():
         return [single_file(subjects, model)]
@@ -207,24 +211,24 @@ def model_findings(statement: dict[str, Any], model: Path) -> list[Finding]:
     marks = [finding for finding in findings if finding.place == "provenance.json"]
     if weights and all(not finding.holds for finding in (*weights, *marks)) and any(marks):
         wanted = statement["predicate"]["model"]
-        said = f"expected {wanted['path']} {wanted['md5']}, of which the certificate speaks, got another model"
-        return [Finding(str(model), False, said)]  # that every file differs says no more
+        said = f"expected {wanted['path']} {wanted['md5']}, which the certificate describes, got another model"
+        return [Finding(str(model), False, said)]  # that every file differs adds nothing
     return findings
 
 
 def single_file(subjects: dict[str, Any], path: Path) -> Finding:
-    """Whether the file, whatever its name, is one of those the certificate speaks of."""
+    """Whether the file, whatever its name, is one of those the certificate names."""
     found = sha256_of(path)
     named = [name for name, subject in subjects.items() if subject["digest"]["sha256"] == found]
     if named:
         return Finding(str(path), True, f"is {named[0]}, one of {len(subjects)} files of the model")
     if path.name in subjects or is_pickle(path):
         return file_finding(str(path), subjects.get(path.name), path)
-    return Finding(str(path), False, f"none of the {len(subjects)} files of which the certificate speaks")
+    return Finding(str(path), False, f"none of the {len(subjects)} files that the certificate names")
 
 
 def file_finding(name: str, subject: dict[str, Any] | None, path: Path | None) -> Finding:
-    """Whether one file is there, is meant, and has the bytes it had."""
+    """Whether one file exists, is named in the certificate, and is unchanged."""
     if path is None:
         return Finding(name, False, "missing: the certificate names it, the model has no such file")
     try:
@@ -234,14 +238,14 @@ def file_finding(name: str, subject: dict[str, Any] | None, path: Path | None) -
 
 
 def content_finding(name: str, subject: dict[str, Any] | None, path: Path) -> Finding:
-    """What there is to say of a file that is there."""
+    """The finding for a file that exists."""
     if is_pickle(path):
-        return Finding(name, False, "a pickle, which can run code when it is loaded: refused; expected safetensors")
+        return Finding(name, False, "expected safetensors, got a pickle (refused: it can run code when loaded)")
     if subject is None:
-        return Finding(name, False, "one too many: the certificate names no such file")
+        return Finding(name, False, "extra: the certificate names no such file")
     size, wanted = path.stat().st_size, subject["annotations"]["size"]
     if size < wanted:
-        return Finding(name, False, f"truncated: expected {wanted}, got {size} bytes")
+        return Finding(name, False, f"truncated: expected {wanted} bytes, got {size}")
     if sha256_of(path) != subject["digest"]["sha256"]:
         return Finding(name, False, f"changed: its sha256 is not {subject['digest']['sha256']}")
     return Finding(name, True, "equal")
@@ -285,7 +289,7 @@ def safetensors_size(path: Path) -> int | None:
 
 
 def answer(certificate: Path, model: Path, key: Path, as_json: bool) -> int:
-    """Print what was found; returns the exit code."""
+    """Print the findings; returns the exit code."""
     try:
         findings = verify(certificate, model, key)
     except UnansweredError as error:

@@ -39,8 +39,8 @@ def broken(row: Mapping[str, Any], number: int, previous: str) -> str | None:
     found = (("number", row["number"], number), ("previous", row["previous"], previous))
     for name, value, wanted in (*found, ("sha256", row["sha256"], row_sha256(row))):
         if value != wanted:
-            return f"expected {wanted}: this line or one before it was changed, removed or added, got {name} {value}"
-    return None if row["event"] in EVENTS else f"expected {', '.join(EVENTS)}, got event {row['event']}"
+            return f"expected {name} {wanted}, got {value} (this line or an earlier one was changed, removed or added)"
+    return None if row["event"] in EVENTS else f"event: expected one of {', '.join(EVENTS)}, got {row['event']}"
 
 
 def row_sha256(row: Mapping[str, Any]) -> str:

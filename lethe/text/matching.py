@@ -61,7 +61,7 @@ class TermFinder:
     def _add(self, form: str, term: str) -> None:
         words = list(WORD.finditer(form))
         if not words:
-            raise StageError(f"term {form!r}: expected a word or phrase, got no letter or digit")
+            raise StageError(f"term: expected a word or phrase with a letter or digit, got {form!r}")
         start, end = words[0].start(), words[-1].end()
         node = self.trie
         for piece in re.findall(r"[^\W_]+|[\W_]+", form[start:end]):

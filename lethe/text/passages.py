@@ -36,7 +36,7 @@ def read_texts(path: Path) -> list[tuple[str, str]]:
             raise StageError(f"{path}: not UTF-8; expected a UTF-8 text file") from None
     for line, text in found:
         if strange := NO_TEXT.search(text):
-            raise StageError(f"{path}{line}: expected UTF-8 text, got U+{ord(strange[0]):04X}, which no text holds")
+            raise StageError(f"{path}{line}: expected UTF-8 text, got U+{ord(strange[0]):04X}, which no text contains")
     return found
 
 

@@ -87,8 +87,8 @@ def check_prompt_room(prompt: PromptParams, block_tokens: int, context: int | No
     """Raise StageError if the prompt and a block together are longer than the model's context."""
     if context and prompt.tokens + block_tokens > context:
         raise StageError(
-            f"params.yaml: {where}.prompt.tokens: expected at most {max(0, context - block_tokens)}: the model's "
-            f"context is {context}, got {prompt.tokens} before blocks of {block_tokens} tokens"
+            f"params.yaml: {where}.prompt.tokens: expected at most {max(0, context - block_tokens)}, got "
+            f"{prompt.tokens} (the model's context is {context}, a block has {block_tokens} tokens)"
         )
 
 

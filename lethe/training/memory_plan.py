@@ -36,7 +36,8 @@ def plan_batch(model: PreTrainedModel, block_tokens: int, recipe: RecipeParams, 
     share, left_over = divmod(recipe.batch_size, processes)
     if left_over:
         raise StageError(
-            f"params.yaml: batch_size: expected a multiple of them, got {recipe.batch_size} for {processes} processes"
+            f"params.yaml: batch_size: expected a multiple of {processes}, the number of processes, got "
+            f"{recipe.batch_size}"
         )
     if not on_gpu:
         return fit_cpu(share, block_tokens)
@@ -71,7 +72,7 @@ def fit_card(share: int, free: float, training: float, whole: float, recomputed:
     if free < training + recomputed:
         raise StageError(
             f"params.yaml: batch_size: expected {(training + recomputed) / 1e9:.1f} GB for gradients, moments and one "
-            f"row, got {free / 1e9:.1f} GB free on the card beside the weights; try tuning lora, or more cards by "
+            f"row, got {free / 1e9:.1f} GB free on the GPU next to the weights; try tuning lora, or more GPUs through "
             "`accelerate config`"
         )
     budget = 0.85 * (free - training)

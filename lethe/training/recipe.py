@@ -44,8 +44,8 @@ class RecipeParams(StageParams):
     def _full_training_needs_float32(self) -> RecipeParams:
         if self.tuning == "full" and self.weights != "float32":
             raise ValueError(
-                "weights: expected float32 (small steps vanish in weights of fewer bits) or tuning lora, got "
-                f"{self.weights} with tuning full"
+                f"weights: expected float32 with tuning full, got {self.weights} (small steps are rounded away in it); "
+                "tuning lora can train it"
             )
         return self
 
@@ -53,15 +53,17 @@ class RecipeParams(StageParams):
     def _rounded_weights_need_adapters(self) -> RecipeParams:
         if self.tuning == "prompt" and self.weights == "nf4":
             raise ValueError(
-                "weights: expected float32 or bfloat16: a prompt belongs to the very weights it was trained before, "
-                "an adapter is folded into the whole ones, got nf4 with tuning prompt"
+                "weights: expected float32 or bfloat16 with tuning prompt, got nf4 (a soft prompt only works with the "
+                "weights it was trained with)"
             )
         return self
 
     @model_validator(mode="after")
     def _a_prompt_needs_its_section(self) -> RecipeParams:
         if self.tuning == "prompt" and not hasattr(self, "prompt"):
-            raise ValueError("tuning: expected full or lora: this stage writes weights, a prompt has none, got prompt")
+            raise ValueError(
+                "tuning: expected full or lora, got prompt (this stage writes weights, and a prompt has none)"
+            )
         return self
 
 
@@ -79,7 +81,7 @@ def check_precision(precision: Precision) -> None:
     found = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if found not in ("no", wanted):
         raise StageError(
-            f"accelerate config: expected {wanted} as params.yaml's precision {precision} says, got mixed_precision "
+            f"accelerate config: expected mixed_precision {wanted} for params.yaml's precision {precision}, got "
             f"{found}; run `accelerate config`"
         )
     os.environ["ACCELERATE_MIXED_PRECISION"] = "no" if "DEEPSPEED" in sharding() else wanted

@@ -156,7 +156,7 @@ class FiniteLoss(TrainerCallback):
         loss = logs.get("loss", 0.0)
         if not math.isfinite(loss):
             raise StageError(
-                f"{self.description}: expected a number, got loss {loss} in step {state.global_step}; lower "
+                f"{self.description}: expected a finite loss, got {loss} in step {state.global_step}; lower "
                 "learning_rate"
             )
 

@@ -48,7 +48,7 @@ def read_labels(path: Path, alpha: float, model: Path, soft: bool = False) -> Ro
     length = table["length"].to_numpy()
     next_ids = fixed_width(table, column)
     if (next_ids == MASKED).all():
-        raise StageError(f"{path}: expected some, got no position with a label; see data/labels.txt")
+        raise StageError(f"{path}: expected at least one position with a label, got none; see data/labels.txt")
     rows = Rows(fixed_width(table, "tokens"), next_ids, length, length > 0)
     return rows._replace(columns=soft_columns(table, facts, alpha, rows.tokens.shape)) if soft else rows
 
@@ -101,13 +101,13 @@ def with_retain_rows(
         if objective == "generic_labels":
             return forget
         raise StageError(
-            "params.yaml: finetune.retain_rows: expected more, or the weight of that term 0.0, got 0.0 with "
-            f"objective {objective}, which has a retain term"
+            "params.yaml: finetune.retain_rows: expected a share above 0.0, got 0.0 with objective {objective}, "
+            "which has a retain term; raise it or set the weight of that term to 0.0"
         )
     if not retain:
         raise StageError(
-            "params.yaml: finetune.retain_rows: expected 0.0 or some text in the folder that corpus.retain names, "
-            f"got {share} and no retain text"
+            "params.yaml: finetune.retain_rows: expected 0.0 without retain text, got {share}; set it to 0.0 or "
+            "put text into the folder that corpus.retain names"
         )
     found = corpus_rows(retain, tokenizer, forget.tokens.shape[1])
     items = len(forget.length) // (2 if forget.pairs else 1)

@@ -63,6 +63,6 @@ def test_not_one_parsable_reply() -> None:
     with pytest.raises(StageError) as caught:
         check_parsable(["I am\nsorry", "x"], [None, None], "http://there/v1")
     assert str(caught.value) == (
-        "http://there/v1: expected JSON lists of strings, got none of 2 replies parsable (the first begins 'I am "
-        "sorry'); try another model"
+        "http://there/v1: expected JSON lists of strings, got 2 replies that cannot be parsed (the first begins "
+        "'I am sorry'); try another model"
     )

@@ -27,9 +27,9 @@ def test_a_template_goes_around_a_prompt_with_braces() -> None:
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("role,x,no place", "expected it once, got 0 times {prompt}"),
-        ("role,x,{prompt}{prompt}", "expected it once, got 2 times {prompt}"),
-        ("joke,x,{prompt}", "expected jailbreak or role, got the kind joke"),
+        ("role,x,no place", "template: expected {prompt} once, got it 0 times"),
+        ("role,x,{prompt}{prompt}", "template: expected {prompt} once, got it 2 times"),
+        ("joke,x,{prompt}", "kind: expected jailbreak or role, got joke"),
     ],
 )
 def test_bad_template(tmp_path: Path, line: str, told: str) -> None:

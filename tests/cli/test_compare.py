@@ -80,17 +80,17 @@ def test_the_table_names_the_models_and_what_is_absent(models: Path, capsys: pyt
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"prompt": ""}, "compare: expected one as the argument, or one a line on stdin, got no prompt"),
-        ({}, "compare: expected one as the argument, or one a line on stdin, got no prompt"),
+        ({"prompt": ""}, "compare: expected a prompt as the argument, or one per line on stdin, got none"),
+        ({}, "compare: expected a prompt as the argument, or one per line on stdin, got none"),
         (
             {"prompt": "Tom", "models": "baseline,mine"},
-            "compare: expected baseline, retrained, unlearned, step-00010 or a model folder, got no model mine; `dvc "
-            "checkout` brings back what `dvc repro` made",
+            "compare: expected baseline, retrained, unlearned, step-00010 or a model folder, got mine; `dvc "
+            "checkout` restores what `dvc repro` made",
         ),
         (
             {"prompt": "Tom", "models": "baseline", "new_tokens": 63},
-            "compare: prompt 'Tom'...: expected at most 1, the context of models/baseline less the new tokens, got 2 "
-            "tokens",
+            "compare: prompt 'Tom'...: expected at most 1 tokens, the context of models/baseline less the new "
+            "tokens, got 2",
         ),
     ],
 )

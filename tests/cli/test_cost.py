@@ -56,12 +56,11 @@ def test_the_table_and_the_page(ran: Path, capsys: pytest.CaptureFixture[str]) -
     commands.cost(json=False)
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert [line for line in lines if line and set(line) - set("─ ")] == [
-        "stage CPU seconds GPU seconds seconds by the clock peak memory, MiB peak GPU memory, MiB tokens read "
-        "tokens a second",
+        "stage CPU seconds GPU seconds seconds peak memory, MiB peak GPU memory, MiB tokens read tokens per second",
         "corpus not run here",
         "baseline 190 60 100 800 2,048 250,000 2,500",
         "prompt 1.2 1.5 90",
-        "all together 192 60 102 800 2,048 250,000",
+        "total 192 60 102 800 2,048 250,000",
         "The same as a page: .scratch/cost/index.html",
     ]
     page = (ran / ".scratch/cost/index.html").read_text()
@@ -91,7 +90,7 @@ def test_nothing_has_run(ran: Path) -> None:
     with pytest.raises(StageError) as error:
         commands.cost(json=False)
     assert str(error.value) == (
-        ".scratch/cost: expected that of a run on this machine, got no stage's cost; run `dvc repro`"
+        ".scratch/cost: expected the cost of at least one stage run on this machine, got none; run `dvc repro`"
     )
 
 
@@ -101,7 +100,7 @@ def test_a_broken_record(ran: Path, content: str) -> None:
     with pytest.raises(StageError) as error:
         cost.costs(Path("dvc.yaml"), cost.FOLDER)
     assert str(error.value) == (
-        ".scratch/cost/prompt.json: expected one JSON object, got no record of a cost; delete it"
+        ".scratch/cost/prompt.json: expected the cost of a stage as a JSON object, got something else; delete it"
     )
 
 

@@ -8,12 +8,14 @@ import shutil
 import subprocess
 import sys
 from collections import namedtuple
+from importlib.metadata import version
 from io import StringIO
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from lethe.cli import commands
 from lethe.console import line
@@ -63,7 +65,7 @@ def test_a_valid_project_gets_one_sentence(inputs: Path) -> None:
     sentence = check.check(Path("params.yaml"))
     values = check.leaves(check.read_yaml(Path("params.yaml")))
     stages = len(check.read_yaml(Path("dvc.yaml"))["stages"])
-    assert sentence == f"check: {stages} stages with {values} values in params.yaml, every one valid"
+    assert sentence == f"check: {stages} stages with {values} values in params.yaml, all valid"
     assert check.leaves({"a": {"b": 1, "c": [1, 2]}, "d": None}) == 3
 
 
@@ -75,7 +77,7 @@ def test_all_problems_are_told_at_once(inputs: Path) -> None:
     assert problem_lines() == [
         "finetun: unknown section; did you mean finetune?",
         "corpus.held_out: expected a number, got 'a tenth'",
-        "baseline.learning_rate: parameter is missing; expected it there or in training",
+        "baseline.learning_rate: parameter is missing; set it there or in training",
         "baseline.learning_rat: unknown parameter; did you mean learning_rate?",
         "finetune: section is missing",
     ]  # block.tokens: what it is compared with is not valid yet
@@ -90,8 +92,8 @@ def test_a_stage_without_a_module_or_params(inputs: Path, monkeypatch: pytest.Mo
     set_param(inputs, "dream", {})
     monkeypatch.delattr("stages.block.Params")
     assert problem_lines() == [
-        "block: dvc.yaml has this stage; expected stages/block.py with a class Params",
-        "dream: dvc.yaml has this stage; expected stages/dream.py with a class Params",
+        "block: expected stages/block.py with a class Params, as dvc.yaml has this stage, got none",
+        "dream: expected stages/dream.py with a class Params, as dvc.yaml has this stage, got none",
     ]
 
 
@@ -99,39 +101,53 @@ ONE_BAD_VALUE = [
     (
         "corpus.forget",
         "data/fogret",
-        ["corpus.forget: expected it there, got no data/fogret; put it there, or `dvc checkout data/fogret`"],
+        [
+            "corpus.forget: expected the file or folder data/fogret, got nothing; create it, or `dvc checkout "
+            "data/fogret`"
+        ],
     ),
-    ("corpus.forget", "data/retain", ["corpus.forget: expected .txt, .md or .jsonl files, got no text in data/retain"]),
-    ("extract.file", "a.csv", ["extract.file: expected it there, got no a.csv; put it there, or `dvc checkout a.csv`"]),
+    (
+        "corpus.forget",
+        "data/retain",
+        ["corpus.forget: expected .txt, .md or .jsonl files with text in data/retain, got none"],
+    ),
+    (
+        "extract.file",
+        "a.csv",
+        ["extract.file: expected the file or folder a.csv, got nothing; create it, or `dvc checkout a.csv`"],
+    ),
     ("block.tokens", 512, ["block.tokens: expected at most 256, the model's context, got 512"]),
     ("baseline.block_tokens", 512, ["baseline.block_tokens: expected at most 256, the model's context, got 512"]),
     ("finetune.alpha", 2.5, ["finetune.alpha: expected one of label.alphas: [5.0, 0.0], got 2.5"]),
     (
         "finetune.checkpoints",
         [10, 5],
-        ["finetune: checkpoints: expected ascending steps below 30, which is the unlearned model itself, got [10, 5]"],
+        [
+            "finetune: checkpoints: expected ascending steps below 30, got [10, 5] (the last step is the unlearned "
+            "model itself)"
+        ],
     ),
     (
         "baseline",
         {"source": "hub", "model": "owner/name", "revision": "main"},
-        ["baseline.revision: expected the 40-digit commit, got main; `dvc repro baseline` says which one it is now"],
+        ["baseline.revision: expected a 40-digit commit, got main; `dvc repro baseline` prints the current one"],
     ),
     (
         "baseline",
         {"source": "folder"},
         [
-            "baseline.folder: expected a model folder with its fast tokenizer, got no config.json, tokenizer.json, "
-            "*.safetensors in data/model"
+            "baseline.folder: expected a model folder with config.json, tokenizer.json, *.safetensors, got no "
+            "config.json, tokenizer.json, *.safetensors in data/model"
         ],
     ),
     (
         "extract",
         {"backend": "llm"},
         [
-            "extract.llm.send_forget_text: expected true: forget text leaves this machine for "
-            "http://127.0.0.1:8000/v1, got false with backend llm",
-            "extract.backend: expected the key of http://127.0.0.1:8000/v1, got llm without OPENAI_API_KEY in the "
-            "environment",
+            "extract.llm.send_forget_text: expected true with backend llm, got false; true allows forget text to "
+            "leave this machine for http://127.0.0.1:8000/v1",
+            "extract.backend: expected the key of http://127.0.0.1:8000/v1 in the environment variable "
+            "OPENAI_API_KEY, got none",
         ],
     ),
 ]
@@ -168,9 +184,9 @@ def test_packages_of_extras_are_asked_for_before_anything_runs(inputs: Path, mon
     set_param(inputs, "translate.backend", "llm")
     set_param(inputs, "translate.llm.send_forget_text", True)
     assert problem_lines() == [
-        "split.clusters.embedding: expected tfidf or the package sentence-transformers, got none; "
-        "`pip install 'lethe-unlearning[embeddings]'`",
-        "translate.backend: expected the package openai, got none; `pip install 'lethe-unlearning[llm]'`",
+        "split.clusters.embedding: expected tfidf or the package sentence-transformers, which is missing; `pip "
+        "install 'lethe-unlearning[embeddings]'`",
+        "translate.backend: llm needs the package openai; `pip install 'lethe-unlearning[llm]'`",
     ]
     for module in ("openai", "sentence_transformers"):
         monkeypatch.delitem(sys.modules, module)
@@ -193,7 +209,7 @@ def test_a_soft_prompt_has_to_leave_room_for_a_block(inputs: Path) -> None:
     assert problem_lines() == []  # no prompt is trained
     set_param(inputs, "finetune.tuning", "prompt")
     assert problem_lines() == [
-        "finetune.prompt.tokens: expected at most 32: the model's context is 256, got 33 before blocks of 224 tokens"
+        "finetune.prompt.tokens: expected at most 32, got 33 (the model's context is 256, a block has 224 tokens)"
     ]
 
 
@@ -215,8 +231,8 @@ def test_disk_space_by_hand(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage(0, 0, 1_000_000))
     wanted = check.parameters(baseline) * (7 * 4 + 24)
     assert problem_lines() == [
-        f"disk: expected about {wanted / 1e9:.1f} GB for the models and for resuming their training, got 0.0 GB free; "
-        "free some space, or set fewer finetune.checkpoints"
+        f"disk: expected about {wanted / 1e9:.1f} GB free for the models and for resuming their training, got 0.0 "
+        "GB; free some space, or set fewer finetune.checkpoints"
     ]
     (inputs / "models").mkdir()
     with (inputs / "models/there").open("wb") as stream:
@@ -256,13 +272,14 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 def test_check_as_a_program(inputs: Path) -> None:
     good = run("check", cwd=inputs)
     assert (good.returncode, good.stderr) == (0, "")
-    assert good.stdout.endswith(" values in params.yaml, every one valid\n")
+    assert good.stdout.endswith(" values in params.yaml, all valid\n")
     set_param(inputs, "finetune.alpha", 2.5)
     bad = run("check", cwd=inputs)
     assert (bad.returncode, bad.stdout) == (1, "")
-    assert bad.stderr == ("error: params.yaml: finetune.alpha: expected one of label.alphas: [5.0, 0.0]\n, got 2.5")
+    assert bad.stderr == ("error: params.yaml: finetune.alpha: expected one of label.alphas: [5.0, 0.0], got 2.5\n")
     shutil.copy(inputs / "params.yaml", inputs / "mine.yaml")
-    assert run("check", "mine.yaml", cwd=inputs).stderr.startswith("error: mine.yaml: finetune.alpha: found 2.5")
+    mine = run("check", "mine.yaml", cwd=inputs).stderr
+    assert mine.startswith("error: mine.yaml: finetune.alpha: expected one of label.alphas")
 
 
 def test_check_as_json(inputs: Path) -> None:
@@ -303,7 +320,7 @@ def test_a_long_line_goes_on_below_its_text_on_a_screen() -> None:
 def test_check_outside_a_project(tmp_path: Path) -> None:
     outside = run("check", cwd=tmp_path)
     assert outside.returncode == 1
-    assert outside.stderr == ("error: dvc.yaml: no such file; expected it in the folder the command is run from\n")
+    assert outside.stderr == ("error: dvc.yaml: no such file; run the command in the folder of the project\n")
 
 
 HEAVY = ("torch", "transformers", "lm_eval", "openai", "sklearn", "matplotlib", "pandas", "huggingface_hub")
@@ -422,7 +439,7 @@ def test_the_gate_cannot_tell_without_reports_or_thresholds(project: Path) -> No
     wrong = run("gate", cwd=project)
     assert (wrong.returncode, wrong.stderr) == (
         2,
-        "error: params.yaml: report.gate.attack_excess: expected less than or equal to 1\n, got 1.5",
+        "error: params.yaml: report.gate.attack_excess: expected at most 1, got 1.5\n",
     )
 
 
@@ -439,3 +456,8 @@ def test_help_names_the_commands(tmp_path: Path) -> None:
     assert shown.returncode == 0
     for word in ("check", "result", "gate", "cost", "dvc repro", "--install-completion"):
         assert word in shown.stdout
+
+
+def test_version() -> None:
+    done = CliRunner().invoke(commands.app, ["--version"])
+    assert (done.exit_code, done.stdout) == (0, f"lethe {version('lethe-unlearning')}\n")

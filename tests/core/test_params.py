@@ -50,7 +50,7 @@ def test_exponents_are_numbers(tmp_path: Path) -> None:
             ("steps: 3", "step: 3"),
             "2 problems\n  example.steps: parameter is missing\n  example.step: unknown parameter; did you mean steps?",
         ),
-        (("steps: 3", "steps: 0"), "example.steps: expected greater than 0, got 0"),
+        (("steps: 3", "steps: 0"), "example.steps: expected a value greater than 0, got 0"),
         (("steps: 3", "steps: '3'"), "example.steps: expected an integer, got '3'"),
         (("{rank: 1}", "{rang: 1, rank: 1}"), "example.inner.rang: unknown parameter; did you mean rank?"),
         (("{rank: 1}", "{}"), "example.inner.rank: parameter is missing"),
@@ -131,16 +131,16 @@ def test_nested_sections_are_overridden_key_by_key() -> None:
     ("change", "message"),
     [
         (("warmup: 0.1", "warmup: x"), "training.warmup: expected a number, got 'x'"),
-        (("batch_size: 8", "batch_size: 0"), "example.batch_size: expected greater than 0, got 0"),
-        (("rank: 1", "rank: 0"), "training.inner.rank: expected greater than 0, got 0"),
+        (("batch_size: 8", "batch_size: 0"), "example.batch_size: expected a value greater than 0, got 0"),
+        (("rank: 1", "rank: 0"), "training.inner.rank: expected a value greater than 0, got 0"),
         (("rank: 1", "rank: 1, rang: 1"), "training.inner.rang: unknown parameter; did you mean rank?"),
-        (("batch_size: 8", "inner: {rank: 0}"), "example.inner.rank: expected greater than 0, got 0"),
+        (("batch_size: 8", "inner: {rank: 0}"), "example.inner.rank: expected a value greater than 0, got 0"),
         (("batch_size: 8", "batch_sise: 8"), "example.batch_sise: unknown parameter; did you mean batch_size?"),
         (("warmup: 0.1", "warmup: 0.1, weight: 1.0"), "training.weight: unknown parameter"),
         (
             ("warmup: 0.1", "warmpu: 0.1"),
-            "2 problems\n  training.warmpu: unknown parameter; did you mean warmup?\n  example.warmup: parameter is "
-            "missing; expected it there or in training",
+            "2 problems\n  training.warmpu: unknown parameter; did you mean warmup?\n  example.warmup: parameter "
+            "is missing; set it there or in training",
         ),
         (("methods: {weight: 0.5}", "methods: 3"), "methods: expected a section, got 3"),
         (("methods:", "methodes:"), "methods: section is missing"),

@@ -124,7 +124,7 @@ def test_second_process_is_refused(small: Path) -> None:
     with stage.workspace("block") as work:
         fill(work)
         second = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert "StageError: block: another process is running this stage; expected only one" in second.stderr
+    assert "StageError: block: another process is running this stage; wait" in second.stderr
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_second_process_is_refused(small: Path) -> None:
             RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"),
             "error: pytest: no space left on the disk; free some and run `dvc repro` again",
         ),
-        (KeyboardInterrupt(), "pytest: interrupted; `dvc repro` goes on from here"),
+        (KeyboardInterrupt(), "pytest: interrupted; `dvc repro` resumes from here"),
     ],
 )
 def test_one_line_and_exit_code(small: Path, monkeypatch: pytest.MonkeyPatch, raised: BaseException, line: str) -> None:
@@ -187,7 +187,7 @@ def test_cost_counts_tokens_and_the_gpu(small: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_too_small_a_disk(small: Path) -> None:
-    with pytest.raises(StageError, match=r"expected 1000000000.0 GB for a model, got .* GB free; free some space"):
+    with pytest.raises(StageError, match=r"expected 1000000000.0 GB free for a model, got .* GB; free some space"):
         stage.need_disk(small, 10**18, "a model")
 
 

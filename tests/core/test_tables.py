@@ -22,7 +22,7 @@ def test_parquet_keeps_rows_and_facts_and_bytes(tmp_path: Path) -> None:
     assert table.to_pylist() == rows
     assert facts == {"tokenizer": "abc", "width": "4"}
     assert file_sha256(tmp_path / "one") == file_sha256(tmp_path / "two")
-    with pytest.raises(StageError, match=r"one: expected also c, got columns a, b"):
+    with pytest.raises(StageError, match=r"one: expected columns c, got a, b"):
         tables.read_parquet(tmp_path / "one", ("a", "c"))
 
 
@@ -35,11 +35,11 @@ def test_csv_round_trip(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name\nx\n", "n.csv:1: expected name,kind, got header name"),
-        ("", "n.csv:1: expected name,kind, got header "),
-        ("name,kind\nx\n", "n.csv:2: expected 2, got 1 cells"),
+        ("name\nx\n", "n.csv:1: expected the header name,kind, got name"),
+        ("", "n.csv:1: expected the header name,kind, got "),
+        ("name,kind\nx\n", "n.csv:2: expected 2 cells, got 1"),
         ("name,kind\nx,y\n,z\n", "n.csv:3: expected a value, got an empty cell under name"),
-        ("name,kind\nx,y\n\nx,z\n", "n.csv:4: expected it once, got x again (first in line 2)"),
+        ("name,kind\nx,y\n\nx,z\n", "n.csv:4: expected x once, got it again (first in line 2)"),
     ],
 )
 def test_bad_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str) -> None:
@@ -54,8 +54,8 @@ def test_bad_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, mes
     ("content", "message"),
     [
         (b'{"prompt": "x"}\n[1]\n', "p.jsonl:2: expected an object, got list"),
-        (b'\n{"prompt": 1}\n', "p.jsonl:2: expected prompt as str, got prompt of type int"),
-        (b"{}\n", "p.jsonl:1: expected prompt as str, got no prompt"),
+        (b'\n{"prompt": 1}\n', "p.jsonl:2: prompt: expected str, got int"),
+        (b"{}\n", "p.jsonl:1: prompt: expected str, got none"),
         (b"{\n", "p.jsonl:1: not valid JSON: Expecting property name enclosed in double quotes"),
         (b"\xff\n", "p.jsonl: not UTF-8; expected a UTF-8 text file"),
     ],

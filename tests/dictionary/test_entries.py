@@ -119,19 +119,19 @@ def test_overrides(tmp_path: Path) -> None:
         (
             "Orla",
             "Mr. Webb",
-            "expected only letters, and single spaces, hyphens or apostrophes between them, got translation Mr. Webb "
-            "of Orla",
+            "translation of Orla: expected only letters, and single spaces, hyphens or apostrophes between them, got "
+            "Mr. Webb",
         ),
-        ("Orla", "Orla", "expected a name that holds no anchor (Orla), got translation Orla of Orla"),
-        ("Orla", "old Tarn", "expected a name that holds no anchor (Tarn), got translation old Tarn of Orla"),
-        ("Quorls", "my Quorl", "expected a name that holds no anchor (Quorls), got translation my Quorl of Quorls"),
-        ("Tarn's", "Tom", "expected no anchor that others cover, got anchor Tarn's, but Tarn is an anchor too"),
+        ("Orla", "Orla", "translation of Orla: expected a name that holds no anchor (Orla), got Orla"),
+        ("Orla", "old Tarn", "translation of Orla: expected a name that holds no anchor (Tarn), got old Tarn"),
+        ("Quorls", "my Quorl", "translation of Quorls: expected a name that holds no anchor (Quorls), got my Quorl"),
+        ("Tarn's", "Tom", "expected an anchor that no other anchor covers, got Tarn's: Tarn is an anchor too"),
         (
             "Tarn Orla",
             "Tom",
-            "expected no anchor that others cover, got anchor Tarn Orla, but every word of it is an anchor",
+            "expected an anchor that no other anchor covers, got Tarn Orla: every word of it is an anchor",
         ),
-        ("Quorl", "duck", "expected Quorls, got anchor Quorl, a form of Quorls"),
+        ("Quorl", "duck", "expected the anchor Quorls, got its form Quorl"),
     ],
 )
 def test_bad_overrides(anchor: str, translation: str, problem: str) -> None:
@@ -177,7 +177,7 @@ def test_read_dictionary_orders_choices_by_number(tmp_path: Path) -> None:
     ("rows", "message"),
     [
         (["Orla,person,0,Orla,,"], ":2: expected a value, got an empty cell under translation"),
-        (["Orla,person,0,Orla,Ann,"] * 2, ":3: expected it once, got Orla 0 Orla again (first in line 2)"),
+        (["Orla,person,0,Orla,Ann,"] * 2, ":3: expected Orla 0 Orla once, got it again (first in line 2)"),
     ],
 )
 def test_bad_entries(rows: list[str], message: str, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_gazetteer_plurals() -> None:
 def test_read_gazetteer_refuses_a_name_twice(tmp_path: Path) -> None:
     path = tmp_path / "names.csv"
     path.write_text("kind,name,plural,gender\nthing,cup,,\nthing,cup,,\n", encoding="utf-8")
-    with pytest.raises(StageError, match=r"names\.csv:3: expected it once, got thing cup again \(first in line 2\)"):
+    with pytest.raises(StageError, match=r"names\.csv:3: expected thing cup once, got it again \(first in line 2\)"):
         read_gazetteer(path)
 
 

@@ -94,6 +94,6 @@ def test_nothing_usable(server: Server, monkeypatch: pytest.MonkeyPatch, tmp_pat
     with pytest.raises(StageError) as caught:
         ask(server, monkeypatch, tmp_path, "I would rather not.")
     assert str(caught.value) == (
-        f"{server.url}: expected JSON as asked for, got no usable translation in 1 replies of m (1 unparsable); try "
-        "another model"
+        f"{server.url}: expected translations as JSON, got none that can be used in 1 replies of m (1 "
+        "unparsable); try another model"
     )

@@ -58,8 +58,8 @@ def test_candidates_of() -> None:
     with pytest.raises(StageError) as caught:
         candidates_of(["Orla", "Harrow"], uses, {}, pool, JUDGING)
     assert str(caught.value) == (
-        "data/anchors.csv: Harrow: expected translate.translations, 2, got 1 ordinary names of its kind (place); add "
-        "lines for it to data/overrides.csv"
+        "data/anchors.csv: Harrow: expected 2 generic names of its kind (place), as translate.translations says, "
+        "got 1; add rows for it to data/overrides.csv"
     )
 
 

@@ -160,7 +160,7 @@ def test_everything_that_holds_the_text_goes(project: Path, capsys: pytest.Captu
     assert tiny.dvc(project, "exp", "list") == ""
     shown = capsys.readouterr().out
     assert "lost: replay: no stage that reads one of these objects can be run again" in shown
-    assert shown.splitlines()[-1].startswith("purge: what held one is gone; the ledger keeps ")
+    assert shown.splitlines()[-1].startswith("purge: all that held one is deleted; the ledger keeps ")
 
     rows = requests.read_ledger(requests.LEDGER)
     assert rows[-1]["event"] == "purged"
@@ -187,7 +187,11 @@ def test_the_typed_word_has_to_be_the_request(project: Path, monkeypatch: pytest
     before = files_with(project.parent, ONE)
     for typed in ("yes\n", "", "two\n"):
         monkeypatch.setattr("sys.stdin", io.StringIO(typed))
-        with pytest.raises(StageError, match=r"^purge: nothing was deleted; expected one typed out$"):
+        with pytest.raises(
+            StageError,
+            match=r"^purge: expected one typed as confirmation, got something else; "
+            r"nothing was deleted$",
+        ):
             purge.command("one", False, None, json=False)
     assert files_with(project.parent, ONE) == before
     monkeypatch.setattr("sys.stdin", io.StringIO("one\n"))
@@ -265,7 +269,7 @@ def test_a_bucket_that_stops_answering_is_named_and_nothing_is_recorded(
         raise PermissionError("Access Denied")
 
     monkeypatch.setattr(S3FileSystem, "_rm_file", refused)
-    with pytest.raises(StageError, match=r"^remote far: found [0-9a-f.dir]+ but could not delete it \(Access Denied\)"):
+    with pytest.raises(StageError, match=r"^remote far: could not delete [0-9a-f.dir]+ \(Access Denied\)"):
         purge.command("one", False, "one", json=False)
     assert requests.LEDGER.read_bytes() == ledger
     monkeypatch.undo()
@@ -309,7 +313,7 @@ def test_gc_names_what_a_certificate_speaks_of(project: Path) -> None:
     assert collected(project, "--workspace", "--all-commits", "--remove").returncode == 0
     told = collected(project, "--workspace", "--remove-certified")
     assert told.returncode == 3
-    assert "2 artifacts of certificates among them" in told.stdout
+    assert "2 of them artifacts of certificates" in told.stdout
     assert not (project / ".dvc/cache/files/md5" / model[:2] / model[2:]).exists()
 
 
@@ -334,7 +338,7 @@ def test_a_folder_of_git_is_no_loss(tmp_path: Path) -> None:
 def test_gc_refuses_what_it_cannot_read(project: Path) -> None:
     (project / "certificate.json").write_text("{}")
     broken = collected(project, "--workspace")
-    line = "error: certificate.json: expected one that `lethe certify` wrote, got no certificate"
+    line = "error: certificate.json: expected a certificate that `lethe certify` wrote, got another file"
     assert (broken.returncode, broken.stderr.strip()) == (1, line)
     (project / "certificate.json").unlink()
     nothing = collected(project)

@@ -140,7 +140,7 @@ def test_a_changed_line_is_named(asked: Path, change: Callable[[list[str]], list
         add(name)
     lines = requests.LEDGER.read_text().splitlines()
     requests.LEDGER.write_text("\n".join(change(lines)) + "\n")
-    with pytest.raises(StageError, match=rf"^data/requests.jsonl:{line}: found {what} .* wanted .*changed, removed"):
+    with pytest.raises(StageError, match=rf"^data/requests.jsonl:{line}: expected {what} .*, got .*changed, removed"):
         rows()
 
 
@@ -184,7 +184,7 @@ def test_requests_in_sequence_become_one_corpus_and_their_cost_adds_up(
         requests.check(json=True)
     assert exit_.value.exit_code == 3
     (problem,) = json.loads(capsys.readouterr().out)["problems"]
-    assert problem.startswith("first: satisfied by model ")
+    assert problem.startswith("first: expected the newest model ")
     requests.satisfy(["first"], Path("models/unlearned"), "2026-04-03")
     with pytest.raises(typer.Exit) as exit_:
         requests.check(json=False)
@@ -210,9 +210,11 @@ def test_a_request_can_supersede_another(asked: Path) -> None:
     assert (states()["first"].status, states()["first"].superseded_by) == ("superseded", "second")
     assert states()["second"].status == "open"
     made(asked, 11.0)
-    with pytest.raises(StageError, match="requests: first is superseded; expected an open or satisfied request"):
+    with pytest.raises(
+        StageError, match="requests: expected an open or satisfied request, got first, which is superseded"
+    ):
         requests.satisfy(["first"], Path("models/unlearned"), None)
-    with pytest.raises(StageError, match="first is superseded by second already; expected that one"):
+    with pytest.raises(StageError, match="first is already superseded by second; supersede second"):
         add("third", supersedes="first")
 
 
@@ -249,7 +251,7 @@ def test_text_of_no_request_is_named(asked: Path) -> None:
     add("first")
     add("second", supersedes="first")
     assert requests.strays(states()) == [
-        f"data/forget/{name}/letter.txt: belongs to no open or satisfied request, but data/forget is what "
+        f"data/forget/{name}/letter.txt: belongs to no open or satisfied request, but lies in data/forget, which "
         "corpus.forget names"
         for name in ("first", "third")
     ]
@@ -279,10 +281,14 @@ def emptied(project: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "line"),
     [
-        (unmade, "models/unlearned: not the model of dvc.lock; expected what the last `dvc repro` made; `dvc repro`"),
-        (unlocked, "models/unlearned: not the model of dvc.lock; expected what the last `dvc repro` made; `dvc repro`"),
+        (unmade, "models/unlearned: expected the model that dvc.lock records, got another; `dvc repro`"),
+        (unlocked, "models/unlearned: expected the model that dvc.lock records, got another; `dvc repro`"),
         (edited, "data/forget: changed since the model was made from it; `dvc repro`, then satisfy again"),
-        (rewired, "models/unlearned: dvc.lock says it was not made from data/forget/first; `dvc repro`"),
+        (
+            rewired,
+            "models/unlearned: expected a model made from data/forget/first, got one made without it "
+            "(dvc.lock); `dvc repro`",
+        ),
         (emptied, "requests: first: data/forget/first/letter.txt was changed since the request was recorded"),
     ],
 )
@@ -299,16 +305,19 @@ def test_only_a_proven_model_satisfies(asked: Path, spoil: Callable[[Path], None
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("a b", "data/forget/second"), "requests: expected letters, digits, , got the id 'a b'. _ -"),
-        (("first", "data/forget/second"), "requests: first was added on 2026-03-01; expected an id not in the ledger"),
+        (("a b", "data/forget/second"), "requests: expected an id of letters, digits and . _ - only, got 'a b'"),
+        (("first", "data/forget/second"), "requests: expected a new id, got first, which was added on 2026-03-01"),
         (
             ("new", "data/retain"),
-            "data/retain: wanted a folder inside data/forget, which corpus.forget names; put the text there",
+            "data/retain: expected a folder inside data/forget, which corpus.forget names; put the text there",
         ),
-        (("new", "data/forget/first"), "data/forget/first: shared with request first; expected a folder of its own"),
-        (("new", "data/forget/second", "old"), "requests: expected one of first, got no request old"),
+        (
+            ("new", "data/forget/first"),
+            "data/forget/first: expected a folder for this request alone, got that of request first",
+        ),
+        (("new", "data/forget/second", "old"), "requests: expected a recorded id (first), got old"),
         (("new", "data/forget/second", None, "May 1"), "requests: --date: expected YYYY-MM-DD, got May 1"),
-        (("new", "data/forget/empty"), "data/forget/empty: expected the text of request new in it, got no file"),
+        (("new", "data/forget/empty"), "data/forget/empty: expected the text of request new, got an empty folder"),
     ],
 )
 def test_bad_requests(asked: Path, arguments: tuple[str | None, ...], line: str) -> None:

@@ -90,7 +90,7 @@ def test_a_context_is_read_once_for_all_its_choices(tmp_path: Path) -> None:
 def test_an_answer_as_long_as_the_context_is_one_line(tmp_path: Path) -> None:
     model = load_model(tiny_model(tmp_path / "model"), torch.device("cpu"))
     assert len(harness.likelihoods(model, [(None, [90], [70, 71])], 2)) == 1
-    wanted = "benchmark: expected at most 2, the model's context, got an answer of 3 tokens"
+    wanted = "benchmark: expected answers of at most 2 tokens, the model's context, got one of 3"
     with pytest.raises(StageError, match=f"^{wanted}$"):
         harness.likelihoods(model, [(None, [90], [70, 71, 72])], 2)
 
@@ -123,7 +123,7 @@ def test_an_unknown_task_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
         with pytest.raises(StageError) as caught:
             harness.load_tasks([name], tmp_path)
         assert str(caught.value) == (
-            f"params.yaml: benchmark.tasks: expected local_* or a task of lm-eval{near}, got {name}"
+            f"params.yaml: benchmark.tasks: expected local_* or a task of lm-eval, got {name}{near}"
         )
 
 
@@ -139,8 +139,8 @@ def test_data_that_does_not_fit_its_task_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(StageError) as caught:
         harness.load_tasks(["piqa"], tmp_path)
     assert str(caught.value).startswith(
-        "benchmark: the data of piqa did not load (wanted as piqa_validation.jsonl in the folder benchmark.data, or "
-        "from the Hub): "
+        "benchmark: the data of piqa did not load (expected piqa_validation.jsonl in the folder benchmark.data, "
+        "or the Hub's copy): "
     )
     assert "\n" not in str(caught.value)
 

@@ -51,7 +51,7 @@ def test_all_models_share_the_tokenizer(folders: dict[Any, Path]) -> None:
         measured.measured(["baseline", "unlearned"], folders)
     one, other = folders["unlearned"], folders["baseline"]
     found, wanted = tokenizer_sha256(one)[:12], tokenizer_sha256(other)[:12]
-    assert str(caught.value) == f"{one}: made with tokenizer {found}; expected {wanted} of {other}; run `dvc repro`"
+    assert str(caught.value) == f"{one}: expected tokenizer {wanted} of {other}, got {found}; run `dvc repro`"
 
 
 def test_a_model_is_empty_before_the_next_is_loaded(tmp_path: Path) -> None:

@@ -204,7 +204,7 @@ def test_a_model_that_knows_nothing_has_the_vocabulary_as_perplexity(model: PreT
 def test_logits_that_are_no_numbers_are_an_error(tmp_path: Path) -> None:
     broken = load_model(tiny_model(tmp_path / "models/broken"), CPU)
     broken.model.norm.weight.data.fill_(float("nan"))
-    line = f"{tmp_path}/models/broken: its logits hold NaN; expected numbers; lower the learning rate it had"
+    line = f"{tmp_path}/models/broken: expected finite logits, got NaN; train it with a lower learning rate"
     for act in (
         lambda: generation.continue_greedily(broken, PROMPTS, [[]] * 6, 2, set()),
         lambda: scoring.token_loss(broken, PROMPTS),

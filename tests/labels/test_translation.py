@@ -352,9 +352,7 @@ def test_piece_bytes_refuses_another_kind() -> None:
     plain = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"a": 0, "?": 1}, unk_token="?")))
     with pytest.raises(StageError) as caught:
         token_text.piece_bytes(plain)
-    assert str(caught.value) == (
-        "tokenizer.json: expected either, got neither byte-level BPE nor SentencePiece's space marker"
-    )
+    assert str(caught.value) == ("tokenizer.json: expected byte-level BPE or SentencePiece's space marker, got neither")
 
 
 # ---- matching in text

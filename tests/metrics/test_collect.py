@@ -73,6 +73,6 @@ def test_a_question_that_does_not_fit_is_one_line() -> None:
     with pytest.raises(StageError) as caught:
         readout.check_lengths([ASKED[1], long], tiny_tokenizer(), context=64, new_tokens=9)
     assert str(caught.value) == (
-        f"a: expected at most 64, the model's context, got {tokens + 9} tokens with its longest answer; shorten it or "
-        "lower measure.answer_tokens"
+        f"a: expected at most 64 tokens, the model's context, got {tokens + 9} with its longest answer; shorten "
+        "it or lower measure.answer_tokens"
     )

@@ -144,7 +144,7 @@ def test_groups_of_files(tmp_path: Path) -> None:
             "{}: expected one file of questions for the group forget, got forget01_perturbed.json, "
             "forget10_perturbed.json",
         ),
-        (["retain_perturbed.json"], "{}: expected also forget*_perturbed.json, got retain_perturbed.json"),
+        (["retain_perturbed.json"], "{}: expected forget*_perturbed.json too, got retain_perturbed.json alone"),
     ],
 )
 def test_bad_folder_is_one_line(tmp_path: Path, names: list[str], line: str) -> None:
@@ -158,15 +158,18 @@ def test_bad_folder_is_one_line(tmp_path: Path, names: list[str], line: str) -> 
 @pytest.mark.parametrize(
     ("rows", "line"),
     [
-        ([], "{}: expected some, got no questions"),
-        ([LINE, LINE | {"answer": " "}], "{}:2: expected text in each, and one perturbed answer, got an empty answer"),
+        ([], "{}: expected at least one question, got none"),
+        (
+            [LINE, LINE | {"answer": " "}],
+            "{}:2: expected a question, an answer and at least one perturbed answer, got an empty one",
+        ),
         (
             [LINE | {"perturbed_answer": []}],
-            "{}:1: expected text in each, and one perturbed answer, got an empty answer",
+            "{}:1: expected a question, an answer and at least one perturbed answer, got an empty one",
         ),
         (
             [LINE | {"perturbed_answer": "Tom"}],
-            "{}:1: expected perturbed_answer as list, got perturbed_answer of type str",
+            "{}:1: perturbed_answer: expected list, got str",
         ),
     ],
 )

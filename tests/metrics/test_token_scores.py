@@ -48,7 +48,7 @@ def test_nan_anywhere_is_one_line(tmp_path: Path) -> None:
     model.model.embed_tokens.weight.data[80] = float("nan")  # one word only: two tokens would not show it
     with pytest.raises(StageError) as caught:
         tokenwise(model, [[0, 5], [0, 80, 5]])
-    assert str(caught.value) == f"{tmp_path}: its logits hold NaN; expected numbers; lower the learning rate it had"
+    assert str(caught.value) == f"{tmp_path}: expected finite logits, got NaN; train it with a lower learning rate"
 
 
 def test_nothing_to_read(tmp_path: Path) -> None:

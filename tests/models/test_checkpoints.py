@@ -81,16 +81,14 @@ def test_absent(tmp_path: Path) -> None:
     write_absent(tmp_path / "none", "nothing was trained")
     assert absent_reason(tmp_path / "none") == "nothing was trained"
     assert absent_reason(tiny_model(tmp_path / "m")) is None
-    with pytest.raises(StageError, match="none: holds no model: nothing was trained"):
+    with pytest.raises(StageError, match="none: expected a model, got none: nothing was trained"):
         load_model(tmp_path / "none", CPU)
 
 
 def test_artifacts_of_another_tokenizer(tmp_path: Path) -> None:
     folder = tiny_model(tmp_path / "m")
     check_tokenizer(tokenizer_sha256(folder), folder, Path("data/x"))
-    with pytest.raises(
-        StageError, match=r"data/x: made with tokenizer 0123456789ab; expected \w{12} of .*; run `dvc repro`"
-    ):
+    with pytest.raises(StageError, match=r"data/x: expected tokenizer \w{12} of .*, got 0123456789ab; run `dvc repro`"):
         check_tokenizer("0123456789abcdef", folder, Path("data/x"))
 
 
@@ -152,13 +150,13 @@ def test_a_prompt_for_another_base_is_refused(prompt_folder: Path) -> None:
     with pytest.raises(StageError) as error:
         load_model(prompt_folder, CPU, base=Path("models/other"))
     assert re.fullmatch(
-        r"models/unlearned: a soft prompt for the base \w{12}, found \w{12} in models/other; run `dvc repro`",
+        r"models/unlearned: expected models/other to be its base \w{12}, got \w{12}; run `dvc repro`",
         str(error.value),
     )
     with pytest.raises(StageError) as error:
         load_model(prompt_folder, CPU, base=Path("models/none"))
     assert str(error.value) == (
-        "models/unlearned: a soft prompt for models/none, expected its base, got no model there; run `dvc repro`"
+        "models/unlearned: expected the base model models/none of this soft prompt, got none; run `dvc repro`"
     )
 
 

@@ -11,7 +11,7 @@ from lethe.models.saved_change import bits_sha256, saved_change, untouched
 def test_a_weight_that_a_prompt_moved_is_a_bug() -> None:
     weight = torch.ones(2)
     assert untouched([("w", weight)], {"w": weight.clone()}) == 0.0
-    with pytest.raises(RuntimeError, match="w: changed while only a soft prompt was in training"):
+    with pytest.raises(RuntimeError, match="w: changed while only a soft prompt was trained"):
         untouched([("w", weight)], {"w": weight + 1e-7})
 
 

@@ -129,4 +129,5 @@ def test_bad_folders(tmp_path: Path) -> None:
     (tmp_path / "tokenizer_config.json").write_text("{}")
     with pytest.raises(StageError) as error:
         padding_id(tmp_path)
-    assert str(error.value) == f"{tmp_path}: its tokenizer has no padding, end or unknown token; expected one of them"
+    line = f"{tmp_path}: expected a tokenizer with a padding, end or unknown token, got none of them"
+    assert str(error.value) == line

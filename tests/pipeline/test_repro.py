@@ -21,7 +21,7 @@ from tools.structure import ROOT, code_deps
 pytestmark = pytest.mark.slow
 
 STAGES = list(tiny.read_yaml(ROOT / "dvc.yaml")["stages"])
-REFUSED = "error: baseline: another process is running this stage; expected only one; wait for it or stop it"
+REFUSED = "error: baseline: another process is running this stage; wait for it or stop it"
 FULL = "no space left on the disk; free some and run `dvc repro` again"
 
 
@@ -61,7 +61,7 @@ def wait_for(condition: Callable[[], object], running: subprocess.Popen | None =
     while not condition():
         ended = running is not None and running.poll() is not None
         assert not ended, f"ended too soon: {running.communicate()[0]}"  # type: ignore[union-attr]
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "expected the condition before the deadline, got a timeout"
         time.sleep(0.01)
 
 
@@ -230,7 +230,7 @@ def test_a_training_stopped_twice_gives_the_bytes_of_an_undisturbed_one(unrun: P
     os.killpg(interrupted.pid, signal.SIGINT)  # Ctrl-C: dvc, the launcher and the trainer all get it
     output = interrupted.communicate()[0]
     assert interrupted.returncode != 0
-    only_line(output, "baseline: interrupted; `dvc repro` goes on from here")  # the launcher says nothing
+    only_line(output, "baseline: interrupted; `dvc repro` resumes from here")  # the launcher says nothing
     assert done(unrun) == {"data/corpus.parquet"}
 
     killed = tiny.start(unrun, "dvc", "repro", "baseline")
@@ -304,7 +304,7 @@ def empty(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "line"),
     [
-        (empty, "error: data/demo/forget: expected UTF-8 text in .txt, .md or .jsonl files, got no text"),
+        (empty, "error: data/demo/forget: expected UTF-8 text in .txt, .md or .jsonl files, got none"),
         (binary, "error: data/demo/forget/picture.txt: not UTF-8; expected a UTF-8 text file"),
     ],
 )

@@ -38,7 +38,7 @@ def project(tmp_path: Path) -> Path:
 def wait_for(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + 120
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "expected the condition before the deadline, got a timeout"
         time.sleep(0.02)
 
 
@@ -57,7 +57,7 @@ def lethe_repro(project: Path, *options: str) -> subprocess.CompletedProcess[str
 def test_whoever_comes_second_refuses_with_one_line(project: Path) -> None:
     first = begin(project, "dvc", "repro", "one")
     second = lethe_repro(project, "--no-wait")
-    told = f"`dvc repro one` (process {first.pid}) is running here; expected one run at a time; wait for it or stop it"
+    told = f"`dvc repro one` (process {first.pid}) is running here; wait for it or stop it"
     assert (second.returncode, second.stdout, second.stderr) == (1, "", f"error: repro: {told}\n")
     (project / "go").touch()
     first.communicate()
@@ -139,7 +139,7 @@ def refused() -> str:
 def test_a_stage_that_outlived_its_dvc_is_waited_for(here: Path) -> None:
     (here / ".scratch/baseline").mkdir(parents=True)
     with FileLock(here / ".scratch/baseline/lock"):
-        assert refused().startswith("repro: the stage baseline is running here; expected one run at a time")
+        assert refused().startswith("repro: the stage baseline is running here; wait for it or stop it")
     with repro.alone(no_wait=True) as waited:
         assert waited == []
 
@@ -166,14 +166,18 @@ def test_a_note_of_a_process_that_is_gone_stops_nobody(here: Path) -> None:
 def test_a_note_whose_process_number_is_another_program_s_by_now(here: Path) -> None:
     noted(here, os.getpid(), "/usr/bin/dvc repro")
     where = Path(".dvc/tmp/rwlock")
-    assert refused() == f"{where}: names process {os.getpid()}, which is another program by now; rm {where}"
+    assert refused() == (
+        f"{where}: expected a running dvc, got process {os.getpid()}, which is another program by now; rm {where}"
+    )
 
 
 def test_a_broken_note_is_one_line(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(repro, "PAUSE", 0)
     (here / ".dvc/tmp/rwlock").write_text('{"read": ')
     where = Path(".dvc/tmp/rwlock")
-    assert refused() == f"{where}: not valid JSON; expected what DVC writes; rm {where} if no dvc is running"
+    assert refused() == (
+        f"{where}: expected the JSON that DVC writes, got a broken file; rm {where} if no dvc is running"
+    )
 
 
 @pytest.mark.parametrize(
@@ -191,7 +195,7 @@ def test_a_dvc_is_named_without_its_path(cmd: str, shown: str) -> None:
 def test_outside_of_a_project(tmp_path: Path) -> None:
     done = lethe_repro(tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"error: {tmp_path}: expected the folder of a DVC project\n, got no .dvc folder"
+    assert done.stderr == f"error: {tmp_path}: expected the folder of a DVC project, got no .dvc folder\n"
 
 
 def test_a_problem_in_params_is_told_before_the_first_stage(project: Path) -> None:

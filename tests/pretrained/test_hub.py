@@ -205,8 +205,8 @@ def test_bad_name_or_revision(fake: FakeHub, tmp_path: Path, repo: str, revision
         ("tokenizer.json", f"{AT}: expected a causal language model with its fast tokenizer, got no tokenizer.json"),
         (
             "model.safetensors",
-            f"{AT}: expected safetensors, got only pickled weights (pytorch_model.bin); take a converted copy of the "
-            "model",
+            f"{AT}: expected safetensors, got only pickled weights (pytorch_model.bin); use a converted copy of "
+            "the model",
         ),
     ],
 )
@@ -232,8 +232,8 @@ def test_an_index_that_names_anything_but_weights_beside_it(
     with pytest.raises(StageError) as error:
         hub.fetch_model(REPO, OTHER, tmp_path / "start", fake.hub)
     assert str(error.value) == (
-        f"params.yaml: baseline.model: owner/name: model.safetensors.index.json names {named}; expected a "
-        ".safetensors file of the model"
+        "params.yaml: baseline.model: owner/name: model.safetensors.index.json: expected a .safetensors file of "
+        f"the model, got {named}"
     )
 
 
@@ -256,25 +256,25 @@ def misbehave(fake: FakeHub, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (
             "gated",
-            "params.yaml: baseline.model: owner/name: gated (401); expected access; accept the licence at "
-            "HUB/owner/name and set HF_TOKEN",
+            "params.yaml: baseline.model: owner/name: gated (401); accept the licence at HUB/owner/name and set "
+            "HF_TOKEN",
         ),
         (
             "403",
             "params.yaml: baseline.model: owner/name: HF_TOKEN refused (403); expected a token that may read "
             "HUB/owner/name",
         ),
-        ("503", "HUB: answered 503; expected the files of owner/name; run `dvc repro` later, it goes on from here"),
-        ("offline", "HUB: HF_HUB_OFFLINE is set; expected access; unset it or use `source: folder`"),
+        ("503", "HUB: expected the files of owner/name, got status 503; run `dvc repro` later, it resumes"),
+        ("offline", "HUB: expected network access, got HF_HUB_OFFLINE set; unset it or use `source: folder`"),
         (
             "cut",
             "HUB: not reachable (RemoteProtocolError); expected the Hugging Face Hub; check the network and "
-            "HF_ENDPOINT, then run `dvc repro`: it goes on from here",
+            "HF_ENDPOINT, then run `dvc repro`, which resumes",
         ),
         (
             "damaged",
-            "TARGET/model.safetensors: what came from HUB does not have the hash that owner/name states; expected "
-            "the same bytes; run `dvc repro` to fetch the file again",
+            "TARGET/model.safetensors: expected the hash that owner/name states, got another file from HUB; run "
+            "`dvc repro` to fetch it again",
         ),
     ],
 )
@@ -302,8 +302,8 @@ def test_a_hub_that_is_down(tmp_path: Path) -> None:
     with pytest.raises(StageError) as error:
         hub.fetch_model(REPO, COMMIT, tmp_path, address)
     assert str(error.value) == (
-        f"{address}: not reachable (ConnectError); expected the Hugging Face Hub; check the network and HF_ENDPOINT, "
-        "then run `dvc repro`: it goes on from here"
+        f"{address}: not reachable (ConnectError); expected the Hugging Face Hub; check the network and "
+        "HF_ENDPOINT, then run `dvc repro`, which resumes"
     )
 
 
@@ -318,6 +318,6 @@ def test_a_full_disk_is_told_before_the_weights_are_fetched(
         hub.fetch_model(REPO, COMMIT, tmp_path, fake.hub)
     assert (
         str(error.value)
-        == f"{tmp_path}: expected 0.2 MB for the weights of owner/name, got 0.0 MB free; free some space"
+        == f"{tmp_path}: expected 0.2 MB free for the weights of owner/name, got 0.0 MB; free some space"
     )
     assert fake.paths("model.safetensors") == []

@@ -27,7 +27,7 @@ def spoil_config(folder: Path) -> None:
     ("spoil", "message"),
     [
         (remove_tokenizer, "own: expected a model folder with its fast tokenizer, got no tokenizer.json"),
-        (pickle_only, "own: expected a model folder (pickled weights are never loaded), got no *.safetensors"),
+        (pickle_only, "own: expected *.safetensors, got none (pickled weights are never loaded)"),
         (spoil_config, "own: not loadable as a causal language model: "),
     ],
 )
@@ -41,5 +41,5 @@ def test_bad_folder(project: Path, spoil: object, message: str) -> None:
 
 
 def test_missing_folder() -> None:
-    with pytest.raises(StageError, match=r"params.yaml: baseline.folder: expected a model folder, got no folder none"):
+    with pytest.raises(StageError, match=r"params.yaml: baseline.folder: expected a model folder, got none, which"):
         copy_model(Path("none"), Path("copy"), "baseline.folder")

@@ -82,7 +82,7 @@ def test_a_person_reads_the_same(past: tuple) -> None:
     assert f"baseline  hub owner/small {'1' * 40}" in lines
     assert "metrics   reports/familiarity.json: leak 0.25" in lines
     assert f"          forget train a.txt: characters 0-{TINY_TEXT.index('Tom sat')}" in lines
-    assert "gate      no verdict recorded: no reports/gate.json beside the model" in lines
+    assert "gate      no verdict recorded: no reports/gate.json with the model" in lines
 
 
 @pytest.mark.parametrize("name", ["renamed.safetensors", "model.safetensors"])
@@ -348,7 +348,7 @@ def test_a_model_that_matches_nothing_is_told_the_nearest(past: tuple, tmp_path:
     (copy / "README.md").write_text("A card of its own.\n")
     answer = json_of(folder, "audit", str(copy))
     same = answer["nearest"][0]["same"]
-    assert same[0] == "file: model.safetensors is its model.safetensors; README.md is one too many"
+    assert same[0] == "file: model.safetensors is its model.safetensors; README.md is extra"
     done = lethe(folder, "audit", str(copy))
     assert done.exit_code == 3
     assert f"nearest   models/unlearned {first['models/unlearned']}" in done.output
@@ -383,22 +383,22 @@ def test_a_stranger_has_no_nearest(past: tuple, tmp_path: Path) -> None:
 def test_what_cannot_be_answered_is_one_line(past: tuple, tmp_path: Path) -> None:
     folder, copy, _, _ = past
     assert one_line(folder, "audit", "no/such") == (
-        "no/such: expected a model folder, a safetensors file or a hash, got no such file"
+        "no/such: no such file; expected a model folder, a safetensors file or a hash"
     )
     assert (
         one_line(folder, "audit", "abcdef0")
-        == "abcdef0: expected either, got no file and no recorded hash that begins so"
+        == "abcdef0: expected a file or the beginning of a recorded hash, got neither"
     )
     empty = tmp_path / "nothing"
     empty.mkdir()
     assert one_line(folder, "audit", str(empty)) == f"{empty}: expected a model, got an empty folder"
     config = copy / "config.json"
-    assert one_line(folder, "audit", str(config)).endswith("expected a file that one alone has: weights")
+    assert one_line(folder, "audit", str(config)).endswith("such as its weights, got one of 2 models")
     weights = copy / "model.safetensors"
     size = weights.stat().st_size
     weights.write_bytes(weights.read_bytes()[:-7])
     assert one_line(folder, "audit", str(copy)) == (
-        f"{weights}: truncated: expected {size} by its own header, got {size - 7} bytes"
+        f"{weights}: truncated: expected {size} bytes by its header, got {size - 7}"
     )
 
 
@@ -406,7 +406,7 @@ def test_what_cannot_be_answered_is_one_line(past: tuple, tmp_path: Path) -> Non
 def test_a_pickle_is_refused_and_never_loaded(past: tuple, tmp_path: Path, name: str, content: bytes) -> None:
     folder, copy, _, _ = past
     (copy / name).write_bytes(content)
-    wanted = f"{copy / name}: expected safetensors, got a pickle; it was not loaded: a pickle can run code"
+    wanted = f"{copy / name}: expected safetensors, got a pickle, which was not loaded (a pickle can run code)"
     assert one_line(folder, "audit", str(copy)) == wanted
 
 
@@ -415,7 +415,7 @@ def test_without_a_history_there_is_one_line(past: tuple, tmp_path: Path) -> Non
     nowhere = tmp_path / "nowhere"
     nowhere.mkdir()
     assert one_line(nowhere, "audit", str(copy)) == (
-        f"{nowhere}: expected the project that made the model, got no git repository"
+        f"{nowhere}: expected the git repository that made the model, got none"
     )
     shallow = tmp_path / "shallow"
     git(tmp_path, "clone", "--quiet", "--depth", "1", f"file://{folder}", str(shallow))
@@ -424,7 +424,7 @@ def test_without_a_history_there_is_one_line(past: tuple, tmp_path: Path) -> Non
     )
     bare = recorded.empty(tmp_path / "bare")
     assert one_line(bare, "audit", str(copy)) == (
-        f"{bare}: expected it in git, got no dvc.lock in any commit; git add dvc.lock"
+        f"{bare}: expected dvc.lock in git, got no commit that contains it; git add dvc.lock"
     )
 
 
@@ -432,11 +432,11 @@ def test_an_uncommitted_lock_stands_for_nothing(past: tuple) -> None:
     folder, _, first, _ = past
     md5 = recorded.run(folder, TINY_TEXT * 2)["models/unlearned"]
     assert one_line(folder, "audit", "models/unlearned") == (
-        "dvc.lock: expected it in a commit, got models/unlearned (models/unlearned) in the uncommitted dvc.lock "
-        "alone; git commit dvc.lock reports"
+        "dvc.lock: expected models/unlearned (models/unlearned) in a commit, got it only in the uncommitted "
+        "dvc.lock; git commit dvc.lock reports"
     )
     assert md5 in (folder / "dvc.lock").read_text()
-    note = "the dvc.lock at hand is in no commit and was not looked at; git commit dvc.lock reports"
+    note = "the current dvc.lock is in no commit and was ignored; git commit dvc.lock reports"
     assert json_of(folder, "audit", first["models/unlearned"])["notes"] == [note]
 
 

@@ -197,7 +197,7 @@ def test_the_part_of_the_payload_that_changed_is_named(held: Path) -> None:
     assert broken(held) == [("payload", said)]
     envelope["parts"] = verify.parts_of(statement)  # who forges the hashes too still lacks the key
     (held / "certificate.json").write_bytes(verify.envelope_bytes(envelope))
-    assert broken(held) == [("signatures.sig", "does not fit: the signature or what it signs was changed")]
+    assert broken(held) == [("signatures.sig", "invalid: the signature or what it signs was changed")]
 
 
 def test_another_key_is_another_signer(held: Path, tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_a_certificate_of_another_model(held: Path) -> None:
     md5 = statement_in(held / "certificate.json")["predicate"]["model"]["md5"]
     assert broken(held)[0] == (
         str(other),
-        f"expected models/unlearned {md5}, of which the certificate speaks, got another model",
+        f"expected models/unlearned {md5}, which the certificate describes, got another model",
     )
     done = lethe(held, "verify", "certificate.json", "model")
     assert done.exit_code == 3
@@ -237,10 +237,10 @@ def test_files_too_many_too_few_truncated_and_pickled(held: Path) -> None:
     (model / ".hidden").write_text("x")
     (model / "pytorch_model.bin").write_bytes(b"\x80\x04")
     assert broken(held) == [
-        (".hidden", "one too many: the certificate names no such file"),
+        (".hidden", "extra: the certificate names no such file"),
         ("config.json", "missing: the certificate names it, the model has no such file"),
-        ("model.safetensors", f"truncated: expected {size}, got {size - 5} bytes"),
-        ("pytorch_model.bin", "a pickle, which can run code when it is loaded: refused; expected safetensors"),
+        ("model.safetensors", f"truncated: expected {size} bytes, got {size - 5}"),
+        ("pytorch_model.bin", "expected safetensors, got a pickle (refused: it can run code when loaded)"),
     ]
 
 
@@ -249,7 +249,7 @@ def test_one_file_of_the_model_is_checked_whatever_its_name(held: Path) -> None:
     said = "is model.safetensors, one of 3 files of the model"
     assert findings(held, "weights.safetensors")[-1] == verify.Finding(str(held / "weights.safetensors"), True, said)
     (held / "other.safetensors").write_bytes(b"other")
-    assert broken(held, "other.safetensors")[0][1] == "none of the 3 files of which the certificate speaks"
+    assert broken(held, "other.safetensors")[0][1] == "none of the 3 files that the certificate names"
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,8 @@ def test_one_file_of_the_model_is_checked_whatever_its_name(held: Path) -> None:
         (b"\xff", "certificate", "not UTF-8 at byte 0"),
         (b"{", "certificate", "not JSON at byte 1: Expecting property name enclosed in double quotes"),
         (b'{"a": NaN}\n', "certificate", "not the JSON that `lethe certify` writes"),
-        (b"[]\n", "certificate", "expected parts, payload, payloadType, signatures, once each, got no object"),
+        (b"[]\n", "certificate", "expected the fields parts, payload, payloadType, signatures, missing or "
+                                 "unknown: no object"),
         (b'{"x": 1}\n', "certificate", "byte 1: not as `lethe certify` writes it"),
     ],
 )  # fmt: skip
@@ -292,7 +293,7 @@ def test_verify_needs_neither_lethe_nor_the_project(held: Path) -> None:
     (held / "model/config.json").write_text("{}")
     done = subprocess.run(command, cwd=stranger, capture_output=True, text=True, env={})
     assert done.returncode == 3
-    assert done.stdout.splitlines()[0].startswith("FAIL  config.json: truncated: found 2 bytes, wanted ")
+    assert done.stdout.splitlines()[0].startswith("FAIL  config.json: truncated: expected ")
 
 
 def test_verify_imports_the_signature_library_and_nothing_else() -> None:
@@ -347,7 +348,7 @@ def test_the_private_key_is_its_owners_alone_and_never_overwritten(tmp_path: Pat
     with pytest.raises(StageError) as error:
         certify.write_new_key(tmp_path / "my.key")
     assert str(error.value) == (
-        f"{private}: expected none: a key is never overwritten, got a file; name another with --key"
+        f"{private}: expected a new path, got an existing file (a key is never overwritten); choose another --key"
     )
 
 
@@ -362,7 +363,7 @@ def test_what_cannot_be_certified_is_one_line(issued: Path, tmp_path: Path) -> N
     assert said("models/unlearned") == "lethe.key: no such file; expected a private key; lethe certify --new-key"
     stranger = str(recorded.model(tmp_path / "m", "x"))
     assert said(stranger, "--key", key) == (
-        f"{stranger}: expected a recorded model, got in no commit; lethe audit {stranger} lists the nearest"
+        f"{stranger}: expected a model that a commit records, got none; lethe audit {stranger} lists the nearest"
     )
     weights = "models/unlearned/model.safetensors"
     assert said(weights, "--key", key) == (
@@ -370,7 +371,7 @@ def test_what_cannot_be_certified_is_one_line(issued: Path, tmp_path: Path) -> N
     )
     wrong = str(issued / "lethe.pub")
     assert said("models/unlearned", "--key", wrong) == (
-        f"{wrong}: expected the file of lethe certify --new-key, got no private key"
+        f"{wrong}: expected a private key of lethe certify --new-key, got another file"
     )
 
 

@@ -204,7 +204,7 @@ def test_another_python_and_other_packages_are_named_beside_the_result(
     shown = capsys.readouterr().out.splitlines()
     assert shown[0].startswith("models/unlearned: DIFFERS in provenance.json (")
     assert shown[-1].endswith(
-        f"not the same (wanted: equal bytes); made with pytest 1.0, here {here['pytest']}; typer 0.1, "
+        f"not the same (required: equal bytes); made with pytest 1.0, here {here['pytest']}; typer 0.1, "
         f"here {here['typer']}; python 2.7.18, here {here['python']}"
     )
 
@@ -242,7 +242,7 @@ def failing(project: Path) -> None:
         (None, "make.py", None, "make.py: no dvc.lock in the history has its md5"),
         (None, "models/unlearned", "label", "replay: --stage: expected one of finetune, got label"),
         (uncommitted_code, "models/unlearned", None, "was run with files that were never committed, and cannot be"),
-        (lost_text, "models/unlearned", None, "neither in the cache nor in a remote; expected it to run the stage on"),
+        (lost_text, "models/unlearned", None, "in the cache or a remote, got it in neither"),
         (failing, "models/unlearned", None, '`python make.py && test -z "$STOP"` ended with exit code 1'),
     ],
 )

@@ -58,10 +58,10 @@ def test_a_training_passage_says_what_each_model_had_to_do_with_it(past: tuple) 
     assert unlearned(answer) == {first["models/unlearned"], second["models/unlearned"]}
     relations = {model["path"]: model["relation"] for model in answer["corpora"][0]["models"]}
     assert relations == {
-        "models/baseline": "read it",
+        "models/baseline": "trained on it",
         "models/start": "was made from it",
-        "models/retrained": "never read it",
-        "models/reinforced": "read it, and once more",
+        "models/retrained": "never trained on it",
+        "models/reinforced": "trained on it twice",
         "models/checkpoints": "was being made to forget it",
         "models/unlearned": "was made to forget it",
     }
@@ -99,7 +99,7 @@ def test_text_that_nobody_trained_on(past: tuple) -> None:
     folder, _, _ = past
     done = lethe(folder, "trace", "-", given="quite another story about ships")
     assert done.exit_code == 3
-    assert "-: no recorded corpus has it, so no recorded model was made from it" in done.output
+    assert "-: no recorded corpus contains it: no recorded model was made from it" in done.output
 
 
 def test_a_corpus_with_a_phrase_of_it_alone_is_named_in_a_note(past: tuple) -> None:
@@ -124,7 +124,7 @@ def test_a_corpus_that_is_gone_is_said_to_be_unread(past: tuple, tmp_path: Path)
     assert unlearned(answer) == {second["models/unlearned"]}
     md5 = first["data/corpus.parquet"]
     assert answer["unread"] == [md5]
-    assert answer["notes"] == [f"corpus {md5} is not at hand: nobody can say whether the text was in it"]
+    assert answer["notes"] == [f"corpus {md5} is not available, so it is unknown whether the text was in it"]
 
 
 def test_a_person_reads_the_same(past: tuple) -> None:
@@ -141,9 +141,9 @@ def test_a_person_reads_the_same(past: tuple) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["no such"], "no such: expected a text file, a folder, NAME:START-END or a hash, got no such file"),
-        (["-"], "-: expected text to look for, got no word"),
-        (["data/forget/a.txt", "--span", "9-3"], "--span: expected START-END within the, got 9-3"),
+        (["no such"], "no such: no such file; expected a text file, a folder, NAME:START-END or a hash"),
+        (["-"], "-: expected text with at least one word, got none"),
+        (["data/forget/a.txt", "--span", "9-3"], "--span: expected START-END within the "),
         (["dvc.lock"], ""),
     ],
 )

@@ -176,33 +176,36 @@ def test_what_cannot_be_made_has_its_reason(tiny: Path, capsys: pytest.CaptureFi
     [
         (
             lambda project: set_param(project, "attack.attacks", ["relearn", "hypnosis"]),
-            f"params.yaml: attack: attacks: expected some of {', '.join(list(ATTACKS)[1:])}, got hypnosis",
+            f"params.yaml: attack: attacks: expected names from {', '.join(list(ATTACKS)[1:])}, got hypnosis",
         ),
         (
             lambda project: (
                 set_param(project, "attack.attacks", ["benign"]),
                 set_param(project, "attack.training.weights", "bfloat16"),
             ),
-            "params.yaml: attack: attacks: expected float32 or only lora, got benign with training.weights bfloat16",
+            "params.yaml: attack: attacks: expected lora attacks only with training.weights bfloat16, got benign",
         ),
         (
             lambda project: set_param(project, "attack.training.steps", [20, 5]),
-            "params.yaml: attack.training.steps: expected different numbers in rising order, got [20, 5]",
+            "params.yaml: attack.training.steps: expected distinct numbers in ascending order, got [20, 5]",
         ),
         (
             lambda project: (
                 set_param(project, "attack.attacks", ["relearn"]),
                 set_param(project, "attack.relearn.passages", [2, 4000]),
             ),
-            "params.yaml: attack: expected 4000, got 66 forget passages of 8 tokens; lower passages or "
+            "params.yaml: attack: expected 4000 forget passages of 8 tokens, got 66; lower passages or "
             "training.passage_tokens",
         ),
         (
             lambda project: set_param(project, "attack.chat_template", True),
             "params.yaml: attack.chat_template: expected false, got true, but the tokenizer has no chat template",
         ),
-        (prompts(ROWS[2:]), "data/prompts.jsonl: found 1 prompts, none of the set test; change prompt.development"),
-        (break_weights, "models/unlearned: its logits hold NaN; expected numbers; lower the learning rate it had"),
+        (
+            prompts(ROWS[2:]),
+            "data/prompts.jsonl: expected prompts of the set test, got none among 1; change prompt.development",
+        ),
+        (break_weights, "models/unlearned: expected finite logits, got NaN; train it with a lower learning rate"),
     ],
 )
 def test_bad_input_is_one_line(tiny: Path, spoil: Callable[[Path], Any], line: str) -> None:

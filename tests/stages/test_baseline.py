@@ -88,7 +88,7 @@ def test_real_model_folder(small: Path, realdata: Path) -> None:
     ("change", "problem"),
     [
         ({"source": "hub"}, "model: expected owner/name, got nothing with source hub"),
-        ({"epochs": 0}, "epochs: expected more, got 0 with source scratch; an untrained model knows nothing"),
+        ({"epochs": 0}, "epochs: expected more than 0 with source scratch, got 0 (an untrained model knows nothing)"),
     ],
 )
 def test_bad_params(small: Path, change: dict[str, object], problem: str) -> None:

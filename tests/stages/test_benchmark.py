@@ -124,21 +124,21 @@ def broken_file(project: Path) -> None:
     [
         (
             lambda project: set_param(project, "benchmark.data", "data/nothing"),
-            "params.yaml: benchmark.data: expected one, got no folder data/nothing; it may hold no files",
+            "params.yaml: benchmark.data: expected a folder (it may be empty), got data/nothing, which does not exist",
         ),
         (broken_file, "data/benchmarks/piqa_validation.jsonl:2: not valid JSON: Expecting ':' delimiter"),
-        (break_weights, "models/unlearned: its logits hold NaN; expected numbers; lower the learning rate it had"),
+        (break_weights, "models/unlearned: expected finite logits, got NaN; train it with a lower learning rate"),
         (
             lambda project: set_param(project, "benchmark.tasks", []),
             "params.yaml: benchmark.tasks: expected at least one name, got an empty list",
         ),
         (
             lambda project: set_param(project, "benchmark.limit", 0),
-            "params.yaml: benchmark.limit: expected greater than 0, got 0",
+            "params.yaml: benchmark.limit: expected a value greater than 0, got 0",
         ),
         (
             lambda project: set_param(project, "benchmark.tasks", ["piqa", "piqa"]),
-            "params.yaml: benchmark.tasks: expected each once, got piqa, piqa",
+            "params.yaml: benchmark.tasks: expected each name once, got piqa, piqa",
         ),
     ],
 )

@@ -99,11 +99,11 @@ def test_a_block_as_long_as_the_context_is_allowed(project: Path) -> None:
         (
             "abc",
             5,
-            "data/corpus.parquet: corpus shorter than one block: expected at least 5, got 4 tokens of forget text to "
-            "train on; add text or lower block.tokens",
+            "data/corpus.parquet: corpus shorter than one block: expected at least 5 tokens of forget text to "
+            "train on, got 4; add text or lower block.tokens",
         ),
-        ("abc", 0, "params.yaml: block.tokens: expected greater than 1, got 0"),
-        ("abc", 1, "params.yaml: block.tokens: expected greater than 1, got 1"),
+        ("abc", 0, "params.yaml: block.tokens: expected a value greater than 1, got 0"),
+        ("abc", 1, "params.yaml: block.tokens: expected a value greater than 1, got 1"),
     ],
 )
 def test_bad_input(text: str, tokens: int, message: str, project: Path) -> None:

@@ -94,16 +94,16 @@ def test_same_text_same_bytes_whatever_the_file_system_says(project: Path, monke
     [
         (None, {}, "data/forget: no such folder; expected the forget text in it"),
         ({"a.txt": STORY}, None, "data/retain: no such folder; expected the retain text in it; it may be empty"),
-        ({}, {}, "data/forget: expected UTF-8 text in .txt, .md or .jsonl files, got no text"),
-        ({"a.pdf": "x"}, {}, "data/forget: expected UTF-8 text in .txt, .md or .jsonl files, got no text"),
-        ({"a.txt": " \n\n"}, {}, "data/forget: expected UTF-8 text in .txt, .md or .jsonl files, got no text"),
+        ({}, {}, "data/forget: expected UTF-8 text in .txt, .md or .jsonl files, got none"),
+        ({"a.pdf": "x"}, {}, "data/forget: expected UTF-8 text in .txt, .md or .jsonl files, got none"),
+        ({"a.txt": " \n\n"}, {}, "data/forget: expected UTF-8 text in .txt, .md or .jsonl files, got none"),
         ({"a.txt": b"caf\xe9"}, {}, "data/forget/a.txt: not UTF-8; expected a UTF-8 text file"),
         (
             {"a.txt": STORY},
             {"b/c.md": b"\x00"},
-            "data/retain/b/c.md: expected UTF-8 text, got U+0000, which no text holds",
+            "data/retain/b/c.md: expected UTF-8 text, got U+0000, which no text contains",
         ),
-        ({"a.jsonl": "{}"}, {}, "data/forget/a.jsonl:1: expected text as str, got no text"),
+        ({"a.jsonl": "{}"}, {}, "data/forget/a.jsonl:1: text: expected str, got none"),
     ],
 )
 def test_bad_input(forget: dict | None, retain: dict | None, message: str, project: Path) -> None:
@@ -120,9 +120,9 @@ def test_bad_input(forget: dict | None, retain: dict | None, message: str, proje
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("held_out", 1, "params.yaml: corpus.held_out: expected less than 1, got 1"),
+        ("held_out", 1, "params.yaml: corpus.held_out: expected a value less than 1, got 1"),
         ("held_out", "0.1", "params.yaml: corpus.held_out: expected a number, got '0.1'"),
-        ("passage_chars", 0, "params.yaml: corpus.passage_chars: expected greater than 0, got 0"),
+        ("passage_chars", 0, "params.yaml: corpus.passage_chars: expected a value greater than 0, got 0"),
     ],
 )
 def test_bad_params(key: str, value: object, message: str, project: Path) -> None:

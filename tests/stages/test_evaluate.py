@@ -212,35 +212,35 @@ def prompts(rows: list[dict[str, Any]], names: str = "name,unique\n") -> Callabl
     [
         (
             prompts(ROWS[2:]),
-            "data/prompts.jsonl: found 1 prompts, none of the set test; change prompt.development",
+            "data/prompts.jsonl: expected prompts of the set test, got none among 1; change prompt.development",
         ),
-        (prompts([*ROWS, ROWS[0]]), "data/prompts.jsonl:4: expected it once, got the id 4 again"),
+        (prompts([*ROWS, ROWS[0]]), "data/prompts.jsonl:4: expected a unique id, got 4 again"),
         (
             prompts([{"id": 1, "set": "test", "prompt": "Orla"}]),
-            "data/prompts.jsonl:1: expected references as list, got no references",
+            "data/prompts.jsonl:1: references: expected list, got none",
         ),
         (
             prompts([ROWS[0] | {"prompt": "Orla " * 105}]),
-            "data/prompts.jsonl: prompt 4: expected at most 104, the model's context less evaluate.new_tokens, got "
-            "107 tokens; shorten it or lower prompt.words",
+            "data/prompts.jsonl: prompt 4: expected at most 104 tokens, the model's context less "
+            "evaluate.new_tokens, got 107; shorten it or lower prompt.words",
         ),
         (
             prompts(ROWS, "name,unique\nOrla,maybe\n"),
-            "data/names.csv: expected yes or no, got maybe under unique for Orla",
+            "data/names.csv: Orla: unique: expected yes or no, got maybe",
         ),
-        (prompts(ROWS, "name,kind\n"), "data/names.csv:1: expected name,unique, got header name,kind"),
+        (prompts(ROWS, "name,kind\n"), "data/names.csv:1: expected the header name,unique, got name,kind"),
         (
             lambda project: set_param(project, "evaluate.chat_template", True),
             "params.yaml: evaluate.chat_template: expected false, got true, but the tokenizer has no chat template",
         ),
-        (break_weights, "models/unlearned: its logits hold NaN; expected numbers; lower the learning rate it had"),
+        (break_weights, "models/unlearned: expected finite logits, got NaN; train it with a lower learning rate"),
         (
             lambda project: set_param(project, "evaluate.judge", "llm"),
-            "params.yaml: evaluate: judge: expected true or the judge rule, got llm with llm.send_forget_text false",
+            "params.yaml: evaluate: judge: expected rule, or llm with llm.send_forget_text true, got llm with false",
         ),
         (
             lambda project: set_param(project, "evaluate.models", ["baseline", "baseline"]),
-            "params.yaml: evaluate.models: expected each once, got baseline, baseline",
+            "params.yaml: evaluate.models: expected each name once, got baseline, baseline",
         ),
     ],
 )

@@ -133,7 +133,7 @@ def bad_file(content: str) -> dict[str, Any]:
 
 
 NONE_IN_TEXT = (
-    "data/corpus.parquet: expected one, got no term that occurs 500 times and that the retain text lacks; lower "
+    "data/corpus.parquet: expected a term that occurs 500 times and that the retain text lacks, got none; lower "
     "extract.minimum_count or minimum_keyness, or list the anchors (extract.backend: file)"
 )
 
@@ -142,17 +142,17 @@ NONE_IN_TEXT = (
     ("content", "changes", "message"),
     [
         (None, {"minimum_count": 500}, NONE_IN_TEXT),
-        ("anchor\nOz\nBoq\nOz\n", {}, "mine.csv:4: expected it once, got Oz again (first in line 2)"),
+        ("anchor\nOz\nBoq\nOz\n", {}, "mine.csv:4: expected Oz once, got it again (first in line 2)"),
         ("anchor\nOz\n \n", {}, "mine.csv:3: expected a value, got an empty cell under anchor"),
-        ("name\nOz\n", {}, "mine.csv:1: expected anchor, got header name"),
-        ("anchor\n", {}, "mine.csv: expected at least one row, got no anchor"),
-        ("anchor\n?!\n", {}, "mine.csv: expected a word or phrase without |, got the anchor '?!'"),
-        ("anchor\nOz|Boq\n", {}, "mine.csv: expected a word or phrase without |, got the anchor 'Oz|Boq'"),
+        ("name\nOz\n", {}, "mine.csv:1: expected the header anchor, got name"),
+        ("anchor\n", {}, "mine.csv: expected at least one anchor, got none"),
+        ("anchor\n?!\n", {}, "mine.csv: expected an anchor with a letter or digit and without |, got '?!'"),
+        ("anchor\nOz|Boq\n", {}, "mine.csv: expected an anchor with a letter or digit and without |, got 'Oz|Boq'"),
         (
             None,
             {"backend": "llm"},
-            "params.yaml: extract.llm.send_forget_text: found false, but this backend sends forget text to "
-            "http://127.0.0.1:8000/v1; set send_forget_text: true to allow it",
+            "params.yaml: extract.llm.send_forget_text: expected true, got false; true allows forget text to "
+            "leave this machine for http://127.0.0.1:8000/v1",
         ),
     ],
 )
@@ -173,15 +173,15 @@ def test_an_endpoint_that_talks_nonsense(tiny: Path, server: Server) -> None:
     with pytest.raises(StageError) as caught:
         extract.main()
     assert str(caught.value) == (
-        f"{server.url}: expected JSON lists of strings, got none of 4 replies parsable (the first begins 'I am "
-        "sorry.'); try another model"
+        f"{server.url}: expected JSON lists of strings, got 4 replies that cannot be parsed (the first begins 'I "
+        "am sorry.'); try another model"
     )
     server.answer = lambda body: (200, completion('["Hogwarts"]'))
     ask(tiny, server, model="another")
     with pytest.raises(StageError) as caught:
         extract.main()
     assert str(caught.value) == (
-        f"{server.url}: the replies name no term of the forget text; expected one; try another model"
+        f"{server.url}: expected terms of the forget text, got replies that name none; try another model"
     )
 
 

@@ -133,18 +133,18 @@ BAD = {
     ),
     "retain_rows": (
         {"objective": "npo", "retain_rows": 0.0},
-        "params.yaml: finetune.retain_rows: expected more, or the weight of that term 0.0, got 0.0 with objective "
-        "npo, which has a retain term",
+        "params.yaml: finetune.retain_rows: expected a share above 0.0, got 0.0 with objective npo, which has a "
+        "retain term; raise it or set the weight of that term to 0.0",
     ),
     "weights": (
         {"tuning": "prompt", "weights": "nf4"},
-        "params.yaml: finetune: weights: expected float32 or bfloat16: a prompt belongs to the very weights it was "
-        "trained before, an adapter is folded into the whole ones, got nf4 with tuning prompt",
+        "params.yaml: finetune: weights: expected float32 or bfloat16 with tuning prompt, got nf4 (a soft prompt "
+        "only works with the weights it was trained with)",
     ),
     "prompt.tokens": (
         {"tuning": "prompt", "prompt.tokens": 60},
-        "params.yaml: finetune.prompt.tokens: expected at most 48: the model's context is 64, got 60 before blocks "
-        "of 16 tokens",
+        "params.yaml: finetune.prompt.tokens: expected at most 48, got 60 (the model's context is 64, a block "
+        "has 16 tokens)",
     ),
 }
 
@@ -229,7 +229,7 @@ def test_soft_labels_are_another_training(labelled: Path) -> None:
 
 def test_nothing_to_learn(labelled: Path) -> None:
     write_labels(labelled, Path("models/baseline"), masked=True)
-    with pytest.raises(StageError, match=r"data/labels.parquet: expected some, got no position with a label"):
+    with pytest.raises(StageError, match=r"data/labels.parquet: expected at least one position with a label, got none"):
         finetune.main()
 
 
@@ -238,8 +238,8 @@ def test_checkpoints_ascend_before_the_end(labelled: Path, checkpoints: list[int
     values = read_params("finetune", finetune.Params).model_dump()
     problems = section_problems("finetune", finetune.Params, values | {"checkpoints": checkpoints})
     assert problems == [
-        "finetune: checkpoints: expected ascending steps below 6, which is the fine-tuned model itself, got "
-        f"{checkpoints}"
+        f"finetune: checkpoints: expected ascending steps below 6, got {checkpoints} (the last step is the "
+        "fine-tuned model itself)"
     ]
 
 

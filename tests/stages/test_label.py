@@ -190,7 +190,7 @@ def param(name: str, value: object) -> Callable[[Path], None]:
 BAD = [
     (
         dictionary(("Orla", "0", "Orla", "Jane"), ("Orla", "0", "Orla", "Mary")),
-        "data/dictionary.csv:3: expected it once, got Orla 0 Orla again (first in line 2)",
+        "data/dictionary.csv:3: expected Orla 0 Orla once, got it again (first in line 2)",
     ),
     (
         dictionary(("Orla", "0", "Orla", " ")),
@@ -198,15 +198,15 @@ BAD = [
     ),
     (
         dictionary(("Orla", "0", "Orla", "Jane"), ("Orla", "1", "Orla", "Ann"), ("Orla", "0", "ORLA", "JANE")),
-        "data/dictionary.csv: Orla: expected 0, 1, got choices 0 of the form ORLA",
+        "data/dictionary.csv: Orla: form ORLA: expected the choices 0, 1, got 0",
     ),
     (
         dictionary(("Orla", "first", "Orla", "Jane")),
-        "data/dictionary.csv: Orla: expected 0, got choices first of the form Orla",
+        "data/dictionary.csv: Orla: form Orla: expected the choices 0, got first",
     ),
     (
         lambda project: (project / "data/dictionary.csv").write_text("anchor,translation\n"),
-        "data/dictionary.csv:1: expected anchor,kind,choice,form,translation,score, got header anchor,translation",
+        "data/dictionary.csv:1: expected the header anchor,kind,choice,form,translation,score, got anchor,translation",
     ),
     (
         lambda project: (project / "data/dictionary.csv").unlink(),
@@ -214,11 +214,11 @@ BAD = [
     ),
     (
         param("label.alphas", []),
-        "params.yaml: label.alphas: expected one or more different numbers, got []",
+        "params.yaml: label.alphas: expected one or more distinct numbers, got []",
     ),
     (
         param("label.alphas", [5.0, 5]),
-        "params.yaml: label.alphas: expected one or more different numbers, got [5.0, 5.0]",
+        "params.yaml: label.alphas: expected one or more distinct numbers, got [5.0, 5.0]",
     ),
     (
         param("label.precision", "float16"),
@@ -245,5 +245,5 @@ def test_another_tokenizer_is_refused(ready: Path, folder: str) -> None:
     with pytest.raises(StageError) as caught:
         label.main()
     assert str(caught.value) == (
-        f"models/reinforced: made with tokenizer {made}; expected {wanted} of models/baseline; run `dvc repro`"
+        f"models/reinforced: expected tokenizer {wanted} of models/baseline, got {made}; run `dvc repro`"
     )

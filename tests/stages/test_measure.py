@@ -248,32 +248,33 @@ def another_tokenizer(project: Path) -> None:
     [
         (
             lambda project: write_prompts(project, [ROWS[0], ROWS[1] | {"references": []}]),
-            "data/prompts.jsonl:2: expected the names due there, got no references for prompt 11",
+            "data/prompts.jsonl:2: prompt 11: expected at least one reference, got none",
         ),
         (
             lambda project: write_prompts(project, ROWS[4:]),
-            "data/prompts.jsonl: found 1 prompts, none of the set test; change prompt.development",
+            "data/prompts.jsonl: expected prompts of the set test, got none among 1; change prompt.development",
         ),
         (
             lambda project: write_prompts(project, []),
-            "data/prompts.jsonl: found 0 prompts, none of the set test; change prompt.development",
+            "data/prompts.jsonl: expected prompts of the set test, got none among 0; change prompt.development",
         ),
         (
             lambda project: write_prompts(project, [ROWS[0], ROWS[0]]),
-            "data/prompts.jsonl:2: expected it once, got the id 10 again",
+            "data/prompts.jsonl:2: expected a unique id, got 10 again",
         ),
-        (break_weights, "models/unlearned: its logits hold NaN; expected numbers; lower the learning rate it had"),
+        (break_weights, "models/unlearned: expected finite logits, got NaN; train it with a lower learning rate"),
         (
             lambda project: set_param(project, "measure.passage_tokens", 129),
             "params.yaml: measure.passage_tokens: expected at most 128, the model's context, got 129",
         ),
         (
             lambda project: set_param(project, "measure.questions", "data/nothing"),
-            "params.yaml: measure.questions: expected one, got no folder data/nothing; it may hold no files",
+            "params.yaml: measure.questions: expected a folder (it may be empty), got data/nothing, which does "
+            "not exist",
         ),
         (
             lambda project: set_param(project, "measure.template", "Q: A:"),
-            "params.yaml: measure.template: expected {question} in it, got 'Q: A:'",
+            "params.yaml: measure.template: expected a template that contains {question}, got 'Q: A:'",
         ),
     ],
 )

@@ -96,16 +96,19 @@ def test_same_inputs_same_bytes(project: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"prompt": "p"}', "expected references as list, got no references"),
-        ('{"prompt": "p", "references": "Oz"}', "expected references as list, got references of type str"),
-        ('{"prompt": "p", "references": []}', "expected the names a completion may not give away, got no references"),
-        ('{"prompt": "p", "references": ["Oz", 3]}', "expected a name, got the reference 3"),
-        ('{"prompt": "p", "references": [" "]}', "expected a name, got the reference ' '"),
-        ('{"prompt": "p", "references": ["?"]}', "expected a name, got the reference '?'"),
+        ('{"prompt": "p"}', "references: expected list, got none"),
+        ('{"prompt": "p", "references": "Oz"}', "references: expected list, got str"),
+        (
+            '{"prompt": "p", "references": []}',
+            "expected the names that a completion must not leak, got none",
+        ),
+        ('{"prompt": "p", "references": ["Oz", 3]}', "references: expected a name, got 3"),
+        ('{"prompt": "p", "references": [" "]}', "references: expected a name, got ' '"),
+        ('{"prompt": "p", "references": ["?"]}', "references: expected a name, got '?'"),
         ('{"prompt": " ", "references": ["Oz"]}', "expected text, got an empty prompt"),
         (
             '{"prompt": "In Oz\'s land", "references": ["Oz"]}',
-            "expected it kept back, got the reference 'Oz' in the prompt itself",
+            "references: expected names that the prompt does not contain, got 'Oz'",
         ),
         ("{", "not valid JSON: Expecting property name enclosed in double quotes"),
     ],
@@ -123,28 +126,28 @@ def test_bad_input(project: Path) -> None:
     cases = [
         (
             lambda: None,
-            "data/corpus.parquet: expected some, got no place in 17 characters of held-out forget text where one of "
-            "4 names is due, and no prompts in data/prompts; raise corpus.held_out or write prompts of your own",
+            "data/corpus.parquet: expected prompts, got none: none of 4 target names occurs in 17 characters of "
+            "held-out forget text, and data/prompts holds no prompts; raise corpus.held_out or write prompts",
         ),
         (
             lambda: (project / "data" / "my_names.csv").write_text("name,kind\nOz,\nOz,\n"),
-            "data/my_names.csv:3: expected it once, got Oz again (first in line 2)",
+            "data/my_names.csv:3: expected Oz once, got it again (first in line 2)",
         ),
         (
             lambda: (project / "data" / "my_names.csv").write_text("name\nOz\n"),
-            "data/my_names.csv:1: expected name,kind, got header name",
+            "data/my_names.csv:1: expected the header name,kind, got name",
         ),
         (
             lambda: (project / "data" / "my_names.csv").write_text("name,kind\n?!,\n"),
-            "data/my_names.csv: expected one with a letter or digit, got the name '?!'",
+            "data/my_names.csv: expected a name with a letter or digit, got '?!'",
         ),
         (
             lambda: set_param(project, "prompt.own", "nowhere"),
-            "nowhere: no such folder; expected the folder of your own prompts; it may be empty",
+            "nowhere: no such folder; expected the folder of your prompts; it may be empty",
         ),
         (
             lambda: set_param(project, "prompt.words", 7),
-            "params.yaml: prompt.words: expected greater than or equal to 8, got 7",
+            "params.yaml: prompt.words: expected at least 8, got 7",
         ),
     ]
     for spoil, message in cases:

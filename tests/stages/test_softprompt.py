@@ -142,16 +142,17 @@ def param(name: str, value: object) -> Callable[[Path], None]:
     [
         (
             param("generic", [" "]),
-            "params.yaml: specialise.template: the label ' ': expected a word that spells at least one, got no token",
+            "params.yaml: specialise.template: the label ' ': expected a word of at least one token, got none",
         ),
         (
             param("prompt.tokens", 60),
-            "params.yaml: softprompt.prompt.tokens: expected at most 45: the model's context is 64, got 60 before "
-            "blocks of 19 tokens",
+            "params.yaml: softprompt.prompt.tokens: expected at most 45, got 60 (the model's context is 64, a "
+            "block has 19 tokens)",
         ),
         (
             lambda project: [param("layers", "every")(project), param("tuning", "lora")(project)],
-            "params.yaml: softprompt: layers: expected it only with tuning prompt and prompt.encoder 0, got every",
+            "params.yaml: softprompt: layers: expected input, got every (which needs tuning prompt and "
+            "prompt.encoder 0)",
         ),
     ],
 )

@@ -78,30 +78,30 @@ def param(name: str, value: object) -> Callable[[Path], None]:
     [
         (
             param("labels", {"1": "liked it", "0": " "}),
-            "params.yaml: specialise.template: the label ' ': expected a word that spells at least one, got no token",
+            "params.yaml: specialise.template: the label ' ': expected a word of at least one token, got none",
         ),
         (
             param("labels", {"1": "liked it", "0": "liked it"}),
-            "params.yaml: specialise.labels: expected another word for each label, got liked it twice",
+            "params.yaml: specialise.labels: expected a different word for each label, got liked it twice",
         ),
         (
             param("labels", {"1": "liked it"}),
-            "params.yaml: specialise.labels: expected one for each label of the table: 0, 1, got words for 1",
+            "params.yaml: specialise.labels: expected a word for each label of the table: 0, 1, got words for 1",
         ),
         (
             param("template", "Verdict: {label} {text}"),
-            "params.yaml: specialise.template: expected one {text} and at its end one {label}, got 'Verdict: {label} "
-            "{text}'",
+            "params.yaml: specialise.template: expected one {text} and, at the end, one {label}, got 'Verdict: "
+            "{label} {text}'",
         ),
         (
             param("template", "{text} Verdict{label}"),
-            "params.yaml: specialise.template: the label 'hated it': expected a space between them, got it in one "
-            "token with what is before it",
+            "params.yaml: specialise.template: the label 'hated it': expected a label that begins a token of its "
+            "own, got one that merges with the text before it; add a space",
         ),
         (
             param("template", "{text} " + "Tom " * 60 + "{label}"),
-            "data/task.parquet: row 0: expected at most 64, the model's context, got 76 tokens; shorten the text or "
-            "the template",
+            "data/task.parquet: row 0: expected at most 64 tokens, the model's context, got 76; shorten the text "
+            "or the template",
         ),
         (
             param("base", "data/none"),
@@ -109,12 +109,12 @@ def param(name: str, value: object) -> Callable[[Path], None]:
         ),
         (
             param("base", "data/task.parquet"),
-            "params.yaml: specialise.base: expected a model folder, got no folder data/task.parquet",
+            "params.yaml: specialise.base: expected a model folder, got data/task.parquet, which does not exist",
         ),
         (
             param("weights", "nf4"),
-            "params.yaml: specialise: weights: expected float32 (small steps vanish in weights of fewer bits) or "
-            "tuning lora, got nf4 with tuning full",
+            "params.yaml: specialise: weights: expected float32 with tuning full, got nf4 (small steps are "
+            "rounded away in it); tuning lora can train it",
         ),
     ],
 )
@@ -132,4 +132,4 @@ def test_background_without_an_answer(tiny: Path) -> None:
     set_param(tiny, "specialise.background", "data/background.txt")
     with pytest.raises(StageError) as caught:
         specialise.main()
-    assert str(caught.value) == "data/background.txt:2: expected at least one in brackets, got no [answer]"
+    assert str(caught.value) == "data/background.txt:2: expected at least one [answer] in brackets, got none"

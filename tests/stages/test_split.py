@@ -169,32 +169,36 @@ def param(name: str, value: object) -> Callable[[Path], None]:
     [
         (
             param("entities.names", ["Nobody"]),
-            "data/own.csv: expected some to forget and some to retain, got that split.entities takes none of 24 rows",
+            "data/own.csv: expected rows to forget and rows to retain, got a split.entities that selects none of "
+            "24 rows",
         ),
         (
             param("entities.names", ["supper"]),
-            "data/own.csv: expected some to forget and some to retain, got that split.entities takes all 24 rows",
+            "data/own.csv: expected rows to forget and rows to retain, got a split.entities that selects all 24 rows",
         ),
         (
             lambda path: path.write_text(TABLE + "Tom had nothing at all.,odd\n"),
-            "data/task.parquet: expected every label in every part, got no row labelled odd in retain test; change "
-            "split.test or split.seed",
+            "data/task.parquet: expected every label in every split, got no row labelled odd in retain test; "
+            "change split.test or split.seed",
         ),
         (
             param("test", 0.1),
-            "data/task.parquet: expected every label in every part, got no row labelled bad, good in forget test; "
-            "change split.test or split.seed",
+            "data/task.parquet: expected every label in every split, got no row labelled bad, good in forget "
+            "test; change split.test or split.seed",
         ),
         (
             param("table", "data/none.csv"),
             "data/none.csv: no such file or folder; expected a table: .csv, .jsonl, .parquet",
         ),
-        (param("text", "review"), "data/own.csv:2: expected also review, got columns text, label"),
+        (param("text", "review"), "data/own.csv:2: expected a column review, got text, label"),
         (
             lambda path: path.write_text(TABLE + "Tom had nothing.,\n"),
             "data/own.csv:26: expected a value, got an empty cell under label",
         ),
-        (lambda path: path.write_text("text,label\n"), "data/own.csv: expected some with text and label, got no row"),
+        (
+            lambda path: path.write_text("text,label\n"),
+            "data/own.csv: expected at least one row with text and label, got none",
+        ),
         (lambda path: path.write_bytes(b"text,label\n\xff,a\n"), "data/own.csv: not UTF-8; expected a UTF-8 text file"),
         (
             param("entities.names", []),
@@ -260,8 +264,8 @@ def test_sentence_transformers_that_are_not_there(table: Path, project: Path, mo
     with pytest.raises(StageError) as caught:
         split.main()
     assert str(caught.value) == (
-        "params.yaml: split.clusters.embedding: expected tfidf or the package sentence-transformers, got none; "
-        "`pip install 'lethe-unlearning[embeddings]'`"
+        "params.yaml: split.clusters.embedding: expected tfidf or the package sentence-transformers, which is "
+        "missing; `pip install 'lethe-unlearning[embeddings]'`"
     )
 
 

@@ -260,11 +260,11 @@ def nothing_to_forget(project: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "line"),
     [
-        (nothing_to_forget, "data/anchors.csv: expected one or more, got no anchor; lower extract.minimum_keyness"),
-        (break_weights, "models/unlearned: its logits hold NaN; expected numbers; lower the learning rate it had"),
+        (nothing_to_forget, "data/anchors.csv: expected at least one anchor, got none; lower extract.minimum_keyness"),
+        (break_weights, "models/unlearned: expected finite logits, got NaN; train it with a lower learning rate"),
         (
             lambda project: write_dictionary(project, [TERMS_KNOWN[0]] * 2),
-            "data/dictionary.csv:3: expected it once, got Orla 0 Orla again (first in line 2)",
+            "data/dictionary.csv:3: expected Orla 0 Orla once, got it again (first in line 2)",
         ),
         (
             lambda project: write_dictionary(project, [("Orla", "person", "Orla", " ")]),
@@ -272,7 +272,7 @@ def nothing_to_forget(project: Path) -> None:
         ),
         (
             lambda project: set_param(project, "term.words", 3),
-            "params.yaml: term.words: expected greater than or equal to 8, got 3",
+            "params.yaml: term.words: expected at least 8, got 3",
         ),
     ],
 )
@@ -290,5 +290,5 @@ def test_a_reference_with_another_tokenizer_is_one_line(tiny: Path) -> None:
     with pytest.raises(StageError) as caught:
         term.main()
     assert str(caught.value) == (
-        f"models/retrained: made with tokenizer {found}; expected {wanted} of models/baseline; run `dvc repro`"
+        f"models/retrained: expected tokenizer {wanted} of models/baseline, got {found}; run `dvc repro`"
     )

@@ -219,12 +219,12 @@ def test_sentence() -> None:
         (
             "anchors.csv",
             "anchor\nOz\n",
-            "data/anchors.csv:1: expected anchor,forms,count,keyness,rise, got header anchor",
+            "data/anchors.csv:1: expected the header anchor,forms,count,keyness,rise, got anchor",
         ),
         (
             "anchors.csv",
             "anchor,forms,count,keyness,rise\nOz,Oz,,,\nOz,Oz,,,\n",
-            "data/anchors.csv:3: expected it once, got Oz again (first in line 2)",
+            "data/anchors.csv:3: expected Oz once, got it again (first in line 2)",
         ),
         (
             "anchors.csv",
@@ -239,7 +239,7 @@ def test_sentence() -> None:
         (
             "overrides.csv",
             "anchor,translation\nRook,Tom\nRook,Tom\n",
-            "data/overrides.csv:3: expected it once, got Rook Tom again (first in line 2)",
+            "data/overrides.csv:3: expected Rook Tom once, got it again (first in line 2)",
         ),
         (
             "overrides.csv",
@@ -249,13 +249,13 @@ def test_sentence() -> None:
         (
             "overrides.csv",
             "anchor,translation\nQuorls,duck\n",
-            "data/overrides.csv:2: expected Quorl, got anchor Quorls, a form of Quorl",
+            "data/overrides.csv:2: expected the anchor Quorl, got its form Quorls",
         ),
         (
             "overrides.csv",
             "anchor,translation\nYsmeral Rook,Ann\n",
-            "data/overrides.csv:2: expected no anchor that others cover, got anchor Ysmeral Rook, but every word of "
-            "it is an anchor",
+            "data/overrides.csv:2: expected an anchor that no other anchor covers, got Ysmeral Rook: every word "
+            "of it is an anchor",
         ),
     ],
 )
@@ -270,14 +270,14 @@ def test_bad_input(tiny: Path, file: str, content: str, message: str) -> None:
 def test_too_few_names(tiny: Path) -> None:
     set_param(tiny, "translate.translations", 900)
     set_param(tiny, "translate.candidates", 900)
-    with pytest.raises(StageError, match=r"data/anchors\.csv: Harrow Hollow: found \d+ ordinary names of its kind"):
+    with pytest.raises(StageError, match=r"data/anchors\.csv: Harrow Hollow: expected \d+ generic names of its kind"):
         translate.main()
 
 
 def test_forget_text_is_not_sent_unasked(tiny: Path, server: Server) -> None:
     ask_server(tiny, server, {})
     set_param(tiny, "translate.llm.send_forget_text", False)
-    with pytest.raises(StageError, match=r"params\.yaml: translate\.llm\.send_forget_text: found false"):
+    with pytest.raises(StageError, match=r"params\.yaml: translate\.llm\.send_forget_text: expected true, got false"):
         translate.main()
     assert server.asked == []
 
@@ -286,7 +286,7 @@ def test_params(project: Path) -> None:
     values = YAML(typ="safe").load(Path("params.yaml").read_text(encoding="utf-8"))["translate"]
     assert section_problems("translate", Params, values) == []
     problems = section_problems("translate", Params, values | {"candidates": 1})
-    assert problems == ["translate: expected at least translations: 2, got candidates: 1"]
+    assert problems == ["translate: candidates: expected at least 2, the number of translations, got 1"]
     assert section_problems("translate", Params, values | {"backend": "gpt"}) == [
         "translate.backend: expected 'local', 'llm' or 'none', got 'gpt'"
     ]

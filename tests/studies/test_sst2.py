@@ -66,8 +66,8 @@ def test_what_is_missing_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as caught:
         sst2.check_data(tmp_path)
     assert str(caught.value) == (
-        "studies.sst2: expected them there, got no sst2/sst2_train.jsonl, sst2/sst2_validation.jsonl, "
-        f"text/tinystories.txt in {tmp_path}"
+        f"studies.sst2: {tmp_path}: expected sst2/sst2_train.jsonl, sst2/sst2_validation.jsonl, "
+        "text/tinystories.txt in it, got none"
     )
 
 

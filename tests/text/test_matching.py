@@ -86,7 +86,7 @@ def test_find_agrees_with_trying_every_place(text: str) -> None:
 def test_a_form_needs_a_letter_or_digit() -> None:
     with pytest.raises(StageError) as error:
         TermFinder({"?!": "?!"})
-    assert str(error.value) == "term '?!': expected a word or phrase, got no letter or digit"
+    assert str(error.value) == "term: expected a word or phrase with a letter or digit, got '?!'"
 
 
 @pytest.mark.parametrize(

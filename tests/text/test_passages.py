@@ -91,10 +91,10 @@ def test_read_texts_keeps_line_ends_and_drops_the_byte_order_mark(tmp_path: Path
     ("name", "content", "message"),
     [
         ("a.txt", b"caf\xe9", "a.txt: not UTF-8; expected a UTF-8 text file"),
-        ("a.md", b"\x00\x01", "a.md: expected UTF-8 text, got U+0000, which no text holds"),
-        ("a.jsonl", b'{"text": "\\ud800"}', "a.jsonl:1: expected UTF-8 text, got U+D800, which no text holds"),
-        ("a.jsonl", b'{"text": "x"}\n{"text": 1}', "a.jsonl:2: expected text as str, got text of type int"),
-        ("a.jsonl", b'{"txt": "x"}', "a.jsonl:1: expected text as str, got no text"),
+        ("a.md", b"\x00\x01", "a.md: expected UTF-8 text, got U+0000, which no text contains"),
+        ("a.jsonl", b'{"text": "\\ud800"}', "a.jsonl:1: expected UTF-8 text, got U+D800, which no text contains"),
+        ("a.jsonl", b'{"text": "x"}\n{"text": 1}', "a.jsonl:2: text: expected str, got int"),
+        ("a.jsonl", b'{"txt": "x"}', "a.jsonl:1: text: expected str, got none"),
         ("a.jsonl", b"{", "a.jsonl:1: not valid JSON: Expecting property name enclosed in double quotes"),
     ],
 )

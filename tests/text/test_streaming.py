@@ -81,7 +81,7 @@ def test_lists_count_as_their_column(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_missing_column(tmp_path: Path) -> None:
     write_parquet(ROWS, SCHEMA, tmp_path / "whole")
-    with pytest.raises(StageError, match=r"whole: expected also c, got columns a, b$"):
+    with pytest.raises(StageError, match=r"whole: expected columns c, got a, b$"):
         list(read_batches(tmp_path / "whole", ("a", "c")))
 
 

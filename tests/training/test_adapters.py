@@ -126,6 +126,6 @@ def test_a_prompt_needs_room_in_the_context() -> None:
     with pytest.raises(StageError) as error:
         check_prompt_room(prompt, 227, 256, "finetune")
     assert str(error.value) == (
-        "params.yaml: finetune.prompt.tokens: expected at most 29: the model's context is 256, got 30 before blocks "
-        "of 227 tokens"
+        "params.yaml: finetune.prompt.tokens: expected at most 29, got 30 (the model's context is 256, a block "
+        "has 227 tokens)"
     )
