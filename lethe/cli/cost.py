@@ -101,7 +101,7 @@ def table(found: Sequence[Cost]) -> Table:
         note = "" if cost.ran else "not run here"
         made.add_row(cost.stage, *(shown(cost.numbers[name]) for name in names), note)
     made.add_section()
-    made.add_row("all together", *(shown(whole[name]) for name in names), "")
+    made.add_row("total", *(shown(whole[name]) for name in names), "")
     return made
 
 
