@@ -73,7 +73,7 @@ def check(
 def result(
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
 ) -> None:
-    """Show what the last run measured: the step table, and whether the model passes the release gate."""
+    """Show the results of the last run: the step table and the release gate."""
     from lethe.cli.gate import as_dict, judge, table
     from lethe.core.tables import read_json
     from lethe.report.release_gate import sentence
