@@ -13,6 +13,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from lethe.core.errors import StageError
+from lethe.core.hashing import folder_sha256
+from lethe.core.tables import write_json
 from lethe.provenance import audit, fingerprint, history
 from tests import recorded
 from tests.conftest import ROOT, TINY_TEXT
@@ -275,6 +277,34 @@ def test_a_package_that_was_edited_after_the_run_is_found_in_another_commit(move
     code = json_of(folder, "audit", made["models/unlearned"])["code"]
     assert code["not_in_the_commit_of_the_lock"] == ["lethe/models"]
     assert code["commit"] == ran
+
+
+def test_a_file_of_a_distilled_model_is_known_by_what_distil_reports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deps, outs = recorded.STAGES["finetune"]
+    others = [out for out in outs if out != "models/unlearned"]
+    monkeypatch.setitem(recorded.STAGES, "finetune", (deps, [*others, "models/suppressed"]))
+    distilled = ["models/baseline", "models/suppressed"], ["models/unlearned", "reports/distil.json"]
+    monkeypatch.setitem(recorded.STAGES, "distil", distilled)
+    write = recorded.write_artifacts
+
+    def with_both(folder: Path, text: str, params: dict) -> None:
+        write(folder, text, params)
+        suppressed = recorded.model(folder / "models/suppressed", f"suppressed {text}")
+        for name, made in (("finetune", suppressed), ("distil", folder / "models/unlearned")):
+            write_json({"steps": 4, "sha256": folder_sha256(made)}, folder / f"reports/{name}.json")
+
+    monkeypatch.setattr(recorded, "write_artifacts", with_both)
+    folder = recorded.empty(tmp_path / "project")
+    made = recorded.run(folder)
+    recorded.commit(folder, "distilled")
+    sha256 = fingerprint.sha256_of(folder / "models/unlearned/model.safetensors")
+    answer = json_of(folder, "audit", sha256)
+    assert answer["model"] == {
+        "path": "models/unlearned", "md5": made["models/unlearned"], "how": "its file model.safetensors"
+    }  # fmt: skip
+    assert {row["path"]: row["stage"] for row in answer["chain"]}["models/suppressed"] == "finetune"
 
 
 def test_a_report_that_was_edited_is_not_believed(past: tuple) -> None:
