@@ -106,9 +106,11 @@ def questions(
     ]
 
 
-def check_length(found: Sequence[Question], rows: Sequence[Labelled], room: int, why: str) -> None:
+def check_length(found: Sequence[Question], rows: Sequence[Labelled], room: int, limit: str, remedy: str) -> None:
     """Raise StageError for the first question that, with its answer, is longer than `room` tokens."""
     for question, row in zip(found, rows, strict=True):
         length = len(question.prompt) + len(question.answer)
         if length > room:
-            raise StageError(f"data/task.parquet: row {row.row}: expected at most {room} tokens, {why}, got {length}")
+            raise StageError(
+                f"data/task.parquet: row {row.row}: expected at most {room} tokens, the {limit}, got {length}; {remedy}"
+            )

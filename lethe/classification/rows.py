@@ -32,7 +32,7 @@ def task_rows(
     ids = answer_tokens(tokenizer, asking.template, list(asking.labels.values()))
     asked = questions(tokenizer, asking.template, known, [ids[asking.labels[row.label]] for row in known])
     if context:
-        check_length(asked, known, context, "the model's context; shorten the text or the template")
+        check_length(asked, known, context, "model's context", "shorten the text or the template")
     return question_rows(asked, [row.side == "forget" for row in known], tokenizer.pad_token_id)
 
 

@@ -55,7 +55,9 @@ def unlearning_rows(
     if params.tuning == "prompt":
         check_prompt_room(params.prompt, longest, context, "softprompt")
     elif context:
-        check_length([*generic, *kept], [*forget, *retain], context, "the model's context")
+        check_length(
+            [*generic, *kept], [*forget, *retain], context, "model's context", "shorten the text or the template"
+        )
     width = longest - 1
     sets = [question_rows(own, [side] * len(own), pad, width) for own, side in ((generic, True), (true, True))]
     wanted = sets[method.labels == "true"]  # for random labels generic words: that is the paper's RL

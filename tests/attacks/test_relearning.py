@@ -37,10 +37,8 @@ def test_passages_are_whole_and_fewer_are_among_more() -> None:
 def test_too_few_passages() -> None:
     with pytest.raises(StageError) as caught:
         passage_rows(tiny_tokenizer(), ["Orla went to Harrow Hill."], 4, 64, "forget", 0)
-    assert str(caught.value).startswith("params.yaml: attack: expected ")
-    assert str(caught.value).endswith(
-        " forget passages of 4 tokens; expected 64; lower passages or training.passage_tokens"
-    )
+    assert str(caught.value).startswith("params.yaml: attack: expected 64 forget passages of 4 tokens, got ")
+    assert str(caught.value).endswith("; lower passages or training.passage_tokens")
 
 
 @pytest.mark.parametrize("tuning", ["full", "lora"])

@@ -61,7 +61,7 @@ def test_the_table_and_the_page(ran: Path, capsys: pytest.CaptureFixture[str]) -
         "baseline 190 60 100 800 2,048 250,000 2,500",
         "prompt 1.2 1.5 90",
         "total 192 60 102 800 2,048 250,000",
-        "The same as a page: .scratch/cost/index.html",
+        "As a page: .scratch/cost/index.html",
     ]
     page = (ran / ".scratch/cost/index.html").read_text()
     assert "not run here" in page

@@ -230,7 +230,7 @@ def test_check_sees_what_git_saw(asked: Path, monkeypatch: pytest.MonkeyPatch, c
     with pytest.raises(typer.Exit) as exit_:
         requests.check(json=False)
     assert exit_.value.exit_code == 3
-    assert "had other lines; a ledger is only ever added to" in capsys.readouterr().out
+    assert "has other lines; lines may only be added to a ledger" in capsys.readouterr().out
     requests.LEDGER.write_text("\n".join(lines) + "\n")
     add("third")
     assert requests.rewritten(requests.LEDGER, rows()) == []

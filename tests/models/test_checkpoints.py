@@ -61,7 +61,7 @@ def test_logits_that_are_capped_after_the_head_are_refused(tmp_path: Path) -> No
         return result
 
     model.forward = capped
-    with pytest.raises(StageError, match="llama: its logits are not a linear function of the last hidden state"):
+    with pytest.raises(StageError, match="llama: expected logits that are a linear function of the last hidden state"):
         check_head(model)
 
 

@@ -172,10 +172,18 @@ AT = f"params.yaml: baseline.model: owner/name at {OTHER[:12]}"
         (
             REPO,
             "main",
-            f"params.yaml: baseline.revision: expected a 40-digit commit, got main; main is now {COMMIT}",
+            f"params.yaml: baseline.revision: expected a 40-digit commit, got main; main is currently {COMMIT}",
         ),
-        (REPO, None, f"params.yaml: baseline.revision: expected a 40-digit commit, got null; main is now {COMMIT}"),
-        (REPO, "v1.0", f"params.yaml: baseline.revision: expected a 40-digit commit, got v1.0; v1.0 is now {COMMIT}"),
+        (
+            REPO,
+            None,
+            f"params.yaml: baseline.revision: expected a 40-digit commit, got null; main is currently {COMMIT}",
+        ),
+        (
+            REPO,
+            "v1.0",
+            f"params.yaml: baseline.revision: expected a 40-digit commit, got v1.0; v1.0 is currently {COMMIT}",
+        ),
         (
             REPO,
             OTHER,

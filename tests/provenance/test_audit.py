@@ -349,7 +349,7 @@ def test_verify_sees_an_edited_file_of_a_folder(past: tuple) -> None:
     done = json_of(folder, "audit", md5, "--verify")
     (row,) = (row for row in done["verify"] if row["path"] == "models/unlearned")
     assert row["state"] == "present and different"
-    assert row["said"].startswith("folder: found md5 ")
+    assert row["said"].startswith("folder: md5 ")
 
 
 def test_a_half_finished_run_is_no_difference(past: tuple) -> None:
@@ -407,7 +407,7 @@ def test_a_stranger_has_no_nearest(past: tuple, tmp_path: Path) -> None:
     done = lethe(folder, "audit", str(recorded.model(tmp_path / "stranger", "nobody")))
     assert done.exit_code == 3
     assert "matches nothing in any commit or experiment" in done.output
-    assert "No recorded model has its weights, its corpus or its params" in done.output
+    assert "No recorded model shares its weights, corpus or params" in done.output
 
 
 def test_what_cannot_be_answered_is_one_line(past: tuple, tmp_path: Path) -> None:

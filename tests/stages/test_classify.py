@@ -98,7 +98,7 @@ def another_base(project: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "start", "end"),
     [
-        (another_base, "models/softprompt: a soft prompt for the base ", " in models/task; run `dvc repro`"),
+        (another_base, "models/softprompt: expected models/task to be its base ", "; run `dvc repro`"),
         (
             lambda project: set_param(project, "classify.counter_prompts", "none"),
             "params.yaml: classify.counter_prompts: expected a list, got 'none'",

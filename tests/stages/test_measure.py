@@ -289,7 +289,7 @@ def test_bad_input_is_one_line(tiny: Path, spoil: Callable[[Path], None], line: 
 def test_a_reference_with_another_tokenizer_is_one_line(tiny: Path) -> None:
     another_tokenizer(tiny)
     with pytest.raises(
-        StageError, match=r"^models/retrained: made with tokenizer \w{12}; expected \w{12} of models/base"
+        StageError, match=r"^models/retrained: expected tokenizer \w{12} of models/baseline, got \w{12}; "
     ):
         measure.main()
 

@@ -100,12 +100,12 @@ def test_same_inputs_same_bytes(project: Path) -> None:
         ('{"prompt": "p", "references": "Oz"}', "references: expected list, got str"),
         (
             '{"prompt": "p", "references": []}',
-            "expected the names that a completion must not leak, got none",
+            "references: expected the names that a completion must not leak, got none",
         ),
         ('{"prompt": "p", "references": ["Oz", 3]}', "references: expected a name, got 3"),
         ('{"prompt": "p", "references": [" "]}', "references: expected a name, got ' '"),
         ('{"prompt": "p", "references": ["?"]}', "references: expected a name, got '?'"),
-        ('{"prompt": " ", "references": ["Oz"]}', "expected text, got an empty prompt"),
+        ('{"prompt": " ", "references": ["Oz"]}', "prompt: expected text, got an empty one"),
         (
             '{"prompt": "In Oz\'s land", "references": ["Oz"]}',
             "references: expected names that the prompt does not contain, got 'Oz'",

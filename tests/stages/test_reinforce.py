@@ -47,7 +47,5 @@ def test_same_inputs_same_bytes(blocked: Path) -> None:
 
 def test_blocks_of_another_tokenizer(blocked: Path) -> None:
     tiny_model(blocked / "models/baseline", text="Quite another text for quite another tokenizer. " * 5)
-    with pytest.raises(
-        StageError, match=r"data/blocks.parquet: made with tokenizer .*; expected .* of models/baseline"
-    ):
+    with pytest.raises(StageError, match=r"data/blocks.parquet: expected tokenizer .* of models/baseline, got "):
         reinforce.main()

@@ -244,7 +244,7 @@ def test_sentence() -> None:
         (
             "overrides.csv",
             "anchor,translation\nRook,Tom\nRook,Old Rook\n",
-            "data/overrides.csv:3: expected a name that holds no anchor (Rook), got translation Old Rook of Rook",
+            "data/overrides.csv:3: translation of Rook: expected a name that holds no anchor (Rook), got Old Rook",
         ),
         (
             "overrides.csv",
