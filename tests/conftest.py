@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import signal
+import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -158,6 +161,18 @@ def touch_deps(project: Path, stage: str) -> None:
             path.symlink_to(ROOT / dep)
         elif (ROOT / dep).is_dir() and dep.startswith("data/"):
             path.mkdir(exist_ok=True)
+
+
+def kill_at_a_checkpoint(stage: str) -> None:
+    """Start the stage in the current project and kill it once its training has written a whole checkpoint."""
+    process = subprocess.Popen([sys.executable, "-m", f"stages.{stage}"], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(Path(f".scratch/{stage}").glob("*/trainer/checkpoint-*/trainer_state.json")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
 
 
 @pytest.fixture(autouse=True)

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +13,7 @@ from lethe.core.hashing import file_sha256, folder_sha256, path_sha256, tokenize
 from lethe.core.tables import DICTIONARY, blocks_schema, write_csv, write_json, write_parquet
 from lethe.models.checkpoints import load_model, load_tokenizer
 from stages import distil
-from tests.conftest import TINY_TEXT, set_param, tiny_model, touch_deps, write_corpus
+from tests.conftest import TINY_TEXT, kill_at_a_checkpoint, set_param, tiny_model, touch_deps, write_corpus
 
 WIDTH = 16
 RETAIN = "Tom sat by the river and looked at the water until the sun went down.\n\n" * 8
@@ -95,14 +91,7 @@ def test_a_token_that_the_retain_set_lacks_is_unlearned_by_the_student(suppresse
 def test_same_inputs_same_bytes_also_after_a_kill(suppressed: Path) -> None:
     set_param(suppressed, "distil.steps", 40)
     set_param(suppressed, "distil.resume_every", 5)
-    process = subprocess.Popen([sys.executable, "-m", "stages.distil"], stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not list(Path(".scratch/distil").glob("*/trainer/checkpoint-*/trainer_state.json")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill_at_a_checkpoint("distil")
     assert not Path("models/unlearned").exists()
     distil.main()
     resumed = folder_sha256(Path("models/unlearned")), file_sha256(Path("reports/loss/distil.csv"))

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
-import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import get_args
@@ -24,7 +20,7 @@ from lethe.evaluation.model_set import measured
 from lethe.inference.scoring import token_loss
 from lethe.models.checkpoints import load_model, load_tokenizer
 from stages import finetune
-from tests.conftest import TINY_TEXT, set_param, tiny_model, touch_deps, write_corpus
+from tests.conftest import TINY_TEXT, kill_at_a_checkpoint, set_param, tiny_model, touch_deps, write_corpus
 
 WIDTH = 16
 
@@ -172,15 +168,7 @@ def test_provenance_names_the_inputs(labelled: Path) -> None:
 def test_killed_and_run_again_ends_in_the_bytes_of_an_undisturbed_run(labelled: Path) -> None:
     set_param(labelled, "finetune.steps", 40)
     set_param(labelled, "finetune.resume_every", 5)
-    command = [sys.executable, "-m", "stages.finetune"]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not list(Path(".scratch/finetune").glob("*/trainer/checkpoint-*/trainer_state.json")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill_at_a_checkpoint("finetune")
     assert not Path("models/suppressed").exists()
     resumed_from = list(Path(".scratch/finetune").glob("*/trainer/checkpoint-*"))
     assert resumed_from
