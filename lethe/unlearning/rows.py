@@ -101,12 +101,12 @@ def with_retain_rows(
         if objective == "generic_labels":
             return forget
         raise StageError(
-            "params.yaml: finetune.retain_rows: expected a share above 0.0, got 0.0 with objective {objective}, "
+            f"params.yaml: finetune.retain_rows: expected a share above 0.0, got 0.0 with objective {objective}, "
             "which has a retain term; raise it or set the weight of that term to 0.0"
         )
     if not retain:
         raise StageError(
-            "params.yaml: finetune.retain_rows: expected 0.0 without retain text, got {share}; set it to 0.0 or "
+            f"params.yaml: finetune.retain_rows: expected 0.0 without retain text, got {share}; set it to 0.0 or "
             "put text into the folder that corpus.retain names"
         )
     found = corpus_rows(retain, tokenizer, forget.tokens.shape[1])

@@ -123,7 +123,7 @@ ONE_BAD_VALUE = [
         "finetune.checkpoints",
         [10, 5],
         [
-            "finetune: checkpoints: expected ascending steps below 30, got [10, 5] (the last step is the unlearned "
+            "finetune: checkpoints: expected ascending steps below 30, got [10, 5] (the last step is the fine-tuned "
             "model itself)"
         ],
     ),

@@ -27,7 +27,8 @@ def test_statistics_by_hand() -> None:
         Spliced(anchors=["a"], cut=2),
     ]
     next_ids = np.array([[[2, 7, MASKED, 7], [5, 7, MASKED, MASKED]]], np.int32)
-    numbers = statistics(blocks, spliced, Labels(next_ids, np.array([3]), np.array([1])), [5.0])
+    none = np.zeros((0, *next_ids.shape[1:], 0))
+    numbers = statistics(blocks, spliced, Labels(next_ids, np.array([3]), np.array([1]), none, none), [5.0])
     # followed by a token of their block: positions 0, 1 of the first (2 = 2, 7 != 3) and 0 of the second (5 = 5)
     assert numbers == {
         "blocks": 2,

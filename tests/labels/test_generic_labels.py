@@ -373,7 +373,9 @@ def test_one_model_at_a_time_gives_the_same_labels(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10))
     alive.clear()
-    with pytest.raises(StageError, match=r": expected .* for what label keeps of the baseline, got 0.0 MB free"):
+    with pytest.raises(
+        StageError, match=r": expected .* for what label keeps of the baseline, which fits only alone, got 0.0 MB"
+    ):
         passes.label_one_model_at_a_time(*shown, folders, load, settings, list, [5], tmp_path)
 
 

@@ -246,7 +246,9 @@ def test_by_clusters_of_sentence_embeddings(embedder: Path, project: Path) -> No
 
 def test_an_embedder_of_pickles_is_not_loaded(embedder: Path) -> None:
     (embedder / "model.safetensors").rename(embedder / "pytorch_model.bin")
-    with pytest.raises(StageError, match=r"^models/embedder/pytorch_model.bin: expected safetensors, got a pickle"):
+    with pytest.raises(
+        StageError, match=r"^models/embedder/pytorch_model.bin: expected safetensors only, got a pickle"
+    ):
         split.main()
 
 
