@@ -119,6 +119,8 @@ def walked(project: Path, objective: str, case: Case, before: float) -> list[Row
     own |= {"finetune.checkpoints": list(range(case.every, steps, case.every))}
     change_params(project, own | {"finetune.learning_rate": LEARNING_RATE.get(objective, GENTLE)})
     until = clocked(project, "finetune")["until"]
+    until["unlearned"] = until.pop("suppressed")  # nothing is distilled: a copy
+    in_project(project, "stages.distil")
     in_project(project, "stages.evaluate")
     report = json.loads((project / "reports/familiarity.json").read_text(encoding="utf-8"))
     return rows_of(report["models"], until, steps, before)

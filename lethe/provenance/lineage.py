@@ -77,7 +77,8 @@ def find(history: History, store: Store, subject: Subject) -> list[Found]:
         raise StageError(
             f"{subject.given}: expected a file of one model only, such as its weights, got one of {len(found)} models"
         )
-    return sorted(found, key=lambda each: index[each.md5][each.path][0])
+    # without distillation models/suppressed is the same folder: the final model goes first
+    return sorted(found, key=lambda each: (index[each.md5][each.path][0], each.path != UNLEARNED))
 
 
 def by_md5(index: Index, subject: Subject) -> list[Found]:

@@ -167,7 +167,7 @@ def test_everything_that_holds_the_text_goes(project: Path, capsys: pytest.Captu
     kept = {item["md5"] for item in rows[-1]["purged"]["objects"]}
     assert {before["data/corpus.parquet"], before["models/reinforced"]} <= kept  # the hashes stay
     assert requests.fold(rows)["one"].status == "purged"
-    with pytest.raises(StageError, match="purge: one was purged already"):
+    with pytest.raises(StageError, match="purge: expected a satisfied or superseded request, got one, which is purged"):
         purge.command("one", False, "one", json=False)
 
 
@@ -175,7 +175,7 @@ def test_what_was_made_before_the_request_stays(project: Path) -> None:
     purge.command("one", False, "one", json=False)
     assert (project / "models/unlearned/weights").read_text() == f"forgot {len(ONE + TWO)}"
     assert (project / "models/baseline/weights").exists()  # kept without --models, and the ledger says so
-    assert "models/baseline: kept, although it read the text" in requests.LEDGER.read_text()
+    assert "models/baseline: kept, although trained on the text" in requests.LEDGER.read_text()
     tiny.commit(project, "purged")
     tiny.git(project, "checkout", "--quiet", "HEAD~4")
     tiny.dvc(project, "checkout", "--force")  # the run of the other request alone is whole
@@ -210,7 +210,9 @@ def test_an_open_request_is_not_purged(project: Path) -> None:
     (project / "data/forget/three").mkdir()
     (project / "data/forget/three/d.txt").write_text("Nobody knew.\n")
     requests.add("three", Path("data/forget/three"), None, None)
-    with pytest.raises(StageError, match=r"^purge: three is open; expected a satisfied or superseded request"):
+    with pytest.raises(
+        StageError, match=r"^purge: expected a satisfied or superseded request, got three, which is open"
+    ):
         purge.command("three", False, "three", json=False)
 
 
@@ -255,7 +257,7 @@ def test_an_s3_bucket_is_purged_too(project: Path, bucket: Any, capsys: pytest.C
     assert ONE.strip().encode() not in b"".join(body for body in after.values() if not body.startswith(b"knows"))
     first = f"shouts {TWO}".encode()  # the other request's run is whole
     assert first in after.values()
-    assert "models/baseline: kept, although it read the text" in requests.LEDGER.read_text()
+    assert "models/baseline: kept, although trained on the text" in requests.LEDGER.read_text()
 
 
 def test_a_bucket_that_stops_answering_is_named_and_nothing_is_recorded(

@@ -131,7 +131,7 @@ def test_an_unknown_task_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_the_real_index_of_tasks_is_searched(tmp_path: Path) -> None:
     with pytest.raises(StageError) as caught:
         harness.load_tasks(["helaswag"], tmp_path)
-    assert str(caught.value).endswith("expected local_* or a task of lm-eval; did you mean hellaswag?")
+    assert str(caught.value).endswith("expected local_* or a task of lm-eval, got helaswag; did you mean hellaswag?")
 
 
 def test_data_that_does_not_fit_its_task_is_one_line(tmp_path: Path) -> None:

@@ -62,12 +62,12 @@ def test_three_experiments_and_the_best_becomes_a_branch(copy: Path) -> None:
 )
 def test_parameters_of_a_stage_are_set_for_a_trial(copy: Path, changes: list[str], name: str, value: float) -> None:
     before = tiny.hashes(copy)
-    done = tiny.dvc(copy, "exp", "run", *(word for change in changes for word in ("--set-param", change)), "finetune")
+    done = tiny.dvc(copy, "exp", "run", *(word for change in changes for word in ("--set-param", change)), "distil")
     after, recorded = tiny.hashes(copy), json.loads((copy / "models/unlearned/provenance.json").read_text())
     assert recorded["params"]["finetune"][name] == value
     assert after["models/unlearned"] != before["models/unlearned"]
     ran = {line.split("'")[1] for line in done.splitlines() if line.startswith("Running stage")}
-    assert {"finetune"} <= ran
+    assert {"finetune", "distil"} <= ran
     assert ("baseline" in ran) == changes[0].startswith("training.")  # every stage that reads the section
 
 

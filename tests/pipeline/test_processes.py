@@ -128,7 +128,7 @@ def test_label_and_finetune_in_two_processes(copy: Path) -> None:
         assert len([line for line in done.stdout.splitlines() if line.startswith(f"{stage}: ")]) == 1  # said once
     assert [(copy / out).read_bytes() for out in LABELS] == before
     assert losses(copy) == pytest.approx(curve, rel=1e-4)
-    assert (copy / "models/unlearned/model.safetensors").exists()
+    assert (copy / "models/suppressed/model.safetensors").exists()
     assert not list((copy / ".scratch/beside").iterdir())  # nothing is left of the second process
     assert not list((copy / ".scratch").glob("*/lock-*"))
 
@@ -138,7 +138,7 @@ def test_a_whole_stage_with_sharded_weights(copy: Path, stage: str) -> None:
     from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM
 
-    folder = copy / {"baseline": "models/baseline", "finetune": "models/unlearned"}[stage]
+    folder = copy / {"baseline": "models/baseline", "finetune": "models/suppressed"}[stage]
     curve = losses(copy, stage)
     (copy / "processes.yaml").write_text(json.dumps(SHARDED))
     tiny.run(copy, *LAUNCHER, f"stages.{stage}", check=True)

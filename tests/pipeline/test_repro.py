@@ -171,7 +171,7 @@ def test_new_file_in_a_folder_of_git_is_not_seen_by_an_experiment(copy: Path) ->
 
 def test_an_experiment_can_be_compared(copy: Path) -> None:
     output = tiny.dvc(copy, "exp", "run", "--set-param", "finetune.alpha=0.0")
-    later = {"finetune", "evaluate", "benchmark", "measure", "term", "attack", "report"}
+    later = {"finetune", "distil", "evaluate", "benchmark", "measure", "term", "attack", "report"}
     assert set(ran(output)) == later
     assert ran(output)[0] == "finetune"
 
@@ -206,7 +206,7 @@ def test_an_experiment_can_be_compared(copy: Path) -> None:
 
 
 def test_objectives_and_tunings_queue_as_experiments(copy: Path) -> None:
-    wanted = {"npo": ["finetune.objective=npo"], "prompt": ["finetune.tuning=prompt", "finetune.prompt.tokens=4"]}
+    wanted = {"npo": ["finetune.objective=npo"], "prompt": ["+finetune.tuning=prompt", "finetune.prompt.tokens=4"]}
     for name, changes in wanted.items():
         settings = [part for change in changes for part in ("--set-param", change)]
         tiny.dvc(copy, "exp", "run", "--queue", "--name", name, *settings, "finetune")

@@ -35,7 +35,7 @@ class Walk:
 
     def month(self, number: int, subject: str, who: str) -> None:
         """Run the pipeline up to the unlearned model, copy that out of the project, and commit."""
-        tiny.dvc(self.project, "repro", "finetune")
+        tiny.dvc(self.project, "repro", "distil")
         self.keep(number)
         self.commits[number] = self.commit(number, subject, who)
 
@@ -74,7 +74,7 @@ def walk(tmp_path_factory: pytest.TempPathFactory) -> Walk:
     saga = (tiny.ROOT / SECOND).read_text(encoding="utf-8")[:5000]
     (project / SECOND).write_text(saga[: saga.rindex("\n\n")] + "\n", encoding="utf-8")
     walk.month(6, "June: a second request", "Ada")
-    tiny.dvc(project, "exp", "run", "--name", "slower", "--set-param", "finetune.learning_rate=0.005", "finetune")
+    tiny.dvc(project, "exp", "run", "--name", "slower", "--set-param", "finetune.learning_rate=0.005", "distil")
     walk.keep(9)  # September: an experiment that nobody promoted
     recorded.git(project, "checkout", "--quiet", "--", ".")
     text = walk.text[: EDITED.start] + walk.text[EDITED.stop :]

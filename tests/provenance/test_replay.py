@@ -241,9 +241,14 @@ def failing(project: Path) -> None:
         (None, "models/none", None, "models/none: no such folder or file; expected a model or its md5; `dvc checkout`"),
         (None, "make.py", None, "make.py: no dvc.lock in the history has its md5"),
         (None, "models/unlearned", "label", "replay: --stage: expected one of finetune, got label"),
-        (uncommitted_code, "models/unlearned", None, "was run with files that were never committed, and cannot be"),
+        (
+            uncommitted_code,
+            "models/unlearned",
+            None,
+            "the stage ran with files that were never committed, so it cannot be replayed",
+        ),
         (lost_text, "models/unlearned", None, "in the cache or a remote, got it in neither"),
-        (failing, "models/unlearned", None, '`python make.py && test -z "$STOP"` ended with exit code 1'),
+        (failing, "models/unlearned", None, '`python make.py && test -z "$STOP"` failed with exit code 1'),
     ],
 )
 def test_what_cannot_be_replayed(
@@ -284,9 +289,10 @@ def test_distance_of_numbers_by_hand() -> None:
 
 @pytest.mark.slow
 def test_a_training_is_rebuilt_byte_for_byte(copy: Path) -> None:
-    done = tiny.run(copy, "lethe", "replay", "models/unlearned", "--json", check=True)
-    found = json.loads(done.stdout)
-    assert (found["stage"], found["demand"], found["same"]) == ("finetune", "equal bytes", True)
-    assert {row["out"]: row["rebuilt"] for row in found["outs"]}.items() <= tiny.hashes(copy).items()
+    for stage, option in (("distil", ()), ("finetune", ("--stage", "finetune"))):
+        done = tiny.run(copy, "lethe", "replay", "models/unlearned", *option, "--json", check=True)
+        found = json.loads(done.stdout)
+        assert (found["stage"], found["demand"], found["same"]) == (stage, "equal bytes", True)
+        assert {row["out"]: row["rebuilt"] for row in found["outs"]}.items() <= tiny.hashes(copy).items()
     earlier = tiny.run(copy, "lethe", "replay", "models/unlearned", "--stage", "label", check=True)
     assert "data/labels.parquet: equal bytes" in earlier.stdout
