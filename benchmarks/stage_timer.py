@@ -39,6 +39,8 @@ def warm_up() -> None:
 
 def clocked(stage: Any) -> dict[str, Any]:
     """CPU seconds of the stage's main, and until each of the model folders that it saves itself, by their names."""
+    from lethe.unlearning import fine_tuning
+
     until: dict[str, float] = {}
     saving = 0.0
     started = time.process_time()
@@ -56,8 +58,9 @@ def clocked(stage: Any) -> dict[str, Any]:
 
         return save_and_look
 
-    if hasattr(stage, "save_model"):
-        stage.save_model = watched(stage.save_model)
+    for module in (stage, fine_tuning):  # whoever of them saves
+        if hasattr(module, "save_model"):
+            module.save_model = watched(module.save_model)
     stage.main()
     return {"cpu_s": spent(), "until": until}
 
