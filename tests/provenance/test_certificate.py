@@ -55,6 +55,28 @@ def held(issued: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_a_model_of_before_the_library_had_packages_is_certified(tmp_path: Path) -> None:
+    project = recorded.empty(tmp_path / "project")
+    old, new = (project / path for path in recorded.LIBRARY)
+    old.parent.mkdir()
+    old.write_text("width = 1\n")
+    recorded.run(project)
+    first = recorded.commit(project, "files under stages/lib")
+    shutil.copytree(project / "models/unlearned", tmp_path / "model")
+    old.unlink()
+    new.mkdir(parents=True)
+    (new / "heads.py").write_text("width = 1\n")
+    recorded.run(project, TINY_TEXT * 2)
+    recorded.commit(project, "a package")
+    words = ["certify", str(tmp_path / "model"), "--new-key", "--key", str(tmp_path / "lethe.key")]
+    done = lethe(project, *words, "--out", str(tmp_path / "certificate.json"))
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert broken(tmp_path) == []
+    predicate = json.dumps(statement_in(tmp_path / "certificate.json")["predicate"])
+    assert "stages/lib/models.py" in predicate
+    assert first in predicate
+
+
 def findings(folder: Path, model: str = "model") -> list[verify.Finding]:
     return verify.verify(folder / "certificate.json", folder / model, folder / "lethe.pub")
 
