@@ -8,7 +8,6 @@ writes  models/unlearned  reports/distil.json  reports/loss/distil.csv
 from __future__ import annotations
 
 import shutil
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,12 +23,11 @@ from lethe.dictionary.entries import read_dictionary
 from lethe.distillation.noise import Noise
 from lethe.distillation.student import Sources, distil
 from lethe.distillation.vocabulary import name_filter, unseen_ids
-from lethe.labels.translation import index_keys, own_rules, word_bounded, word_variants
+from lethe.labels.translation import own_rules, tokenised
 from lethe.models.checkpoints import load_tokenizer
 from lethe.models.config import vocabulary_size
 from lethe.models.device import prepare
 from lethe.models.soft_prompts import PROMPT
-from lethe.models.token_text import piece_bytes
 from lethe.training.loop import LOSS_HEADER
 from lethe.training.recipe import RecipeParams
 from lethe.training.rows import Rows, corpus_rows
@@ -100,9 +98,8 @@ def check_teacher(folder: Path) -> None:
 
 def name_rules(blocks: Path, dictionary: Path, tokenizer: PreTrainedTokenizerFast, model: Path) -> list[Rule]:
     """What keeps a teacher from saying an anchor: the rules that keep it from being a label."""
-    forms, pieces = read_dictionary(dictionary), piece_bytes(tokenizer)
-    keys = index_keys(forms, word_variants(tokenizer, forms), pieces)
-    return own_rules(real_tokens(read_blocks(blocks, model)), keys, partial(word_bounded, pieces=pieces), pieces)
+    anchors = tokenised(read_dictionary(dictionary), tokenizer)
+    return own_rules(real_tokens(read_blocks(blocks, model)), anchors.keys, anchors.bounded, anchors.pieces)
 
 
 def described(suppressed: Path, unlearned: Path, params: Params) -> None:

@@ -21,11 +21,10 @@ from lethe.core.tables import write_json, write_parquet
 from lethe.dictionary.entries import read_dictionary
 from lethe.labels.artifact import label_rows, labels_schema, readable, statistics
 from lethe.labels.generic_labels import Settings, both_fit, label_blocks, label_one_model_at_a_time
-from lethe.labels.translation import index_keys, own_rules, translate_blocks, untokenised, word_bounded, word_variants
+from lethe.labels.translation import own_rules, tokenised, translate_blocks, untokenised
 from lethe.models.checkpoints import load_model, load_tokenizer
 from lethe.models.config import context_length
 from lethe.models.device import prepare
-from lethe.models.token_text import piece_bytes
 from lethe.models.tokenization import padding_id
 
 if TYPE_CHECKING:
@@ -61,12 +60,13 @@ def main() -> None:
         check_tokenizer(tokenizer_sha256(reinforced), baseline, reinforced)
         blocks = read_blocks(Path("data/blocks.parquet"), baseline)
         dictionary = read_dictionary(Path("data/dictionary.csv"))
-        tokenizer = load_tokenizer(baseline)
-        pieces, variants = piece_bytes(tokenizer), word_variants(tokenizer, dictionary)
-        keys = index_keys(dictionary, variants, pieces)
-        bounded = partial(word_bounded, pieces=pieces)
-        rules = own_rules(real_tokens(blocks), keys, bounded, pieces) if params.forbid_anchors else []
-        spliced = translate_blocks(blocks, keys, bounded, rules, params.seed, context_length(baseline))
+        anchors = tokenised(dictionary, load_tokenizer(baseline))
+        rules = (
+            own_rules(real_tokens(blocks), anchors.keys, anchors.bounded, anchors.pieces)
+            if params.forbid_anchors
+            else []
+        )
+        spliced = translate_blocks(blocks, anchors.keys, anchors.bounded, rules, params.seed, context_length(baseline))
         dtype = weights_dtype(params.precision)
         folders, load = (baseline, reinforced), partial(load_model, device=device, dtype=dtype)
         sizes = BATCH_TOKENS[device.type], CHUNK_LOGITS[device.type]
@@ -84,9 +84,9 @@ def main() -> None:
         if params.soft_alphas:
             facts |= {"soft_alphas": ", ".join(map(str, params.soft_alphas)), "soft_top": str(params.soft_top)}
         write_parquet(label_rows(blocks, labels, settings), schema, work / "data/labels.parquet", **facts)
-        twin = readable(blocks, labels.next_ids[0], params.alphas[0], pieces)
+        twin = readable(blocks, labels.next_ids[0], params.alphas[0], anchors.pieces)
         (work / "data/labels.txt").write_text(twin, encoding="utf-8")
-        numbers = {"untokenised": untokenised(dictionary, variants), "own_rules": len(rules)}
+        numbers = {"untokenised": untokenised(dictionary, anchors.variants), "own_rules": len(rules)}
         numbers |= statistics(blocks, spliced, labels, params.alphas)
         write_json(numbers, work / "reports/labels.json")
         print(sentence(numbers))

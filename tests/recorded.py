@@ -95,6 +95,21 @@ def run(folder: Path, text: str = TINY_TEXT, **params: dict[str, Any]) -> dict[s
     return {path: path_md5(folder / path) for deps, outs in stages for path in (*deps, *outs)}
 
 
+def library_as_file(folder: Path) -> None:
+    """The library as it was before it had packages: a file under stages/lib."""
+    old = folder / LIBRARY[0]
+    old.parent.mkdir()
+    old.write_text("width = 1\n")
+
+
+def library_as_package(folder: Path) -> None:
+    """The same code in a package of lethe instead."""
+    old, new = (folder / path for path in LIBRARY)
+    old.unlink()
+    new.mkdir(parents=True)
+    (new / "heads.py").write_text("width = 1\n")
+
+
 def write_artifacts(folder: Path, text: str, params: dict[str, Any]) -> None:
     """Every input and output of the stages."""
     (folder / "data/forget").mkdir(parents=True, exist_ok=True)

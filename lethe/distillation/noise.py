@@ -1,8 +1,8 @@
 """Noise before distillation: weights moved towards a fresh initialisation, most where the forget set is kept.
 
 UNDO ("Distillation robustifies unlearning", arXiv 2506.06278, section 4) mixes every weight with the same share of
-noise. Here a row of a matrix gets more of it the more the reinforced model moved it: that model, which has the forget
-set by heart, says where in the weights it lies.
+noise. Here a row of a matrix gets more of it the more reinforcement moved it: the reinforced model memorised the forget
+set, so its change says where in the weights that lies.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-ModelName = Literal["baseline", "retrained", "checkpoints", "suppressed", "unlearned"]
+ModelName = Literal["baseline", "retrained", "checkpoints", "unlearned"]
 Precision = Literal["float32", "float16", "bfloat16"]
 Device = Literal["auto", "cpu", "cuda"]
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from lethe.core.corpus import Blocks, real_tokens
-from lethe.models.token_text import Tokens, own_tokens, piece_text
+from lethe.models.token_text import Tokens, own_tokens, piece_bytes, piece_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -244,6 +244,22 @@ def start_rule(tokens: Tokens, pieces: Sequence[bytes]) -> Rule:
         text += pieces[tokens[end]]
         end += 1
     return Rule(tokens[end - 1], tokens[: end - 1])
+
+
+class TokenisedAnchors(NamedTuple):
+    """A dictionary's anchors as the tokens of a tokenizer."""
+
+    pieces: Sequence[bytes]
+    variants: Variants
+    keys: Keys
+    bounded: Bounded
+
+
+def tokenised(dictionary: Dictionary, tokenizer: PreTrainedTokenizerBase) -> TokenisedAnchors:
+    """The anchors of a dictionary in every tokenisation in which they occur."""
+    pieces, variants = piece_bytes(tokenizer), word_variants(tokenizer, dictionary)
+    keys = index_keys(dictionary, variants, pieces)
+    return TokenisedAnchors(pieces, variants, keys, partial(word_bounded, pieces=pieces))
 
 
 def own_rules(

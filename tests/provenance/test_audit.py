@@ -239,14 +239,10 @@ def test_the_code_that_ran_is_found_in_another_commit(past: tuple) -> None:
 def moved(tmp_path: Path) -> tuple[Path, dict[str, str], dict[str, str]]:
     """A project whose library was files under stages/lib at the first run and is a package at the second."""
     folder = recorded.empty(tmp_path / "project")
-    old, new = (folder / path for path in recorded.LIBRARY)
-    old.parent.mkdir()
-    old.write_text("width = 1\n")
+    recorded.library_as_file(folder)
     first = recorded.run(folder)
     recorded.commit(folder, "files")
-    old.unlink()
-    new.mkdir(parents=True)
-    (new / "heads.py").write_text("width = 1\n")
+    recorded.library_as_package(folder)
     second = recorded.run(folder, TINY_TEXT * 2)
     recorded.commit(folder, "a package")
     return folder, first, second

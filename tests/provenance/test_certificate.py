@@ -57,15 +57,11 @@ def held(issued: Path, tmp_path: Path) -> Path:
 
 def test_a_model_of_before_the_library_had_packages_is_certified(tmp_path: Path) -> None:
     project = recorded.empty(tmp_path / "project")
-    old, new = (project / path for path in recorded.LIBRARY)
-    old.parent.mkdir()
-    old.write_text("width = 1\n")
+    recorded.library_as_file(project)
     recorded.run(project)
     first = recorded.commit(project, "files under stages/lib")
     shutil.copytree(project / "models/unlearned", tmp_path / "model")
-    old.unlink()
-    new.mkdir(parents=True)
-    (new / "heads.py").write_text("width = 1\n")
+    recorded.library_as_package(project)
     recorded.run(project, TINY_TEXT * 2)
     recorded.commit(project, "a package")
     words = ["certify", str(tmp_path / "model"), "--new-key", "--key", str(tmp_path / "lethe.key")]
