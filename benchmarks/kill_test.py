@@ -74,7 +74,11 @@ def undisturbed(project: Path) -> tuple[dict[str, str], dict[str, float]]:
 
 
 def begin(project: Path) -> subprocess.Popen[str]:
-    """Start `dvc repro`, with a log next to the project: a pipe would fill, and an orphan would hold it open."""
+    """Start `dvc repro`, with a log next to the project: a pipe would fill, and an orphan would hold it open.
+
+    The log is a new file: an orphan of the last run goes on writing into the old one, at its own place.
+    """
+    log(project).unlink(missing_ok=True)
     with log(project).open("w") as stream:
         return tiny.start(project, "dvc", "repro", output=stream)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,18 @@ def test_a_broken_object_is_found(tmp_path: Path) -> None:
         path.parent.mkdir()
         path.write_text("abc")  # md5 900150983cd24fb0d6963f7d28e17f72
     assert list(soak.broken_objects(tmp_path)) == [broken]
+
+
+def test_an_orphan_writes_nothing_into_the_next_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    streams: list[int] = []
+    project = tmp_path / "project"
+    monkeypatch.setattr(soak.tiny, "start", lambda project, *command, output: streams.append(os.dup(output.fileno())))
+    soak.begin(project)
+    os.write(streams[0], b"step 3 of 4\n")
+    soak.begin(project)
+    os.write(streams[1], b"refused\n")
+    os.write(streams[0], b"step 4 of 4\n")
+    assert soak.log(project).read_text() == "refused\n"
 
 
 @pytest.mark.slow
