@@ -16,6 +16,7 @@ from lethe.attacks.leaks import Leaks, check_room, greedy_leaks, sampled_leaks
 from lethe.attacks.linear_probe import frequent, last_states, layers_at, probe_hits, shuffled
 from lethe.attacks.params import AttackParams, Lora, Relearn, SoftPrompt
 from lethe.attacks.relearning import curve, passage_rows, restored
+from lethe.attacks.results import CURVE, curve_values
 from lethe.attacks.soft_prompt import answer_rows, train_soft_prompt, virtual_ids
 from lethe.evaluation.familiarity import NameMatcher
 from lethe.evaluation.prompts import Prompt, prepared
@@ -109,7 +110,14 @@ def relearned(model: PreTrainedModel, found: Material, attack: str, side: str, s
         points = curve(model, rows, taken, training.steps, measure, found.work, f"{attack} {count}")
         for step, leaks in points.items():
             results += leak_results(f"{count} {side} passages, {step} steps", leaks)
+        whole = curve_values({step: leaks.leak for step, leaks in points.items()})
+        results.append((f"{count} {side} passages, {span(training.steps)} steps", CURVE, whole))
     return results
+
+
+def span(steps: Sequence[int]) -> str:
+    """`5 to 100`, or the only one."""
+    return f"{steps[0]} to {steps[-1]}" if len(steps) > 1 else str(steps[0])
 
 
 def recipe(params: AttackParams, settings: Relearn | SoftPrompt, batch_size: int | None = None) -> RecipeParams:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from lethe.core.errors import StageError
+from lethe.gate.criteria import AT_LEAST, DESCRIPTIONS, Result, verdict
 from lethe.provenance.artifact_store import Store, cached, manifest, read_file
 from lethe.provenance.fingerprint import Subject, bytes_md5, md5_of, same_tensors, sha256s
 from lethe.provenance.history import (
@@ -22,7 +23,6 @@ from lethe.provenance.history import (
     versions,
 )
 from lethe.provenance.verify import sha256_of
-from lethe.report.release_gate import AT_LEAST
 
 CORPUS = "data/corpus.parquet"
 MADE = {"distil": "reports/distil.json", "finetune": "reports/finetune.json"}  # stage: what it says of models/unlearned
@@ -228,23 +228,32 @@ def measured(history: History, found: Found) -> tuple[dict[str, Any], dict[str, 
 def gate_of(metrics: Mapping[str, Any], lock: Lock) -> dict[str, Any] | None:
     """The release gate's verdict and every criterion with its limit and value; None where no gate was recorded.
 
-    The limits are those of params.yaml as the same dvc.lock recorded them. One missed criterion fails
-    the gate; without one, a criterion that could not be measured leaves it open.
+    The limits are those of params.yaml as the same dvc.lock recorded them.
     """
     values, limits = metrics.get(GATE), params_of(lock.text, "report").get("gate")
     if not isinstance(values, dict) or not limits:
         return None
-    criteria = [criterion(name, limit, values.get(name)) for name, limit in limits.items() if limit is not None]
-    answers = [row["met"] for row in criteria]
-    verdict = "fail" if False in answers else "cannot tell" if None in answers or not answers else "pass"
-    return {"verdict": verdict, "criteria": criteria}
+    allowed, results = values.get("allowed", {}), values.get("results", {})
+    criteria = [
+        criterion(name, allowed.get(name, limit), values.get(name), results.get(name))
+        for name, limit in limits.items()
+        if name in DESCRIPTIONS and limit is not None
+    ]
+    return {"verdict": verdict([row["result"] for row in criteria]), "criteria": criteria}
 
 
-def criterion(name: str, limit: float, value: float | None) -> dict[str, Any]:
-    """A criterion with its limit, its value and whether the value meets it; both None if it was not measured."""
+def criterion(name: str, limit: float, value: float | None, result: Result | None) -> dict[str, Any]:
+    """A criterion with its limit, its value and whether the value meets it; None if that cannot be told.
+
+    result: as recorded; a gate recorded before there were any is judged by its limit.
+    """
     more = name in AT_LEAST
     met = None if value is None else value >= limit if more else value <= limit
-    return {"name": name, "bound": "at least" if more else "at most", "limit": limit, "value": value, "met": met}
+    judged: dict[bool | None, Result] = {None: "cannot tell", True: "pass", False: "fail"}
+    found = result or judged[met]
+    met = {"pass": True, "fail": False}.get(found)
+    bound = "at least" if more else "at most"
+    return {"name": name, "bound": bound, "limit": limit, "value": value, "met": met, "result": found}
 
 
 def reports_of(lock: Lock, found: Found) -> dict[str, str]:
