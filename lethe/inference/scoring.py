@@ -79,6 +79,19 @@ def likeliest(logits: Tensor) -> Tensor:
     return torch.from_numpy(logits.numpy().argmax(axis=-1, keepdims=True))  # twenty times as fast as torch's argmax
 
 
+def by_chance(logits: Tensor, chance: Tensor) -> Tensor:
+    """Ids drawn from softmax(logits), int64 [B, 1]: the first at which the cumulative probability exceeds `chance`.
+
+    logits: float32 [B, V]. chance: float64 [B], uniform in [0, 1). The sums are in float64: over a large vocabulary
+    float32 would lose the rare ids.
+    """
+    import torch
+
+    below = logits.softmax(dim=-1).double().cumsum(dim=-1)
+    found = torch.searchsorted(below, chance[:, None] * below[:, -1:], right=True)
+    return found.clamp(max=logits.shape[1] - 1)
+
+
 def block_losses(model: PreTrainedModel, blocks: Sequence[Sequence[int]]) -> list[Loss]:
     """The loss of each block with two tokens or more. Raises StageError if logits are NaN."""
     import torch
