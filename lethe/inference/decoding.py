@@ -9,9 +9,10 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lethe.core.errors import StageError
-from lethe.inference.batching import BATCH_TOKENS, batches, pad_left
+from lethe.inference.batching import BATCH_TOKENS, LOOK, batches, look, pad_left
 from lethe.inference.kv_cache import finite, keep_rows, make_room
 from lethe.inference.scoring import by_chance, likeliest, summed_probability
+from lethe.inference.side_by_side import continue_copies, side_by_side
 from lethe.models.distributed import shared
 from lethe.models.output_head import Head, headless
 from lethe.models.tokenization import leading_ids
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 # Tensor axes: B prompts or blocks of a batch, T tokens, V vocabulary, d hidden.
 
-LOOK = 4  # steps between two looks at which rows are done: a look waits for the device
 CROWDED = 0.8  # done rows stay until fewer than this share of the batch is left: leaving copies the cache
 
 
@@ -84,7 +84,8 @@ def sample_continuations(
     import numpy as np
     import torch
 
-    lengths = [copies * (len(prompt) + new_tokens) for prompt in prompts]
+    together = copies > 1 and side_by_side(model)
+    lengths = [(1 if together else copies) * len(prompt) + copies * new_tokens for prompt in prompts]
     with headless(model) as head:
 
         def continued(batch: list[int]) -> dict[int, list[Continuation]]:
@@ -96,9 +97,12 @@ def sample_continuations(
                 return by_chance(logits / temperature, chance[rows, step])
 
             tokens, mask = pad_left([prompts[i] for i in batch], model.device)
-            wanted: list[Collection[int]] = [()] * len(batch)
             over = _over(owners, ends, settled)
-            found, _ = _continue_batch(model, head, tokens, mask, wanted, new_tokens, over, drawn, copies)
+            if together:
+                found = continue_copies(model, head, tokens, mask, copies, new_tokens, over, drawn)
+            else:
+                wanted: list[Collection[int]] = [()] * len(batch)
+                found, _ = _continue_batch(model, head, tokens, mask, wanted, new_tokens, over, drawn, copies)
             rows = [_until_end(row, ends, 0.0) for row in found]
             return {i: rows[place * copies : (place + 1) * copies] for place, i in enumerate(batch)}
 
@@ -192,7 +196,7 @@ def _continue_batch(
             positions = positions[:, -1:] + 1
             if left and len(chosen) < LOOK:
                 continue
-            _look(rows.tolist(), chosen, written, done, over)
+            look(rows.tolist(), chosen, written, done, over)
             staying = [place for place, row in enumerate(rows.tolist()) if row not in done]
             if not left or not staying:
                 break
@@ -201,23 +205,6 @@ def _continue_batch(
                 rows, tokens, mask, positions = (each[kept] for each in (rows, tokens, mask, positions))
                 keep_rows(cache, kept, left)
     return written, sums
-
-
-def _look(
-    rows: Sequence[int],
-    chosen: list[Tensor],
-    written: list[list[int]],
-    done: set[int],
-    over: Callable[[int, list[int]], bool],
-) -> None:
-    """Move the ids chosen since the last look into `written`, and the rows that are over into `done`."""
-    import torch
-
-    for row, ids in zip(rows, torch.cat(chosen, dim=1).tolist(), strict=True):
-        written[row] += ids
-        if row not in done and over(row, written[row]):
-            done.add(row)
-    chosen.clear()
 
 
 def _over(owners: Sequence[int], ends: Collection[int], settled: Settled | None) -> Callable[[int, list[int]], bool]:

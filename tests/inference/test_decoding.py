@@ -13,6 +13,7 @@ import torch
 from lethe.core.errors import StageError
 from lethe.inference import batching, kv_cache, scoring
 from lethe.inference import decoding as generation
+from lethe.inference.side_by_side import side_by_side
 from lethe.models.checkpoints import load_model, load_tokenizer
 from tests.conftest import tiny_model, tiny_tokenizer
 
@@ -162,6 +163,39 @@ def test_a_draw_depends_on_its_own_prompt_copy_and_step_alone(
     fewer = generation.sample_continuations(model, PROMPTS[:2], 3, 5, set(), temperature=1.0, seed=0)
     assert fewer == found[0][:2]
     assert len({tuple(one.tokens) for several in found[0] for one in several}) == 3 * len(PROMPTS)
+
+
+def test_copies_side_by_side_are_those_in_rows_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    models = architectures()
+    assert {kind: side_by_side(model) for kind, model in models.items()} == {
+        "whole": True, "window": False, "states": False,
+    }  # fmt: skip
+    model = models["whole"]
+    prompts = [[7, 9, 11, first][: 2 + first % 3] for first in range(2, 8)]
+    stops = [4, 99, 1, 7, 99, 2]  # from the second look on fewer copies, then fewer prompts
+
+    def sampled(settled: Any = None) -> list[list[list[int]]]:
+        found = generation.sample_continuations(model, prompts, 5, 11, {3}, 1.0, 0, settled)
+        return [[one.tokens for one in several] for several in found]
+
+    def some(i: int, ids: list[int]) -> bool:
+        return len(ids) >= stops[i] + ids[0] % 5
+
+    whole, cut = sampled(), sampled(some)
+    monkeypatch.setattr(generation, "side_by_side", lambda model: False)
+    assert (sampled(), sampled(some)) == (whole, cut)
+    assert cut != whole
+    for several, wholes in zip(cut, whole, strict=True):
+        assert all(ids == full[: len(ids)] for ids, full in zip(several, wholes, strict=True))
+
+
+def test_a_model_with_a_forward_of_its_own_gets_rows(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert side_by_side(model)
+    monkeypatch.setattr(model, "forward", model.forward)  # as a soft prompt has, which lengthens the mask
+    assert not side_by_side(model)
+    monkeypatch.undo()
+    monkeypatch.setattr(model.config, "_attn_implementation_internal", "eager")
+    assert not side_by_side(model)
 
 
 def test_a_draw_by_hand() -> None:
