@@ -52,6 +52,7 @@ LONG = {"Orla": True, "orla street lamp": False, "Tom": False}
         ("Where is", " Orla sat by the", False),  # `the` may be a part of another word: two whole words follow
         ("Where is", " Orla sat by the h", True),  # three, as many as the longest name has
         ("Where is", " Orla sat by it.", True),
+        ("Where is", " and then it was told that Orla sat by the", False),  # words before it do not count
         ("Where is", " Orla, sat by th�", False),  # the beginning of a letter
         ("Where is", " Orla street lamp is out, said a", False),  # an ordinary word, though `Orla` alone leaks
         ("Where is", " Orla street lamp is out, said Tom, and the other o", True),  # `Tom` leaks
