@@ -1,7 +1,7 @@
 """Several continuations of a prompt in one row, side by side: its keys and values are kept and read once for all.
 
 Each step reads one new token of every copy; a mask lets a copy attend to the prompt and to its own tokens only. As rows
-of their own, 32 copies would each hold and read the prompt's keys and values, which takes longer than their own.
+of their own, 32 copies would each hold and read the prompt's keys and values.
 """
 
 from __future__ import annotations
