@@ -26,6 +26,7 @@ CORPUS = pa.schema(
 )
 
 ANCHORS = ("anchor", "forms", "count", "keyness", "rise")
+DROPPED = ("term", "forms", "count", "keyness", "rise", "reason")
 DICTIONARY = ("anchor", "kind", "choice", "form", "translation", "score")
 OVERRIDES = ("anchor", "translation")
 NAMES = ("name", "kind")
