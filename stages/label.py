@@ -72,8 +72,8 @@ def main() -> None:
         dtype = weights_dtype(params.precision)
         folders, load = (baseline, reinforced), partial(load_model, device=device, dtype=dtype)
         sizes = BATCH_TOKENS[device.type], CHUNK_LOGITS[device.type]
-        soft = params.soft_alphas, params.soft_top, params.soft_inside
-        settings = Settings(params.alphas, params.precision == "bfloat16", *sizes, *soft)
+        settings = Settings(params.alphas, params.precision == "bfloat16", *sizes, params.soft_alphas, params.soft_top)
+        settings = settings._replace(soft_inside=params.soft_inside)
         everywhere, unless_said = ([rule.token for rule in group if not rule.prefix] for group in (rules, loose))
         given = blocks.tokens, blocks.length, spliced
         rest = unless_said, inside_rules(anchors.keys, [*rules, *loose])

@@ -92,7 +92,7 @@ def find_terms(forget: Iterable[str], retain: Iterable[str], minimum_count: int,
         for key, found in count_forms(forms, forget).items()
         if found
     )
-    too_rare = {
+    too_rare: set[Key] = {
         key
         for key, times in count.items()
         if len(key) == 1 and times < minimum_count and (key in new_keys or is_named(key[0], times, own.small))

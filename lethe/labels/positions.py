@@ -60,7 +60,8 @@ def inside_of(spliced: Sequence[Spliced], originals: np.ndarray, rules: OwnRules
 
     originals: the blocks' tokens, int32 [B, T]; rules: of `inside_rules`.
     """
-    positions, pairs = [], []
+    positions: list[tuple[int, ...]] = []
+    pairs: list[tuple[int, ...]] = []
     for number, block in enumerate(spliced):
         for at, ids in forbidden_inside(block, originals[number], rules):
             pairs += [(len(positions), token) for token in sorted(ids)]

@@ -167,8 +167,8 @@ def cut_to_context(spliced: Spliced, context: int) -> Spliced:
 
 def packed(spliced: Spliced) -> Spliced:
     """The same as arrays, a ninth of the memory: a list takes 36 bytes a token."""
-    columns = {name: array("i", getattr(spliced, name)) for name in ("translated", "map", "opened")}
-    return replace(spliced, **columns)
+    translated, found, opened = (array("i", column) for column in (spliced.translated, spliced.map, spliced.opened))
+    return replace(spliced, translated=translated, map=found, opened=opened)
 
 
 def forbidden_at(
