@@ -100,6 +100,7 @@ def largest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
     size = math.isqrt(values.shape[1] // count)  # members of a group
     if size < 2:
         return values.topk(count, dim=-1)
+    size = 1 << (size.bit_length() - 1)  # a power of 2, as most vocabularies are a multiple of: no copy for padding
     groups = -(-values.shape[1] // size)
     if groups * size > values.shape[1]:
         values = pad(values, (0, groups * size - values.shape[1]), value=-torch.inf)
