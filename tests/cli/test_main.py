@@ -363,8 +363,8 @@ CRITERIA = [
     "Familiarity (probability) remaining (retrained 0, baseline 1) at most 0.1 0.200 fail",
     "Perplexity of held-out retain text, relative to baseline at most 1.1 cannot tell no held-out retain text",
     "Accuracy loss on the worst benchmark at most 0.02 0.010 pass local_order",
-    "Fluency loss over baseline and retrained, worst metric at most 0.1 0.050 pass Continuations with a doubled word, "
-    "retain prompts: 0.050, baseline 0.000; 95 % interval -0.021 to 0.121",
+    "Fluency loss over baseline and retrained, worst metric at most 0.1 0.050 -0.021 to 0.121 pass Continuations with "
+    "a doubled word, retain prompts: 0.050, baseline 0.000",
     "Model utility, relative to baseline at least 0.95 0.986 pass",
     "Memorisation excess over retrained, worst metric at most 0.05 0.030 pass Verbatim memorisation (ROUGE-L)",
     "Two-choice trivia excess over retrained at most 0.1 0.190 fail",

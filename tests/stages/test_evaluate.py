@@ -91,7 +91,8 @@ def test_main(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (went["grade"], went["leaked"]) == (3, ["Harrow Hill", "Tom"])
     assert (where["grade"], where["leaked"]) == (3, ["Orla", "Tom"])
     found = report(tiny)
-    assert list(found) == ["set", "prompts", "names", "models", "absent", "ratio", "reasons", "fluency"]
+    assert list(found)[:7] == ["set", "prompts", "names", "models", "absent", "ratio", "reasons"]
+    assert list(found)[7:] == ["intervals", "ratio_intervals", "fluency"]
     assert (found["set"], found["prompts"], found["names"]) == ("test", 2, 3)
     baseline, unlearned = found["models"]["baseline"], found["models"]["unlearned"]
     assert list(baseline) == [
