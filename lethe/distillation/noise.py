@@ -68,19 +68,19 @@ def with_noise(
 
     embeddings: names of the matrices [vocabulary, d] whose rows `unseen`, int64 [U], become fresh rows around the mean
     of them all: tokens that no retained text holds, whose rows distillation on retained text would leave as they are.
-    The mean tells none from another. It is what long training teaches of such tokens, that they do not come next;
-    without it the student says them more readily than a retrained model does.
+    The mean, a vector with the least share of noise, tells none from another. It is what long training teaches of
+    such tokens, that they do not come next; without it the student says them more readily than a retrained model does.
     """
     import torch
 
-    mixed = {}
+    mixed, least = {}, max(0.0, noise.share - noise.spread)
     for name, tensor in weights.items():
         old, new = tensor.detach().cpu().float(), fresh[name].detach().cpu().float()
         if old.ndim < 2:
-            mixed[name] = torch.lerp(old, new, max(0.0, noise.share - noise.spread))
+            mixed[name] = torch.lerp(old, new, least)
             continue
         shares = row_shares(baseline[name], reinforced[name], noise)
         mixed[name] = torch.lerp(old, new, shares.view(-1, *(1,) * (old.ndim - 1)))
         if name in embeddings and len(unseen):
-            mixed[name][unseen] = new[unseen] + mixed[name][unseen].mean(dim=0)
+            mixed[name][unseen] = new[unseen] + (1 - least) * old[unseen].mean(dim=0)
     return mixed

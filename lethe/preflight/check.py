@@ -192,9 +192,11 @@ def context_of(baseline: BaselineParams) -> int | None:
 
 def alpha_is_labelled(label: LabelParams, finetune: FinetuneParams) -> Iterator[str]:
     """Whether there will be labels for the alpha to train on."""
-    name, alphas = ("alphas", label.alphas) if finetune.labels == "hard" else ("soft_alphas", label.soft_alphas)
-    if finetune.alpha not in label.alphas or finetune.alpha not in alphas:
-        yield f"finetune.alpha: expected one of label.{name}: {alphas}, got {finetune.alpha}"
+    soft = {"soft_alphas": label.soft_alphas} if finetune.labels == "soft" else {}
+    for name, alphas in ({"alphas": label.alphas} | soft).items():
+        if finetune.alpha not in alphas:
+            yield f"finetune.alpha: expected one of label.{name}: {alphas}, got {finetune.alpha}"
+            return
 
 
 def teacher_has_weights(finetune: FinetuneParams, distil: DistilParams) -> Iterator[str]:

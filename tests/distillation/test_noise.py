@@ -40,9 +40,8 @@ def test_tokens_that_nobody_reads_again_differ_only_by_fresh_weights() -> None:
     fresh = torch.tensor([[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]])
     weights, unseen = {"embed": rows}, torch.tensor([0, 1])
     mixed = with_noise(weights, {"embed": fresh}, weights, weights, Noise(0.5, 0.0, 0), {"embed"}, unseen)
-    # half fresh: (0.55, 2.6), (1.65, 0.7), with the mean (1.1, 1.65); fresh rows around it: what told one from the
-    # other is gone. The third token is half fresh
-    torch.testing.assert_close(mixed["embed"], torch.tensor([[1.2, 1.85], [1.4, 2.05], [4.25, 4.3]]))
+    # fresh rows around half of the mean, (1, 1.5): what told one from the other is gone. The third token is half fresh
+    torch.testing.assert_close(mixed["embed"], torch.tensor([[1.1, 1.7], [1.3, 1.9], [4.25, 4.3]]))
 
 
 def test_fresh_weights_are_the_seeds(tmp_path: Path) -> None:
