@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from dvc.utils.serialize import dumps_yaml
 from safetensors.numpy import save_file
 
 from lethe.core.hashing import file_sha256, folder_sha256
 from lethe.core.tables import CORPUS, blocks_schema, write_json, write_parquet
 from lethe.provenance.fingerprint import manifest_bytes, md5_of, own_files, path_md5
+from lethe.report.release_gate import GateParams, criteria, metric
 from tests.conftest import TINY_TEXT
 
+MODELS_LEAK = (("unlearned", 0.05), ("retrained", 0.0))  # under attack
 LIBRARY = (
     "stages/lib/models.py",
     "lethe/models",
@@ -43,6 +46,52 @@ STAGES = {  # deps and outs, code left out
     ),
     "evaluate": (["models/baseline", "models/unlearned"], ["reports/familiarity.json"]),
 }
+
+
+JUDGED = ("familiarity", "benchmarks", "measures", "attacks")  # the reports that the gate judges
+LIMITS = {"completion_familiarity": 0.1, "attack_excess": 0.1, "forget_quality": 0.05}
+
+
+def gate_limits() -> dict[str, float | None]:
+    """The thresholds of LIMITS and no other."""
+    return {name: LIMITS.get(name) for name in GateParams.model_fields}
+
+
+def judged(patch: pytest.MonkeyPatch, familiarity: float = 0.5) -> None:
+    """Let `run` also write the reports that the release gate judges, and its verdict: fail unless 0.1 or less."""
+    ratio = {"completion_familiarity": familiarity, "probability_familiarity": 0.2, "retain_perplexity_factor": 1.1}
+    row = {"attack": "relearn", "setting": "20 rows", "metric": "leak", "low": None, "high": None}
+    before, after = {"leak": 0.8, "retain_perplexity": 10.0}, {"leak": 0.1, "retain_perplexity": 11.0}
+    numbers = {"baseline": before, "unlearned": after}
+    reports: dict[str, Any] = {
+        "familiarity": {"models": numbers, "ratio": ratio, "reasons": {}, "absent": {}},
+        "benchmarks": {"models": {name: {"order": 0.8} for name in numbers}, "items": {"order": 10}, "absent": {}},
+        "measures": {"models": {"unlearned": {"forget_quality": {"value": 0.2}}}, "absent": {}},
+        "attacks": {"attacks": [row | {"model": name, "value": value} for name, value in MODELS_LEAK], "absent": {}},
+    }
+    limits = gate_limits()
+
+    def write(folder: Path, text: str, params: dict[str, Any]) -> None:
+        write_artifacts(folder, text, params)
+        for name, content in reports.items():
+            write_json(content, folder / f"reports/{name}.json")
+        found = criteria(GateParams(**limits), *(reports[name] for name in JUDGED))
+        write_json(metric(found), folder / "reports/gate.json")
+
+    patch.setattr("tests.recorded.WRITE", write)
+    patch.setitem(STAGES, "evaluate", (STAGES["evaluate"][0], ["reports/familiarity.json", "reports/benchmarks.json"]))
+    patch.setitem(STAGES, "attack", (["models/unlearned"], ["reports/measures.json", "reports/attacks.json"]))
+    patch.setitem(STAGES, "report", ([f"reports/{name}.json" for name in JUDGED], ["reports/gate.json"]))
+    patch.setitem(PARAMS, "report", {"gate": limits})
+
+
+def forge(folder: Path, path: str, old: str, new: str) -> None:
+    """Change a report and its md5 in dvc.lock, as somebody who wants another verdict would."""
+    file, lock = folder / path, folder / "dvc.lock"
+    before = md5_of(file)
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+    lock.write_text(lock.read_text().replace(before, md5_of(file)))
 
 
 def empty(folder: Path) -> Path:
@@ -86,7 +135,7 @@ def run(folder: Path, text: str = TINY_TEXT, **params: dict[str, Any]) -> dict[s
     The numbers in the models are drawn from the text and the params, as a training would have it.
     """
     used = {name: section | params.get(name, {}) for name, section in PARAMS.items()}
-    write_artifacts(folder, text, used)
+    WRITE(folder, text, used)
     write_lock(folder, used)
     stages = STAGES.values()
     for path in (out for _, outs in stages for out in outs):
@@ -135,6 +184,9 @@ def write_artifacts(folder: Path, text: str, params: dict[str, Any]) -> None:
     finetune = {"steps": params["finetune"]["steps"], "sha256": folder_sha256(unlearned)}
     write_json(finetune, folder / "reports/finetune.json")
     write_json({"models": {"unlearned": {"leak": 0.25}}}, folder / "reports/familiarity.json")
+
+
+WRITE = write_artifacts
 
 
 def corpus_row(document: int, part: str, text: str, start: int, end: int) -> dict[str, Any]:

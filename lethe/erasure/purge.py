@@ -121,7 +121,7 @@ def survey(state: State, models: bool) -> tuple[History, Store, Plan]:
     from lethe.provenance.artifact_store import open_store
     from lethe.provenance.history import open_history
 
-    history = open_history(Path())
+    history = open_history(Path(), "")
     store = open_store(history.project)
     plan = planned(history, store, state, models)
     for name, why in store.unasked.items():

@@ -16,6 +16,7 @@ import typer
 
 from lethe.console import Json, console, end, print_json
 from lethe.core.errors import StageError
+from lethe.provenance.audit import Ref
 
 if TYPE_CHECKING:
     from lethe.provenance.history import Entry, History, Lock
@@ -33,7 +34,7 @@ class Recorded(NamedTuple):
     stage: str
     lock: Lock
     commit: str
-    cmd: str
+    cmd: list[str]  # as its dvc.yaml has it
     deps: dict[str, str]
     outs: dict[str, str]
 
@@ -45,16 +46,20 @@ def command(
         typer.Option(help="Rebuild this stage of the same dvc.lock; default: the one that made the model."),
     ] = None,
     keep: Annotated[bool, typer.Option(help="Keep the clone and print its path.")] = False,
+    ref: Ref = "HEAD",
     json: Json = False,
 ) -> None:
     """Run a stage again, in a clean clone of the commit that recorded it, and compare every byte it makes.
+
+    The commit is one that HEAD, or the --ref, was made from, and the command is that of its dvc.yaml: a command that
+    only dvc.lock has is not run.
 
     On the CPU the bytes must be equal. On a GPU the weights may differ by 0.1 % of their norm and each number of a
     report by 2 %; more counts as another model. Exit code 3 if anything differs. Nothing of this project is changed.
     """
     from lethe.provenance.history import open_history
 
-    history = open_history(Path())
+    history = open_history(Path(), ref)
     recorded = found(history, model, stage)
     folder = Path(tempfile.mkdtemp(prefix="lethe-replay-"))
     try:
@@ -77,7 +82,10 @@ def command(
 
 
 def found(history: History, model: str, stage: str | None) -> Recorded:
-    """The newest record of the model, or of another stage in the same dvc.lock. Raises StageError if there is none."""
+    """The newest record of the model, or of another stage in the same dvc.lock.
+
+    Raises StageError if there is none, or if its command is not that of dvc.yaml.
+    """
     from lethe.provenance.history import read_lock
     from lethe.provenance.history import recorded as stages_of
 
@@ -91,8 +99,34 @@ def found(history: History, model: str, stage: str | None) -> Recorded:
     entries, name = stages_of(lock.text), stage or maker
     if name not in entries:
         raise StageError(f"replay: --stage: expected one of {', '.join(entries)}, got {name}")
-    cmd = read_lock(lock.text)["stages"][name]["cmd"]
-    return Recorded(name, lock, commit_with(history, lock, entries[name].deps), cmd, *entries[name])
+    for path in (*entries[name].deps, *entries[name].outs):
+        check_path(path)
+    commit = commit_with(history, lock, entries[name].deps)
+    cmd = command_of(history, commit, name, read_lock(lock.text)["stages"][name].get("cmd"))
+    return Recorded(name, lock, commit, cmd, *entries[name])
+
+
+def check_path(path: str) -> None:
+    """Raise StageError for a recorded path that leads out of the project: outs are deleted before they are made."""
+    if not path or Path(path).is_absolute() or ".." in Path(path).parts or path in (".", "./"):
+        raise StageError(f"dvc.lock: expected paths inside the project, got {path}; nothing was run")
+
+
+def command_of(history: History, commit: str, stage: str, cmd: Any) -> list[str]:
+    """The commands of a stage by the commit's dvc.yaml. Raises StageError unless dvc.lock recorded the same."""
+    from lethe.provenance.history import files_at, read_yaml_text
+
+    text = files_at(history.project, commit, ["dvc.yaml"]).get("dvc.yaml", b"")
+    content = read_yaml_text(text.decode(errors="replace"))
+    stages = content.get("stages") if isinstance(content, dict) else None
+    entry = stages.get(stage) if isinstance(stages, dict) else None
+    wanted = entry.get("cmd") if isinstance(entry, dict) else None
+    if not wanted or cmd != wanted or (isinstance(entry, dict) and "wdir" in entry):
+        raise StageError(
+            f"replay: {stage}: expected the command of dvc.yaml in commit {commit[:12]} ({wanted or 'none there'}), "
+            f"got {cmd or 'none'} in its dvc.lock; nothing was run"
+        )
+    return [str(each) for each in wanted] if isinstance(wanted, list) else [str(wanted)]
 
 
 def made(entry: Entry, md5: str) -> bool:
@@ -143,7 +177,9 @@ def prepared(history: History, recorded: Recorded, target: Path) -> Path:
         bring(clone, path, md5, recorded.commit)
     for out in recorded.outs:  # as DVC does: what is there in the end was made
         made = clone / out
-        shutil.rmtree(made) if made.is_dir() else made.unlink(missing_ok=True)
+        if not made.parent.resolve().is_relative_to(clone.resolve()):
+            raise StageError(f"{out}: expected a path inside the clone, got a link out of it; nothing was run")
+        shutil.rmtree(made) if made.is_dir() and not made.is_symlink() else made.unlink(missing_ok=True)
     return clone
 
 
@@ -159,6 +195,8 @@ def bring(clone: Path, path: str, md5: str, commit: str) -> None:
     """Put one input into the clone as it was recorded: from git, the cache, or a remote."""
     from lethe.provenance.fingerprint import path_md5 as md5_of
 
+    if not (clone / path).parent.resolve().is_relative_to(clone.resolve()):
+        raise StageError(f"{path}: expected a path inside the clone, got a link out of it; nothing was run")
     if not (clone / path).exists():
         got = subprocess.run(["dvc", "pull", "--quiet", path], cwd=clone, env=environment(clone), capture_output=True)
         if got.returncode or not (clone / path).exists():
@@ -172,9 +210,10 @@ def bring(clone: Path, path: str, md5: str, commit: str) -> None:
 
 def run(recorded: Recorded, clone: Path) -> None:
     """Run the recorded command in the clone; its output goes to stderr. Raises StageError if it fails."""
-    done = subprocess.run(recorded.cmd, shell=True, cwd=clone, env=environment(clone), stdout=2)  # stderr
-    if done.returncode:
-        raise StageError(f"replay: {recorded.stage}: `{recorded.cmd}` failed with exit code {done.returncode}")
+    for cmd in recorded.cmd:
+        done = subprocess.run(cmd, shell=True, cwd=clone, env=environment(clone), stdout=2)  # stderr
+        if done.returncode:
+            raise StageError(f"replay: {recorded.stage}: `{cmd}` failed with exit code {done.returncode}")
 
 
 def environment(clone: Path) -> dict[str, str]:
@@ -196,6 +235,7 @@ def call(command: list[str], folder: Path) -> None:
 
 def judged(history: History, recorded: Recorded, clone: Path) -> dict[str, Any]:
     """Each out with its verdict, and what may explain a difference."""
+    from lethe.provenance.audit import scope_row
     from lethe.provenance.fingerprint import path_md5 as md5_of
 
     tolerant = on_gpu(recorded)
@@ -207,6 +247,7 @@ def judged(history: History, recorded: Recorded, clone: Path) -> dict[str, Any]:
             row |= near(history, out, wanted, clone / out, tolerant)
         outs.append(row)
     return {
+        "history": scope_row(history),
         "stage": recorded.stage,
         "commit": recorded.commit,
         "device": "GPU" if tolerant else "CPU",
