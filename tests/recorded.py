@@ -69,16 +69,16 @@ def judged(patch: pytest.MonkeyPatch, familiarity: float = 0.5) -> None:
         "measures": {"models": {"unlearned": {"forget_quality": {"value": 0.2}}}, "absent": {}},
         "attacks": {"attacks": [row | {"model": name, "value": value} for name, value in MODELS_LEAK], "absent": {}},
     }
-    limits = gate_limits()
+    limits, original = gate_limits(), write_artifacts
 
     def write(folder: Path, text: str, params: dict[str, Any]) -> None:
-        write_artifacts(folder, text, params)
+        original(folder, text, params)
         for name, content in reports.items():
             write_json(content, folder / f"reports/{name}.json")
         found = criteria(GateParams(**limits), *(reports[name] for name in JUDGED))
         write_json(metric(found), folder / "reports/gate.json")
 
-    patch.setattr("tests.recorded.WRITE", write)
+    patch.setattr("tests.recorded.write_artifacts", write)
     patch.setitem(STAGES, "evaluate", (STAGES["evaluate"][0], ["reports/familiarity.json", "reports/benchmarks.json"]))
     patch.setitem(STAGES, "attack", (["models/unlearned"], ["reports/measures.json", "reports/attacks.json"]))
     patch.setitem(STAGES, "report", ([f"reports/{name}.json" for name in JUDGED], ["reports/gate.json"]))
@@ -135,7 +135,7 @@ def run(folder: Path, text: str = TINY_TEXT, **params: dict[str, Any]) -> dict[s
     The numbers in the models are drawn from the text and the params, as a training would have it.
     """
     used = {name: section | params.get(name, {}) for name, section in PARAMS.items()}
-    WRITE(folder, text, used)
+    write_artifacts(folder, text, used)
     write_lock(folder, used)
     stages = STAGES.values()
     for path in (out for _, outs in stages for out in outs):
@@ -184,9 +184,6 @@ def write_artifacts(folder: Path, text: str, params: dict[str, Any]) -> None:
     finetune = {"steps": params["finetune"]["steps"], "sha256": folder_sha256(unlearned)}
     write_json(finetune, folder / "reports/finetune.json")
     write_json({"models": {"unlearned": {"leak": 0.25}}}, folder / "reports/familiarity.json")
-
-
-WRITE = write_artifacts
 
 
 def corpus_row(document: int, part: str, text: str, start: int, end: int) -> dict[str, Any]:

@@ -72,10 +72,9 @@ def command(
     It covers the cache, remotes, the project's folder, unfinished work, cached replies of language models and
     experiments. The ledger keeps the hashes. With --json and without --confirm it only lists.
     """
-    from lethe.erasure.requests import LEDGER, append, day, fold, known, read_ledger
+    from lethe.erasure.requests import LEDGER, alone, append, day, fold, known, open_ledger
 
-    rows = read_ledger(LEDGER)
-    state = known(request, fold(rows))
+    state = known(request, fold(open_ledger(LEDGER).rows))
     check_state(state)
     history, store, plan = survey(state, models)
     if json and confirm is None:
@@ -93,7 +92,8 @@ def command(
             f"{request}`"
         )
     content = {"objects": [item._asdict() for item in plan.objects], "experiments": plan.experiments}
-    row = append(LEDGER, rows, "purged", request, day(None), {"purged": content | {"kept": plan.kept}})
+    with alone() as rows:
+        row = append(LEDGER, rows, "purged", request, day(None), {"purged": content | {"kept": plan.kept}})
     print(
         f"purge: all that held {request} is deleted; the ledger keeps {len(plan.objects)} hashes, head {row['sha256']}"
     )
