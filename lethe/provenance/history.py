@@ -377,6 +377,11 @@ def _short(ref: str) -> str:
     return f"experiment {found[1]}" if found else re.sub(r"^refs/(heads|tags|remotes)/", "", ref)
 
 
+def leads_out(path: str) -> bool:
+    """Whether a recorded path is none inside the project: nothing there may be deleted or run."""
+    return not Path(path).parts or Path(path).is_absolute() or ".." in Path(path).parts
+
+
 def is_code(path: str) -> bool:
     """Whether a dep is code rather than data: a file, or since the library has packages a folder of it."""
     return path.startswith(("stages/", "lethe/")) or path == "constraints.txt"

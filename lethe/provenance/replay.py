@@ -108,7 +108,9 @@ def found(history: History, model: str, stage: str | None) -> Recorded:
 
 def check_path(path: str) -> None:
     """Raise StageError for a recorded path that leads out of the project: outs are deleted before they are made."""
-    if not path or Path(path).is_absolute() or ".." in Path(path).parts or path in (".", "./"):
+    from lethe.provenance.history import leads_out
+
+    if leads_out(path):
         raise StageError(f"dvc.lock: expected paths inside the project, got {path}; nothing was run")
 
 
