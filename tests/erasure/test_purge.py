@@ -16,6 +16,7 @@ import typer
 from lethe.core.errors import StageError
 from lethe.erasure import gc, purge, requests
 from lethe.provenance.artifact_store import Store, cached, open_store
+from lethe.provenance.fingerprint import folder_md5, manifest_bytes
 from lethe.provenance.history import open_project
 from lethe.report.request_ledger import read_ledger
 from tests import recorded, tiny
@@ -334,7 +335,8 @@ def test_gc_names_what_a_certificate_speaks_of(project: Path) -> None:
 
 
 def test_a_folder_of_git_is_no_loss(tmp_path: Path) -> None:
-    listing, file = "a" * 32 + ".dir", "b" * 32
+    files = {"README.md": "b" * 32}
+    listing, file = folder_md5(files), files["README.md"]
     predicate = {
         "model": {"path": "models/unlearned", "md5": "c" * 32},
         "buildDefinition": {"resolvedDependencies": [{"name": "data/model", "digest": {"md5": listing}}]},
@@ -343,7 +345,7 @@ def test_a_folder_of_git_is_no_loss(tmp_path: Path) -> None:
     (tmp_path / "certificate.json").write_text(json.dumps({"payload": payload}))
     store = Store(tmp_path, {}, {})
     cached(store, listing).parent.mkdir()
-    cached(store, listing).write_text(json.dumps([{"md5": file, "relpath": "README.md"}]))
+    cached(store, listing).write_bytes(manifest_bytes(files))
     assert gc.losses(tmp_path / "certificate.json", store, {listing}) == []
     cached(store, file).parent.mkdir()
     cached(store, file).touch()  # the cache has all of it
