@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lethe.evaluation.intervals import Interval, bootstrap, mean_interval, rate_interval
+from lethe.inference.scoring import perplexity_of
 from lethe.metrics.collect import Material, Readout
 from lethe.metrics.membership import (
     auc_interval,
@@ -149,7 +150,7 @@ def neighbour_values(sentences: Sequence[Sentence], found: Sequence[Tokenwise]) 
     for sentence, numbers in zip(sentences, found, strict=True):
         losses = [-float(chosen) for chosen, own in zip(numbers.chosen, sentence.own, strict=True) if own]
         if losses:
-            values[sentence.item] = math.exp(math.fsum(losses) / len(losses))
+            values[sentence.item] = perplexity_of(math.fsum(losses) / len(losses))
     return {"neighbour_perplexity": values}
 
 

@@ -124,3 +124,10 @@ def test_relative_to_the_retrained_model() -> None:
     assert found["privleak"].value == pytest.approx(-0.5)  # (0.25 - 0.5) / 0.5
     nobody = {"mia_min_k": {"forget 0": 3.0}, "truth_ratio": {}}
     assert measures.relative(nobody, nobody) == {}
+
+
+def test_the_perplexity_of_a_ruined_model_is_a_number() -> None:
+    from lethe.inference.scoring import MOST_NATS, perplexity_of
+
+    assert perplexity_of(math.log(4.0)) == pytest.approx(4.0)
+    assert perplexity_of(800.0) == perplexity_of(1e9) == math.exp(MOST_NATS)
