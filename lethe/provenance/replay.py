@@ -46,6 +46,9 @@ def command(
         typer.Option(help="Rebuild this stage of the same dvc.lock; default: the one that made the model."),
     ] = None,
     keep: Annotated[bool, typer.Option(help="Keep the clone and print its path.")] = False,
+    whole: Annotated[
+        bool, typer.Option("--chain", help="Rebuild every stage of the chain, from the corpus to the model.")
+    ] = False,
     ref: Ref = "HEAD",
     json: Json = False,
 ) -> None:
@@ -55,11 +58,15 @@ def command(
     only dvc.lock has is not run.
 
     On the CPU the bytes must be equal. On a GPU the weights may differ by 0.1 % of their norm and each number of a
-    report by 2 %; more counts as another model. Exit code 3 if anything differs. Nothing of this project is changed.
+    report by 2 %; more counts as another model. Exit code 3 if anything differs. With --chain each stage gets the
+    inputs that were recorded, a stage that cannot be run again is named with the reason, and the exit code is then 1 if
+    nothing differs. Nothing of this project is changed.
     """
     from lethe.provenance.history import open_history
 
     history = open_history(Path(), ref)
+    if whole:
+        return finish_chain([attempted(history, lock, name) for lock, name in chain_of(history, model)], json)
     recorded = found(history, model, stage)
     folder = Path(tempfile.mkdtemp(prefix="lethe-replay-"))
     try:
@@ -78,7 +85,52 @@ def command(
     end(answer["same"])
 
 
+def attempted(history: History, lock: Lock, stage: str) -> dict[str, Any]:
+    """The answer for one stage of a chain, or why it could not be run again."""
+    folder = Path(tempfile.mkdtemp(prefix="lethe-replay-"))
+    try:
+        recorded = record_of(history, lock, stage)
+        clone = prepared(history, recorded, folder / "clone")
+        run(recorded, clone)
+        return judged(history, recorded, clone)
+    except StageError as error:
+        return {"stage": stage, "commit": lock.commits[0].id, "same": None, "why": str(error)}
+    finally:
+        shutil.rmtree(folder)
+
+
+def finish_chain(answers: list[dict[str, Any]], json: bool) -> None:
+    """Print every answer, and exit with 0, 3 if a stage made something else, 1 if one could not be run again."""
+    same = [answer["same"] for answer in answers]
+    if json:
+        print_json({"same": False if False in same else None if None in same else True, "stages": answers})
+    else:
+        for answer in answers:
+            show(answer) if "why" not in answer else print(f"replay: {answer['stage']}: not replayed: {answer['why']}")
+        print(
+            f"replay: {same.count(True)} stages made the same, {same.count(False)} not, {same.count(None)} not replayed"
+        )
+    if None in same and False not in same:
+        raise typer.Exit(1)
+    end(False not in same)
+
+
 # What is rebuilt
+
+
+def chain_of(history: History, model: str) -> list[tuple[Lock, str]]:
+    """(dvc.lock, stage) of everything that led to the model, in the order of the pipeline."""
+    from lethe.provenance.history import recorded as stages_of
+    from lethe.provenance.lineage import Found, chain, outs_of
+
+    md5, index = identity(model), outs_of(history)
+    if md5 not in index:
+        raise StageError(f"{model}: no dvc.lock in the history has its md5 {md5}; `lethe audit` lists the nearest")
+    links = chain(history, Found(next(iter(index[md5])), md5, ""), index)
+    wanted = {link.stage: stages_of(history.locks[link.lock].text)[link.stage] for link in links if link.stage}
+    locks = {lock: stages_of(lock.text) for lock in reversed(history.locks)}  # the newest record of the same counts
+    steps = [(next(lock for lock in locks if locks[lock].get(name) == entry), name) for name, entry in wanted.items()]
+    return sorted(steps, key=lambda step: list(locks[step[0]]).index(step[1]))
 
 
 def found(history: History, model: str, stage: str | None) -> Recorded:
@@ -86,7 +138,6 @@ def found(history: History, model: str, stage: str | None) -> Recorded:
 
     Raises StageError if there is none, or if its command is not that of dvc.yaml.
     """
-    from lethe.provenance.history import read_lock
     from lethe.provenance.history import recorded as stages_of
 
     md5 = identity(model)
@@ -99,11 +150,20 @@ def found(history: History, model: str, stage: str | None) -> Recorded:
     entries, name = stages_of(lock.text), stage or maker
     if name not in entries:
         raise StageError(f"replay: --stage: expected one of {', '.join(entries)}, got {name}")
-    for path in (*entries[name].deps, *entries[name].outs):
+    return record_of(history, lock, name)
+
+
+def record_of(history: History, lock: Lock, stage: str) -> Recorded:
+    """A stage as a dvc.lock has it. Raises StageError if its command or a path of it is not to be trusted."""
+    from lethe.provenance.history import read_lock
+    from lethe.provenance.history import recorded as stages_of
+
+    entry = stages_of(lock.text)[stage]
+    for path in (*entry.deps, *entry.outs):
         check_path(path)
-    commit = commit_with(history, lock, entries[name].deps)
-    cmd = command_of(history, commit, name, read_lock(lock.text)["stages"][name].get("cmd"))
-    return Recorded(name, lock, commit, cmd, *entries[name])
+    commit = commit_with(history, lock, entry.deps)
+    cmd = command_of(history, commit, stage, read_lock(lock.text)["stages"][stage].get("cmd"))
+    return Recorded(stage, lock, commit, cmd, *entry)
 
 
 def check_path(path: str) -> None:

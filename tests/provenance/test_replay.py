@@ -72,7 +72,7 @@ def answer(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int,
     capsys.readouterr()
     model, stage, keep = (*arguments, None, False)[:3] if len(arguments) < 3 else arguments
     with pytest.raises(typer.Exit) as exit_:
-        replay.command(str(model), stage, bool(keep), json=True)  # type: ignore[arg-type]
+        replay.command(str(model), stage, bool(keep), whole=False, ref="HEAD", json=True)  # type: ignore[arg-type]
     return exit_.value.exit_code, json.loads(capsys.readouterr().out)
 
 
@@ -367,3 +367,30 @@ def test_a_folder_of_the_commit_that_is_a_link_is_not_followed(
     said = "link/unlearned: expected a path inside the clone, got a link out of it; nothing was run"
     assert refused(folder) == said
     assert (outside / "unlearned").is_dir()
+
+
+def test_a_chain_names_what_was_rebuilt_and_what_could_not_be(
+    judged_copy: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each stage is only looked up here: what a replay does is tested above."""
+    folder, _ = judged_copy
+    (folder / "dvc.yaml").write_text(HONEST + "  corpus:\n    cmd: python -m stages.corpus\n")
+    lock = folder / "dvc.lock"
+    lock.write_text(lock.read_text().replace("size: 1", "size: 2"))  # the first commit with this lock has the pipeline
+    recorded.commit(folder, "two stages of it")
+    monkeypatch.setattr(replay, "prepared", lambda history, found, target: target)
+    monkeypatch.setattr(replay, "run", lambda found, clone: None)
+    verdict = {"same": True, "outs": [], "commit": "c" * 40, "device": "CPU", "demand": "equal bytes", "versions": {}}
+    monkeypatch.setattr(replay, "judged", lambda history, found, clone: verdict | {"stage": found.stage})
+    done = recorded.lethe(folder, "replay", "models/unlearned", "--chain", "--json")
+    answer = json.loads(done.output)
+    order = [row["stage"] for row in answer["stages"]]
+    assert (order[0], order[-1]) == ("corpus", "finetune")
+    assert sorted(order) == ["baseline", "block", "corpus", "finetune", "label", "reinforce", "translate"]
+    assert {row["stage"] for row in answer["stages"] if row["same"]} == {"corpus", "finetune"}
+    assert (answer["same"], done.exit_code) == (None, 1)
+    shown = recorded.lethe(folder, "replay", "models/unlearned", "--chain").output
+    assert "replay: label: not replayed: replay: label: expected the command of dvc.yaml in commit " in shown
+    assert shown.splitlines()[-1] == "replay: 2 stages made the same, 0 not, 5 not replayed"
+    monkeypatch.setattr(replay, "judged", lambda history, found, clone: verdict | {"stage": found.stage, "same": False})
+    assert recorded.lethe(folder, "replay", "models/unlearned", "--chain").exit_code == 3
