@@ -229,4 +229,8 @@ def test_dvc_ends_with_whoever_started_it(tmp_path: Path, sign: signal.Signals) 
     child = psutil.Process(int((tmp_path / "pid").read_text()))
     started.send_signal(sign)
     started.wait()
-    child.wait(timeout=60)
+    try:
+        child.wait(timeout=20)
+    finally:
+        if child.is_running():
+            child.kill()

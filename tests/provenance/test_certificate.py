@@ -484,6 +484,21 @@ def test_numbers_too_large_and_another_form_of_the_payload_are_named(held: Path)
         assert place == "payload", payload
 
 
+def test_a_signed_payload_of_two_readings_is_refused(held: Path) -> None:
+    from securesystemslib.dsse import Envelope
+
+    statement = statement_in(held / "certificate.json")
+    payload = verify.canonical(statement)
+    twofold = payload.replace(b'"verdict":null', b'"verdict":"pass","verdict":null')
+    assert twofold != payload
+    assert json.loads(twofold) == statement
+    envelope = Envelope(twofold, verify.PAYLOAD_TYPE, {})
+    envelope.sign(certify.read_key(held / "lethe.key"))
+    content = {**envelope.to_dict(), "parts": verify.parts_of(statement)}
+    (held / "certificate.json").write_bytes(verify.envelope_bytes(content))
+    assert broken(held) == [("payload", "not in the one form that `lethe certify` writes")]
+
+
 def test_pipes_loops_and_folders_that_cannot_be_read_are_named_and_end(
     held: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -130,6 +130,11 @@ def test_a_forged_header_holds_no_tensors(judged_copy: Run, tmp_path: Path) -> N
         done = lethe(folder, "audit", str(file))
         assert str(done.exception).startswith(f"{file}: expected a safetensors file in which every byte belongs to one")
         assert not fingerprint.same_tensors(file, folder / "models/unlearned/model.safetensors")
+    equal = tmp_path / "equal.safetensors"
+    save_file({name: np.ones(8, np.float32) for name in names}, equal)
+    body = np.ones(8, np.float32).tobytes()
+    file.write_bytes(len(text).to_bytes(8, "little") + text + body)  # the same 32 bytes for both
+    assert not fingerprint.same_tensors(file, equal)
     none = tmp_path / "none.safetensors"
     save_file({name: np.zeros(0, np.float32) for name in names}, none)
     assert not fingerprint.same_tensors(none, none)  # nothing is not something in common
