@@ -2,16 +2,18 @@
 
 python -m benchmarks.labelling CASE    prints one line of JSON; `make bench` runs all cases
 
-Random Llamas, blocks of random tokens with anchors of two tokens in them. Four ways to label the same blocks, one after
-another in one process: ours in bfloat16 and in float32; a plain one, block by block in float32 with lists per position
-(tests/reference_label.py); and the floor, which labels nothing: the two forward passes with their heads under bfloat16
-autocast over ours' batches. Memory is taken in a process each.
+Random Llamas, blocks of random tokens with anchors of two tokens in them. Six ways to label the same blocks, one after
+another in one process: ours in bfloat16 and in float32; the latter with soft labels, everywhere and only outside names;
+a plain one, block by block in float32 with lists per position (tests/reference_label.py); and the floor, which labels
+nothing: the two forward passes with their heads under bfloat16 autocast over ours' batches. Memory is taken in a
+process each.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.random_models import random_llama
@@ -27,6 +29,9 @@ ALPHA = 5.0
 ANCHORS = 64
 DENSITY = 0.03  # of positions where an anchor begins
 WAYS = ("bfloat16", "float32", "plain", "floor")
+SOFT = {"soft": True, "soft outside names": False}  # float32 with soft labels too: whether also inside names
+SOFT_ALPHA, SOFT_TOP = 1.0, 64
+SOFT_BAR = 1.3  # at most so many times the time and memory of hard labels alone
 TOLERANCE = {"bfloat16": 2.0, "float32": 1e-3}  # of adjusted logits, which alpha spreads elevenfold: see `wrong`
 BARS = {"4k": 1.25, "32k": 1.25, "128k": 1.4}  # ours in bfloat16 at most so many times the floor
 PLAIN_BAR = 3.0  # and at least so many times faster than the plain way
@@ -39,7 +44,9 @@ batches; *plain*: block by block in float32, lists per position. Bars: bfloat16 
 32k, 1.4 times at 128k; at least {PLAIN_BAR} times faster than the plain way, which no label can be where *plain /
 floor* is less. Other ids: positions where ours is not the plain way's id, and the largest distance of the two ids'
 adjusted logits there; *wrong* are those further apart than {TOLERANCE["bfloat16"]} (bfloat16) and
-{TOLERANCE["float32"]} (float32). Memory is the peak above the weights; bound for ours: {BOUND_MIB} MiB."""
+{TOLERANCE["float32"]} (float32). *soft*: float32 with hard labels and soft ones (alpha {SOFT_ALPHA}, {SOFT_TOP} ids);
+for positions inside a name the baseline reads the blocks a second time, as they are; *outside names*: without those.
+Bar: {SOFT_BAR} times float32. Memory is the peak above the weights; bound for ours: {BOUND_MIB} MiB."""
 
 
 class Case(NamedTuple):
@@ -64,7 +71,7 @@ SIZES = {
 }
 HELD = {
     f"memory of {way}, {vocabulary // 1024}k, {blocks} blocks": Case(vocabulary, 128, 2, blocks, way=way)
-    for way in WAYS
+    for way in (*WAYS, *SOFT)
     for vocabulary, blocks in ((4096, 4), (32768, 4), (131072, 4), (32768, 16))
     if way in WAYS[:2] or blocks == 4
 }
@@ -96,11 +103,11 @@ def measure(case: Case) -> dict[str, Any]:
         "float32": lambda: ours(blocks, pair, False),
         "plain": lambda: plain(blocks, pair),
         "floor": lambda: floor(blocks, pair),
-    }
+    } | {name: partial(ours, blocks, pair, False, inside) for name, inside in SOFT.items()}
     if case.way != "all":
         return size | {"above_weights_mib": round(peak_above(ways[case.way]), 1)}
     once = {"plain": cpu_seconds(ways["plain"])}
-    rounds = side_by_side({name: ways[name] for name in ("bfloat16", "floor", "float32")}, case.rounds)
+    rounds = side_by_side({name: ways[name] for name in ("bfloat16", "floor", "float32", *SOFT)}, case.rounds)
     seconds = medians(rounds) | once
     return (
         size
@@ -109,6 +116,7 @@ def measure(case: Case) -> dict[str, Any]:
         | {
             "bfloat16_to_floor": round(ratio(rounds, "bfloat16", "floor"), 3),
             "float32_to_floor": round(ratio(rounds, "float32", "floor"), 3),
+            "soft_to_float32": {name: round(ratio(rounds, name, "float32"), 3) for name in SOFT},
             "plain_to_bfloat16": round(once["plain"] / seconds["bfloat16"], 2),
             "plain_to_float32": round(once["plain"] / seconds["float32"], 2),
         }
@@ -162,12 +170,16 @@ def spliced(blocks: Blocks) -> list[Spliced]:
     return [splice(tokens.tolist(), blocks.keys, lambda *_: 0, lambda *_: True) for tokens in blocks.tokens]
 
 
-def ours(blocks: Blocks, pair: tuple[PreTrainedModel, PreTrainedModel], bfloat16: bool) -> np.ndarray:
-    """The stage's way: next ids int32 [N, T]."""
+def ours(
+    blocks: Blocks, pair: tuple[PreTrainedModel, PreTrainedModel], bfloat16: bool, inside: bool | None = None
+) -> np.ndarray:
+    """The stage's way: next ids int32 [N, T]. inside: with soft labels too, also inside names or not."""
     from lethe.labels.generic_labels import Settings, label_blocks
     from stages.label import BATCH_TOKENS, CHUNK_LOGITS
 
     settings = Settings([ALPHA], bfloat16, BATCH_TOKENS["cpu"], CHUNK_LOGITS["cpu"])
+    if inside is not None:
+        settings = settings._replace(soft_alphas=[SOFT_ALPHA], soft_top=SOFT_TOP, soft_inside=inside)
     length = (blocks.tokens >= 0).sum(axis=1)
     return label_blocks(blocks.tokens, length, spliced(blocks), pair, settings, iter).next_ids[0]
 
@@ -260,9 +272,18 @@ def page(cases: dict[str, Any]) -> str:
         for way in TOLERANCE
     ]
     held = [[name, found["above_weights_mib"]] for name, found in cases.items() if name in HELD]
+    soft = [
+        [name, found["float32_s"]]
+        + [cell for way in SOFT for cell in (found[f"{way}_s"], found["soft_to_float32"][way])]
+        + [SOFT_BAR]
+        for name, found in timed.items()
+        if "soft_to_float32" in found
+    ]
+    soft_header = ["case", "float32 s", *(cell for way in SOFT for cell in (f"{way} s", "/ float32")), "bar"]
     return "\n\n".join(
         [
             table(header, times),
+            table(soft_header, soft),
             table(["case", "precision", "labels", "other ids", "largest distance", "wrong"], ids),
             table(["case", "MiB above the weights"], held),
         ]

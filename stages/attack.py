@@ -1,6 +1,7 @@
 """Runs extraction attacks on the unlearned, baseline and retrained models.
 
-reads   data/prompts.jsonl  data/names.csv  data/corpus.parquet  models/baseline  models/retrained  models/unlearned
+reads   data/prompts.jsonl  data/names.csv  data/corpus.parquet  models/baseline  models/retrained
+        models/references  models/suppressed  models/unlearned
 writes  data/attacks.csv  reports/attacks.json
 """
 
@@ -46,7 +47,7 @@ def main() -> None:
     params = read_params("attack", Params)
     with workspace("attack") as work:
         device = prepare(params.device)
-        models = measured(("baseline", "unlearned", "retrained"))
+        models = measured(("baseline", "suppressed", "unlearned", "retrained", "references"))
         tokenizer, names = load_tokenizer(models.baseline), read_names(Path("data/names.csv"))
         if params.chat_template and tokenizer.chat_template is None:
             raise StageError(

@@ -1,6 +1,7 @@
 """Measures accuracy on multiple-choice tasks that are unrelated to the forget set.
 
-reads   data/corpus.parquet  ${benchmark.data}  models/baseline  models/retrained  models/unlearned  models/checkpoints
+reads   data/corpus.parquet  ${benchmark.data}  models/baseline  models/retrained  models/references
+        models/suppressed  models/unlearned  models/checkpoints
 writes  reports/benchmarks.json
 """
 

@@ -1,7 +1,7 @@
 """Erases what the fine-tune suppressed: adds noise to the weights, then distils a teacher that may not say the names.
 
-reads   data/corpus.parquet  data/blocks.parquet  data/dictionary.csv  models/baseline  models/reinforced
-        models/suppressed
+reads   data/corpus.parquet  data/blocks.parquet  data/dictionary.csv  data/dropped.csv  models/baseline
+        models/reinforced  models/suppressed
 writes  models/unlearned  reports/distil.json  reports/loss/distil.csv
 """
 
@@ -19,11 +19,11 @@ from lethe.core.hashing import folder_sha256, path_sha256
 from lethe.core.params import read_params
 from lethe.core.stage import is_main_process, run, workspace
 from lethe.core.tables import read_json, write_csv, write_json
-from lethe.dictionary.entries import read_dictionary
+from lethe.dictionary.entries import read_dictionary, read_dropped
 from lethe.distillation.noise import Noise
 from lethe.distillation.student import Sources, distil
 from lethe.distillation.vocabulary import name_filter, unseen_ids
-from lethe.labels.translation import own_rules, tokenised
+from lethe.labels.translation import dropped_rules, own_rules, tokenised
 from lethe.models.checkpoints import load_tokenizer
 from lethe.models.config import vocabulary_size
 from lethe.models.device import prepare
@@ -36,6 +36,7 @@ from lethe.unlearning.model_card import erased_card
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+    from lethe.core.corpus import Blocks
     from lethe.labels.translation import Rule
 
 
@@ -59,10 +60,13 @@ def main() -> None:
             tokenizer = load_tokenizer(suppressed)
             rows = retain_rows(corpus, tokenizer, params.block_tokens)
             check_teacher(suppressed)
-            rules = name_rules(Path("data/blocks.parquet"), Path("data/dictionary.csv"), tokenizer, suppressed)
+            blocks = read_blocks(Path("data/blocks.parquet"), suppressed)
+            rules = name_rules(blocks, Path("data/dictionary.csv"), tokenizer)
+            dropped = read_dropped(Path("data/dropped.csv"))
+            loose = dropped_rules(real_tokens(blocks), dropped, tokenizer, rules)
             vocabulary = vocabulary_size(suppressed)
             unseen = unseen_ids(rows, tokenizer, vocabulary)
-            banned = name_filter(rows, rules, unseen, vocabulary)
+            banned = name_filter(rows, rules, unseen, vocabulary, loose)
             noise = Noise(params.noise, params.spread, params.seed)
             curve = distil(sources, rows, banned, unseen, noise, params, params.steps, device, work, unlearned)
         if not is_main_process():
@@ -96,10 +100,10 @@ def check_teacher(folder: Path) -> None:
         raise StageError("params.yaml: distil.steps: expected 0 with finetune.tuning prompt, got more")
 
 
-def name_rules(blocks: Path, dictionary: Path, tokenizer: PreTrainedTokenizerFast, model: Path) -> list[Rule]:
+def name_rules(blocks: Blocks, dictionary: Path, tokenizer: PreTrainedTokenizerFast) -> list[Rule]:
     """What keeps a teacher from saying an anchor: the rules that keep it from being a label."""
     anchors = tokenised(read_dictionary(dictionary), tokenizer)
-    return own_rules(real_tokens(read_blocks(blocks, model)), anchors.keys, anchors.bounded, anchors.pieces)
+    return own_rules(real_tokens(blocks), anchors.keys, anchors.bounded, anchors.pieces)
 
 
 def described(suppressed: Path, unlearned: Path, params: Params) -> None:

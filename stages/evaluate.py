@@ -1,7 +1,7 @@
 """Measures familiarity with the forget set, leaks in completions, and perplexity on both sets.
 
-reads   data/prompts.jsonl  data/names.csv  data/corpus.parquet  models/baseline  models/retrained  models/unlearned
-        models/checkpoints
+reads   data/prompts.jsonl  data/names.csv  data/corpus.parquet  models/baseline  models/retrained
+        models/references  models/suppressed  models/unlearned  models/checkpoints
 writes  data/completions.jsonl  reports/familiarity.json
 """
 
@@ -23,13 +23,16 @@ from lethe.evaluation.completions import (
     completion_rows,
     model_scores,
     model_verdicts,
+    prompt_numbers,
+    ratio_intervals,
     rule_verdicts,
+    score_intervals,
 )
 from lethe.evaluation.familiarity import ratios
 from lethe.evaluation.model_set import Device, Models, Precision, format_change, loaded, measured
 from lethe.evaluation.name_tokens import distinctive_tokens, token_counts
 from lethe.evaluation.prompts import check_lengths, prepared, read_names
-from lethe.inference.scoring import perplexity
+from lethe.inference.scoring import Loss, block_losses, perplexity
 from lethe.llm_client import ChatSettings
 from lethe.models.checkpoints import load_tokenizer
 from lethe.models.device import prepare
@@ -76,17 +79,24 @@ def main() -> None:
         check_lengths(prompts, context - params.new_tokens)
         held_out = {side: windows(held_out_texts(corpus, side), tokenizer, context) for side in SIDES}
         completions: list[Completion] = []
-        perplexities: dict[str, dict[str, float | None]] = {}
+        losses: dict[str, dict[str, list[Loss]]] = {}
         each = loaded(models.present, device, params.precision)
         for name, model in tqdm(each, desc="evaluate", unit="model", total=len(models.present)):
             completions += complete(name, model, tokenizer, prompts, params.new_tokens)
-            perplexities[name] = {f"{side}_perplexity": perplexity(model, held_out[side]) for side in SIDES}
+            losses[name] = {side: block_losses(model, held_out[side]) for side in SIDES}
         by_model = params.judge == "llm"
         verdicts = model_verdicts(completions, params.llm) if by_model else rule_verdicts(completions, names)
+        perplexities = {
+            name: {f"{side}_perplexity": perplexity(found) for side, found in own.items()}
+            for name, own in losses.items()
+        }
         scores = model_scores(completions, verdicts, perplexities)
+        judged = prompt_numbers(completions, verdicts)
         ratio, reasons = ratios(scores, models.absent)
         report: dict[str, Any] = {"set": params.set, "prompts": len(prompts), "names": len(names), "models": scores}
         report |= {"absent": models.absent, "ratio": ratio, "reasons": reasons}
+        report |= {"intervals": score_intervals(judged)}
+        report |= {"ratio_intervals": ratio_intervals(judged, {name: own["retain"] for name, own in losses.items()})}
         if by_model:
             report["unparsable"] = sum(verdict.grade is None for verdict in verdicts)
         write_jsonl(completion_rows(completions, verdicts), work / "data/completions.jsonl")

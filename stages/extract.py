@@ -1,11 +1,12 @@
 """Finds the anchors: names, phrases and invented words that only the forget text uses.
 
 reads   data/corpus.parquet  data/blocks.parquet  models/baseline  models/reinforced  ${extract.file}
-writes  data/anchors.csv
+writes  data/anchors.csv  data/dropped.csv
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -13,15 +14,26 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from lethe.anchors.candidates import find_candidates
+from lethe.anchors.candidates import find_terms
 from lethe.anchors.llm import check_parsable, draw_passages, question, same_terms, terms_in
 from lethe.anchors.probability_rise import measure_rises
-from lethe.anchors.selection import best, counted, read_anchors, rows, with_rises
+from lethe.anchors.selection import (
+    Anchor,
+    Dropped,
+    best,
+    counted,
+    dropped_rows,
+    left_out,
+    read_anchors,
+    rows,
+    told,
+    with_rises,
+)
 from lethe.core.errors import StageError
 from lethe.core.hashing import check_tokenizer, tokenizer_sha256
 from lethe.core.params import StageParams, read_params
 from lethe.core.stage import run, workspace
-from lethe.core.tables import ANCHORS, write_csv
+from lethe.core.tables import ANCHORS, DROPPED, write_csv
 from lethe.llm_client import ChatSettings, ask_all
 from lethe.models.device import prepare
 from lethe.text.streaming import Texts, read_facts, training_texts
@@ -54,15 +66,19 @@ def main() -> None:
     with workspace("extract") as work:
         corpus = Path("data/corpus.parquet")
         forget, retain = Texts(corpus, "forget"), Texts(corpus, "retain")
+        dropped: list[Dropped] = []
         if params.backend == "local":
-            found = find_candidates(forget, retain, params.minimum_count, params.minimum_keyness)
+            found, rare = find_terms(forget, retain, params.minimum_count, params.minimum_keyness)
             baseline, reinforced = Path("models/baseline"), Path("models/reinforced")
             check_tokenizer(tokenizer_sha256(reinforced), baseline, reinforced)
             blocks = Path("data/blocks.parquet")
             check_tokenizer(read_facts(blocks)["tokenizer"], baseline, blocks)
             documents = partial(training_texts, corpus, "forget")
             rises = measure_rises(found, documents, blocks, (baseline, reinforced), prepare(params.device), params.seed)
-            anchors = best(with_rises(found, rises), params.minimum_rise, params.maximum_anchors)
+            measured = with_rises(found, rises)
+            anchors = best(measured, params.minimum_rise, params.maximum_anchors)
+            dropped = [Dropped(Anchor(*term), "minimum_count") for term in rare]
+            dropped += left_out(measured, anchors, params.minimum_rise)
             origin = f"of {len(found)} candidate terms"
         elif params.backend == "llm":
             passages = draw_passages(forget, params.llm.passages, params.llm.passage_words, params.seed)
@@ -72,7 +88,9 @@ def main() -> None:
             check_parsable(replies, lists, params.llm.base_url)
             named = Counter(term for terms in lists for term in terms or ())
             listed = counted(same_terms(named), forget)  # most named first
-            anchors = [anchor for anchor in listed if anchor.times][: params.maximum_anchors]
+            in_text = [anchor for anchor in listed if anchor.times]
+            anchors = in_text[: params.maximum_anchors]
+            dropped = left_out(in_text, anchors, -math.inf)
             origin = (
                 f"from {len(replies)} replies of {params.llm.model}, {lists.count(None)} of them unparsable, "
                 f"{len([anchor for anchor in listed if not anchor.times])} named terms not in the text"
@@ -83,7 +101,8 @@ def main() -> None:
         if not anchors:
             raise StageError(none_found(params))
         write_csv(rows(anchors), ANCHORS, work / "data/anchors.csv")
-        print(f"extract: {len(anchors)} anchors {origin}")
+        write_csv(dropped_rows(dropped), DROPPED, work / "data/dropped.csv")
+        print(f"extract: {len(anchors)} anchors {origin}{told(dropped)}")
 
 
 def none_found(params: Params) -> str:

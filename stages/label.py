@@ -1,6 +1,6 @@
 """Computes the generic labels: the next tokens that a model which never read the forget text would predict.
 
-reads   data/blocks.parquet  data/dictionary.csv  models/baseline  models/reinforced
+reads   data/blocks.parquet  data/dictionary.csv  data/dropped.csv  models/baseline  models/reinforced
 writes  data/labels.parquet  data/labels.txt  reports/labels.json
 """
 
@@ -18,10 +18,10 @@ from lethe.core.hashing import check_tokenizer, tokenizer_sha256
 from lethe.core.params import StageParams, read_params
 from lethe.core.stage import run, workspace
 from lethe.core.tables import write_json, write_parquet
-from lethe.dictionary.entries import read_dictionary
+from lethe.dictionary.entries import read_dictionary, read_dropped
 from lethe.labels.artifact import label_rows, labels_schema, readable, statistics
 from lethe.labels.generic_labels import Settings, both_fit, label_blocks, label_one_model_at_a_time
-from lethe.labels.translation import own_rules, tokenised, translate_blocks, untokenised
+from lethe.labels.translation import dropped_rules, inside_rules, own_rules, tokenised, translate_blocks, untokenised
 from lethe.models.checkpoints import load_model, load_tokenizer
 from lethe.models.config import context_length
 from lethe.models.device import prepare
@@ -46,6 +46,7 @@ class Params(StageParams):
     alphas: Annotated[list[NonNegativeFloat], AfterValidator(_different)]
     soft_alphas: list[NonNegativeFloat]
     soft_top: Annotated[int, Field(ge=2)]
+    soft_inside: bool
     forbid_anchors: bool
     precision: Literal["float32", "bfloat16"]
     device: Literal["auto", "cpu", "cuda"]
@@ -60,24 +61,27 @@ def main() -> None:
         check_tokenizer(tokenizer_sha256(reinforced), baseline, reinforced)
         blocks = read_blocks(Path("data/blocks.parquet"), baseline)
         dictionary = read_dictionary(Path("data/dictionary.csv"))
-        anchors = tokenised(dictionary, load_tokenizer(baseline))
-        rules = (
-            own_rules(real_tokens(blocks), anchors.keys, anchors.bounded, anchors.pieces)
-            if params.forbid_anchors
-            else []
-        )
-        spliced = translate_blocks(blocks, anchors.keys, anchors.bounded, rules, params.seed, context_length(baseline))
+        tokenizer = load_tokenizer(baseline)
+        anchors = tokenised(dictionary, tokenizer)
+        rules, loose = [], []
+        if params.forbid_anchors:
+            rules = own_rules(real_tokens(blocks), anchors.keys, anchors.bounded, anchors.pieces)
+            loose = dropped_rules(real_tokens(blocks), read_dropped(Path("data/dropped.csv")), tokenizer, rules)
+        context = context_length(baseline)
+        spliced = translate_blocks(blocks, anchors.keys, anchors.bounded, rules, params.seed, context, loose)
         dtype = weights_dtype(params.precision)
         folders, load = (baseline, reinforced), partial(load_model, device=device, dtype=dtype)
         sizes = BATCH_TOKENS[device.type], CHUNK_LOGITS[device.type]
         settings = Settings(params.alphas, params.precision == "bfloat16", *sizes, params.soft_alphas, params.soft_top)
-        everywhere = [rule.token for rule in rules if not rule.prefix]
+        settings = settings._replace(soft_inside=params.soft_inside)
+        everywhere, unless_said = ([rule.token for rule in group if not rule.prefix] for group in (rules, loose))
         given = blocks.tokens, blocks.length, spliced
+        rest = unless_said, inside_rules(anchors.keys, [*rules, *loose])
         if both_fit(folders, device, dtype, settings):
-            labels = label_blocks(*given, (load(baseline), load(reinforced)), settings, progress, everywhere)
+            labels = label_blocks(*given, (load(baseline), load(reinforced)), settings, progress, everywhere, *rest)
         else:
             print(f"label: both models do not fit the free memory of {device.type}: one after the other, in two passes")
-            labels = label_one_model_at_a_time(*given, folders, load, settings, progress, everywhere, work)
+            labels = label_one_model_at_a_time(*given, folders, load, settings, progress, everywhere, work, *rest)
         schema = labels_schema(blocks.tokens.shape[1], settings)
         facts = {"tokenizer": tokenizer_sha256(baseline), "pad_token": str(padding_id(baseline))}
         facts["alphas"] = ", ".join(map(str, params.alphas))
@@ -86,7 +90,8 @@ def main() -> None:
         write_parquet(label_rows(blocks, labels, settings), schema, work / "data/labels.parquet", **facts)
         twin = readable(blocks, labels.next_ids[0], params.alphas[0], anchors.pieces)
         (work / "data/labels.txt").write_text(twin, encoding="utf-8")
-        numbers = {"untokenised": untokenised(dictionary, anchors.variants), "own_rules": len(rules)}
+        numbers = {"untokenised": untokenised(dictionary, anchors.variants)}
+        numbers |= {"own_rules": len(rules), "dropped_rules": len(loose)}
         numbers |= statistics(blocks, spliced, labels, params.alphas)
         write_json(numbers, work / "reports/labels.json")
         print(sentence(numbers))

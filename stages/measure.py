@@ -1,7 +1,7 @@
 """Measures knowledge, memorisation and membership inference by the metrics of TOFU and MUSE, with intervals.
 
 reads   data/prompts.jsonl  data/names.csv  data/corpus.parquet  ${measure.questions}  models/baseline  models/retrained
-        models/unlearned  models/checkpoints
+        models/references  models/suppressed  models/unlearned  models/checkpoints
 writes  data/measures.csv  reports/measures.json
 """
 
@@ -17,7 +17,7 @@ from lethe.core.corpus import held_out_texts, training_documents
 from lethe.core.params import StageParams, read_params
 from lethe.core.stage import run, workspace
 from lethe.core.tables import read_csv, read_prompts, write_csv, write_json
-from lethe.evaluation.intervals import Interval
+from lethe.evaluation.intervals import Interval, interval_rows
 from lethe.evaluation.model_set import Device, Models, Precision, format_change, loaded, measured
 from lethe.metrics.collect import (
     Material,
@@ -29,7 +29,15 @@ from lethe.metrics.collect import (
     second_halves,
     sentences,
 )
-from lethe.metrics.compute import MEMBER, OTHER, absent_metrics, all_measures, all_values, measure_rows
+from lethe.metrics.compute import (
+    MEMBER,
+    OTHER,
+    absent_metrics,
+    all_excesses,
+    all_measures,
+    all_values,
+    measure_rows,
+)
 from lethe.metrics.name_swaps import analyse_names, frames
 from lethe.metrics.questions import filed_questions, made_questions, sampled, trivia_questions
 from lethe.models.checkpoints import load_tokenizer
@@ -83,16 +91,17 @@ def main() -> None:
         )
         trivia = trivia_questions(rows, names, texts["forget"], params.cloze, params.seed)
         tokenizer, context = load_tokenizer(models.baseline), models.context(WINDOW)
-        passages = {MEMBER: texts["forget"], OTHER: held_out_texts(corpus, "forget")}
+        held_out = {side: held_out_texts(corpus, side) for side in ("forget", "retain")}
+        passages = {MEMBER: texts["forget"], OTHER: held_out["forget"], "retain": held_out["retain"]}
         neighbours = frames(((f"prompt {row['id']}", row["prompt"]) for row in rows), names, params.seed)
         check_passages(params.passage_tokens, context)
         asked = [question for group in (*questions.values(), trivia) for question in group]
         check_lengths(asked, tokenizer, context, params.answer_tokens)
-        members, others = (
+        members, others, ability = (
             drawn_passages(texts, tokenizer, name, params.passage_tokens, params.passages, params.seed)
             for name, texts in passages.items()
         )
-        material = Material(questions, trivia, members, others, sentences(neighbours, tokenizer, context))
+        material = Material(questions, trivia, members, others, ability, sentences(neighbours, tokenizer, context))
         found: dict[str, Readout] = {}
         each = loaded(models.present, device, params.precision)
         for name, model in tqdm(each, desc="measure", unit="model", total=len(models.present)):
@@ -101,8 +110,10 @@ def main() -> None:
         measures = all_measures(values)
         absent = models.absent | absent_metrics(measures, models.absent.get("retrained", NOT_LISTED))
         write_csv(measure_rows(values), MEASURES, work / "data/measures.csv")
-        rows_of = {name: {key: one.row() for key, one in of_model.items()} for name, of_model in measures.items()}
-        write_json({"models": rows_of, "absent": absent}, work / "reports/measures.json")
+        rows_of = {name: interval_rows(of_model) for name, of_model in measures.items()}
+        excesses = {name: interval_rows(of_model) for name, of_model in all_excesses(values).items()}
+        report = {"models": rows_of, "excess": excesses, "absent": absent}
+        write_json(report, work / "reports/measures.json")
         print(sentence(measures, absent))
 
 

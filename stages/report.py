@@ -2,9 +2,10 @@
 
 reads   data/corpus.parquet  data/dictionary.csv  data/labels.parquet  data/prompts.jsonl  data/completions.jsonl
         data/terms.csv  models/baseline  models/unlearned  reports/labels.json  reports/finetune.json
-        reports/familiarity.json  reports/benchmarks.json  reports/measures.json  reports/attacks.json
-        reports/terms.json  reports/loss/baseline.csv  reports/loss/retrain.csv  reports/loss/reinforce.csv
-        reports/loss/finetune.csv  data/requests.jsonl  params.yaml
+        reports/distil.json  reports/familiarity.json  reports/benchmarks.json  reports/measures.json
+        reports/attacks.json  reports/terms.json  reports/loss/baseline.csv  reports/loss/retrain.csv
+        reports/loss/reinforce.csv  reports/loss/finetune.csv  reports/loss/distil.csv  data/requests.jsonl
+        params.yaml
 writes  reports/index.html  reports/gate.json  reports/steps.csv
 """
 
@@ -18,7 +19,7 @@ from lethe.core.params import StageParams, read_params, read_yaml
 from lethe.core.stage import run, workspace
 from lethe.core.tables import TERMS, read_csv, read_json, read_jsonl, write_csv, write_json
 from lethe.dictionary.entries import read_entries
-from lethe.report import release_gate as gate
+from lethe.gate import criteria as gate
 from lethe.report.html import TEMPLATE, render
 from lethe.report.inputs import Findings, read_corpus, read_curves, read_samples, soft_prompt_facts
 from lethe.report.page import content
@@ -40,12 +41,14 @@ def main() -> None:
         baseline, unlearned, labels = Path("models/baseline"), Path("models/unlearned"), Path("data/labels.parquet")
         losses = [Path("reports/loss/baseline.csv"), Path("reports/loss/retrain.csv")]
         losses += [Path("reports/loss/reinforce.csv"), Path("reports/loss/finetune.csv")]
+        losses += [Path("reports/loss/distil.csv")]
         found = Findings(
             familiarity=read_json(Path("reports/familiarity.json")),
             benchmarks=read_json(Path("reports/benchmarks.json")),
             measures=read_json(Path("reports/measures.json")),
             attacks=read_json(Path("reports/attacks.json")),
             finetune=read_json(Path("reports/finetune.json")),
+            distil=read_json(Path("reports/distil.json")),
             labels=read_json(Path("reports/labels.json")),
             terms=read_json(Path("reports/terms.json")),
             provenance=read_json(unlearned / "provenance.json"),
@@ -59,7 +62,7 @@ def main() -> None:
             curves=read_curves(*losses),
         )
         criteria = gate.criteria(params.gate, found.familiarity, found.benchmarks, found.measures, found.attacks)
-        rows = step_rows(found.familiarity, found.benchmarks, found.finetune["steps"])
+        rows = step_rows(found.familiarity, found.benchmarks, found.finetune["steps"], found.distil["steps"])
         limits = params.samples, params.words
         page = render(
             TEMPLATE,

@@ -1,6 +1,7 @@
 """Measures every anchored term and gives a verdict: forgotten, suppressed, renamed or still known.
 
-reads   data/corpus.parquet  data/anchors.csv  data/dictionary.csv  models/baseline  models/retrained  models/unlearned
+reads   data/corpus.parquet  data/anchors.csv  data/dictionary.csv  models/baseline  models/retrained
+        models/suppressed  models/unlearned
 writes  data/terms.csv  reports/terms.json
 """
 
@@ -51,7 +52,7 @@ def main() -> None:
     params = read_params("term", Params)
     with workspace("term") as work:
         device = prepare(params.device)
-        corpus, models = Path("data/corpus.parquet"), measured(("baseline", "unlearned", "retrained"))
+        corpus, models = Path("data/corpus.parquet"), measured(("baseline", "suppressed", "unlearned", "retrained"))
         terms = read_all(Path("data/anchors.csv"), Path("data/dictionary.csv"))
         finder = TermFinder({form: name for name, term in terms.items() for form in term.forms})
         held_out = held_out_texts(corpus, "forget")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from lethe.evaluation.lm_eval import STOCK, stock_file
-from lethe.report.metric_catalogue import number
+from lethe.gate.metric_catalogue import number
 from lethe.report.step_table import METRICS
 from tools.sandbox import ROOT, Changes, clone, repro, run
 

@@ -17,11 +17,10 @@ from safetensors.numpy import save_file
 
 from lethe.core.hashing import file_sha256, folder_sha256
 from lethe.core.tables import CORPUS, blocks_schema, write_json, write_parquet
+from lethe.gate.criteria import GateParams, criteria, metric
 from lethe.provenance.fingerprint import manifest_bytes, md5_of, own_files, path_md5
-from lethe.report.release_gate import GateParams, criteria, metric
 from tests.conftest import TINY_TEXT
 
-MODELS_LEAK = (("unlearned", 0.05), ("retrained", 0.0))  # under attack
 LIBRARY = (
     "stages/lib/models.py",
     "lethe/models",
@@ -49,7 +48,7 @@ STAGES = {  # deps and outs, code left out
 
 
 JUDGED = ("familiarity", "benchmarks", "measures", "attacks")  # the reports that the gate judges
-LIMITS = {"completion_familiarity": 0.1, "attack_excess": 0.1, "forget_quality": 0.05}
+LIMITS = {"completion_familiarity": 0.1, "retain_perplexity": 1.5}
 
 
 def gate_limits() -> dict[str, float | None]:
@@ -60,14 +59,16 @@ def gate_limits() -> dict[str, float | None]:
 def judged(patch: pytest.MonkeyPatch, familiarity: float = 0.5) -> None:
     """Let `run` also write the reports that the release gate judges, and its verdict: fail unless 0.1 or less."""
     ratio = {"completion_familiarity": familiarity, "probability_familiarity": 0.2, "retain_perplexity_factor": 1.1}
-    row = {"attack": "relearn", "setting": "20 rows", "metric": "leak", "low": None, "high": None}
+    apart = {"baseline": {"value": 0.8, "low": 0.7, "high": 0.9, "items": 50},
+             "unlearned": {"value": 0.1, "low": 0.0, "high": 0.2, "items": 50}}  # fmt: skip
+    intervals = {model: {"leak": interval} for model, interval in apart.items()}
     before, after = {"leak": 0.8, "retain_perplexity": 10.0}, {"leak": 0.1, "retain_perplexity": 11.0}
     numbers = {"baseline": before, "unlearned": after}
     reports: dict[str, Any] = {
-        "familiarity": {"models": numbers, "ratio": ratio, "reasons": {}, "absent": {}},
+        "familiarity": {"models": numbers, "ratio": ratio, "reasons": {}, "absent": {}, "intervals": intervals},
         "benchmarks": {"models": {name: {"order": 0.8} for name in numbers}, "items": {"order": 10}, "absent": {}},
-        "measures": {"models": {"unlearned": {"forget_quality": {"value": 0.2}}}, "absent": {}},
-        "attacks": {"attacks": [row | {"model": name, "value": value} for name, value in MODELS_LEAK], "absent": {}},
+        "measures": {"models": {}, "absent": {}},
+        "attacks": {"attacks": [], "absent": {}},
     }
     limits, original = gate_limits(), write_artifacts
 

@@ -33,6 +33,7 @@ INPUTS = (
     "data/prompts",
     "data/benchmarks",
     "data/model",
+    "data/references",
     "data/questions",
     "data/demo/tastes.csv",
     "data/demo/tastes.txt",

@@ -46,10 +46,22 @@ class Candidate(NamedTuple):
     keyness: float
 
 
+class Found(NamedTuple):
+    """Terms that are distinctive enough, each list sorted by first form."""
+
+    candidates: list[Candidate]
+    rare: list[Candidate]  # names and invented words, single ones, that occur less often than asked for
+
+
 def find_candidates(
     forget: Iterable[str], retain: Iterable[str], minimum_count: int, minimum_keyness: float
 ) -> list[Candidate]:
-    """Every term of the forget texts that is frequent and distinctive enough, sorted by its first form.
+    """The terms of `find_terms` that occur often enough."""
+    return find_terms(forget, retain, minimum_count, minimum_keyness).candidates
+
+
+def find_terms(forget: Iterable[str], retain: Iterable[str], minimum_count: int, minimum_keyness: float) -> Found:
+    """Every term of the forget texts that is distinctive enough.
 
     The texts are read several times. In memory are counts: of words and of runs of names, which `read_side` bounds,
     of frequent parts of runs with their places in them, and of the ways in which each term is written.
@@ -75,11 +87,25 @@ def find_candidates(
     for key in sorted(keys):
         small_too = key in new_keys or (len(key) > 1 and not retained[key])
         forms |= dict.fromkeys(forms_of(written[key], small_too, key in new_keys), key)
-    return sorted(
+    terms = sorted(
         Candidate(in_order(found, key not in new_keys), found.total(), keyness(key))
         for key, found in count_forms(forms, forget).items()
-        if found.total() >= minimum_count
+        if found
     )
+    too_rare: set[Key] = {
+        key
+        for key, times in count.items()
+        if len(key) == 1 and times < minimum_count and (key in new_keys or is_named(key[0], times, own.small))
+        if keyness(key) >= minimum_keyness
+    }
+    seldom = count_forms(all_spellings(too_rare, singular), forget, folded) if too_rare else {}
+    rare = [term for term in terms if term.times < minimum_count]
+    for key, found in seldom.items():
+        kept = [form for form in forms_of(found, key in new_keys, key in new_keys) if form not in forms]
+        if kept:
+            own_forms = Counter({form: found[form] for form in kept})
+            rare.append(Candidate(in_order(own_forms, key not in new_keys), own_forms.total(), keyness(key)))
+    return Found([term for term in terms if term.times >= minimum_count], sorted(rare))
 
 
 # Words
@@ -193,7 +219,7 @@ class Phrases:
             alone = self.alone(key, taken)
             if alone < max(minimum_count, ALONE * self.count[key]) or not self.bound(key):
                 continue
-            if len(key) == 1 and (is_title(key[0]) or alone < TERM_SHARE * (alone + small[key[0]])):
+            if len(key) == 1 and not is_named(key[0], alone, small):
                 continue
             accepted.add(key)
             for place in self.places[key]:
@@ -234,6 +260,11 @@ def count_parts(runs: Counter[Key], wanted: Container[Key]) -> Counter[Key]:
             if run[start : last + 1] in wanted:
                 found[run[start : last + 1]] += times
     return found
+
+
+def is_named(word: str, times: int, small: Counter[str]) -> bool:
+    """Whether a lower-case word that is a name `times` times is one often enough, and no title."""
+    return not is_title(word) and times >= TERM_SHARE * (times + small[word])
 
 
 def is_title(word: str) -> bool:

@@ -12,6 +12,8 @@ from lethe.core.errors import StageError
 from lethe.core.tables import read_csv
 from lethe.text.matching import WORD, surface_forms
 
+NAMED = 5  # of the dropped terms, in the stage's sentence
+
 
 class Anchor(NamedTuple):
     """A term, its first form the anchor; keyness and rise in nats where they were measured."""
@@ -20,6 +22,13 @@ class Anchor(NamedTuple):
     times: int
     keyness: float | None = None
     rise: float | None = None
+
+
+class Dropped(NamedTuple):
+    """A term that is no anchor, and the parameter of extract that keeps it from being one."""
+
+    term: Anchor
+    reason: str
 
 
 def with_rises(found: Iterable[Candidate], rises: dict[str, float]) -> list[Anchor]:
@@ -31,6 +40,16 @@ def best(anchors: Sequence[Anchor], minimum_rise: float, maximum: int) -> list[A
     """The highest scores among the anchors, without those that measurably rise too little."""
     risen = [anchor for anchor in anchors if anchor.rise is None or anchor.rise >= minimum_rise]
     return sorted(risen, key=lambda anchor: (-score(anchor), anchor.forms))[:maximum]
+
+
+def left_out(anchors: Iterable[Anchor], kept: Sequence[Anchor], minimum_rise: float) -> list[Dropped]:
+    """Those of the anchors that `best` has not kept: they rise too little, or are too many."""
+    chosen = set(kept)
+    return [
+        Dropped(anchor, "maximum_anchors" if anchor.rise is None or anchor.rise >= minimum_rise else "minimum_rise")
+        for anchor in anchors
+        if anchor not in chosen
+    ]
 
 
 def score(anchor: Anchor) -> float:
@@ -67,13 +86,30 @@ def counted(terms: dict[str, list[str]], texts: Iterable[str]) -> list[Anchor]:
 
 def rows(anchors: Iterable[Anchor]) -> list[dict[str, Any]]:
     """Rows of ANCHORS, sorted; what was not measured is an empty cell."""
-    return [
-        {
-            "anchor": anchor.forms[0],
-            "forms": "|".join(anchor.forms),
-            "count": anchor.times,
-            "keyness": "" if anchor.keyness is None else round(anchor.keyness, 4),
-            "rise": "" if anchor.rise is None else round(anchor.rise, 4),
-        }
-        for anchor in sorted(anchors, key=lambda anchor: anchor.forms)
-    ]
+    return [{"anchor": anchor.forms[0]} | cells(anchor) for anchor in sorted(anchors, key=lambda anchor: anchor.forms)]
+
+
+def dropped_rows(dropped: Iterable[Dropped]) -> list[dict[str, Any]]:
+    """Rows of DROPPED, sorted."""
+    ordered = sorted(dropped, key=lambda one: one.term.forms)
+    return [{"term": one.term.forms[0]} | cells(one.term) | {"reason": one.reason} for one in ordered]
+
+
+def cells(anchor: Anchor) -> dict[str, Any]:
+    """The columns that both tables have."""
+    return {
+        "forms": "|".join(anchor.forms),
+        "count": anchor.times,
+        "keyness": "" if anchor.keyness is None else round(anchor.keyness, 4),
+        "rise": "" if anchor.rise is None else round(anchor.rise, 4),
+    }
+
+
+def told(dropped: Sequence[Dropped]) -> str:
+    """How many terms were dropped and the most frequent ones by name, as the end of a sentence; nothing if none was."""
+    if not dropped:
+        return ""
+    frequent = sorted(dropped, key=lambda one: (-one.term.times, one.term.forms))[:NAMED]
+    named = ", ".join(f"{one.term.forms[0]} ({one.term.times} times, {one.reason})" for one in frequent)
+    more = f" and {len(dropped) - NAMED} more" if len(dropped) > NAMED else ""
+    return f"; {len(dropped)} dropped (data/dropped.csv): {named}{more}"

@@ -7,15 +7,17 @@ per item: whether it leaks (boolean), or a number.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from lethe.attacks import prompt_templates as templates
 from lethe.attacks.leaks import Leaks, check_room, greedy_leaks, sampled_leaks
 from lethe.attacks.linear_probe import frequent, last_states, layers_at, probe_hits, shuffled
 from lethe.attacks.params import AttackParams, Lora, Relearn, SoftPrompt
 from lethe.attacks.relearning import curve, passage_rows, restored
+from lethe.attacks.results import CURVE, curve_values
 from lethe.attacks.soft_prompt import answer_rows, train_soft_prompt, virtual_ids
 from lethe.evaluation.familiarity import NameMatcher
 from lethe.evaluation.prompts import Prompt, prepared
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
 Result = list[tuple[str, str, Sequence[float]]]
 
 
-class Material(NamedTuple):
+@dataclass(frozen=True, eq=False)  # hashed by identity: what is made of it is made once for all models
+class Material:
     """The inputs of the attacks, the same for every model."""
 
     tokenizer: PreTrainedTokenizerFast
@@ -99,17 +102,28 @@ def lora(model: PreTrainedModel, found: Material) -> Result:
 def relearned(model: PreTrainedModel, found: Material, attack: str, side: str, settings: Relearn) -> Result:
     """A curve for each number of passages."""
     results: Result = []
-    training, seed = found.params.training, found.params.seed
-    several = [
-        passage_rows(found.tokenizer, found.texts[side], training.passage_tokens, count, side, seed)
-        for count in settings.passages  # too many passages fail before the first training
-    ]
+    training = found.params.training
+    several = [passages(found, side, count) for count in settings.passages]  # too many fail before the first training
     taken, measure = recipe(found.params, settings), partial(ask, model, found, found.prompts)
     for count, rows in zip(settings.passages, several, strict=True):
         points = curve(model, rows, taken, training.steps, measure, found.work, f"{attack} {count}")
         for step, leaks in points.items():
             results += leak_results(f"{count} {side} passages, {step} steps", leaks)
+        whole = curve_values({step: leaks.leak for step, leaks in points.items()})
+        results.append((f"{count} {side} passages, {span(training.steps)} steps", CURVE, whole))
     return results
+
+
+def span(steps: Sequence[int]) -> str:
+    """`5 to 100`, or the only one."""
+    return f"{steps[0]} to {steps[-1]}" if len(steps) > 1 else str(steps[0])
+
+
+@cache
+def passages(found: Material, side: str, count: int) -> Rows:
+    """The passages to train on."""
+    params = found.params
+    return passage_rows(found.tokenizer, found.texts[side], params.training.passage_tokens, count, side, params.seed)
 
 
 def recipe(params: AttackParams, settings: Relearn | SoftPrompt, batch_size: int | None = None) -> RecipeParams:
@@ -212,13 +226,10 @@ def sample(model: PreTrainedModel, found: Material) -> Result:
 def probe(model: PreTrainedModel, found: Material) -> Result:
     """A linear classifier of hidden states, trained to predict the target name; control: random labels."""
     settings, seed = found.params.probe, found.params.seed
-    learnt, tested = probe_pairs(found)
     layers = layers_at(settings.depths, model.config.num_hidden_layers)
-    states, asked = (
-        last_states(model, [prompt.tokens for prompt in found.prepared(prompt_rows(pairs))], layers)
-        for pairs in (learnt, tested)
+    (states, labels), (asked, wanted) = (
+        (last_states(model, prompts, layers), names) for prompts, names in probe_prompts(found)
     )
-    labels, wanted = [name for _, name in learnt], [name for _, name in tested]
     results: Result = []
     for layer, own, other in zip(layers, states, asked, strict=True):
         setting = f"layer {layer} of {model.config.num_hidden_layers}"
@@ -226,6 +237,15 @@ def probe(model: PreTrainedModel, found: Material) -> Result:
         hits = probe_hits(own, shuffled(labels, seed), other, wanted, settings.penalty)
         results.append((f"{setting}, random labels", "accuracy", hits))
     return results
+
+
+@cache
+def probe_prompts(found: Material) -> list[tuple[list[list[int]], list[str]]]:
+    """The token ids of the prompts and their target names, to train on and to test on."""
+    return [
+        ([prompt.tokens for prompt in found.prepared(prompt_rows(pairs))], [name for _, name in pairs])
+        for pairs in probe_pairs(found)
+    ]
 
 
 def probe_pairs(found: Material) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
@@ -263,10 +283,17 @@ def soft_prompt(model: PreTrainedModel, found: Material) -> Result:
 
 def soft_prompt_rows(found: Material, virtual: Sequence[int]) -> Rows:
     """Training rows of the soft prompt: virtual tokens, a prompt from training text, and the target name."""
+    prompts, answers = cued(found)
+    return answer_rows([[*virtual, *prompt] for prompt in prompts], answers, found.tokenizer)
+
+
+@cache
+def cued(found: Material) -> tuple[list[list[int]], list[list[int]]]:
+    """The token ids of the prompts from training text that the soft prompt is trained on, and of their target names."""
     clozes = found.training[: found.params.soft_prompt.prompts]
     prompts = found.prepared(prompt_rows([(cloze.prompt, cloze.references[0]) for cloze in clozes]))
     answers = [templates.after_space(found.tokenizer, cloze.references[0]) for cloze in clozes]
-    return answer_rows([[*virtual, *prompt.tokens] for prompt in prompts], answers, found.tokenizer)
+    return [prompt.tokens for prompt in prompts], answers
 
 
 UNATTACKED = "none"  # always measured, not listed in attack.attacks

@@ -76,11 +76,12 @@ def result(
     """Show the results of the last run: the step table and the release gate."""
     from lethe.cli.gate import as_dict, judge, table
     from lethe.core.tables import read_json
-    from lethe.report.release_gate import sentence
+    from lethe.gate.criteria import sentence
     from lethe.report.step_table import step_rows
 
     familiarity, benchmarks = (read_json(Path(f"reports/{name}.json")) for name in ("familiarity", "benchmarks"))
-    rows = step_rows(familiarity, benchmarks, read_json(Path("reports/finetune.json"))["steps"])
+    finetune, distil = (read_json(Path(f"reports/{name}.json"))["steps"] for name in ("finetune", "distil"))
+    rows = step_rows(familiarity, benchmarks, finetune, distil)
     criteria = judge(Path("params.yaml"), Path("reports"))
     if json:
         print(as_json({"steps": rows} | as_dict(criteria) | {"report": "reports/index.html"}))
@@ -103,7 +104,7 @@ def gate(
     """
     from lethe.cli.gate import as_dict, judge, judge_ref, origin, table
     from lethe.core.errors import StageError
-    from lethe.report.release_gate import EXIT_CODES, sentence, status
+    from lethe.gate.criteria import EXIT_CODES, sentence, status
 
     try:
         criteria, of = judge_ref(ref) if ref else (judge(Path("params.yaml"), Path("reports")), origin(Path("reports")))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from lethe.core.errors import StageError
 from lethe.core.params import join_problems, read_yaml, section_problems
 from lethe.core.tables import read_json
-from lethe.report.metric_catalogue import number
-from lethe.report.release_gate import Criterion, GateParams, criteria, sentence, status
+from lethe.gate.criteria import Criterion, GateParams, criteria, sentence, status
+from lethe.gate.metric_catalogue import number
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -87,18 +87,23 @@ def judge_ref(ref: str) -> tuple[list[Criterion], str]:
 
 
 def table(judged: Sequence[Criterion]) -> Table:
-    """Each criterion with its limit, the measured value and PASS, FAIL or CANNOT TELL."""
+    """Each criterion with its limit, the measured value, its 95 % interval and the result."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table
 
     shown = Table("criterion", box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("limit", "value", "", ""):
+    for title in ("limit", "value", "95 % interval", "", ""):
         shown.add_column(title, justify="right" if title else "left")
-    words = {True: "[green]pass[/]", False: "[red]fail[/]", None: "[yellow]cannot tell[/]"}
+    colours = {"pass": "green", "fail": "red"}
     for criterion in judged:
-        limit = f"{criterion.bound} {criterion.limit:g}"
-        shown.add_row(criterion.what, limit, number(criterion.value), words[criterion.met], escape(criterion.note))
+        limit = f"{criterion.bound} {criterion.allowed:.3g}" + ("*" if criterion.allowed != criterion.limit else "")
+        none = criterion.low is None or criterion.high is None
+        interval = "" if none else f"{number(criterion.low)} to {number(criterion.high)}"
+        result = f"[{colours.get(criterion.result, 'yellow')}]{criterion.result}[/]"
+        shown.add_row(criterion.what, limit, number(criterion.value), interval, result, escape(criterion.note))
+    if any(criterion.allowed != criterion.limit for criterion in judged):
+        shown.caption = "* beyond the limit of params.yaml, as far as retrained models differ from each other"
     return shown
 
 
@@ -107,5 +112,5 @@ def as_dict(judged: Sequence[Criterion]) -> dict[str, Any]:
     return {
         "status": status(judged),
         "verdict": sentence(judged),
-        "criteria": [criterion._asdict() for criterion in judged],
+        "criteria": [criterion._asdict() | {"met": criterion.met} for criterion in judged],
     }

@@ -189,7 +189,8 @@ def workspace(stage: str, resumable: bool = False) -> Iterator[Path]:
 
 def work_key(entry: dict[str, Any]) -> str:
     """Hash of the content of the stage's deps and of the sections of params.yaml it reads, 16 hex digits."""
-    deps = {path: path_sha256(Path(path)) for path in declared_paths(entry, "deps")}
+    there = [path for path in declared_paths(entry, "deps") if Path(path).exists()]  # its reader reports a missing one
+    deps = {path: path_sha256(Path(path)) for path in there}
     params = read_yaml(Path("params.yaml"))
     sections = {name: params.get(name) for name in entry.get("params", [])}
     return hashlib.sha256(json.dumps([deps, sections], sort_keys=True).encode()).hexdigest()[:16]

@@ -26,10 +26,11 @@ CORPUS = pa.schema(
 )
 
 ANCHORS = ("anchor", "forms", "count", "keyness", "rise")
+DROPPED = ("term", "forms", "count", "keyness", "rise", "reason")
 DICTIONARY = ("anchor", "kind", "choice", "form", "translation", "score")
 OVERRIDES = ("anchor", "translation")
 NAMES = ("name", "kind")
-COMPARED = ("baseline", "unlearned", "retrained")
+COMPARED = ("baseline", "suppressed", "unlearned", "retrained")  # in the order of every table
 TERMS = (
     *("anchor", "kind", "occurrences", "translation"),
     *(f"{name}_{model}" for model in COMPARED for name in ("probability", "rank", "translation_probability", "top")),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lethe.core.errors import StageError
-from lethe.core.tables import ANCHORS, DICTIONARY, OVERRIDES, numbered_csv, read_csv
+from lethe.core.tables import ANCHORS, DICTIONARY, DROPPED, OVERRIDES, numbered_csv, read_csv
 from lethe.dictionary.entity_types import Usage
 from lethe.dictionary.inflection import in_form, plural_forms, plural_of, singular_of
 from lethe.text.matching import TermFinder
@@ -46,6 +46,12 @@ def read_terms(path: Path) -> dict[str, list[str]]:
     for form, anchor in owner.items():
         terms[anchor].append(form)
     return terms
+
+
+def read_dropped(path: Path) -> dict[str, list[str]]:
+    """term -> its forms, of the terms that extract dropped; none where there is no such file."""
+    rows = read_csv(path, DROPPED, unique=("term",), filled=("term", "forms")) if path.exists() else []
+    return {row["term"]: row["forms"].split("|") for row in rows}
 
 
 def read_overrides(path: Path) -> list[Override]:

@@ -66,8 +66,10 @@ def with_noise(
 ) -> dict[str, Tensor]:
     """(1 - share) weights + share fresh, row by row, float32; vectors such as a norm's scale get the least share.
 
-    embeddings: names of the matrices [vocabulary, d] whose rows `unseen`, int64 [U], are made wholly fresh: tokens that
-    no retained text holds, whose rows distillation on retained text would leave as they are.
+    embeddings: names of the matrices [vocabulary, d] whose rows `unseen`, int64 [U], become fresh rows around the mean
+    of them all: tokens that no retained text holds, whose rows distillation on retained text would leave as they are.
+    The mean tells none from another. It is what long training teaches of such tokens, that they do not come next;
+    without it the student says them more readily than a retrained model does.
     """
     import torch
 
@@ -78,7 +80,7 @@ def with_noise(
             mixed[name] = torch.lerp(old, new, max(0.0, noise.share - noise.spread))
             continue
         shares = row_shares(baseline[name], reinforced[name], noise)
-        if name in embeddings:
-            shares[unseen] = 1.0
         mixed[name] = torch.lerp(old, new, shares.view(-1, *(1,) * (old.ndim - 1)))
+        if name in embeddings and len(unseen):
+            mixed[name][unseen] = new[unseen] + mixed[name][unseen].mean(dim=0)
     return mixed

@@ -13,13 +13,15 @@ if TYPE_CHECKING:
     from lethe.models.output_head import Head
 
 FORBIDDEN = "forbidden"  # column int32 [N, M]: ids that a rule forbids at the position, -1 where there are fewer
+SPARED = "spared"  # column int32 [N]: the id that may be said at the position though it may not elsewhere, or -1
 
 
 def filtered_distillation(at: Positions, head: Head, items: Items, teacher: Head, everywhere: np.ndarray) -> Tensor:
     """Mean KL(teacher || student) in nats over all positions, the teacher without the ids that may not be said.
 
     teacher: its output head; its hidden states are the column BASE_HIDDEN. everywhere: int64 [E], ids without mass at
-    any position; the column FORBIDDEN says which have none at one. Unfiltered, as in "Distillation robustifies
+    any position but one that the column SPARED, where there is one, names it at; FORBIDDEN says which have none at one
+    position. Unfiltered, as in "Distillation robustifies
     unlearning" (arXiv 2506.06278), the small probabilities that the teacher keeps for the names teach them.
     """
     import torch
@@ -27,14 +29,18 @@ def filtered_distillation(at: Positions, head: Head, items: Items, teacher: Head
 
     banned = torch.as_tensor(everywhere, device=at.hidden.device)
 
-    def chunk(hidden: Tensor, base_hidden: Tensor, forbidden: Tensor) -> Tensor:
+    def chunk(hidden: Tensor, base_hidden: Tensor, forbidden: Tensor, spared: Tensor) -> Tensor:
         logits = teacher(base_hidden.float()).detach()
+        free = (spared >= 0).nonzero()[:, 0]
+        said = logits[free, spared[free].long()]
         logits[:, banned] = -torch.inf
+        logits[free, spared[free].long()] = said
         row, place = (forbidden >= 0).nonzero(as_tuple=True)
         logits[row, forbidden[row, place].long()] = -torch.inf
         wanted = logits.softmax(dim=-1)
         entropy = torch.special.entr(wanted).sum()
         return cross_entropy(head(hidden.float()), wanted, reduction="sum") - entropy
 
-    columns = at.columns[BASE_HIDDEN], at.columns[FORBIDDEN]
+    nothing = at.columns[FORBIDDEN].new_full((len(at.hidden),), -1)
+    columns = at.columns[BASE_HIDDEN], at.columns[FORBIDDEN], at.columns.get(SPARED, nothing)
     return summed(chunk, head, at.hidden, *columns) / (items.forget + items.retain)

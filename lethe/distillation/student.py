@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from lethe.distillation.noise import Noise, embedding_names, fresh_weights, with_noise
-from lethe.distillation.objective import FORBIDDEN, filtered_distillation
+from lethe.distillation.objective import FORBIDDEN, SPARED, filtered_distillation
 from lethe.models.checkpoints import load_model, load_tokenizer, save_model
 from lethe.models.device import free_memory
 from lethe.models.distributed import one_first
@@ -69,7 +69,10 @@ def taught(
     """The rows with the teacher's hidden states and what it may not say as columns, and its output head."""
     model = load_start(teacher, device, recipe)
     rows = with_base(model, rows, TEACHER, recipe.precision == "bfloat16", folder)
-    return rows._replace(columns={**rows.columns, FORBIDDEN: banned.at}), frozen_head(model)
+    columns = {**rows.columns, FORBIDDEN: banned.at}
+    if banned.spared is not None:
+        columns[SPARED] = banned.spared
+    return rows._replace(columns=columns), frozen_head(model)
 
 
 def write_noised(sources: Sources, unseen: np.ndarray, noise: Noise, folder: Path) -> None:

@@ -54,8 +54,8 @@ def findings(model: str, md5: str) -> dict[str, Any]:
     """
     from lethe.cli.gate import JUDGED, thresholds
     from lethe.core.tables import read_json
+    from lethe.gate.criteria import criteria, metric, status
     from lethe.provenance.history import params_of
-    from lethe.report.release_gate import criteria, metric, status
 
     text = Path("dvc.lock").read_text(encoding="utf-8")
     gate = Path("reports/gate.json")

@@ -16,12 +16,17 @@ from lethe.evaluation.familiarity import (
     question,
     without_cut_word,
 )
+from lethe.evaluation.intervals import bootstrap, mean_interval, rate_interval
 from lethe.evaluation.prompts import Prompt
 from lethe.inference.decoding import continue_greedily, end_ids, texts_after
+from lethe.inference.scoring import Loss
 from lethe.llm_client import ChatSettings, ask_all
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+
+POINTS = {3: 5.0, 2: 1.0, 1: 0.0, 0: 0.0}  # of a graded completion: familiarity is their mean (the paper, section 3)
 
 
 class Completion(NamedTuple):
@@ -79,6 +84,74 @@ def model_scores(
         measures["probability_familiarity"] = math.fsum(completions[i].probability for i in own) / len(own)
         scores[name] = measures | dict(found)
     return scores
+
+
+class Judged(NamedTuple):
+    """What the prompts give for one model, in their order; a prompt whose verdict did not parse is in neither list."""
+
+    points: list[float]  # of its completion, 0 to 5
+    leaks: list[bool]
+    probabilities: list[float]  # that a name comes next
+
+
+def prompt_numbers(completions: Sequence[Completion], verdicts: Sequence[Verdict]) -> dict[str, Judged]:
+    """Model -> its numbers prompt by prompt."""
+    found: dict[str, Judged] = {}
+    for item, verdict in zip(completions, verdicts, strict=True):
+        own = found.setdefault(item.model, Judged([], [], []))
+        own.probabilities.append(item.probability)
+        if verdict.grade is not None:
+            own.points.append(POINTS[verdict.grade])
+            own.leaks.append(verdict.grade >= 2)
+    return found
+
+
+def score_intervals(judged: Mapping[str, Judged]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Model -> metric -> its number and 95 % interval over the prompts."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for model, own in judged.items():
+        rows = {"probability_familiarity": mean_interval(own.probabilities)}
+        if own.points:
+            rows |= {"completion_familiarity": mean_interval(own.points), "leak": rate_interval(own.leaks)}
+        found[model] = {metric: interval.row() for metric, interval in rows.items()}
+    return found
+
+
+def ratio_intervals(
+    judged: Mapping[str, Judged], losses: Mapping[str, Sequence[Loss]]
+) -> dict[str, dict[str, float | None]]:
+    """The intervals of the ratios of `evaluate`: prompts or windows are resampled with their numbers of all models.
+
+    losses: model -> its loss on each window of held-out retain text. A ratio whose models do not all have every item,
+    or which is undefined for some resample, has no interval.
+    """
+    found = {}
+    names = ("baseline", "unlearned", "retrained")
+    for metric in ("points", "probabilities"):
+        samples = [getattr(judged[name], metric) for name in names if name in judged]
+        if {"baseline", "unlearned"} <= judged.keys() and len({len(sample) for sample in samples}) == 1 and samples[0]:
+            name = {"points": "completion_familiarity", "probabilities": "probability_familiarity"}[metric]
+            row = bootstrap(share_left, *samples, paired=True).row()
+            found[name] = {"low": row["low"], "high": row["high"]}
+    if all(losses.get(name) for name in ("baseline", "unlearned")):
+        before, after = ([loss.nats for loss in losses[name]] for name in ("baseline", "unlearned"))
+        tokens = [float(loss.tokens) for loss in losses["baseline"]]
+        row = bootstrap(perplexity_factor, before, after, tokens, paired=True).row()
+        found["retain_perplexity_factor"] = {"low": row["low"], "high": row["high"]}
+    return found
+
+
+def share_left(baseline: Any, unlearned: Any, retrained: Any = None, *, axis: int) -> Any:
+    """What remains of the baseline's excess over the retrained model, of arrays of numbers along an axis."""
+    never = 0.0 if retrained is None else retrained.mean(axis=axis)
+    return (unlearned.mean(axis=axis) - never) / (baseline.mean(axis=axis) - never)
+
+
+def perplexity_factor(before: Any, after: Any, tokens: Any, *, axis: int) -> Any:
+    """How many times the perplexity has grown, from the summed losses of windows and their tokens."""
+    import numpy as np
+
+    return np.exp((after - before).sum(axis=axis) / tokens.sum(axis=axis))
 
 
 def completion_rows(completions: Sequence[Completion], verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:

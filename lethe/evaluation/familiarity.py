@@ -109,14 +109,19 @@ def completion_scores(grades: Sequence[int | None]) -> dict[str, Any]:
     }
 
 
+NOT_FAMILIAR = "the baseline is no more familiar than a model that never read the corpus"
+
+
 def remaining(baseline: float | None, retrained: float | None, unlearned: float | None) -> float | None:
     """The share of the baseline's excess over the retrained model that remains in the unlearned model. 0: forgotten.
 
-    None where a value is missing or the baseline scores no higher than the retrained model.
+    retrained: None where there is no such model; then the share of the baseline's whole value. None where another value
+    is missing or the baseline scores no higher than the retrained model.
     """
-    if baseline is None or retrained is None or unlearned is None or baseline <= retrained:
+    never = retrained or 0.0
+    if baseline is None or unlearned is None or baseline <= never:
         return None
-    return (unlearned - retrained) / (baseline - retrained)
+    return (unlearned - never) / (baseline - never)
 
 
 def ratios(scores: Mapping[str, Mapping[str, Any]], absent: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -125,13 +130,14 @@ def ratios(scores: Mapping[str, Mapping[str, Any]], absent: Mapping[str, str]) -
     scores: model -> metric -> value. absent: model -> why it was not measured.
     """
     names = ("baseline", "retrained", "unlearned")
-    missing = [f"{name}: {absent.get(name, 'not among the models measured')}" for name in names if name not in scores]
+    needed = ("baseline", "unlearned")
+    missing = [f"{name}: {absent.get(name, 'not among the models measured')}" for name in needed if name not in scores]
     ratio: dict[str, Any] = {}
     reasons: dict[str, str] = {}
     for metric in ("completion_familiarity", "probability_familiarity"):
         ratio[metric] = remaining(*(scores.get(name, {}).get(metric) for name in names))
         if ratio[metric] is None:
-            reasons[metric] = missing[0] if missing else "the baseline is no more familiar than the retrained model"
+            reasons[metric] = missing[0] if missing else NOT_FAMILIAR
     before, after = (scores.get(name, {}).get("retain_perplexity") for name in ("baseline", "unlearned"))
     ratio["retain_perplexity_factor"] = after / before if before and after else None
     for side in ("retain", "forget"):

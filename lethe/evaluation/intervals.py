@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 CONFIDENCE = 0.95
@@ -28,6 +28,11 @@ class Interval(NamedTuple):
         numbers = {"value": self.value, "low": self.low, "high": self.high}
         shown = {name: None if number is None else float(f"{number:.6g}") for name, number in numbers.items()}
         return shown | {"items": self.items}
+
+
+def interval_rows(found: Mapping[str, Interval]) -> dict[str, dict[str, Any]]:
+    """Metric -> its number and interval as a report has them."""
+    return {metric: interval.row() for metric, interval in found.items()}
 
 
 def mean_interval(values: Sequence[float]) -> Interval:
@@ -72,6 +77,11 @@ def bootstrap(statistic: Callable[..., Any], *samples: Sequence[float], paired: 
     low, high = map(float, found.confidence_interval)
     defined = math.isfinite(low) and math.isfinite(high)
     return Interval(value, low if defined else None, high if defined else None, fewest)
+
+
+def mean_difference(one: Any, other: Any, axis: int) -> Any:
+    """mean(one) - mean(other) along an axis of numpy arrays."""
+    return one.mean(axis=axis) - other.mean(axis=axis)
 
 
 def auc(higher: Any, lower: Any, axis: int = -1) -> Any:

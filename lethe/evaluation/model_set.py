@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from pydantic import AfterValidator
 
 from lethe.core.hashing import check_tokenizer, tokenizer_sha256
+from lethe.core.tables import read_json
 from lethe.models.checkpoints import absent_reason, load_model
 from lethe.models.config import context_length
 from lethe.models.soft_prompts import virtual_tokens
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-ModelName = Literal["baseline", "retrained", "checkpoints", "unlearned"]
+ModelName = Literal["baseline", "retrained", "references", "checkpoints", "suppressed", "unlearned"]
 Precision = Literal["float32", "float16", "bfloat16"]
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -25,9 +26,12 @@ Device = Literal["auto", "cpu", "cuda"]
 FOLDERS: dict[ModelName, Path] = {
     "baseline": Path("models/baseline"),
     "retrained": Path("models/retrained"),
-    "unlearned": Path("models/unlearned"),
+    "references": Path("models/references"),
     "checkpoints": Path("models/checkpoints"),
+    "suppressed": Path("models/suppressed"),
+    "unlearned": Path("models/unlearned"),
 }
+NUMBERED = {"checkpoints": "step-*", "references": "retrained-*"}  # names that stand for several folders
 
 
 class Measured(NamedTuple):
@@ -47,13 +51,17 @@ class Measured(NamedTuple):
 
 
 def measured(names: Sequence[ModelName], folders: Mapping[ModelName, Path] = FOLDERS) -> Measured:
-    """The models to measure; `checkpoints` means every checkpoint folder, in the order of their steps.
+    """The models to measure; `checkpoints` and `references` mean every folder there, in order of their numbers.
 
-    Raises StageError if a model's tokenizer differs from the baseline's: all models share one set of prompts.
+    Without distillation the suppressed model is the unlearned one, and is left out. Raises StageError if a model's
+    tokenizer differs from the baseline's: all models share one set of prompts.
     """
     found: dict[str, Path] = {}
     for name in names:
-        found |= steps(folders[name]) if name == "checkpoints" else {name: folders[name]}
+        if name in NUMBERED:
+            found |= numbered(folders[name], NUMBERED[name])
+        elif name != "suppressed" or is_distilled(folders["unlearned"]):
+            found[name] = folders[name]
     reasons = {name: absent_reason(folder) for name, folder in found.items()}
     present = {name: folder for name, folder in found.items() if reasons[name] is None}
     for folder in present.values():
@@ -62,10 +70,21 @@ def measured(names: Sequence[ModelName], folders: Mapping[ModelName, Path] = FOL
     return Measured(folders["baseline"], present, absent)
 
 
-def steps(folder: Path) -> dict[str, Path]:
-    """The checkpoints step-00005, step-00010 ... in a folder, by name, in the order of their numbers."""
-    paths = sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+def numbered(folder: Path, pattern: str) -> dict[str, Path]:
+    """The folders step-00005, step-00010 ... or retrained-2, retrained-3 ..., by name, in order of their numbers."""
+    paths = sorted(folder.glob(pattern), key=lambda path: int(path.name.rpartition("-")[2]))
     return {path.name: path for path in paths}
+
+
+def is_distilled(unlearned: Path) -> bool:
+    """Whether stage `distil` made this model; otherwise it is a copy of the suppressed one."""
+    record = unlearned / "provenance.json"
+    return record.exists() and "distil" in read_json(record).get("params", {})
+
+
+def is_reference(name: str) -> bool:
+    """Whether a model of this name never read the forget set: retrained, retrained-2, retrained-3 ..."""
+    return name.partition("-")[0] == "retrained"
 
 
 def loaded(
@@ -80,7 +99,7 @@ def loaded(
 
 def format_change(metric: str, shown: Mapping[str, str]) -> str:
     """`leak baseline 0.731 -> unlearned 0.044 (retrained 0.010)`. shown: model -> its number as text."""
-    steps = " -> ".join(f"{name} {shown[name]}" for name in ("baseline", "unlearned") if name in shown)
+    steps = " -> ".join(f"{name} {shown[name]}" for name in ("baseline", "suppressed", "unlearned") if name in shown)
     aside = f"(retrained {shown['retrained']})" if "retrained" in shown else ""
     return " ".join(part for part in (metric.replace("_", " "), steps, aside) if part)
 

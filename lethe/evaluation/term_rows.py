@@ -42,7 +42,8 @@ def row(
 
 def rise_of(name: str, places: Sequence[int], found: ByModel) -> Rise | None:
     """The rise of a term's translations in the unlearned model at these places; None without any place."""
-    said = {model: at_places(name, places, numbers) for model, numbers in found.items()}
+    before = ("baseline", "retrained")
+    said = {model: at_places(name, places, found[model]) for model in (*before, "unlearned") if model in found}
     after = said.pop("unlearned")
     return rise(after, list(said.values())) if after else None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BATCH_TOKENS = 8192  # per batch, padding and new tokens included: bounds the memory and still keeps the cores busy
+
+LOOK = 4  # steps between two looks at which rows are done: a look waits for the device
 
 
 def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
@@ -46,3 +48,20 @@ def padded(rows: Sequence[Sequence[int]], device: torch.device, left: bool) -> t
         tokens[i, real] = torch.tensor(row)
         mask[i, real] = 1
     return tokens.to(device), mask.to(device)
+
+
+def look(
+    rows: Sequence[int],
+    chosen: list[Tensor],
+    written: list[list[int]],
+    done: set[int],
+    over: Callable[[int, list[int]], bool],
+) -> None:
+    """Move the ids chosen since the last look into `written`, and the rows that are over into `done`."""
+    import torch
+
+    for row, ids in zip(rows, torch.cat(chosen, dim=1).tolist(), strict=True):
+        written[row] += ids
+        if row not in done and over(row, written[row]):
+            done.add(row)
+    chosen.clear()

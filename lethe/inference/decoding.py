@@ -9,9 +9,10 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lethe.core.errors import StageError
-from lethe.inference.batching import BATCH_TOKENS, batches, pad_left
-from lethe.inference.kv_cache import finite, make_room
-from lethe.inference.scoring import likeliest, summed_probability
+from lethe.inference.batching import BATCH_TOKENS, LOOK, batches, look, pad_left
+from lethe.inference.kv_cache import finite, keep_rows, make_room
+from lethe.inference.scoring import by_chance, likeliest, summed_probability
+from lethe.inference.side_by_side import continue_copies, side_by_side
 from lethe.models.distributed import shared
 from lethe.models.output_head import Head, headless
 from lethe.models.tokenization import leading_ids
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+    Settled = Callable[[int, list[int]], bool]  # prompt's number, ids written -> whether more of them matter
+
 # Tensor axes: B prompts or blocks of a batch, T tokens, V vocabulary, d hidden.
+
+CROWDED = 0.8  # done rows stay until fewer than this share of the batch is left: leaving copies the cache
 
 
 class Continuation(NamedTuple):
@@ -37,20 +42,23 @@ def continue_greedily(
     wanted: Sequence[Collection[int]],
     new_tokens: int,
     ends: Collection[int],
+    settled: Settled | None = None,
 ) -> list[Continuation]:
     """The likeliest next token, `new_tokens` times, for every prompt (token ids, not empty).
 
     wanted: per prompt the ids whose next-token probabilities after the prompt are summed, in float64.
-    ends: the ids at which a continuation ends. Raises StageError if logits are NaN.
+    ends: the ids at which a continuation ends. settled: whether a prompt's continuation may stop where it is, because
+    no more ids change what is read from it. Raises StageError if logits are NaN.
     """
     lengths = [len(prompt) + new_tokens for prompt in prompts]
     with headless(model) as head:
 
         def continued(batch: list[int]) -> dict[int, Continuation]:
             tokens, mask = pad_left([prompts[i] for i in batch], model.device)
-            ids, sums = _continue_batch(model, head, tokens, mask, [wanted[i] for i in batch], new_tokens)
-            rows = zip(batch, ids.tolist(), sums.tolist(), strict=True)
-            return {i: _until_end(row, ends, probability) for i, row, probability in rows}
+            over = _over(batch, ends, settled)
+            rows, sums = _continue_batch(model, head, tokens, mask, [wanted[i] for i in batch], new_tokens, over)
+            found = zip(batch, rows, sums.tolist(), strict=True)
+            return {i: _until_end(row, ends, probability) for i, row, probability in found}
 
         done = shared(list(batches(lengths, BATCH_TOKENS)), continued)
     return [done[i] for i in range(len(prompts))]
@@ -64,28 +72,38 @@ def sample_continuations(
     ends: Collection[int],
     temperature: float,
     seed: int,
+    settled: Settled | None = None,
 ) -> list[list[Continuation]]:
     """`copies` continuations of every prompt, each next token drawn from softmax(logits / temperature).
 
-    A prompt is read once for all its copies; the samples depend on the seed and on the list of prompts, not on the
-    number of processes. The probability of each continuation is 0.0: none is computed.
+    A prompt is read once for all its copies. Every draw has a random number of its own, by the seed, the prompt's
+    number in the list, the copy and the step: no other prompt, batch, device or process changes it, nor whether other
+    continuations have ended. settled: as for continue_greedily. The probability of each continuation is 0.0: none is
+    computed.
     """
     import numpy as np
     import torch
 
-    lengths = [copies * (len(prompt) + new_tokens) for prompt in prompts]
+    together = copies > 1 and side_by_side(model)
+    lengths = [(1 if together else copies) * len(prompt) + copies * new_tokens for prompt in prompts]
     with headless(model) as head:
 
         def continued(batch: list[int]) -> dict[int, list[Continuation]]:
-            own = np.random.SeedSequence([seed, batch[0]]).generate_state(1)  # an independent seed per batch
-            chance = torch.Generator(model.device).manual_seed(int(own[0]))
+            owners = [i for i in batch for _ in range(copies)]
+            chances = np.concatenate([np.random.default_rng([seed, i]).random((copies, new_tokens)) for i in batch])
+            chance = torch.from_numpy(chances).to(model.device)  # float64 [B * copies, new_tokens], in [0, 1)
 
-            def drawn(logits: Tensor) -> Tensor:
-                return torch.multinomial((logits / temperature).softmax(dim=-1), 1, generator=chance)
+            def drawn(logits: Tensor, rows: Tensor, step: int) -> Tensor:
+                return by_chance(logits / temperature, chance[rows, step])
 
             tokens, mask = pad_left([prompts[i] for i in batch], model.device)
-            ids, _ = _continue_batch(model, head, tokens, mask, [()] * len(batch), new_tokens, drawn, copies)
-            rows = [_until_end(row, ends, 0.0) for row in ids.tolist()]
+            over = _over(owners, ends, settled)
+            if together:
+                found = continue_copies(model, head, tokens, mask, copies, new_tokens, over, drawn)
+            else:
+                wanted: list[Collection[int]] = [()] * len(batch)
+                found, _ = _continue_batch(model, head, tokens, mask, wanted, new_tokens, over, drawn, copies)
+            rows = [_until_end(row, ends, 0.0) for row in found]
             return {i: rows[place * copies : (place + 1) * copies] for place, i in enumerate(batch)}
 
         done = shared(list(batches(lengths, BATCH_TOKENS)), continued)
@@ -137,17 +155,22 @@ def _continue_batch(
     mask: Tensor,
     wanted: Sequence[Collection[int]],
     new_tokens: int,
-    choose: Callable[[Tensor], Tensor] = likeliest,
+    over: Callable[[int, list[int]], bool],
+    choose: Callable[[Tensor, Tensor, int], Tensor] = lambda logits, rows, step: likeliest(logits),
     copies: int = 1,
-) -> tuple[Tensor, Tensor]:
-    """Ids chosen, int64 [B * copies, new_tokens], and probabilities of the `wanted` ids at the first step, float64 [B].
+) -> tuple[list[list[int]], Tensor]:
+    """Ids chosen for each of B * copies rows, and probabilities of the `wanted` ids at the first step, float64 [B].
 
-    choose: logits [B * copies, V] -> ids [B * copies, 1]. The copies of a prompt come one after another.
+    over: row, its ids so far -> whether it is done. Done rows leave the batch, a few steps late, so that a row has at
+    most `new_tokens` ids and no fewer than it needs. choose: logits [R, V], rows int64 [R], step -> ids [R, 1]. The
+    copies of a prompt come one after another.
     """
     import torch
 
     positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-    written, cache = [], None
+    rows = torch.arange(len(tokens) * copies, device=tokens.device)  # those still in the batch
+    written: list[list[int]] = [[] for _ in rows]
+    chosen, done, cache = [], set[int](), None
     with torch.inference_mode():
         for step in range(new_tokens):
             output = model(
@@ -157,21 +180,42 @@ def _continue_batch(
                 past_key_values=cache,
                 use_cache=new_tokens > 1,
             )
-            cache = output.past_key_values
-            logits = head(output.logits[:, -1]).float()  # [B, V]
+            cache, left = output.past_key_values, new_tokens - 1 - step
+            logits = head(output.logits[:, -1]).float()  # [R, V]
             if step == 0:
                 finite(model, float(logits.sum()))
                 sums = summed_probability(logits, wanted)
                 if copies > 1:
-                    if cache is not None:
-                        cache.batch_repeat_interleave(copies)
                     logits, mask, positions = (each.repeat_interleave(copies, 0) for each in (logits, mask, positions))
-                make_room(cache, new_tokens - 1)
-            tokens = choose(logits)
-            written.append(tokens)
+                    keep_rows(cache, rows // copies, left)
+                else:
+                    make_room(cache, left)
+            tokens = choose(logits, rows, step)
+            chosen.append(tokens)
             mask = torch.cat([mask, torch.ones_like(tokens)], dim=1)
             positions = positions[:, -1:] + 1
-    return torch.cat(written, dim=1), sums
+            if left and len(chosen) < LOOK:
+                continue
+            look(rows.tolist(), chosen, written, done, over)
+            staying = [place for place, row in enumerate(rows.tolist()) if row not in done]
+            if not left or not staying:
+                break
+            if len(staying) < CROWDED * len(rows):
+                kept = torch.tensor(staying, device=tokens.device)
+                rows, tokens, mask, positions = (each[kept] for each in (rows, tokens, mask, positions))
+                keep_rows(cache, kept, left)
+    return written, sums
+
+
+def _over(owners: Sequence[int], ends: Collection[int], settled: Settled | None) -> Callable[[int, list[int]], bool]:
+    """Whether a row of a batch is done, by its ids so far. owners: row -> the number of its prompt."""
+
+    def over(row: int, ids: list[int]) -> bool:
+        ended = not ends_apart(ids)
+        return ended or (settled is not None and settled(owners[row], ids))
+
+    ends_apart = set(ends).isdisjoint
+    return over
 
 
 def _until_end(row: list[int], ends: Collection[int], probability: float) -> Continuation:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def make_room(cache: Any, tokens: int) -> None:
     """Preallocate room for `tokens` more in a cache: the library's layers copy all they hold with every token.
 
-    Layers that drop tokens, or hold anything but keys and values, are unchanged. The cache must not be copied or
-    reordered afterwards. Does nothing without a cache.
+    Layers that drop tokens, or hold anything but keys and values, are unchanged. The cache must not be copied
+    afterwards, and rows only be taken from it by keep_rows. Does nothing without a cache.
     """
     from transformers.cache_utils import DynamicLayer
 
@@ -43,6 +43,17 @@ def _make_room(layer: Any, tokens: int) -> None:
 
     layer.keys, layer.values = (room[:, :, : layer.keys.shape[2]] for room in rooms)
     layer.update = update  # shadows the class's on this instance only
+
+
+def keep_rows(cache: Any, rows: Tensor, tokens: int) -> None:
+    """Make a cache that of these rows of its batch, in this order, repeated where one is; room for `tokens` more.
+
+    By the library's reordering for beams, which every kind of layer has, those with states of a recurrence too. Does
+    nothing without a cache.
+    """
+    if cache is not None:
+        cache.reorder_cache(rows)
+        make_room(cache, tokens)
 
 
 class Prefill(NamedTuple):

@@ -20,6 +20,13 @@ LOGITS = 1 << 23  # computed at once: 32 MiB of float32, little compared with th
 MOST_NATS = 100.0  # loss per token; guessing costs 12 at a vocabulary of 160,000
 
 
+class Loss(NamedTuple):
+    """The summed negative log-likelihood of a block, and how many of its tokens that covers: all but the first."""
+
+    nats: float
+    tokens: int
+
+
 class Opening(NamedTuple):
     """One of the likeliest next tokens and its greedy continuation; the log-probability of each token, in nats."""
 
@@ -73,36 +80,52 @@ def likeliest(logits: Tensor) -> Tensor:
     return torch.from_numpy(logits.numpy().argmax(axis=-1, keepdims=True))  # twenty times as fast as torch's argmax
 
 
-def token_loss(model: PreTrainedModel, blocks: Sequence[Sequence[int]]) -> float:
-    """The mean negative log-likelihood, in nats, of every token of the blocks but each block's first.
+def by_chance(logits: Tensor, chance: Tensor) -> Tensor:
+    """Ids drawn from softmax(logits), int64 [B, 1]: the first at which the cumulative probability exceeds `chance`.
 
-    Raises StageError if logits are NaN; ValueError if no block has two tokens.
+    logits: float32 [B, V]. chance: float64 [B], uniform in [0, 1). The sums are in float64: over a large vocabulary
+    float32 would lose the rare ids.
     """
     import torch
 
+    below = logits.softmax(dim=-1).double().cumsum(dim=-1)
+    found = torch.searchsorted(below, chance[:, None] * below[:, -1:], right=True)
+    return found.clamp(max=logits.shape[1] - 1)
+
+
+def block_losses(model: PreTrainedModel, blocks: Sequence[Sequence[int]]) -> list[Loss]:
+    """The loss of each block with two tokens or more. Raises StageError if logits are NaN."""
+    import torch
+
     blocks = [block for block in blocks if len(block) > 1]
-    count = sum(len(block) - 1 for block in blocks)
-    if not count:
-        raise ValueError("no block has two tokens")
     with headless(model) as head, torch.inference_mode():
 
         def summed(batch: list[int]) -> dict[int, float]:
             tokens, mask = pad_right([blocks[i] for i in batch], model.device)
             hidden = model(input_ids=tokens, use_cache=False).logits  # [B, T, d]; padding comes after, unseen
             read = mask[:, 1:].bool()  # positions whose next token is a real one
-            return {batch[0]: float(_summed_loss(head, hidden[:, :-1][read], tokens[:, 1:][read]))}
+            rows = zip(batch, hidden[:, :-1], tokens[:, 1:], read, strict=True)
+            return {i: float(_summed_loss(head, own[real], following[real])) for i, own, following, real in rows}
 
-        parts = list(batches([len(block) for block in blocks], BATCH_TOKENS))
-        found = shared(parts, summed)
-    total = 0.0
-    for part in parts:  # in their order: the last bits of a sum depend on it
-        total += found[part[0]]
-    return finite(model, total) / count
+        found = shared(list(batches([len(block) for block in blocks], BATCH_TOKENS)), summed)
+    return [Loss(finite(model, found[i]), len(block) - 1) for i, block in enumerate(blocks)]
 
 
-def perplexity(model: PreTrainedModel, pieces: Sequence[Sequence[int]]) -> float | None:
+def token_loss(model: PreTrainedModel, blocks: Sequence[Sequence[int]]) -> float:
+    """The mean negative log-likelihood, in nats, of every token of the blocks but each block's first.
+
+    Raises StageError if logits are NaN; ValueError if no block has two tokens.
+    """
+    losses = block_losses(model, blocks)
+    if not losses:
+        raise ValueError("no block has two tokens")
+    return math.fsum(loss.nats for loss in losses) / sum(loss.tokens for loss in losses)
+
+
+def perplexity(losses: Sequence[Loss]) -> float | None:
     """exp of the mean loss per token; None without text."""
-    return perplexity_of(token_loss(model, pieces)) if any(len(piece) > 1 for piece in pieces) else None
+    tokens = sum(loss.tokens for loss in losses)
+    return perplexity_of(math.fsum(loss.nats for loss in losses) / tokens) if tokens else None
 
 
 def perplexity_of(loss: float) -> float:

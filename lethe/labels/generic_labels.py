@@ -18,8 +18,9 @@ from lethe.core.stage import need_disk
 from lethe.core.tables import MASKED
 from lethe.inference.batching import batches
 from lethe.labels.exact_argmax import TILE, Forbidden, settle
+from lethe.labels.positions import Rows, forbidden_in, inside_of, parts_of, rows_of
 from lethe.labels.soft_targets import SoftTargets, soft_targets
-from lethe.labels.translation import NEVER, Spliced, forbidden_at
+from lethe.labels.translation import NEVER, OwnRules, Spliced
 from lethe.models.config import text_config
 from lethe.models.device import free_memory, local_processes
 from lethe.models.distributed import processes, shared
@@ -42,6 +43,7 @@ class Settings(NamedTuple):
     chunk_logits: int  # float32 logits of one model at a time
     soft_alphas: Sequence[float] = ()  # whose whole distributions are kept too
     soft_top: int = 0  # how many ids of each
+    soft_inside: bool = True  # also at the positions inside an opened name
 
 
 class Labels(NamedTuple):
@@ -51,17 +53,7 @@ class Labels(NamedTuple):
     avoided: np.ndarray  # int64 [A]: positions whose best id, had nothing been forbidden, was a forbidden one
     taught: np.ndarray  # int64 [A]: positions whose label is a forbidden id after all
     target_ids: np.ndarray  # int32 [S, blocks, T, K]: the likeliest ids of each soft alpha's distribution
-    target_probabilities: np.ndarray  # float16 [S, blocks, T, K]; 0 where nothing is trained
-
-
-class Rows(NamedTuple):
-    """The positions of a batch that train, block by block."""
-
-    block: np.ndarray  # int64 [R], number in the batch
-    original: np.ndarray  # int64 [R], position in the original block
-    translated: np.ndarray  # int64 [R], its counterpart in the translated block
-    forbidden_row: np.ndarray  # int64 [P], ascending
-    forbidden_id: np.ndarray  # int64 [P]
+    target_probabilities: np.ndarray  # float16 [S, blocks, T, K]; 0 where nothing is trained, also inside names it is
 
 
 class RowLabels(NamedTuple):
@@ -85,10 +77,13 @@ def label_blocks(
     settings: Settings,
     watch: Watch,
     everywhere: Sequence[int] = (),
+    loose: Sequence[int] = (),
+    opened: OwnRules | None = None,
 ) -> Labels:
     """Labels of blocks int32 [N, T] with `length` [N] real tokens each, given their translations.
 
-    models: the baseline and the reinforced one; watch: wraps the batches; everywhere: ids that no label may be.
+    models: the baseline and the reinforced one; watch: wraps the batches; everywhere: ids that no label may be; loose:
+    ids that none may be but where the text itself goes on with them; opened: of `inside_rules`, for soft labels.
     """
     import torch
 
@@ -96,12 +91,11 @@ def label_blocks(
     with torch.inference_mode(), headless(models[0]) as baseline_head, headless(models[1]) as reinforced_head:
 
         def labelled(batch: list[int]) -> dict[int, None]:
-            rows = rows_of([spliced[index] for index in batch])
-            translated = translated_rows(models[0], batch, rows, spliced, settings)
-            original = original_rows(models[1], batch, rows, tokens, length, settings)
+            rows, inside = both_rows(batch, spliced, tokens, opened, settings)
+            translated = baseline_rows(models[0], batch, rows, inside, spliced, tokens, settings)
+            original = original_rows(models[1], batch, (rows, inside), tokens, length, settings)
             heads = baseline_head, reinforced_head
-            found = all_labels(translated, original, heads, forbidden_in(rows, everywhere, original), settings)
-            return write_batch(found, batch, rows, labels)
+            return write_all(translated, original, heads, batch, (rows, inside), (everywhere, loose), settings, labels)
 
         shared(planned(length, spliced, settings), labelled, watch)
     return gather_labels(labels)
@@ -117,6 +111,8 @@ def label_one_model_at_a_time(
     watch: Watch,
     everywhere: Sequence[int],
     work: Path,
+    loose: Sequence[int] = (),
+    opened: OwnRules | None = None,
 ) -> Labels:
     """The same labels with one model in memory at a time, in two passes.
 
@@ -131,8 +127,8 @@ def label_one_model_at_a_time(
     need_disk(work, stored_bytes(spliced, model, settings), "what label keeps of the baseline, which fits only alone")
 
     def read(batch: list[int]) -> dict[int, None]:
-        rows = rows_of([spliced[index] for index in batch])
-        states = translated_rows(model, batch, rows, spliced, settings)
+        rows, inside = both_rows(batch, spliced, tokens, opened, settings)
+        states = baseline_rows(model, batch, rows, inside, spliced, tokens, settings)
         save_file({"states": states.cpu().contiguous()}, work / f"baseline-{batch[0]}.safetensors")
         return {}
 
@@ -145,12 +141,11 @@ def label_one_model_at_a_time(
     with torch.inference_mode(), headless(model) as reinforced_head:
 
         def labelled(batch: list[int]) -> dict[int, None]:
-            rows = rows_of([spliced[index] for index in batch])
+            rows, inside = both_rows(batch, spliced, tokens, opened, settings)
             translated = load_file(work / f"baseline-{batch[0]}.safetensors")["states"].to(model.device)
-            original = original_rows(model, batch, rows, tokens, length, settings)
+            original = original_rows(model, batch, (rows, inside), tokens, length, settings)
             heads = baseline_head, reinforced_head
-            found = all_labels(translated, original, heads, forbidden_in(rows, everywhere, original), settings)
-            return write_batch(found, batch, rows, labels)
+            return write_all(translated, original, heads, batch, (rows, inside), (everywhere, loose), settings, labels)
 
         shared(plan, labelled, watch)
     return gather_labels(labels)
@@ -160,6 +155,39 @@ def planned(length: np.ndarray, spliced: Sequence[Spliced], settings: Settings) 
     """The blocks in batches, the same for any number of processes and passes."""
     longest = [max(int(real), len(block.translated)) for real, block in zip(length, spliced, strict=True)]
     return list(batches(longest, settings.batch_tokens))
+
+
+def both_rows(
+    batch: Sequence[int], spliced: Sequence[Spliced], tokens: np.ndarray, opened: OwnRules | None, settings: Settings
+) -> tuple[Rows, Rows]:
+    """The trained positions of a batch, and those inside an opened name, which only soft labels train."""
+    own = [spliced[index] for index in batch]
+    opening = own if settings.soft_alphas and settings.soft_inside else []
+    return rows_of(own, tokens[batch]), inside_of(opening, tokens[batch], opened or {})
+
+
+def baseline_rows(
+    model: PreTrainedModel,
+    batch: Sequence[int],
+    rows: Rows,
+    inside: Rows,
+    spliced: Sequence[Spliced],
+    tokens: np.ndarray,
+    settings: Settings,
+) -> Tensor:
+    """[R + I, d]: the baseline's states for the trained positions, and for the I inside a name: those where the name
+    itself is read, so not on the translated but on the original blocks, up to the last such position.
+    """
+    import torch
+
+    translated = translated_rows(model, batch, rows, spliced, settings)
+    if not len(inside.block):
+        return translated
+    blocks, number = np.unique(inside.block, return_inverse=True)
+    read = tokens[np.asarray(batch)[blocks], : inside.original.max() + 1]
+    states = hidden_states(model, read, settings.bfloat16)
+    block, at = (torch.from_numpy(column).to(states.device) for column in (number, inside.original))
+    return torch.cat([translated, states[block, at]])
 
 
 def translated_rows(
@@ -174,22 +202,22 @@ def translated_rows(
 
 
 def original_rows(
-    model: PreTrainedModel, batch: list[int], rows: Rows, tokens: np.ndarray, length: np.ndarray, settings: Settings
+    model: PreTrainedModel,
+    batch: list[int],
+    both: tuple[Rows, Rows],
+    tokens: np.ndarray,
+    length: np.ndarray,
+    settings: Settings,
 ) -> Tensor:
-    """[R, d]: the reinforced model's states on the original blocks, at the trained positions."""
+    """[R + I, d]: the reinforced model's states on the original blocks, at the positions of `both_rows`."""
     import torch
 
     states = hidden_states(model, tokens[batch, : length[batch].max()], settings.bfloat16)
-    block, at = (torch.from_numpy(column).to(states.device) for column in (rows.block, rows.original))
+    block, at = (
+        torch.from_numpy(np.concatenate(columns)).to(states.device)
+        for columns in zip(*((rows.block, rows.original) for rows in both), strict=True)
+    )
     return states[block, at]
-
-
-def forbidden_in(rows: Rows, everywhere: Sequence[int], states: Tensor) -> Forbidden:
-    """The ids that no label of the rows may be, on the device of their states."""
-    import torch
-
-    row, ids = (torch.from_numpy(column).to(states.device) for column in (rows.forbidden_row, rows.forbidden_id))
-    return Forbidden(row, ids, torch.tensor(everywhere, dtype=torch.long, device=states.device))
 
 
 def unlabelled(tokens: np.ndarray, settings: Settings) -> Labels:
@@ -200,17 +228,48 @@ def unlabelled(tokens: np.ndarray, settings: Settings) -> Labels:
     return Labels(next_ids, *counts, np.zeros(soft, np.int32), np.zeros(soft, np.float16))
 
 
-def write_batch(found: RowLabels, batch: Sequence[int], rows: Rows, labels: Labels) -> dict[int, None]:
-    """Write a batch's labels into the result; returns nothing."""
+def write_all(
+    translated: Tensor,
+    reinforced: Tensor,
+    heads: tuple[Head, Head],
+    batch: Sequence[int],
+    both: tuple[Rows, Rows],
+    banned: tuple[Sequence[int], Sequence[int]],
+    settings: Settings,
+    labels: Labels,
+) -> dict[int, None]:
+    """Write the labels of a batch from the states [R + I, d] of both models; returns nothing.
+
+    both: of `both_rows`; banned: the ids forbidden everywhere, and those forbidden where the text does not say them.
+    """
+    rows, inside = both
+    count = len(rows.block)
+    for chosen, part, never in parts_of(rows, *banned):
+        states = translated[:count][chosen], reinforced[:count][chosen]
+        write_batch(all_labels(*states, heads, forbidden_in(part, never, translated), settings), batch, part, labels)
+    if len(inside.block):
+        forbidden = forbidden_in(inside, np.union1d(*banned).astype(np.int64).tolist(), translated)
+        write_soft(
+            soft_labels(translated[count:], reinforced[count:], heads, forbidden, settings), batch, inside, labels
+        )
+    return {}
+
+
+def write_batch(found: RowLabels, batch: Sequence[int], rows: Rows, labels: Labels) -> None:
+    """Write the labels of some rows of a batch into the result."""
+    labels.next_ids[:, np.asarray(batch)[rows.block], rows.original] = found.ids.cpu().numpy()
+    write_soft(found.soft, batch, rows, labels)
+    labels.avoided[:] += found.avoided.cpu().numpy()
+    labels.taught[:] += found.taught.cpu().numpy()
+
+
+def write_soft(found: Sequence[SoftTargets], batch: Sequence[int], rows: Rows, labels: Labels) -> None:
+    """Write the distributions of some rows of a batch into the result."""
     at = np.asarray(batch)[rows.block], rows.original
-    labels.next_ids[:, *at] = found.ids.cpu().numpy()
-    for number, target in enumerate(found.soft):
+    for number, target in enumerate(found):
         width = target.ids.shape[1]  # a vocabulary may have fewer than K ids
         labels.target_ids[number, *at, :width] = target.ids.cpu().numpy()
         labels.target_probabilities[number, *at, :width] = target.probabilities.cpu().numpy()
-    labels.avoided[:] += found.avoided.cpu().numpy()
-    labels.taught[:] += found.taught.cpu().numpy()
-    return {}
 
 
 def gather_labels(labels: Labels) -> Labels:
@@ -268,21 +327,8 @@ def free_bytes(device: torch.device) -> float:
 def stored_bytes(spliced: Sequence[Spliced], model: PreTrainedModel, settings: Settings) -> int:
     """Upper bound on the hidden states, float32, that the first of two passes leaves on disk."""
     rows = sum(int((np.asarray(block.map) != NEVER).sum()) for block in spliced)
+    rows += sum(block.interior for block in spliced) if settings.soft_alphas and settings.soft_inside else 0
     return rows * model.config.get_text_config().hidden_size * 4
-
-
-def rows_of(spliced: Sequence[Spliced]) -> Rows:
-    """The trained positions of some blocks and what is forbidden at each."""
-    parts = []
-    first = 0
-    for number, block in enumerate(spliced):
-        answered_by = np.asarray(block.map, np.int64)
-        trained = np.flatnonzero(answered_by != NEVER)
-        row, token = forbidden_at(block, answered_by[trained])
-        order = np.argsort(row, kind="stable")
-        parts.append((np.full(len(trained), number), trained, answered_by[trained], row[order] + first, token[order]))
-        first += len(trained)
-    return Rows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def padded(sequences: Sequence[Sequence[int]]) -> np.ndarray:
@@ -309,9 +355,16 @@ def all_labels(
     translated: Tensor, reinforced: Tensor, heads: tuple[Head, Head], forbidden: Forbidden, settings: Settings
 ) -> RowLabels:
     """Hard labels of rows from their hidden states [R, d] in both models, and the soft ones that are asked for."""
-    hard = label_rows(translated, reinforced, heads, forbidden, settings)
+    given = translated, reinforced, heads, forbidden, settings
+    return label_rows(*given)._replace(soft=soft_labels(*given))
+
+
+def soft_labels(
+    translated: Tensor, reinforced: Tensor, heads: tuple[Head, Head], forbidden: Forbidden, settings: Settings
+) -> list[SoftTargets]:
+    """The distributions of rows from their hidden states [R, d] in both models, one of each soft alpha."""
     given, size = (translated, reinforced, heads, forbidden), (settings.soft_top, settings.chunk_logits)
-    return hard._replace(soft=[soft_targets(*given, alpha, *size) for alpha in settings.soft_alphas])
+    return [soft_targets(*given, alpha, *size) for alpha in settings.soft_alphas]
 
 
 def label_rows(

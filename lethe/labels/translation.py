@@ -67,6 +67,9 @@ class Spliced:
     translated: MutableSequence[int] = field(default_factory=list)
     map: MutableSequence[int] = field(default_factory=list)  # [tokens]: index of the counterpart, or NEVER
     forbidden: dict[Rule, int] = field(default_factory=dict)  # in force at translated indices after this one, or ALWAYS
+    loose: tuple[Rule, ...] = ()  # in force everywhere but where the text itself goes on with their token
+    opened: MutableSequence[int] = field(default_factory=list, compare=False)  # of every name longer than a token three
+    # numbers: the position of its first token, how many follow, the translated index before its translation
     anchors: list[str] = field(default_factory=list)  # as matched, left to right
     interior: int = 0  # positions inside an anchor's tokens
     repeats: int = 0  # positions before a later occurrence of an anchor
@@ -79,11 +82,12 @@ def splice(
     choose: Callable[[str, int], int],
     bounded: Bounded,
     rules: OwnRules | None = None,
+    loose: OwnRules | None = None,
 ) -> Spliced:
     """Replace every key from left to right, the longest first.
 
     choose(anchor, choices): the choice of this block; bounded(tokens, start, end): the span is not part of a word;
-    rules: what is forbidden in all of the block, whatever is replaced.
+    rules: what is forbidden in all of the block, whatever is replaced; loose: but where the text itself says it.
     """
     out = Spliced()
     start = 0
@@ -97,18 +101,24 @@ def splice(
             insert(out, key, key.translations[choose(key.anchor, len(key.translations))])
             start += len(key.tokens)
     out.forbidden |= dict.fromkeys(rules_for(out, rules or {}), ALWAYS)
+    out.loose = tuple(sorted(contained(out.translated, loose or {})))
     return out
 
 
-def rules_for(spliced: Spliced, rules: OwnRules) -> Iterator[Rule]:
-    """Of the rules that hold everywhere, those whose prefix the block contains, and those it has already.
+def contained(tokens: Sequence[int], rules: OwnRules) -> Iterator[Rule]:
+    """The rules whose prefix the tokens contain.
 
     A large dictionary has tens of thousands of them, a block contains few of their prefixes.
     """
     for length, by_prefix in rules.items():
-        ends = range(length, len(spliced.translated) + 1)
-        for prefix in by_prefix.keys() & {tuple(spliced.translated[end - length : end]) for end in ends}:
+        ends = range(length, len(tokens) + 1)
+        for prefix in by_prefix.keys() & {tuple(tokens[end - length : end]) for end in ends}:
             yield from by_prefix[prefix]
+
+
+def rules_for(spliced: Spliced, rules: OwnRules) -> Iterator[Rule]:
+    """Of the rules that hold everywhere, those whose prefix the block contains, and those it has already."""
+    yield from contained(spliced.translated, rules)
     for rule in spliced.forbidden:
         if rule in rules.get(len(rule.prefix), {}).get(rule.prefix, ()):
             yield rule
@@ -138,6 +148,8 @@ def insert(out: Spliced, key: Key, translation: Translation) -> None:
     if key.anchor in out.anchors:
         out.map[-1] = NEVER  # or the model would be taught "Harry ... my name is Jon"
         out.repeats += 1
+    if len(key.tokens) > 1:
+        out.opened.extend((len(out.map), len(key.tokens) - 1, len(out.translated) - 1))
     for rule in translation.rules:
         out.forbidden.setdefault(rule, len(out.translated))
     out.anchors.append(key.anchor)
@@ -155,25 +167,57 @@ def cut_to_context(spliced: Spliced, context: int) -> Spliced:
 
 def packed(spliced: Spliced) -> Spliced:
     """The same as arrays, a ninth of the memory: a list takes 36 bytes a token."""
-    return replace(spliced, translated=array("i", spliced.translated), map=array("i", spliced.map))
+    translated, found, opened = (array("i", column) for column in (spliced.translated, spliced.map, spliced.opened))
+    return replace(spliced, translated=translated, map=found, opened=opened)
 
 
-def forbidden_at(spliced: Spliced, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def forbidden_at(
+    spliced: Spliced, positions: np.ndarray, following: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """What is forbidden at translated `positions` [N].
 
+    following: the token with which the text itself goes on there, int [N]; no loose rule forbids it.
     Returns int64 [P] twice: an index into positions, a token id.
     """
     translated, present = np.asarray(spliced.translated), set(spliced.translated)
     rows, ids = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    for rule, since in spliced.forbidden.items():
+    loose = [(rule, ALWAYS, following) for rule in spliced.loose]
+    for rule, since, spared in [*((*item, None) for item in spliced.forbidden.items()), *loose]:
         if not present.issuperset(rule.prefix):
             continue
         hit = (positions > since) & (positions >= len(rule.prefix) - 1)
         for back, token in enumerate(reversed(rule.prefix)):
             hit &= translated[np.maximum(positions - back, 0)] == token
+        if spared is not None:
+            hit &= spared != rule.token
         rows.append(np.flatnonzero(hit))
         ids.append(np.full(len(rows[-1]), rule.token))
     return np.concatenate(rows), np.concatenate(ids)
+
+
+def forbidden_inside(spliced: Spliced, tokens: np.ndarray, rules: OwnRules) -> Iterator[tuple[int, set[int]]]:
+    """Every position of a block inside an opened name, and what may not be said there: above all the name's next token.
+
+    tokens: the block as it is, not translated; rules: of `inside_rules`, looked up in it.
+    """
+    text = tokens.tolist()
+    local = [(rule, since) for rule, since in spliced.forbidden.items() if since != ALWAYS]
+    for first, count, before in np.asarray(spliced.opened, int).reshape(-1, 3).tolist():
+        inherited = [rule for rule, since in local if since < before]
+        for at in range(first, first + count):
+            read = text[: at + 1]
+            ids = {text[at + 1]} | {rule.token for rule in inherited if tuple(read[-len(rule.prefix) :]) == rule.prefix}
+            ids |= {rule.token for rule in inherited if not rule.prefix}
+            for length, by_prefix in rules.items():
+                ids |= {rule.token for rule in by_prefix.get(tuple(read[-length:]), ())}
+            yield at, ids
+
+
+def inside_rules(keys: Keys, rules: Iterable[Rule]) -> OwnRules:
+    """What may not be said inside a name: how any name goes on that begins so, and the rules with a prefix."""
+    names = [key.tokens for group in keys.values() for key in group.values()]
+    going_on = {Rule(tokens[end], tokens[:end]) for tokens in names for end in range(1, len(tokens))}
+    return index_rules(going_on.union(rule for rule in rules if rule.prefix))
 
 
 def draw(seed: int, block: int, anchor: str, choices: int) -> int:
@@ -285,6 +329,22 @@ def own_rules(
     return sorted(found)
 
 
+def dropped_rules(
+    texts: Iterable[Sequence[int]],
+    dropped: Mapping[str, Sequence[str]],
+    tokenizer: PreTrainedTokenizerBase,
+    rules: Iterable[Rule],
+) -> list[Rule]:
+    """Rules that keep a term which is no anchor from being a label where the text itself does not say it.
+
+    texts: of `own_rules`; dropped: term -> its forms; rules: those of the anchors, which hold whatever the text says.
+    """
+    if not dropped:
+        return []
+    names = tokenised({term: {form: [] for form in forms} for term, forms in dropped.items()}, tokenizer)
+    return sorted(set(own_rules(texts, names.keys, names.bounded, names.pieces)) - set(rules))
+
+
 def own_rule(tokens: Tokens, seen: Mapping[Tokens, int], theirs: Mapping[Tokens, int], pieces: Sequence[bytes]) -> Rule:
     """The shortest rule of at least two characters whose tokens are an anchor's in at least half of all places."""
     shortest = len(start_rule(tokens, pieces).prefix) + 1
@@ -304,15 +364,22 @@ def word_bounded(tokens: Sequence[int], start: int, end: int, pieces: Sequence[b
 
 
 def translate_blocks(
-    blocks: Blocks, keys: Keys, bounded: Bounded, rules: Sequence[Rule], seed: int, context: int | None
+    blocks: Blocks,
+    keys: Keys,
+    bounded: Bounded,
+    rules: Sequence[Rule],
+    seed: int,
+    context: int | None,
+    loose: Sequence[Rule] = (),
 ) -> list[Spliced]:
     """Every block with its anchors replaced, cut to the model's context.
 
-    rules: of `own_rules`; those without a prefix hold for all blocks alike and need not be kept with each.
+    rules, loose: of `own_rules`, `dropped_rules`; those without a prefix hold for all blocks alike and need not be kept
+    with each.
     """
-    prefixed = index_rules(rule for rule in rules if rule.prefix)
+    prefixed, unless = (index_rules(rule for rule in group if rule.prefix) for group in (rules, loose))
     spliced = (
-        splice(tokens, keys, partial(draw, seed, int(block)), bounded, prefixed)
+        splice(tokens, keys, partial(draw, seed, int(block)), bounded, prefixed, unless)
         for block, tokens in zip(blocks.block, real_tokens(blocks), strict=True)
     )
     return [packed(cut_to_context(block, context) if context else block) for block in spliced]

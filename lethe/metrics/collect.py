@@ -44,6 +44,7 @@ class Material(NamedTuple):
     trivia: list[Question]  # only their answers are scored
     members: list[Passage]  # of the forget set, trained on
     others: list[Passage]  # of the forget set, held out
+    ability: list[Passage]  # of the retain set, held out
     sentences: list[Sentence]
 
 
@@ -55,6 +56,7 @@ class Readout(NamedTuple):
     trivia: list[dict[str, float]]  # {answer: log-probability of the whole}
     members: list[Tokenwise]
     others: list[Tokenwise]
+    ability: list[Tokenwise]
     recited: list[str]  # its continuation of the first half of each member
     sentences: list[Tokenwise]
 
@@ -127,18 +129,19 @@ def read_out(
     """Collect all outputs of one model. Raises StageError if logits are NaN."""
     check_numbers(model)
     asked = material.questions
-    passages = [*material.members, *material.others]
+    passages = [*material.members, *material.others, *material.ability]
     token_rows = [*(passage.tokens for passage in passages), *(sentence.tokens for sentence in material.sentences)]
     numbers = tokenwise(model, token_rows)
-    cuts = (len(material.members), len(passages))
+    cuts = (len(material.members), len(material.members) + len(material.others), len(passages))
     return Readout(
         {name: per_token(tokenizer, own, answer_scores(model, tokenizer, own)) for name, own in asked.items()},
         {name: written(model, tokenizer, own, answer_tokens) for name, own in asked.items()},
         answer_scores(model, tokenizer, material.trivia),
         numbers[: cuts[0]],
         numbers[cuts[0] : cuts[1]],
+        numbers[cuts[1] : cuts[2]],
         recited(model, tokenizer, material.members),
-        numbers[cuts[1] :],
+        numbers[cuts[2] :],
     )
 
 

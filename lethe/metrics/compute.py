@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from lethe.evaluation.intervals import Interval, bootstrap, mean_interval, rate_interval
+from lethe.evaluation.intervals import Interval, bootstrap, mean_difference, mean_interval, rate_interval
+from lethe.evaluation.model_set import is_reference
 from lethe.inference.scoring import perplexity_of
 from lethe.metrics.collect import Material, Readout
 from lethe.metrics.membership import (
@@ -40,6 +42,10 @@ Values = dict[str, dict[str, float]]  # metric -> item -> value
 QUESTIONED = ("probability", "truth_ratio", "rouge_l", "knowledge_memorisation")  # of each group
 ATTACKS = ("mia_loss", "mia_zlib", "mia_min_k", "mia_min_k_plus", "mia_reference")  # membership inference
 RELATIVE = ("forget_quality", "forget_quality_log10", "privleak", "mia_reference")  # to the retrained model
+EXCESSES = (  # of the forget set: how much a model knows beyond the retrained ones
+    *("verbatim_memorisation", "extraction_strength", "exact_memorisation", "knowledge_memorisation"),
+    *("trivia", "retain_accuracy"),
+)
 MEMBER, OTHER = "forget", "held-out"  # passages: trained on, and not
 SMALLEST_P = 1e-300  # smaller p-values are clipped before the logarithm
 REASONS = {
@@ -51,7 +57,12 @@ REASONS = {
         "extraction_strength",
         "exact_memorisation",
     ): "the forget set's training text is too short",
+    (
+        "held_out_extraction_strength",
+        "held_out_exact_memorisation",
+    ): "the forget set has too little held-out text",
     ATTACKS: "the forget set has too little held-out text to compare with its training text",
+    ("retain_accuracy",): "the retain set has too little held-out text",
     ("privleak",): "there is no held-out forget text, or the AUC of the retrained model is 1",
     ("neighbour_perplexity",): "no prompt has names that can all be replaced by ordinary names",
 }
@@ -69,6 +80,8 @@ def all_values(
             of_model |= question_values(group, questions, own.answers[group], own.written[group])
         of_model |= trivia_values(material.trivia, own.trivia)
         of_model |= memorised_values(material.members, own.members, true_halves, own.recited)
+        of_model |= held_out_values(material.others, own.others)
+        of_model |= ability_values(material.ability, own.ability)
         against = [*reference.members, *reference.others] if reference and name != "retrained" else None
         passages = [*material.members, *material.others]
         of_model |= membership_values(passages, [*own.members, *own.others], against, min_k)
@@ -144,6 +157,20 @@ def memorised_values(
     }
 
 
+def ability_values(passages: Sequence[Passage], found: Sequence[Tokenwise]) -> Values:
+    """The share of tokens that a model predicts in held-out retain text, which it cannot have memorised."""
+    return {"retain_accuracy": {p.item: exact_memorisation(own.hit) for p, own in zip(passages, found, strict=True)}}
+
+
+def held_out_values(passages: Sequence[Passage], found: Sequence[Tokenwise]) -> Values:
+    """The same two metrics of held-out passages: what they are for text of this kind that was not trained on."""
+    items = [passage.item for passage in passages]
+    return {
+        "held_out_extraction_strength": dict(zip(items, (extraction_strength(own.hit) for own in found), strict=True)),
+        "held_out_exact_memorisation": dict(zip(items, (exact_memorisation(own.hit) for own in found), strict=True)),
+    }
+
+
 def neighbour_values(sentences: Sequence[Sentence], found: Sequence[Tokenwise]) -> Values:
     """exp of the mean loss over the tokens of each sentence that belong to no name."""
     values = {}
@@ -162,9 +189,27 @@ def all_measures(values: Mapping[str, Values]) -> dict[str, dict[str, Interval]]
         useful = utility(of_model)
         if useful is not None:
             measures[name]["model_utility"] = useful
-        if "retrained" in values and name != "retrained":
-            measures[name] |= relative(of_model, values["retrained"])
+        references = [values[other] for other in values if is_reference(other) and other != name]
+        if references:
+            measures[name] |= relative(of_model, references)
     return measures
+
+
+def all_excesses(values: Mapping[str, Values]) -> dict[str, dict[str, Interval]]:
+    """Model -> metric -> how far it lies above the mean of the retrained models, item by item.
+
+    A retrained model is compared with the others, so a metric has none where there is only one.
+    """
+    found: dict[str, dict[str, Interval]] = {}
+    for name, of_model in values.items():
+        references = [values[other] for other in values if is_reference(other) and other != name]
+        for metric in EXCESSES if references else ():
+            items = of_model.get(metric, {})
+            if items:
+                means = [fmean(reference[metric][item] for reference in references) for item in items]
+                interval = bootstrap(mean_difference, list(items.values()), means, paired=True)
+                found.setdefault(name, {})[metric] = interval
+    return found
 
 
 def aggregates(values: Values) -> dict[str, Interval]:
@@ -217,17 +262,21 @@ def utility(values: Values) -> Interval | None:
     return model_utility(measured) if measured else None
 
 
-def relative(values: Values, reference: Values) -> dict[str, Interval]:
-    """The metrics that compare a model with the retrained one, item by item."""
+def relative(values: Values, references: Sequence[Values]) -> dict[str, Interval]:
+    """The metrics that compare a model with the retrained ones, item by item.
+
+    Of several references forget quality is the geometric mean of the p-values, the mean of their logarithms.
+    """
     found = {}
-    ratios, known = list(values["truth_ratio"].values()), list(reference["truth_ratio"].values())
+    ratios = list(values["truth_ratio"].values())
     if ratios:
-        quality = forget_quality(ratios, known)
-        found["forget_quality"] = Interval(quality, None, None, len(ratios))
-        log = math.log10(max(quality, SMALLEST_P))
+        qualities = [forget_quality(ratios, list(reference["truth_ratio"].values())) for reference in references]
+        log = fmean(math.log10(max(quality, SMALLEST_P)) for quality in qualities)
+        found["forget_quality"] = Interval(qualities[0] if len(qualities) == 1 else 10**log, None, None, len(ratios))
         found["forget_quality_log10"] = Interval(log, None, None, len(ratios))
-    own, other = by_membership(values["mia_min_k"]), by_membership(reference["mia_min_k"])
-    leak = privleak_interval(*own, *other) if all(own) else None
+    own = by_membership(values["mia_min_k"])
+    others = [by_membership(reference["mia_min_k"]) for reference in references]
+    leak = privleak_interval(*own, others) if all(own) else None
     return found | ({} if leak is None else {"privleak": leak})
 
 

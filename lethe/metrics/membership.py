@@ -77,23 +77,25 @@ def privleak(found: Any, reference: Any) -> Any:
 def privleak_interval(
     members: Sequence[float],
     others: Sequence[float],
-    reference_members: Sequence[float],
-    reference_others: Sequence[float],
+    references: Sequence[tuple[Sequence[float], Sequence[float]]],
 ) -> Interval | None:
-    """PrivLeak of a model's Min-K% scores; a passage is resampled with its score under both models.
+    """PrivLeak of a model's Min-K% scores; a passage is resampled with its score under all models.
 
-    None if the reference ranks every member first, as the ratio is then undefined.
+    references: scores of members and others under each retrained model; the mean of their AUCs is the reference. None
+    if each ranks every member first, as the ratio is then undefined.
     """
     import numpy as np
 
-    scores = [np.asarray(values) for values in (members, others, reference_members, reference_others)]
+    scores = [np.asarray(members), np.asarray(others)]
+    against = [(np.asarray(member), np.asarray(other)) for member, other in references]
 
     def of_passages(member: Any, other: Any, axis: int) -> Any:
         member, other = member.astype(int), other.astype(int)
         found = auc(scores[0][member], scores[1][other], axis=axis)
+        reference = sum(auc(known[member], unknown[other], axis=axis) for known, unknown in against) / len(against)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return privleak(found, auc(scores[2][member], scores[3][other], axis=axis))
+            return privleak(found, reference)
 
-    if auc(scores[2], scores[3]) == 1:
+    if all(auc(member, other) == 1 for member, other in against):
         return None
     return bootstrap(of_passages, list(range(len(members))), list(range(len(others))))

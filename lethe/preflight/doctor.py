@@ -17,7 +17,7 @@ import typer
 
 from lethe.console import Json, console, end, print_json
 from lethe.core.errors import StageError
-from lethe.report.metric_catalogue import size
+from lethe.gate.metric_catalogue import size
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -115,7 +115,7 @@ def about(history: History, store: Store, subject: Subject, found: Found, verify
     own = provenance_of(store, subject, found)
     metrics, reports, lock = lineage.measured(history, found)
     measured_in = lock.commits[-1]
-    checks = cross_checks(history, store, links, own, metrics, deep=verify)
+    checks = cross_checks(history, store, links, own, (metrics, lock), deep=verify)
     params = lineage.params_used(history, links)
     return {
         "model": {"path": found.path, "md5": found.md5, "how": found.how},

@@ -10,12 +10,12 @@ from os.path import samefile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lethe.gate.criteria import AT_LEAST, DESCRIPTIONS, GateParams, Result, criteria, metric, verdict
 from lethe.provenance.artifact_store import Store, cached, manifest, remotes_with
 from lethe.provenance.fingerprint import bytes_md5, folder_md5, md5_of, path_md5
 from lethe.provenance.history import History, Lock, files_at, folder_at, params_of, recorded, unreadable
 from lethe.provenance.lineage import CORPUS, GATE, MADE, Link
 from lethe.provenance.verify import sha256_of
-from lethe.report.release_gate import AT_LEAST, GateParams, criteria
 
 EQUAL, DIFFERENT = "present and equal", "present and different"
 REMOTE, GONE = "missing here, in remote", "gone"
@@ -27,6 +27,9 @@ NAMED = {  # what a model's provenance.json calls its inputs
     "baseline": "models/baseline",
     "suppressed": "models/suppressed",
 }
+
+
+Measured = tuple[Mapping[str, Any], Lock]
 
 
 class Status(NamedTuple):
@@ -142,16 +145,17 @@ def report_statuses(reports: Mapping[str, str], vouched: Iterable[str], commit: 
 
 
 def cross_checks(
-    history: History, store: Store, links: list[Link], own: Mapping[str, Any], metrics: Mapping[str, Any], deep: bool
+    history: History, store: Store, links: list[Link], own: Mapping[str, Any], measured: Measured, deep: bool
 ) -> list[Status]:
     """A line for each statement of the model about itself, and of the reports, that can be compared with the chain.
 
-    own: the model's provenance.json. deep: models too, which takes as long as reading them. A statement about something
-    that is not available is not compared.
+    own: the model's provenance.json. measured: its reports and the dvc.lock that records them. deep: models too, which
+    takes as long as reading them. A statement about something that is not available is not compared.
     """
+    metrics, lock = measured
     files = file_statuses(store, links[0], metrics) if deep else ()
     inputs = input_statuses(history, store, links, own, deep)
-    return [*inputs, *param_statuses(history, links, own), *files, *gate_statuses(metrics)]
+    return [*inputs, *param_statuses(history, links, own), *files, *gate_statuses(metrics, lock)]
 
 
 def input_statuses(
@@ -219,17 +223,21 @@ def file_statuses(store: Store, model: Link, metrics: Mapping[str, Any]) -> Iter
     yield Status(f"{model.path} by {report}", model.md5, DIFFERENT if wrong else EQUAL, said)
 
 
-def gate_statuses(metrics: Mapping[str, Any]) -> Iterator[Status]:
-    """Whether the values of reports/gate.json follow from the reports that it was made from."""
-    values = metrics.get(GATE)
-    again = recomputed(metrics, dict.fromkeys(GateParams.model_fields, 0.0)) if values else None
-    if not values or again is None:
+def gate_statuses(metrics: Mapping[str, Any], lock: Lock) -> Iterator[Status]:
+    """Whether reports/gate.json is what follows from the reports that it was made from.
+
+    Of one from before it had results only the values are compared.
+    """
+    values, again = metrics.get(GATE), recomputed(metrics, gate_limits(lock))
+    if not isinstance(values, dict) or again is None:
         return
-    shared = [name for name in again if name in values]
-    wrong = [name for name in shared if not same_number(values[name], again[name])]
-    said = ", ".join(f"{name} {values[name]}, by its inputs {again[name]}" for name in wrong)
+    shared = [name for name in DESCRIPTIONS if name in values and name in again]
+    wrong = [f"{name} {values[name]}, by its inputs {again[name]}" for name in shared
+             if not same_number(values[name], again[name])]  # fmt: skip
+    if "results" in values and not wrong and values != again:
+        wrong = [f"results {values['results']}, by its inputs {again['results']}"]
     digest = bytes_md5(json.dumps(values, sort_keys=True).encode())
-    yield Status(f"{GATE} by its inputs", digest, DIFFERENT if wrong else EQUAL, said)
+    yield Status(f"{GATE} by its inputs", digest, DIFFERENT if wrong else EQUAL, ", ".join(wrong))
 
 
 # The verdict
@@ -238,50 +246,65 @@ def gate_statuses(metrics: Mapping[str, Any]) -> Iterator[Status]:
 def gate_of(metrics: Mapping[str, Any], lock: Lock) -> dict[str, Any] | None:
     """The release gate's verdict and every criterion with its limit and value; None where no gate was recorded.
 
-    The limits are those of params.yaml as the same dvc.lock recorded them. The values are those of reports/gate.json,
-    and again those that follow from the reports it was made from, where all of these are recorded. One missed criterion
-    fails the gate; without one, a criterion that could not be measured, or that the two disagree on, leaves it open.
+    The limits are those of params.yaml as the same dvc.lock recorded them. The values and results are those of
+    reports/gate.json, and again those that follow from the reports it was made from, where all of these are recorded.
+    What the two disagree on has not passed.
     """
-    values, limits = metrics.get(GATE), params_of(lock.text, "report").get("gate")
-    if not isinstance(values, dict) or not isinstance(limits, dict) or not limits:
+    values, limits = metrics.get(GATE), gate_limits(lock)
+    if not isinstance(values, dict) or not limits:
         return None
     again = recomputed(metrics, limits)
-    rows = [criterion(name, limit, values.get(name), again) for name, limit in limits.items() if limit is not None]
-    answers = [row["met"] for row in rows]
-    verdict = "fail" if False in answers else "cannot tell" if None in answers or not answers else "pass"
-    return {"verdict": verdict, "criteria": rows, "recomputed": again is not None}
+    named = {name: limit for name, limit in limits.items() if name in DESCRIPTIONS and limit is not None}
+    rows = [criterion(name, limit, values, again) for name, limit in named.items()]
+    return {"verdict": verdict([row["result"] for row in rows]), "criteria": rows, "recomputed": again is not None}
+
+
+def gate_limits(lock: Lock) -> dict[str, Any]:
+    """The thresholds of params.yaml as a dvc.lock recorded them, {} if there are none."""
+    limits = params_of(lock.text, "report").get("gate")
+    return limits if isinstance(limits, dict) else {}
 
 
 def recomputed(metrics: Mapping[str, Any], limits: Mapping[str, Any]) -> dict[str, Any] | None:
-    """{criterion: value} from the reports that the gate judges; None if one is missing or has an older form."""
-    if not all(path in metrics for path in JUDGED):
+    """What reports/gate.json should be, from the reports that the gate judges; None if one is missing or older."""
+    if not limits or not all(path in metrics for path in JUDGED):
         return None
     try:
         gate = GateParams.model_validate({name: limits.get(name) for name in GateParams.model_fields})
-        return {row.name: row.value for row in criteria(gate, *(metrics[path] for path in JUDGED))}
+        return metric(criteria(gate, *(metrics[path] for path in JUDGED)))
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def criterion(name: str, limit: Any, value: Any, again: Mapping[str, Any] | None) -> dict[str, Any]:
-    """A criterion with its limit, its value and whether the value meets it; both None if it was not measured.
+def criterion(name: str, limit: Any, values: Mapping[str, Any], again: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A criterion with its limit, its value and its result; met is None if nobody can tell.
 
-    again: the values that follow from the reports. Where they disagree it is not met: None, or False if either misses.
+    values: reports/gate.json; one from before it had results is judged by its limits. again: what follows from the
+    reports. Where the two disagree the result is fail if either says so, else cannot tell.
     """
-    more = name in AT_LEAST
-    row: dict[str, Any] = {"name": name, "bound": "at least" if more else "at most", "limit": limit, "value": value}
-    answers = [meets(value, limit, more)]
-    if again is not None and not same_number(value, again.get(name)):
-        row["recomputed"] = again.get(name)
-        answers += [meets(again.get(name), limit, more), None]
-    return row | {"met": False if False in answers else None if None in answers else True}
+    value, found = values.get(name), result_of(name, limit, values)
+    row: dict[str, Any] = {"name": name, "bound": "at least" if name in AT_LEAST else "at most"}
+    if again is not None:
+        other = result_of(name, limit, again)
+        old = "results" not in values  # other rules judged it, but its numbers are the same
+        if not same_number(value, again.get(name)) or (found != other and not old):
+            row["recomputed"] = again.get(name)
+            found = "fail" if "fail" in (found, other) else "cannot tell"
+    met = {"pass": True, "fail": False}.get(found)
+    return {**row, "limit": limit, "value": value, "met": met, "result": found}
 
 
-def meets(value: Any, limit: Any, more: bool) -> bool | None:
-    """Whether a value meets its limit; None where either is no number."""
-    if not all(is_number(each) for each in (value, limit)):
-        return None
-    return value >= limit if more else value <= limit
+def result_of(name: str, limit: Any, values: Mapping[str, Any]) -> Result:
+    """A criterion's result as a reports/gate.json has it; a pass only with a number that meets what was allowed."""
+    results, allowed = values.get("results"), values.get("allowed")
+    value = values.get(name)
+    most = allowed.get(name, limit) if isinstance(allowed, dict) else limit
+    met = None
+    if is_number(value) and is_number(most):
+        met = value >= most if name in AT_LEAST else value <= most
+    judged: dict[bool | None, Result] = {None: "cannot tell", True: "pass", False: "fail"}
+    stated = results.get(name) if isinstance(results, dict) else None
+    return stated if stated in ("fail", "not measurable") else judged[met]
 
 
 def is_number(value: Any) -> bool:
@@ -291,4 +314,6 @@ def is_number(value: Any) -> bool:
 
 def same_number(one: Any, other: Any) -> bool:
     """Whether two values are the same, as far as reports/gate.json rounds."""
-    return one == other or (is_number(one) and is_number(other) and abs(one - other) <= 1e-6)
+    return one == other or (
+        is_number(one) and is_number(other) and math.isclose(one, other, rel_tol=1e-5, abs_tol=1e-6)
+    )

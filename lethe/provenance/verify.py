@@ -370,12 +370,14 @@ def verdict_words(predicate: dict[str, Any]) -> str:
     """`FAIL: attack_excess 0.5, at most 0.1; not measured: privleak`."""
     rows = [row for row in part(predicate, "thresholds", list) if isinstance(row, dict)]
     missed = [row for row in rows if row.get("met") is False]
-    unknown = [str(row.get("name")) for row in rows if row.get("met") is None]
+    beyond = [str(row.get("name")) for row in rows if row.get("result") == "not measurable"]
+    unknown = [str(row.get("name")) for row in rows if row.get("met") is None and str(row.get("name")) not in beyond]
     words = [f"{row.get('name')} {row.get('value')}, {row.get('bound')} {row.get('limit')}" for row in missed]
     words += [f"cannot tell: {', '.join(unknown)}"] if unknown else []
-    verdict = predicate.get("verdict")
-    if verdict == "pass" and (words or not rows):
+    verdict, passed = predicate.get("verdict"), [row for row in rows if row.get("met") is True]
+    if verdict == "pass" and (words or not rows or 2 * len(passed) < len(rows)):
         return f"CANNOT TELL: it says pass, but of its own criteria: {'; '.join(words) or 'none'}"
+    words += [f"not measurable here: {', '.join(beyond)}"] if beyond else []
     if verdict in ("pass", "fail", "cannot tell"):
         return f"{verdict.upper()}{': ' if words else ''}{'; '.join(words)}"
     return "NONE: no release gate was recorded for this model"

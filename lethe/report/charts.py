@@ -12,14 +12,15 @@ from typing import Any, NamedTuple
 from lethe.report.step_table import METRICS, Row, tasks_of
 
 # Placeholder colours of the drawing, replaced by the page's own.
-INK, BASELINE, UNLEARNED, RETRAINED = "#010203", "#010204", "#010205", "#010206"
+INK, BASELINE, UNLEARNED, RETRAINED, SUPPRESSED = "#010203", "#010204", "#010205", "#010206", "#010207"
 PAGE = {
     INK: "currentColor",
     BASELINE: "var(--baseline)",
+    SUPPRESSED: "var(--suppressed)",
     UNLEARNED: "var(--unlearned)",
     RETRAINED: "var(--retrained)",
 }
-OF_MODEL = {"baseline": BASELINE, "unlearned": UNLEARNED, "retrained": RETRAINED}
+OF_MODEL = {"baseline": BASELINE, "suppressed": SUPPRESSED, "unlearned": UNLEARNED, "retrained": RETRAINED}
 COLOURS = (UNLEARNED, "#d9772b", "#2f9e6e", "#a66bbe", "#c2504f", "#7d8794", "#b59a1f")  # readable on white and black
 INCHES = (3.5, 2.4)  # at their own size the letters are as large as the page's small ones
 WIDER = (4.6, 3.2)
@@ -154,7 +155,7 @@ def _draw_points(axes: Any, leakage: str, utility: str, points: Sequence[Point])
         size = 7 if point.name in OF_MODEL else 3.5
         axes.plot([point.x], [point.y], shape, color=colour, markersize=size)
         alternating = above if number % 2 == 0 else below  # labels of neighbouring steps do not overlap
-        offset, align = {"baseline": above, "unlearned": under, "retrained": above}.get(point.name, alternating)
+        offset, align = under if point.name == "unlearned" else above if point.name in OF_MODEL else alternating
         text = point.name if point.name in OF_MODEL else f"step {point.step}"
         place = (point.x, point.y)
         axes.annotate(text, place, offset, ha=align, textcoords="offset points", color=colour, fontsize=8.5)

@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from lethe.attacks.results import judged_rows
 from lethe.core.tables import COMPARED
-from lethe.evaluation.intervals import mean_interval, rate_interval
-from lethe.report.metric_catalogue import (
+from lethe.gate.evidence import compared_rows, counts, of_items
+from lethe.gate.metric_catalogue import (
     ATTACKS,
     GROUPS,
     OTHER,
@@ -19,9 +20,6 @@ from lethe.report.metric_catalogue import (
     metric_of,
     number,
 )
-from lethe.report.release_gate import compared_rows, excess_of, lower_end
-
-POINTS = {3: 5.0, 2: 1.0, 1: 0.0, 0: 0.0}  # of a graded completion: familiarity is their mean (the paper, section 3)
 
 Numbers = dict[str, dict[str, Any]]  # model -> {"value", "low", "high", "items"}
 
@@ -43,12 +41,11 @@ def groups(
     measures: Mapping[str, Any],
     familiarity: Mapping[str, Any],
     benchmarks: Mapping[str, Any],
-    completions: Sequence[Mapping[str, Any]],
 ) -> list[tuple[str, list[Line]]]:
     """(title, lines) of every group of metrics that was measured; benchmarks are under utility."""
     found: dict[str, list[Line]] = {group: [] for group in GROUPS}
     for metric, numbers in (
-        *((metric_of(name), numbers) for name, numbers in by_metric(judged(familiarity, completions)).items()),
+        *((metric_of(name), numbers) for name, numbers in by_metric(judged(familiarity)).items()),
         *((metric_of(name), numbers) for name, numbers in by_metric(measures["models"]).items()),
         *accuracies(benchmarks),
     ):
@@ -66,12 +63,11 @@ def by_metric(models: Mapping[str, Mapping[str, Any]]) -> dict[str, Numbers]:
     return found
 
 
-def judged(familiarity: Mapping[str, Any], completions: Sequence[Mapping[str, Any]]) -> dict[str, Numbers]:
+def judged(familiarity: Mapping[str, Any]) -> dict[str, Numbers]:
     """Model -> metric -> numbers of reports/familiarity.json, with intervals for the means over prompts."""
     found: dict[str, Numbers] = {}
     for model, values in familiarity["models"].items():
-        own = [row for row in completions if row["model"] == model]
-        intervals = prompt_intervals(own) if model in COMPARED else {}
+        intervals = familiarity.get("intervals", {}).get(model, {})
         plain = {"low": None, "high": None, "items": None}
         found[model] = {
             name: plain | intervals.get(name, {}) | {"value": value}
@@ -81,28 +77,15 @@ def judged(familiarity: Mapping[str, Any], completions: Sequence[Mapping[str, An
     return found
 
 
-def prompt_intervals(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Intervals of the metrics that are means over prompts, from one model's rows of data/completions.jsonl."""
-    grades = [row["grade"] for row in rows if row.get("grade") is not None]
-    probabilities = [row["probability"] for row in rows if row.get("probability") is not None]
-    found = {}
-    if grades:
-        found["completion_familiarity"] = mean_interval([POINTS[grade] for grade in grades]).row()
-        found["leak"] = rate_interval([grade >= 2 for grade in grades]).row()
-    if probabilities:
-        found["probability_familiarity"] = mean_interval(probabilities).row()
-    return found
-
-
 def accuracies(benchmarks: Mapping[str, Any]) -> list[tuple[Metric, Numbers]]:
     """Every task with the Wilson interval of each model's accuracy."""
     found = []
     for task, items in benchmarks["items"].items():
         scores = {model: benchmarks["models"].get(model, {}).get(task) for model in COMPARED}
-        right = {model: round(score * items) for model, score in scores.items() if score is not None}
         numbers = {
-            model: rate_interval([True] * hits + [False] * (items - hits)).row() | {"value": scores[model]}
-            for model, hits in right.items()
+            model: of_items(score, items).row() | {"value": score}
+            for model, score in scores.items()
+            if score is not None
         }
         found.append((benchmark(task, benchmarks["chance"].get(task)), numbers))
     return found
@@ -201,18 +184,37 @@ def attacks_of(attacks: Mapping[str, Any]) -> list[Attack]:
     """The attacks in the order of their excess over the retrained model, by the lower end of its interval."""
     settings: dict[str, list[Setting]] = {}
     excesses: dict[str, list[tuple[float, float, str]]] = {}
+    decisive = {key for key, _ in compared_rows(judged_rows(attacks["attacks"]))}
     for (attack, setting, name), rows in compared_rows(attacks["attacks"]):
         metric = attack_metric(name, setting)
         numbers = {model: row for model, row in rows.items() if model in COMPARED and row["value"] is not None}
         found = excess_of(metric, rows)
         shown = ("", "") if found is None else (f"{found['value']:+.3f}", interval(found))
         settings.setdefault(attack, []).append(Setting(setting, line(metric, numbers), shown))
-        if found is not None:
+        if found is not None and (attack, setting, name) in decisive:
             excesses.setdefault(attack, []).append((lower_end(found), found["value"], f"{setting}: {metric.label}"))
     worst = {attack: max(values) for attack, values in excesses.items()}
     order = sorted(settings, key=lambda attack: -worst[attack][0] if attack in worst else float("inf"))
     longest = max((value for _, value, _ in worst.values()), default=0.0)
     return [_attack(attack, settings[attack], worst.get(attack), longest) for attack in order]
+
+
+def excess_of(metric: Metric, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+    """value, low and high of unlearned minus retrained under one attack; None unless lower is better, from 0 to 1.
+
+    What an attack itself teaches, it teaches both models. low and high are None without an interval of the difference.
+    """
+    values = {model: row["value"] for model, row in rows.items() if row["value"] is not None}
+    if not counts(metric) or not {"unlearned", "retrained"} <= values.keys():
+        return None
+    if "excess" in values:
+        return {name: rows["excess"][name] for name in ("value", "low", "high")}
+    return {"value": round(values["unlearned"] - values["retrained"], 6), "low": None, "high": None}
+
+
+def lower_end(excess: Mapping[str, Any]) -> float:
+    """The lower end of an interval, the value where there is no interval."""
+    return excess["value"] if excess["low"] is None else excess["low"]
 
 
 def _attack(name: str, settings: list[Setting], worst: tuple[float, float, str] | None, longest: float) -> Attack:

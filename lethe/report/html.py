@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lethe.report.metric_catalogue import number
+from lethe.gate.metric_catalogue import number
 
 HERE = Path(__file__).parent
 TEMPLATE = HERE / "report.html.j2"

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from lethe.core.corpus import fixed_width, read_documents
 from lethe.core.hashing import check_tokenizer
 from lethe.core.tables import read_csv, read_parquet
+from lethe.gate.metric_catalogue import size
 from lethe.models.soft_prompts import PROMPT, virtual_tokens
 from lethe.models.tokenization import backend_tokenizer
-from lethe.report.metric_catalogue import size
 from lethe.report.samples import anchor_positions, label_samples, term_ids
 from lethe.report.term_table import Term
 
@@ -33,6 +33,7 @@ class Findings(NamedTuple):
     measures: dict[str, Any]
     attacks: dict[str, Any]
     finetune: dict[str, Any]
+    distil: dict[str, Any]
     labels: dict[str, Any]
     terms: dict[str, Any]
     provenance: dict[str, Any]  # models/unlearned/provenance.json

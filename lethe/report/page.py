@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lethe.core.tables import COMPARED
+from lethe.evaluation.model_set import is_reference
 from lethe.evaluation.term_verdicts import VERDICTS
-from lethe.report import release_gate as gate
+from lethe.gate import criteria as gate
 from lethe.report.charts import loss_charts, relearning_charts, request_charts, step_charts, trade_off_chart
 from lethe.report.comparison import attacks_of, groups, relearning
 from lethe.report.html import flattened
@@ -29,9 +31,11 @@ def content(
         "status": gate.status(criteria),
         "measured": measured(found.familiarity, found.benchmarks),
         "criteria": criteria,
+        "models": shown_models(found.familiarity),
+        "references": sum(map(is_reference, found.measures["models"])),
         "steps": transposed(rows),
         "requests": found.requests,
-        "groups": groups(found.measures, found.familiarity, found.benchmarks, found.completions),
+        "groups": groups(found.measures, found.familiarity, found.benchmarks),
         "attacks": attacks_of(found.attacks),
         "terms": found.table[:terms],
         "hidden_terms": len(found.table[terms:]),
@@ -51,6 +55,11 @@ def content(
     }
 
 
+def shown_models(familiarity: Mapping[str, Any]) -> list[str]:
+    """The models of every table, in their order; the suppressed one only if distillation came after it."""
+    return [model for model in COMPARED if model != "suppressed" or model in familiarity["models"]]
+
+
 def charts(found: Findings, rows: Sequence[Row]) -> dict[str, Any]:
     """Every chart of the page, by its name in the template."""
     return {
@@ -67,6 +76,7 @@ def details(found: Findings) -> dict[str, list[tuple[str, str]]]:
     return {
         "Dictionary": dictionary_facts(found.dictionary),
         "Labels": flattened(found.labels),
+        "Distillation": flattened(found.distil),
         "Fine-tuning and the files of the unlearned model": flattened(found.finetune),
         "Hashes, parameters and versions recorded with the unlearned model": flattened(found.provenance),
         "All parameters": flattened(found.params),

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lethe.report.metric_catalogue import number
+from lethe.gate.metric_catalogue import number
 
 Row = dict[str, Any]  # one model: step, model, then a number or None per metric
 
@@ -18,17 +18,21 @@ METRICS = {
 }
 
 
-def step_rows(familiarity: Mapping[str, Any], benchmarks: Mapping[str, Any], last_step: int) -> list[Row]:
+def step_rows(
+    familiarity: Mapping[str, Any], benchmarks: Mapping[str, Any], last_step: int, distilled: int = 0
+) -> list[Row]:
     """One row per measured model in the order of the steps, then the models that are no step (retrained).
 
-    familiarity, benchmarks: the reports of these names. last_step: the step of the unlearned model.
+    familiarity, benchmarks: the reports of these names. last_step: of the fine-tune. distilled: the steps of
+    distillation after it.
     """
+    ends = {"baseline": 0, "suppressed": last_step, "unlearned": last_step + distilled}
     tasks = list(benchmarks["items"])
     models = {*familiarity["models"], *benchmarks["models"]}
     rows = []
-    for model in sorted(models, key=lambda name: _place(name, last_step)):
+    for model in sorted(models, key=lambda name: _place(name, ends)):
         known, scores = familiarity["models"].get(model, {}), benchmarks["models"].get(model, {})
-        row: Row = {"step": step_of(model, last_step), "model": model}
+        row: Row = {"step": step_of(model, ends), "model": model}
         row |= {metric: known.get(metric) for metric in METRICS}
         rows.append(row | {task: scores.get(task) for task in tasks})
     return rows
@@ -39,11 +43,13 @@ def unlearning_steps(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row["step"] is not None]
 
 
-def step_of(model: str, last_step: int) -> int | None:
-    """The optimiser step that a model's name denotes, None if it is no step from baseline to unlearned."""
-    named = {"baseline": 0, "unlearned": last_step}
+def step_of(model: str, ends: Mapping[str, int]) -> int | None:
+    """The optimiser step that a model's name denotes, None if it is no step from baseline to unlearned.
+
+    ends: the steps of baseline, suppressed and unlearned.
+    """
     checkpoint = re.fullmatch(r"step-(\d+)", model)
-    return int(checkpoint[1]) if checkpoint else named.get(model)
+    return int(checkpoint[1]) if checkpoint else ends.get(model)
 
 
 def header(tasks: Sequence[str]) -> list[str]:
@@ -56,7 +62,9 @@ def transposed(rows: Sequence[Row]) -> tuple[list[str], list[tuple[str, list[str
 
     An empty cell means not measured.
     """
-    titles = [row["model"] if row["step"] is None else f"step {row['step']}" for row in rows]
+    apart = any(row["model"] == "suppressed" for row in rows)  # then the two ends of unlearning have their names
+    named = ("suppressed", "unlearned") if apart else ()
+    titles = [row["model"] if row["step"] is None or row["model"] in named else f"step {row['step']}" for row in rows]
     names = METRICS | {task: task for task in tasks_of(rows)}
     return titles, [(name, [number(row[key]) for row in rows]) for key, name in names.items()]
 
@@ -66,6 +74,6 @@ def tasks_of(rows: Sequence[Row]) -> list[str]:
     return [key for key in (rows[0] if rows else {}) if key not in ("step", "model", *METRICS)]
 
 
-def _place(model: str, last_step: int) -> tuple[int, int, str]:
-    step = step_of(model, last_step)
+def _place(model: str, ends: Mapping[str, int]) -> tuple[int, int, str]:
+    step = step_of(model, ends)
     return (1, 0, model) if step is None else (0, step, model)

@@ -50,7 +50,17 @@ def read_labels(path: Path, alpha: float, model: Path, soft: bool = False) -> Ro
     if (next_ids == MASKED).all():
         raise StageError(f"{path}: expected at least one position with a label, got none; see data/labels.txt")
     rows = Rows(fixed_width(table, "tokens"), next_ids, length, length > 0)
-    return rows._replace(columns=soft_columns(table, facts, alpha, rows.tokens.shape)) if soft else rows
+    return with_soft_targets(rows, soft_columns(table, facts, alpha, rows.tokens.shape)) if soft else rows
+
+
+def with_soft_targets(rows: Rows, columns: Mapping[str, np.ndarray]) -> Rows:
+    """The rows with the columns of `soft_columns`. A distribution inside an opened name, where no hard label is, trains
+    its position too: next_ids is its likeliest id there.
+    """
+    inside = (rows.next_ids == MASKED) & (columns[TARGET_PROBABILITIES][..., 0] > 0)
+    inside &= np.arange(rows.tokens.shape[1]) < rows.length[:, None] - 1
+    next_ids = np.where(inside, columns[TARGET_IDS][..., 0], rows.next_ids)
+    return rows._replace(next_ids=next_ids.astype(np.int32), columns=columns)
 
 
 def soft_columns(

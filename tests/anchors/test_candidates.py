@@ -17,6 +17,7 @@ from lethe.anchors.candidates import (
     count_parts,
     english_frequency,
     find_candidates,
+    find_terms,
     forms_of,
     log_ratio,
     relatives,
@@ -38,6 +39,15 @@ def terms(forget: str, retain: str = "", count: int = 2, keyness: float = 2.0) -
     """First form -> count."""
     found = find_candidates([forget], [retain] if retain else [], count, keyness)
     return {term.forms[0]: term.times for term in found}
+
+
+def test_what_is_too_rare_is_known() -> None:
+    text = "They saw Zandrel and Orphel, and Zandrel laughed. A drennok saw the mill, and Tom saw Zandrel. "
+    found = find_terms([text], ["Then Tom saw the mill, and Tom laughed. " * 99], 2, 2.0)
+    assert [term.forms[0] for term in found.candidates] == ["Zandrel"]
+    # Orphel and drennok occur once; Tom is also the retain text's
+    assert [(term.forms, term.times) for term in found.rare] == [(("Orphel",), 1), (("drennok",), 1)]
+    assert not find_terms([text], [], 1, 2.0).rare
 
 
 def thresholds() -> tuple[int, float]:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from lethe.anchors.selection import Anchor, best, counted, rows, score
+from lethe.anchors.selection import Anchor, Dropped, best, counted, dropped_rows, left_out, rows, score, told
 
 
 def test_score() -> None:
@@ -25,6 +25,32 @@ def test_best() -> None:
     assert best([boq, toto, sunk, oz], minimum_rise=0.0, maximum=9) == [oz, toto, boq]
     assert best([boq, toto, sunk, oz], minimum_rise=0.0, maximum=1) == [oz]
     assert sunk in best([boq, toto, sunk, oz], minimum_rise=-1.0, maximum=9)
+
+
+def test_left_out() -> None:
+    oz, boq = Anchor(("Oz",), 9, 5.0, 1.0), Anchor(("Boq",), 3, 9.0, None)
+    toto, sunk = Anchor(("Toto",), 9, 5.0, 1.0), Anchor(("City", "CITY"), 99, 3.0, -0.5)
+    every = [boq, toto, sunk, oz]
+    dropped = left_out(every, best(every, minimum_rise=0.0, maximum=1), minimum_rise=0.0)
+    assert {(one.term.forms[0], one.reason) for one in dropped} == {
+        ("Boq", "maximum_anchors"),
+        ("Toto", "maximum_anchors"),
+        ("City", "minimum_rise"),
+    }
+    assert dropped_rows(dropped)[1] == {
+        "term": "City",
+        "forms": "City|CITY",
+        "count": 99,
+        "keyness": 3.0,
+        "rise": -0.5,
+        "reason": "minimum_rise",
+    }
+    assert told(dropped) == (
+        "; 3 dropped (data/dropped.csv): City (99 times, minimum_rise), Toto (9 times, maximum_anchors), "
+        "Boq (3 times, maximum_anchors)"
+    )
+    assert told([]) == ""
+    assert told([Dropped(oz, "minimum_rise")] * 7).endswith("Oz (9 times, minimum_rise) and 2 more")
 
 
 def test_measured() -> None:

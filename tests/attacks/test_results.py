@@ -6,7 +6,16 @@ import math
 
 import pytest
 
-from lethe.attacks.results import Finding, excess, item_rows, rate_difference, report_rows, sentence
+from lethe.attacks.results import (
+    Finding,
+    curve_values,
+    excess,
+    item_rows,
+    judged_rows,
+    rate_difference,
+    report_rows,
+    sentence,
+)
 from lethe.evaluation.intervals import Interval, rate_interval
 
 YES, NO = True, False
@@ -27,7 +36,7 @@ def test_rate_difference_by_hand() -> None:
 
 
 def test_nothing_against_nothing_is_not_certain() -> None:
-    found = excess([NO] * 100, [NO] * 100)
+    found = excess([NO] * 100, [[NO] * 100])
     upper = rate_interval([NO] * 100).high
     assert found.value == 0.0
     assert (found.low, found.high) == pytest.approx((-upper, upper))
@@ -36,8 +45,32 @@ def test_nothing_against_nothing_is_not_certain() -> None:
 
 def test_excess_of_numbers_is_paired() -> None:
     # each item is 0.1 higher in the one model: however the items are drawn again, so is the mean
-    found = excess([0.2, 0.5, 0.9], [0.1, 0.4, 0.8])
+    found = excess([0.2, 0.5, 0.9], [[0.1, 0.4, 0.8]])
     assert found == pytest.approx((0.1, 0.1, 0.1, 3))
+
+
+def test_excess_over_several_retrained_models_is_over_their_mean() -> None:
+    found = excess([YES, YES, NO, NO], [[YES, NO, NO, NO], [NO, NO, NO, NO]])
+    assert found.value == pytest.approx(0.5 - 0.125)
+    alone = excess([YES, YES, NO, NO], [[NO, NO, NO, NO]])
+    assert found.high - found.value == pytest.approx(alone.high - alone.value, abs=0.1)  # no narrower for being two
+    # 0.2 and 0.4 above the means of (0.1, 0.3) and (0.3, 0.5)
+    assert excess([0.4, 0.8], [[0.1, 0.3], [0.3, 0.5]]).value == pytest.approx(0.3)
+
+
+def test_the_curve_of_an_attack_by_hand() -> None:
+    # log 1, 10, 100 are 0, 1 and 2 in units of log 10: trapezoids of 1 and 1, over 2
+    points = {100: [YES, YES, NO], 1: [NO, YES, NO], 10: [NO, YES, YES]}
+    assert curve_values(points) == pytest.approx([0.25, 1.0, 0.5])
+    assert curve_values({20: [YES, NO]}) == [1.0, 0.0]
+
+
+def test_single_steps_are_not_judged_where_there_is_a_curve() -> None:
+    rows = [
+        {"attack": attack, "metric": metric}
+        for attack, metric in (("lora", "leak"), ("lora", "leak_curve"), ("none", "leak"))
+    ]
+    assert judged_rows(rows) == rows[1:]
 
 
 def test_rows_stand_side_by_side_with_their_excess() -> None:

@@ -17,7 +17,8 @@ from benchmarks import subprocess_case as fresh
 @pytest.mark.parametrize("case", ["tiny"])
 def test_labelling_measures_all_ways(case: str) -> None:
     found = bench.measured("benchmarks.labelling", case)
-    assert {f"{way}_s" for way in labelling.WAYS} <= set(found)
+    assert {f"{way}_s" for way in (*labelling.WAYS, *labelling.SOFT)} <= set(found)
+    assert set(found["soft_to_float32"]) == set(labelling.SOFT)
     for way in labelling.TOLERANCE:
         assert found[f"{way}_ids"]["wrong"] == 0
         assert found[f"{way}_ids"]["labels"] > 40

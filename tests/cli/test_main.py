@@ -38,7 +38,7 @@ def inputs(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         set_param(project, f"corpus.{side}", f"data/{side}")
     (project / "data/forget/a.txt").write_text("Orla went to Harrow Hill.\n")
     shutil.copytree(ROOT / "data/prompts", project / "data/prompts")
-    for folder in ("data/benchmarks", "data/model", "data/questions", "data/demo"):
+    for folder in ("data/benchmarks", "data/model", "data/references", "data/questions", "data/demo"):
         (project / folder).mkdir()
     for table in ("tastes.csv", "tastes.txt"):
         shutil.copy(ROOT / "data/demo" / table, project / "data/demo" / table)

@@ -33,8 +33,16 @@ def test_noise_by_hand() -> None:
     # row 0 did not move: share 0.25, 0.75 of it stays; row 1 moved: share 0.75. A vector: 0.25 of the way from 1 to 2
     torch.testing.assert_close(mixed["embed"], torch.tensor([[0.75, 0.75], [0.25, 0.25]]))
     torch.testing.assert_close(mixed["norm"], torch.full((2,), 1.25))
-    unseen = with_noise(weights, fresh, weights, reinforced, noise, {"embed"}, torch.tensor([0]))
-    assert unseen["embed"].tolist() == [[0.0, 0.0], [0.25, 0.25]]  # a token nobody reads again is fresh
+
+
+def test_tokens_that_nobody_reads_again_differ_only_by_fresh_weights() -> None:
+    rows = torch.tensor([[1.0, 5.0], [3.0, 1.0], [8.0, 8.0]])
+    fresh = torch.tensor([[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]])
+    weights, unseen = {"embed": rows}, torch.tensor([0, 1])
+    mixed = with_noise(weights, {"embed": fresh}, weights, weights, Noise(0.5, 0.0, 0), {"embed"}, unseen)
+    # half fresh: (0.55, 2.6), (1.65, 0.7), with the mean (1.1, 1.65); fresh rows around it: what told one from the
+    # other is gone. The third token is half fresh
+    torch.testing.assert_close(mixed["embed"], torch.tensor([[1.2, 1.85], [1.4, 2.05], [4.25, 4.3]]))
 
 
 def test_fresh_weights_are_the_seeds(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lethe.distillation.objective import FORBIDDEN, filtered_distillation
+from lethe.distillation.objective import FORBIDDEN, SPARED, filtered_distillation
 from lethe.models.output_head import Head
 from lethe.training.losses import BASE_HIDDEN, Items, Positions
 
@@ -46,6 +46,14 @@ def test_what_is_banned_everywhere_has_no_mass() -> None:
     loss = filtered_distillation(at, head(SCORES), items(1), head(SCORES), np.array([2]))
     # the teacher says 1/3 and 2/3 of what is left, the student 1/8 and 2/8 of all: KL = log(8/3)
     assert loss.item() == pytest.approx(math.log(8 / 3), rel=1e-5)
+
+
+def test_what_the_text_itself_says_is_spared() -> None:
+    at = retained([[1.0], [1.0]], [[1.0], [1.0]], [[-1], [-1]])
+    columns = {**at.columns, SPARED: torch.tensor([-1, 2], dtype=torch.int32)}
+    loss = filtered_distillation(at._replace(columns=columns), head(SCORES), items(2), head(SCORES), np.array([2]))
+    # as above at the first position; at the second the teacher says what the student says
+    assert loss.item() == pytest.approx(math.log(8 / 3) / 2, rel=1e-5)
 
 
 def test_what_a_rule_forbids_has_no_mass_at_its_position_alone() -> None:

@@ -34,6 +34,17 @@ def test_the_filter_bans_unseen_ids_and_rules_without_a_prefix() -> None:
     assert found.at.tolist() == [[[7], [-1]]]
 
 
+def test_a_loose_rule_does_not_hold_where_the_row_itself_goes_on_so() -> None:
+    loose = [Rule(5, ()), Rule(2, ()), Rule(7, (4,))]
+    found = name_filter(rows([4, 5, 4, 7]), [Rule(3, ())], np.array([2, 6]), 9, loose)
+    assert found.everywhere.tolist() == [2, 3, 5, 6]
+    # after the first 4 the row says 5, which is spared, and 7 is forbidden; after the second 4 it says 7 itself
+    assert found.spared is not None
+    assert found.spared.tolist() == [[5, -1, -1, -1]]
+    assert found.at.tolist() == [[[7], [-1], [-1], [-1]]]
+    assert name_filter(rows([4, 5]), [Rule(3, ())], np.array([2, 6]), 9).spared is None
+
+
 def test_a_filter_of_everything_is_refused() -> None:
     with pytest.raises(
         StageError, match=r"^distil: expected words that the teacher may say, got a filter of the whole"

@@ -54,7 +54,8 @@ if sys.argv[1] == "finetune":
     write("reports/measures.json", '{"models": {}, "absent": {}}')
     write("reports/attacks.json", '{"attacks": [], "absent": {}}')
 if sys.argv[1] == "report":
-    write("reports/gate.json", '{"met": 1, "missed": 0, "unmeasured": 0, "completion_familiarity": 0.05}')
+    write("reports/gate.json", '{"met": 2, "missed": 0, "unmeasured": 0, "unmeasurable": 0, "completion_familiarity":'
+          ' 0.05, "retain_perplexity": 1.1, "results": {"completion_familiarity": "pass", "retain_perplexity": "pass"}}')
 """
 PIPELINE = """stages:
   corpus: {cmd: python make.py corpus, deps: [data/forget, data/retain, make.py], outs: [data/corpus.parquet]}
@@ -80,7 +81,7 @@ PIPELINE = """stages:
     params: [report]
     metrics: [reports/gate.json: {cache: false}]
 """
-GATE = json.dumps({"gate": recorded.gate_limits() | {"attack_excess": None, "forget_quality": None}})
+GATE = json.dumps({"gate": recorded.gate_limits()})
 PARAMS = f"corpus: {{forget: data/forget, retain: data/retain}}\nbaseline: {{epochs: 1}}\nreport: {GATE}\n"
 ONE, TWO = "Orla went to Harrow Hill.\n", "Tom sat by the river.\n"
 

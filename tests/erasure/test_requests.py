@@ -18,8 +18,8 @@ from lethe.core.errors import StageError
 from lethe.core.hashing import path_sha256
 from lethe.core.tables import write_json
 from lethe.erasure import requests
+from lethe.gate.criteria import GateParams, criteria, metric
 from lethe.provenance.fingerprint import path_md5 as md5_of
-from lethe.report.release_gate import GateParams, criteria, metric
 from lethe.report.request_ledger import read_ledger
 from tests import recorded
 from tests.conftest import set_param
@@ -60,7 +60,7 @@ def made(project: Path, perplexity: float, weights: str = "weights", **more: Any
     }
     for name, content in reports.items():
         write_json(content, project / f"reports/{name}.json")
-    limits = recorded.gate_limits() | {"attack_excess": None, "forget_quality": None}
+    limits = recorded.gate_limits()
     write_json(metric(criteria(GateParams(**limits), *reports.values())), project / "reports/gate.json")  # type: ignore
     paths = [f"reports/{name}.json" for name in reports]
     corpus = ["data/corpus.parquet"]

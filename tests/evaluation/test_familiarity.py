@@ -140,7 +140,8 @@ def test_completion_scores_by_hand() -> None:
         ((2.1, 0.1, 0.1), 0.0),
         ((2.1, 0.1, 0.0), -0.05),  # less than a model that never read it
         ((0.1, 0.1, 0.1), None),
-        ((2.1, None, 0.1), None),
+        ((2.0, None, 0.1), 0.05),  # without a retrained model the share of the whole
+        ((2.1, 0.1, None), None),
     ],
 )
 def test_remaining(values: tuple[float | None, float | None, float | None], left: float | None) -> None:
@@ -168,15 +169,15 @@ def test_ratios() -> None:
 def test_ratios_that_are_not_there_have_a_reason() -> None:
     found = {"baseline": scores(2.0, 0.5, None), "unlearned": scores(0.1, 0.1, None)}
     ratio, reasons = familiarity.ratios(found, {"retrained": "nothing was trained"})
-    assert ratio == dict.fromkeys(["completion_familiarity", "probability_familiarity", "retain_perplexity_factor"])
-    assert reasons == {
-        "completion_familiarity": "retrained: nothing was trained",
-        "probability_familiarity": "retrained: nothing was trained",
-        "retain_perplexity": "no held-out retain text",
+    assert ratio == {
+        "completion_familiarity": pytest.approx(0.05),  # of the baseline's whole 2.0
+        "probability_familiarity": pytest.approx(0.2),
+        "retain_perplexity_factor": None,
     }
+    assert reasons == {"retain_perplexity": "no held-out retain text"}
     found = {name: scores(1.0, 0.5, 4.0) for name in ("baseline", "retrained", "unlearned")}
-    no_more = "the baseline is no more familiar than the retrained model"
+    no_more = familiarity.NOT_FAMILIAR
     assert familiarity.ratios(found, {})[1] == {"completion_familiarity": no_more, "probability_familiarity": no_more}
     assert familiarity.ratios({"baseline": scores(1.0, 0.5, 4.0)}, {})[1]["completion_familiarity"] == (
-        "retrained: not among the models measured"
+        "unlearned: not among the models measured"
     )

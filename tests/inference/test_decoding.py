@@ -13,6 +13,7 @@ import torch
 from lethe.core.errors import StageError
 from lethe.inference import batching, kv_cache, scoring
 from lethe.inference import decoding as generation
+from lethe.inference.side_by_side import side_by_side
 from lethe.models.checkpoints import load_model, load_tokenizer
 from tests.conftest import tiny_model, tiny_tokenizer
 
@@ -86,12 +87,121 @@ def test_a_continuation_ends_before_the_end_of_text(model: PreTrainedModel) -> N
     assert cut == generation.Continuation(whole[: whole.index(whole[3])], True, 0.0)
 
 
+def architectures() -> dict[str, Any]:
+    """Random models whose caches hold keys and values of all tokens, of a window, and states of a convolution."""
+    from transformers import Lfm2Config, Lfm2ForCausalLM, MistralConfig, MistralForCausalLM
+
+    shape = {"vocab_size": 60, "hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2}
+    shape |= {"num_hidden_layers": 2, "num_key_value_heads": 1, "initializer_range": 0.5}
+    torch.manual_seed(0)
+    kinds = {
+        "whole": MistralForCausalLM(MistralConfig(**shape, sliding_window=None)),
+        "window": MistralForCausalLM(MistralConfig(**shape, sliding_window=3)),
+        "states": Lfm2ForCausalLM(Lfm2Config(**shape, layer_types=["conv", "full_attention"], block_multiple_of=8)),
+    }
+    return {name: model.eval() for name, model in kinds.items()}
+
+
+@pytest.mark.parametrize("kind", ["whole", "window", "states"])
+def test_rows_that_are_done_leave_and_change_no_other(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = architectures()[kind]
+    prompts = [[first, 7, 9, 11, 13] for first in range(2, 14)]
+    plain = generation.continue_greedily(model, prompts, [[5]] * 12, 9, ends=set())
+    drawn = generation.sample_continuations(model, prompts, 3, 9, set(), 1.0, 0)
+    stops = [1, 2, 3, 4, 5, 6, 7, 8, 9, 99, 2, 99]
+    for look, crowded in ((1, 1.0), (4, 0.8)):
+        monkeypatch.setattr(generation, "LOOK", look)
+        monkeypatch.setattr(generation, "CROWDED", crowded)
+        sizes: list[int] = []
+        hook = model.register_forward_pre_hook(
+            lambda *call, sizes=sizes: sizes.append(len(call[2]["input_ids"])), with_kwargs=True
+        )
+        stopped = generation.continue_greedily(
+            model, prompts, [[5]] * 12, 9, set(), lambda i, ids: len(ids) >= stops[i]
+        )
+        hook.remove()
+        for one, whole, stop in zip(stopped, plain, stops, strict=True):
+            assert min(stop, 9) <= len(one.tokens) < stop + look + 9 * (look > 1)
+            assert one == generation.Continuation(whole.tokens[: len(one.tokens)], False, whole.probability)
+        assert sizes == ([12, 11, 9, 8, 7, 6, 5, 4, 3] if look == 1 else [12, 12, 12, 12, 7, 7, 7, 7, 3])
+        sampled = generation.sample_continuations(
+            model, prompts, 3, 9, set(), 1.0, 0, lambda i, ids: len(ids) >= stops[i]
+        )
+        for several, wholes, stop in zip(sampled, drawn, stops, strict=True):
+            for one, whole in zip(several, wholes, strict=True):
+                assert len(one.tokens) >= min(stop, 9)
+                assert one.tokens == whole.tokens[: len(one.tokens)]
+
+
+def test_a_batch_ends_with_its_last_row(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = generation.continue_greedily(model, PROMPTS[:2], [[]] * 2, 9, ends=set())
+    steps: list[int] = []
+    hook = model.register_forward_pre_hook(lambda *_: steps.append(1))
+    ends = {one.tokens[1] for one in whole}
+    found = generation.continue_greedily(model, PROMPTS[:2], [[]] * 2, 9, ends)
+    hook.remove()
+    assert len(steps) == generation.LOOK
+    assert all(one.ended and len(one.tokens) <= 1 for one in found)
+
+
 def test_draws_at_a_low_temperature_are_the_likeliest(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     greedy = [one.tokens for one in generation.continue_greedily(model, PROMPTS, [[]] * len(PROMPTS), 5, ends=set())]
     for budget in (1, 60, 10_000):
         monkeypatch.setattr(batching, "BATCH_TOKENS", budget)
         found = generation.sample_continuations(model, PROMPTS, 3, 5, set(), temperature=1e-4, seed=0)
         assert [[one.tokens for one in several] for several in found] == [[tokens] * 3 for tokens in greedy]
+
+
+def test_a_draw_depends_on_its_own_prompt_copy_and_step_alone(
+    model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for budget in (1, 60, 10_000):
+        monkeypatch.setattr(generation, "BATCH_TOKENS", budget)
+        found.append(generation.sample_continuations(model, PROMPTS, 3, 5, set(), temperature=1.0, seed=0))
+    assert found[0] == found[1] == found[2]
+    fewer = generation.sample_continuations(model, PROMPTS[:2], 3, 5, set(), temperature=1.0, seed=0)
+    assert fewer == found[0][:2]
+    assert len({tuple(one.tokens) for several in found[0] for one in several}) == 3 * len(PROMPTS)
+
+
+def test_copies_side_by_side_are_those_in_rows_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    models = architectures()
+    assert {kind: side_by_side(model) for kind, model in models.items()} == {
+        "whole": True, "window": False, "states": False,
+    }  # fmt: skip
+    model = models["whole"]
+    prompts = [[7, 9, 11, first][: 2 + first % 3] for first in range(2, 8)]
+    stops = [4, 99, 1, 7, 99, 2]  # from the second look on fewer copies, then fewer prompts
+
+    def sampled(settled: Any = None) -> list[list[list[int]]]:
+        found = generation.sample_continuations(model, prompts, 5, 11, {3}, 1.0, 0, settled)
+        return [[one.tokens for one in several] for several in found]
+
+    def some(i: int, ids: list[int]) -> bool:
+        return len(ids) >= stops[i] + ids[0] % 5
+
+    whole, cut = sampled(), sampled(some)
+    monkeypatch.setattr(generation, "side_by_side", lambda model: False)
+    assert (sampled(), sampled(some)) == (whole, cut)
+    assert cut != whole
+    for several, wholes in zip(cut, whole, strict=True):
+        assert all(ids == full[: len(ids)] for ids, full in zip(several, wholes, strict=True))
+
+
+def test_a_model_with_a_forward_of_its_own_gets_rows(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert side_by_side(model)
+    monkeypatch.setattr(model, "forward", model.forward)  # as a soft prompt has, which lengthens the mask
+    assert not side_by_side(model)
+    monkeypatch.undo()
+    monkeypatch.setattr(model.config, "_attn_implementation_internal", "eager")
+    assert not side_by_side(model)
+
+
+def test_a_draw_by_hand() -> None:
+    logits = torch.tensor([[1.0, 0.0, 2.0, 1.0, 0.0]]).log()  # cumulative probabilities 1/4, 1/4, 3/4, 1, 1
+    chances = torch.tensor([0.0, 0.24, 0.26, 0.74, 0.76, 1 - 2**-53], dtype=torch.float64)
+    assert scoring.by_chance(logits.expand(6, -1), chances).tolist() == [[0], [0], [2], [2], [3], [3]]
 
 
 def test_draws_follow_the_probabilities(model: PreTrainedModel) -> None:

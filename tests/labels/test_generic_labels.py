@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import weakref
 from collections import Counter
@@ -125,6 +126,19 @@ def test_rows_of() -> None:
     assert sorted(zip(rows.forbidden_row.tolist(), rows.forbidden_id.tolist(), strict=True)) == [(1, 9), (3, 7), (3, 8)]
 
 
+def test_a_row_whose_text_says_a_loose_id_may_have_it_as_its_label() -> None:
+    pairs = np.array([0, 2]), np.array([7, 8])
+    rows = passes.Rows(np.zeros(3, int), np.arange(3), np.arange(3), *pairs, np.array([4, 6, 5]))
+    (plain, first, never), (said, second, none) = passes.parts_of(rows, [3, 6], [5, 6, 9])
+    # 6 is forbidden by an anchor, whatever the text says; row 2 says the loose 5
+    assert (plain.tolist(), never, said.tolist(), none) == ([0, 1], [3, 5, 6, 9], [2], [])
+    assert (first.forbidden_row.tolist(), first.forbidden_id.tolist()) == ([0], [7])
+    assert sorted(second.forbidden_id.tolist()) == [3, 6, 8, 9]
+    assert second.forbidden_row.tolist() == [0] * 4
+    ((whole, same, ids),) = passes.parts_of(rows, [3, 6], [])
+    assert (whole, same, ids) == (slice(None), rows, [3, 6])
+
+
 # ---- whole blocks against the reference
 
 
@@ -241,6 +255,37 @@ def test_interior_tokens_and_padding_never_train(case: Case) -> None:
         trained = (next_ids[:, number] != MASKED).tolist()
         expected = [index != NEVER for index in block.map] + [False] * (next_ids.shape[2] - len(block.map))
         assert trained == [expected] * len(ALPHAS)
+
+
+def test_inside_an_opened_name_the_soft_target_is_the_models_own_without_the_name(case: Case) -> None:
+    """target = softmax(b - alpha relu(r - b)) after the ORIGINAL tokens, without the name's next one, in float64."""
+    settings, top = Settings([5.0], False, 150, 2**20, [1.5], 8), 8
+    given = case.tokens, case.length, case.spliced(DICTIONARY), case.models
+    found = passes.label_blocks(*given, settings, list)
+    hard = passes.label_blocks(*given, settings._replace(soft_alphas=[]), list)
+    assert (found.next_ids == hard.next_ids).all()
+    exact = [copy.deepcopy(model).double() for model in case.models]
+    checked = 0
+    for number, (tokens, block) in enumerate(zip(case.blocks, case.spliced(DICTIONARY), strict=True)):
+        with torch.inference_mode():
+            base, reinforced = (model(input_ids=torch.tensor([tokens])).logits[0] for model in exact)
+        adjusted = base - 1.5 * (reinforced - base).relu()
+        for at, ids in alignment.forbidden_inside(block, np.array(tokens), {}):
+            assert tokens[at + 1] in ids
+            adjusted[at, sorted(ids)] = -torch.inf
+            wanted = adjusted[at].topk(top)
+            assert found.target_ids[0, number, at].tolist() == wanted.indices.tolist()
+            shares = wanted.values.softmax(dim=-1).numpy()
+            np.testing.assert_allclose(found.target_probabilities[0, number, at], shares, atol=1e-3)  # float16
+            assert found.next_ids[0, number, at] == MASKED
+            checked += 1
+        trained = np.array(block.map) != NEVER
+        inside = {at for at, _ in alignment.forbidden_inside(block, np.array(tokens), {})}
+        has_target = set(np.flatnonzero(found.target_probabilities[0, number, :, 0]).tolist())
+        assert has_target == inside | set(np.flatnonzero(trained).tolist())
+    assert checked == sum(block.interior for block in case.spliced(DICTIONARY)) > 5
+    without = passes.label_blocks(*given, settings._replace(soft_inside=False), list)
+    assert (without.target_probabilities[..., 0] > 0).sum() == (hard.next_ids[0] != MASKED).sum()
 
 
 def test_without_a_dictionary_the_label_is_the_formula_everywhere(case: Case) -> None:

@@ -95,6 +95,51 @@ def test_own_rules_need_two_characters_and_know_what_the_texts_lack() -> None:
     assert found == [Rule(1, (0,)), Rule(2, ())]
 
 
+def test_a_loose_rule_holds_but_where_the_text_itself_says_it() -> None:
+    text, translated = np.array([4, 5, 4, 6, 5]), [4, 5, 4, 6, 5]
+    spliced = Spliced(translated, [0, 1, 2, 3, 4], loose=(Rule(6, (4,)), Rule(9, (5,))))
+    rows, tokens = alignment.forbidden_at(spliced, np.arange(5), np.append(text[1:], -1))
+    # after the first 4 the text says 5: 6 is forbidden; after the second it says 6 itself. After each 5: 9
+    assert sorted(zip(rows.tolist(), tokens.tolist(), strict=True)) == [(0, 6), (1, 9), (4, 9)]
+
+
+def test_dropped_terms_have_rules_of_their_own() -> None:
+    tokenizer = tiny_tokenizer()
+    texts = [tokenizer("Orla saw the river. Pip saw Orla and the mill.")["input_ids"]]
+    found = alignment.dropped_rules(texts, {"Pip": ["Pip"]}, tokenizer, [])
+    starts = alignment.word_variants(tokenizer, {"Pip": {"Pip": []}})["Pip"]
+    assert found
+    assert all(any((*rule.prefix, rule.token) == own[: len(rule.prefix) + 1] for own in starts) for rule in found)
+    assert alignment.dropped_rules(texts, {"Pip": ["Pip"]}, tokenizer, found) == []  # an anchor's rule is the stronger
+    assert alignment.dropped_rules(texts, {}, tokenizer, []) == []
+
+
+def test_what_may_not_be_said_inside_a_name() -> None:
+    ids: dict[str, int] = {}
+    text = words("the Tin Wood man saw Oz in Tin City", ids)
+    values = {name: tuple(words(name, ids)) for name in ("Jo", "Al", "Ed", "Bo")}
+    long, oz = (
+        key("Tin Woodman", tuple(words("Tin Wood man", ids)), values["Jo"]),
+        key("Oz", (ids["Oz"],), values["Al"]),
+    )
+    short, city = (
+        key("Tin Pail", tuple(words("Tin Pail", ids)), values["Ed"]),
+        key("Tin City", tuple(words("Tin City", ids)), values["Bo"]),
+    )
+    keys = keys_of(long, oz, short, city)
+    rules = alignment.inside_rules(keys, [Rule(ids["saw"], (ids["Wood"],)), Rule(ids["the"], ())])
+    spliced = splice(text, keys, first_choice, anywhere)
+    assert spliced.interior == 3
+    inside = alignment.forbidden_inside(spliced, np.array(text), rules)
+    found = {at: {list(ids)[token] for token in tokens} for at, tokens in inside}
+    # after Tin however any name goes on, after Wood `man`, and `saw` by the rule; nor are the translations of the first
+    # two names, Jo and Al, to be said after them
+    assert found == {1: {"Wood", "Pail", "City"}, 2: {"man", "saw"}, 7: {"Wood", "Pail", "City", "Jo", "Al"}}
+    # without the rules still not the name's own next token
+    bare = dict(alignment.forbidden_inside(spliced, np.array(text), {}))
+    assert bare[1] == {ids["Wood"]}
+
+
 def test_forbidden_at_gives_the_vector() -> None:
     spliced, ids = vector()
     rows, tokens = alignment.forbidden_at(spliced, np.arange(23))

@@ -118,12 +118,25 @@ def test_relative_to_the_retrained_model() -> None:
         "truth_ratio": {str(i): float(i + 4) for i in (1, 2, 3, 4)},
         "mia_min_k": {"forget 0": 3.0, "forget 1": 0.0, "held-out 0": 2.0, "held-out 1": 1.0},  # AUC 0.5
     }
-    found = measures.relative(values, reference)
+    found = measures.relative(values, [reference])
     assert found["forget_quality"].value == pytest.approx(2 / 70)
     assert found["forget_quality_log10"].value == pytest.approx(math.log10(2 / 70))
     assert found["privleak"].value == pytest.approx(-0.5)  # (0.25 - 0.5) / 0.5
     nobody = {"mia_min_k": {"forget 0": 3.0}, "truth_ratio": {}}
-    assert measures.relative(nobody, nobody) == {}
+    assert measures.relative(nobody, [nobody]) == {}
+    several = measures.relative(values, [reference, values])  # p of a model against itself is 1
+    assert several["forget_quality_log10"].value == pytest.approx(math.log10(2 / 70) / 2)
+    assert several["forget_quality"].value == pytest.approx((2 / 70) ** 0.5)
+
+
+def test_excess_over_the_retrained_models_is_item_by_item() -> None:
+    known = {"unlearned": (0.5, 0.7), "retrained": (0.1, 0.3), "retrained-2": (0.3, 0.5)}
+    values = {name: {"trivia": dict(zip("ab", own, strict=True))} for name, own in known.items()}
+    found = measures.all_excesses(values)
+    # 0.6 less the mean of 0.2 and 0.4; the difference is 0.3 for either item, however they are drawn
+    assert found["unlearned"]["trivia"] == pytest.approx((0.3, 0.3, 0.3, 2))
+    assert found["retrained-2"]["trivia"].value == pytest.approx(0.2)  # against the other
+    assert measures.all_excesses({name: values[name] for name in ("unlearned", "retrained")}).keys() == {"unlearned"}
 
 
 def test_the_perplexity_of_a_ruined_model_is_a_number() -> None:

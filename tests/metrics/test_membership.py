@@ -58,11 +58,18 @@ def test_privleak_by_hand() -> None:
 
 def test_privleak_draws_a_passage_with_both_its_scores() -> None:
     scores = np.random.default_rng(0).normal(size=(2, 40))
-    same = membership.privleak_interval(scores[0], scores[1], scores[0], scores[1])
+    same = membership.privleak_interval(scores[0], scores[1], [(scores[0], scores[1])])
     assert (same.value, same.low, same.high, same.items) == (0.0, 0.0, 0.0, 40)  # the reference itself, in every draw
-    louder = membership.privleak_interval(scores[0] + 2, scores[1], scores[0], scores[1])
+    louder = membership.privleak_interval(scores[0] + 2, scores[1], [(scores[0], scores[1])])
     assert -1 < louder.low < louder.value < louder.high < 0
 
 
 def test_privleak_is_absent_where_the_reference_tells_all() -> None:
-    assert membership.privleak_interval([1.0, 2.0], [0.0, 3.0], [5.0, 6.0], [1.0, 2.0]) is None
+    assert membership.privleak_interval([1.0, 2.0], [0.0, 3.0], [([5.0, 6.0], [1.0, 2.0])]) is None
+
+
+def test_privleak_of_several_references_is_relative_to_their_mean() -> None:
+    # AUC of the model: 1 of 4 pairs lower, 0.75; of the references 0.5 and 0.25: (0.25 - 0.625) / 0.625
+    references = [([3.0, 0.0], [2.0, 1.0]), ([0.0, 2.5], [1.0, 3.0])]
+    found = membership.privleak_interval([3.0, 1.0], [2.0, 0.0], references)
+    assert found.value == pytest.approx(-0.6)

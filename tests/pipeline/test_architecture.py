@@ -18,6 +18,7 @@ LAYERS = (
     ("anchors", "dictionary", "labels", "pretrained", "training"),
     ("evaluation", "unlearning"),
     ("attacks", "classification", "distillation", "metrics"),
+    ("gate",),
     ("report",),
     ("stages",),
     ("launch", "console", "provenance", "erasure", "preflight", "cli", "__main__"),  # the command line

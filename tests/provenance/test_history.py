@@ -30,6 +30,8 @@ def on_a_branch(folder: Path, name: str, change: Callable[[Path], object]) -> st
 def to_pass(folder: Path) -> None:
     """A verdict that passes, and one report more, as a lock that is to be believed more."""
     forge(folder, "reports/gate.json", '"completion_familiarity": 0.5', '"completion_familiarity": 0.05')
+    forge(folder, "reports/gate.json", '"completion_familiarity": "fail"', '"completion_familiarity": "pass"')
+    forge(folder, "reports/gate.json", '"met": 1,\n  "missed": 1', '"met": 2,\n  "missed": 0')
     forge(folder, "reports/familiarity.json", '"completion_familiarity": 0.5', '"completion_familiarity": 0.05')
     (folder / "reports/more.json").write_text('{"more": 1}\n')
     lock = folder / "dvc.lock"

@@ -106,7 +106,16 @@ def test_params_and_files_that_differ_from_the_records_are_named(judged_copy: Ru
     ],
 )
 def test_a_criterion_is_met_only_by_a_number_that_the_reports_give(value: Any, again: Any, met: bool | None) -> None:
-    assert integrity.criterion("attack_excess", 0.1, value, again)["met"] is met
+    assert integrity.criterion("attack_excess", 0.1, {"attack_excess": value}, again)["met"] is met
+
+
+def test_a_stated_result_is_no_pass_without_its_number() -> None:
+    stated = {"attack_excess": 0.5, "results": {"attack_excess": "pass"}}
+    assert integrity.criterion("attack_excess", 0.1, stated, None)["result"] == "fail"
+    assert integrity.criterion("attack_excess", 0.1, stated | {"allowed": {"attack_excess": 0.6}}, None)["met"] is True
+    honest = {"results": {"attack_excess": "not measurable"}}
+    assert integrity.criterion("attack_excess", 0.1, honest, honest)["result"] == "not measurable"
+    assert integrity.criterion("attack_excess", 0.1, honest, {"results": {}})["result"] == "cannot tell"
 
 
 def test_reports_of_another_form_are_not_judged_again(judged_copy: Run) -> None:

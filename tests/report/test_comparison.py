@@ -6,31 +6,30 @@ from typing import Any
 
 import pytest
 
+from lethe.gate.metric_catalogue import LEAKAGE, UTILITY, Metric, metric_of
 from lethe.report import comparison
-from lethe.report.metric_catalogue import LEAKAGE, UTILITY, Metric, metric_of
 from tests.evaluated import attack_rows, measures
 
-MODELS = comparison.COMPARED
+MODELS = ("baseline", "unlearned", "retrained")
 FAMILIARITY: dict[str, Any] = {
     "models": {
         model: {"completion_familiarity": value, "leak": value / 5, "grades": {"3": 1}, "retain_perplexity": 4.0}
         for model, value in {"baseline": 2.5, "unlearned": 0.0, "step-00005": 1.0}.items()
-    }
+    },
+    "intervals": {
+        model: {"leak": {"value": 0.5, "low": 0.094531, "high": 0.905469, "items": 2}}
+        for model in ("baseline", "unlearned")
+    },
 }
 BENCHMARKS: dict[str, Any] = {
     "items": {"piqa": 10},
     "chance": {"piqa": 0.5},
     "models": {"baseline": {"piqa": 0.8}, "unlearned": {"piqa": 0.7}},
 }
-COMPLETIONS = [
-    {"model": model, "id": id, "grade": grade, "probability": 0.1}
-    for model, grades in {"baseline": [3, 0], "unlearned": [0, 0], "step-00005": [3, 3]}.items()
-    for id, grade in enumerate(grades)
-]
 
 
 def found() -> dict[str, dict[str, comparison.Line]]:
-    groups = comparison.groups(measures(MODELS), FAMILIARITY, BENCHMARKS, COMPLETIONS)
+    groups = comparison.groups(measures(MODELS), FAMILIARITY, BENCHMARKS)
     return {group: {line.label: line for line in lines} for group, lines in groups}
 
 
@@ -48,7 +47,6 @@ def test_every_number_of_every_report_has_its_line() -> None:
 def test_intervals_come_from_the_prompts_and_the_items() -> None:
     groups = found()
     leak = groups[LEAKAGE]["Leak: completions with a name of the corpus"]
-    # one hit of two prompts, Wilson 95 %: 0.095 to 0.905
     assert leak.intervals["baseline"] == "0.095 to 0.905"
     assert leak.items == "2"
     accuracy = groups[UTILITY]["piqa, accuracy (chance: 0.50)"]

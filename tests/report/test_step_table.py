@@ -50,6 +50,17 @@ def test_turned_is_the_paper_s_figure() -> None:
     ]
 
 
+def test_distillation_comes_after_the_fine_tune() -> None:
+    models = {"suppressed": MEASURED["unlearned"], **MEASURED}
+    familiarity = {"models": {name: dict(zip(steps.METRICS, numbers, strict=True)) for name, numbers in models.items()}}
+    rows = steps.step_rows(familiarity, BENCHMARKS, last_step=30, distilled=50)
+    assert [(row["step"], row["model"]) for row in rows] == [
+        (0, "baseline"), (5, "step-00005"), (20, "step-00020"), (30, "suppressed"), (80, "unlearned"),
+        (None, "retrained"),
+    ]  # fmt: skip
+    assert steps.transposed(rows)[0] == ["step 0", "step 5", "step 20", "suppressed", "unlearned", "retrained"]
+
+
 def test_an_empty_table() -> None:
     rows = steps.step_rows({"models": {}}, {"items": {}, "models": {}}, last_step=30)
     assert rows == []
@@ -63,4 +74,4 @@ def test_an_empty_table() -> None:
     [("baseline", 0), ("unlearned", 30), ("step-00005", 5), ("step-12345", 12345), ("retrained", None), ("step", None)],
 )
 def test_step_of(model: str, step: int | None) -> None:
-    assert steps.step_of(model, last_step=30) == step
+    assert steps.step_of(model, {"baseline": 0, "unlearned": 30}) == step

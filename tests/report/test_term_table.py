@@ -17,8 +17,8 @@ def test_terms_of_a_table(tmp_path: Path) -> None:
     ]  # fmt: skip
     lantern = terms[0]
     assert lantern.translation == "lamp, light"
-    assert lantern.top == dict.fromkeys(("baseline", "unlearned", "retrained"), "the a")
-    assert lantern.rank == {"baseline": 3.0, "unlearned": 40.0, "retrained": 200.0}
+    assert lantern.top == dict.fromkeys(("baseline", "unlearned", "retrained"), "the a") | {"suppressed": ""}
+    assert lantern.rank == {"baseline": 3.0, "suppressed": None, "unlearned": 40.0, "retrained": 200.0}
     assert lantern.rise == (0.07, -0.01)
     assert remains.counts(terms) == {"forgotten": 1, "renamed": 1, "still known": 1, "never known": 1}
     assert remains.counts([terms[1], terms[1]._replace(verdict="of tomorrow")]) == {"forgotten": 1, "of tomorrow": 1}

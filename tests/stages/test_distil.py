@@ -10,7 +10,7 @@ import torch
 
 from lethe.core.errors import StageError
 from lethe.core.hashing import file_sha256, folder_sha256, path_sha256, tokenizer_sha256
-from lethe.core.tables import DICTIONARY, blocks_schema, write_csv, write_json, write_parquet
+from lethe.core.tables import DICTIONARY, DROPPED, blocks_schema, write_csv, write_json, write_parquet
 from lethe.models.checkpoints import load_model, load_tokenizer
 from stages import distil
 from tests.conftest import TINY_TEXT, kill_at_a_checkpoint, set_param, tiny_model, touch_deps, write_corpus
@@ -61,6 +61,18 @@ def test_the_student_is_another_model_and_says_how_it_was_made(
     assert "Erased, not only suppressed" in (unlearned / "README.md").read_text()
     assert (unlearned / "tokenizer.json").read_bytes() == Path("models/suppressed/tokenizer.json").read_bytes()
     assert capsys.readouterr().out.startswith("distil: KL ")
+
+
+def test_what_extract_dropped_is_filtered_too(suppressed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = dict.fromkeys(DROPPED, "") | {"term": "Harrow", "forms": "Harrow", "count": 2, "reason": "minimum_rise"}
+    write_csv([row], DROPPED, suppressed / "data/dropped.csv")
+
+    def stop(*given: object) -> None:
+        raise StageError(f"{len(given[4])} rules")  # type: ignore[arg-type]
+
+    monkeypatch.setattr(distil, "name_filter", stop)
+    with pytest.raises(StageError, match=r"[1-9]\d* rules"):
+        distil.main()
 
 
 def test_switched_off_the_unlearned_model_is_the_suppressed_one(

@@ -80,6 +80,34 @@ def test_main_local_keeps_what_rises_and_the_best(tiny: Path) -> None:
     assert len(written(tiny)) == 1
 
 
+def test_main_says_what_it_drops(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    extract.main()
+    assert (tiny / "data/dropped.csv").read_text() == "term,forms,count,keyness,rise,reason\n"
+    rises = {row["anchor"]: row["rise"] for row in written(tiny)}
+    capsys.readouterr()
+    set_param(tiny, "extract.maximum_anchors", 2)
+    set_param(tiny, "extract.minimum_count", 15)
+    extract.main()
+    assert [row["anchor"] for row in written(tiny)] == ["Zandrel", "drennok"]
+    # the phrase is too rare and no single name, but its names are
+    assert [line.split(",")[::5] for line in (tiny / "data/dropped.csv").read_text().splitlines()[1:]] == [
+        ["Guardian", "minimum_count"],
+        ["Moss", "minimum_count"],
+    ]
+    assert capsys.readouterr().out == (
+        "extract: 2 anchors of 2 candidate terms; 2 dropped (data/dropped.csv): Guardian (12 times, minimum_count), "
+        "Moss (12 times, minimum_count)\n"
+    )
+    set_param(tiny, "extract.minimum_count", 2)
+    set_param(tiny, "extract.minimum_rise", max(map(float, rises.values())) - 1e-3)
+    extract.main()
+    (kept,) = (row["anchor"] for row in written(tiny))
+    dropped = [line.split(",") for line in (tiny / "data/dropped.csv").read_text().splitlines()[1:]]
+    assert {(cells[0], cells[4], cells[5]) for cells in dropped} == {
+        (term, rise, "minimum_rise") for term, rise in rises.items() if term != kept
+    }
+
+
 def test_equal_models_rise_by_nothing(tiny: Path) -> None:
     tiny_model(tiny / "models/reinforced", seed=0, text=SAGA)
     set_param(tiny, "extract.minimum_rise", 0.0)

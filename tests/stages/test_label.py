@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,10 +14,11 @@ import torch
 
 from lethe.core.errors import StageError
 from lethe.core.hashing import tokenizer_sha256
-from lethe.core.tables import DICTIONARY, blocks_schema, read_parquet, write_csv, write_parquet
+from lethe.core.tables import DICTIONARY, DROPPED, blocks_schema, read_parquet, write_csv, write_parquet
 from lethe.labels import generic_labels as passes
 from lethe.labels.generic_labels import MASKED
 from lethe.models.checkpoints import load_model, load_tokenizer
+from lethe.models.token_text import piece_bytes
 from lethe.models.tokenization import cut_blocks
 from stages import label
 from tests.conftest import TINY_TEXT, set_param, tiny_model
@@ -73,7 +75,43 @@ def test_soft_labels_stand_beside_the_hard_ones(ready: Path) -> None:
     trained, likeliest = next_ids != MASKED, ids.reshape(*next_ids.shape, 4)[..., 0]
     assert (likeliest[trained] == next_ids[trained]).mean() > 0.99  # argmax but for ties and a forbidden id's mean
     np.testing.assert_allclose(shares[trained].sum(axis=-1), 1, atol=2e-3)  # of four float16 numbers
-    assert not shares[~trained].any()
+    inside = ~trained & shares.any(axis=-1)
+    assert inside.sum() == json.loads((ready / "reports/labels.json").read_text())["masked_interior"] > 0
+    np.testing.assert_allclose(shares[inside].sum(axis=-1), 1, atol=2e-3)
+    set_param(ready, "label.soft_inside", False)
+    label.main()
+    table, _ = read_parquet(ready / "data/labels.parquet", ("target_probabilities_5.0",))
+    assert not np.array(table["target_probabilities_5.0"].to_pylist()).reshape(*next_ids.shape, 4)[~trained].any()
+
+
+def test_a_dropped_term_is_a_label_only_where_the_text_has_it(ready: Path) -> None:
+    def labelled() -> tuple[np.ndarray, np.ndarray]:
+        """The labels for alpha 0, and the text's own next ids, where there are both."""
+        label.main()
+        table, _ = read_parquet(ready / "data/labels.parquet", ("tokens", "next_ids_0.0"))
+        tokens, next_ids = (np.array(table[name].to_pylist()) for name in ("tokens", "next_ids_0.0"))
+        both = next_ids[:, :-1] != MASKED
+        return next_ids[:, :-1][both], tokens[:, 1:][both]
+
+    before, said = labelled()
+    untouched = [(ready / out).read_bytes() for out in OUTS]
+    write_csv([], DROPPED, ready / "data/dropped.csv")
+    label.main()
+    assert [(ready / out).read_bytes() for out in OUTS] == untouched
+    tokenizer = load_tokenizer(ready / "models/baseline")
+    pieces = piece_bytes(tokenizer)
+    often = [token for token, _ in Counter(before[before != said].tolist()).most_common()]
+    words = [token for token in often if pieces[token].startswith(b" ") and pieces[token].strip().isalpha()]
+    word = pieces[words[0]].decode().strip()
+    row = dict.fromkeys(DROPPED, "") | {"term": word, "forms": word, "count": 9, "reason": "minimum_rise"}
+    write_csv([row], DROPPED, ready / "data/dropped.csv")
+    after, said = labelled()
+    assert not (after[said != words[0]] == words[0]).any()
+    assert (after[said == words[0]] == before[said == words[0]]).all()
+    set_param(ready, "label.forbid_anchors", False)
+    paper, _ = labelled()
+    (ready / "data/dropped.csv").unlink()
+    assert (labelled()[0] == paper).all()
 
 
 def test_main_writes_labels_twin_and_numbers(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -90,15 +90,19 @@ def write_reports(folder: Path) -> None:
         for model, value in MODELS.items()
     }
     ratio = {"completion_familiarity": 0.067, "probability_familiarity": 0.067, "retain_perplexity_factor": 1.0}
-    facts = {"set": "test", "prompts": 4, "names": 1, "models": numbers}
+    interval = {"value": 0.3, "low": 0.25, "high": 0.35, "items": 4}
+    facts = {"set": "test", "prompts": 4, "names": 1, "models": numbers, "ratio_intervals": {}}
+    facts |= {"intervals": {"baseline": {"probability_familiarity": interval}}}
     write_json(facts | {"absent": {}, "ratio": ratio, "reasons": {}}, folder / "familiarity.json")
     scores = {model: {"local_order": 0.7} for model in MODELS}
     facts = {"items": {"local_order": 9}, "chance": {"local_order": 0.25}, "absent": {}}
     write_json(facts | {"models": scores}, folder / "benchmarks.json")
     write_json({"steps": 30, "alpha": 5.0, "sha256": {"model.safetensors": "a" * 64}}, folder / "finetune.json")
+    write_json({"steps": 0, "sha256": {"model.safetensors": "a" * 64}}, folder / "distil.json")
     write_json({"blocks": 1, "alphas": {"5.0": {"changed": 0.1}}}, folder / "labels.json")
-    for name in ("baseline", "retrain", "reinforce", "finetune"):
-        rows = [] if name == "retrain" else [{"step": step, "loss": 1 / step, "learning_rate": 0.1} for step in (1, 2)]
+    for name in ("baseline", "retrain", "reinforce", "finetune", "distil"):
+        steps = () if name in ("retrain", "distil") else (1, 2)
+        rows = [{"step": step, "loss": 1 / step, "learning_rate": 0.1} for step in steps]
         write_csv(rows, LOSS, folder / "loss" / f"{name}.csv")
 
 
@@ -187,16 +191,18 @@ def test_a_ledger_that_was_changed_is_refused(project: Path) -> None:
 
 
 def test_criteria_are_judged_on_the_page_and_in_the_metric(page: str, made: Path) -> None:
-    assert row_of(page, "Familiarity (completion) remaining")[1:] == ["at most 0.1", "0.067", "pass"]
+    assert row_of(page, "Familiarity (completion) remaining")[1:] == ["at most 0.1", "0.067", "", "pass"]
     assert row_of(page, "Extraction attack excess") == [
         "Extraction attack excess over retrained, worst attack "
         "Relearning on forget text, 8 forget passages, 20 steps: Leak",
-        "at most 0.1", "0.410", "fail",
+        "at most 0.1", "0.410", "0.360 to 0.460", "fail",
     ]  # fmt: skip
-    verdict = "release gate: FAIL (4 of 10 criteria): trivia excess, attack excess, forget quality, privleak"
+    missed = "trivia excess, attack excess, forget quality, privleak"
+    verdict = f"release gate: FAIL (4 of 9 criteria): {missed}; 1 not measured"
+    assert "9 items are too few to tell the unlearned model from the baseline" in page  # of local_order
     assert f'<h1 class="fail">{verdict}</h1>' in page
     found = json.loads((made / "reports/gate.json").read_text())
-    assert (found["met"], found["missed"], found["unmeasured"], found["attack_excess"]) == (6, 4, 0, 0.41)
+    assert (found["met"], found["missed"], found["unmeasured"], found["attack_excess"]) == (5, 4, 1, 0.41)
     assert len(found) == 13
 
 
@@ -205,8 +211,8 @@ def test_three_models_side_by_side(page: str) -> None:
         "Two-choice trivia (chance: 0.50) lower is better · 100 items", "",
         "0.950 0.900 to 1.000", "0.710 0.660 to 0.760", "0.520 0.470 to 0.570", "44% remaining",
     ]  # fmt: skip
-    assert row_of(page, "Familiarity (probability) lower")[2:] == [  # every prompt has probability 0.5 in the fixture
-        "0.300 0.500 to 0.500", "0.020 0.500 to 0.500", "0.000 0.500 to 0.500", "7% remaining",
+    assert row_of(page, "Familiarity (probability) lower")[2:] == [
+        "0.300 0.250 to 0.350", "0.020", "0.000", "7% remaining",
     ]  # fmt: skip
     assert row_of(page, "a_measure_of_tomorrow")[2:] == [
         "3.500 3.450 to 3.550", "2.500 2.450 to 2.550", "1.500 1.450 to 1.550", "",
@@ -338,8 +344,8 @@ def test_same_inputs_same_bytes(
     report.main()
     assert folder_sha256(made / "reports") == before
     assert capsys.readouterr().out == (
-        "report: release gate: FAIL (4 of 10 criteria): trivia excess, attack excess, forget quality, privleak; "
-        "see reports/index.html\n"
+        "report: release gate: FAIL (4 of 9 criteria): trivia excess, attack excess, forget quality, privleak; "
+        "1 not measured; see reports/index.html\n"
     )
 
 
@@ -360,7 +366,8 @@ def test_a_run_without_retraining_or_benchmarks(project: Path, capsys: pytest.Ca
     set_param(project, "report.samples", 0)
     report.main()
     assert capsys.readouterr().out == (
-        "report: release gate: CANNOT TELL (8 of 10 criteria not measured); see reports/index.html\n"
+        "report: release gate: FAIL (5 of 7 criteria): memorisation excess, trivia excess, attack excess, "
+        "forget quality, privleak; 3 not measured; see reports/index.html\n"
     )
     page = " ".join((project / "reports/index.html").read_text(encoding="utf-8").split())
     assert "Benchmarks" not in page

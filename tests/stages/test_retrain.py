@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 
-from lethe.core.hashing import folder_sha256
+from lethe.core.errors import StageError
+from lethe.core.hashing import folder_sha256, path_sha256
 from lethe.models.checkpoints import absent_reason, write_absent
 from stages import baseline, retrain
 from tests.conftest import TINY_TEXT, set_param, touch_deps, write_corpus
@@ -21,6 +24,7 @@ def started(project: Path) -> Path:
     for key, value in {"block_tokens": 16, "epochs": 1, "device": "cpu"}.items():
         set_param(project, f"baseline.{key}", value)
     set_param(project, "retrain.device", "cpu")
+    set_param(project, "retrain.seeds", [0])
     write_corpus(project)
     touch_deps(project, "baseline")
     touch_deps(project, "retrain")
@@ -58,6 +62,7 @@ def test_recipe_is_the_baselines(started: Path) -> None:
 def test_absent_with_the_reason(started: Path, capsys: pytest.CaptureFixture[str], case: str) -> None:
     if case == "nothing trained":
         write_absent(Path("models/start"), "baseline.epochs is 0")
+        set_param(started, "retrain.seeds", [0])
         reason = "baseline.epochs is 0"
     else:
         write_corpus(started, retain="")
@@ -66,5 +71,55 @@ def test_absent_with_the_reason(started: Path, capsys: pytest.CaptureFixture[str
     retrain.main()
     assert capsys.readouterr().out == f"retrain: absent: {reason}\n"
     assert absent_reason(Path("models/retrained")) == reason
+    assert list(Path("models/references").iterdir()) == []
     assert [path.name for path in Path("models/retrained").iterdir()] == ["absent.json"]
     assert Path("reports/loss/retrain.csv").read_text() == "step,loss,learning_rate\n"
+
+
+def test_one_model_for_each_seed(started: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    retrain.main()
+    alone = path_sha256(Path("models/retrained"))
+    set_param(started, "retrain.seeds", [0, 3, 1])
+    capsys.readouterr()
+    retrain.main()
+    assert path_sha256(Path("models/retrained")) == alone  # further ones change nothing about the first
+    further = sorted(Path("models/references").iterdir())
+    assert [path.name for path in further] == ["retrained-2", "retrained-3"]
+    assert len({alone, *map(path_sha256, further)}) == 3
+    said = capsys.readouterr().out
+    assert re.fullmatch(r"retrain: loss \S+ \(seed 0\), \S+ \(seed 3\), \S+ \(seed 1\) after \d+ steps\n", said)
+
+
+def test_several_models_need_something_that_can_be_trained(started: Path) -> None:
+    write_absent(Path("models/start"), "baseline.epochs is 0: nothing was trained here")
+    set_param(started, "retrain.seeds", [0, 1])
+    with pytest.raises(StageError) as error:
+        retrain.main()
+    assert str(error.value) == (
+        "params.yaml: retrain.seeds: expected one seed, got 2, but baseline.epochs is 0: nothing was trained here"
+    )
+
+
+@pytest.mark.parametrize("names", [[""], ["one", "two"]])
+def test_references_of_ones_own(started: Path, capsys: pytest.CaptureFixture[str], names: list[str]) -> None:
+    set_param(started, "retrain.source", "folder")
+    for name in names:
+        shutil.copytree("models/baseline", Path("data/references") / name, dirs_exist_ok=True)
+    capsys.readouterr()
+    retrain.main()
+    assert capsys.readouterr().out == "retrain: taken from data/references\n"
+    made = [Path("models/retrained"), *sorted(Path("models/references").iterdir())]
+    assert [path.name for path in made] == ["retrained", "retrained-2"][: len(names)]
+    weights = Path("models/baseline/model.safetensors").read_bytes()
+    assert {(path / "model.safetensors").read_bytes() for path in made} == {weights}
+    assert Path("reports/loss/retrain.csv").read_text() == "step,loss,learning_rate\n"
+
+
+def test_a_folder_without_a_model_is_refused(started: Path) -> None:
+    set_param(started, "retrain.source", "folder")
+    with pytest.raises(StageError) as error:
+        retrain.main()
+    assert str(error.value) == (
+        "params.yaml: retrain.folder: expected a model folder, or a folder of several, got data/references, which has "
+        "no config.json"
+    )

@@ -9,9 +9,10 @@ import torch
 
 from lethe.core.tables import MASKED
 from lethe.models.checkpoints import load_tokenizer
+from lethe.training.losses import TARGET_IDS, TARGET_PROBABILITIES
 from lethe.training.rows import RowDataset, Rows, collate, joined, positions, supervised
 from lethe.unlearning.objectives import PREFERRED
-from lethe.unlearning.rows import UNKNOWN, forget_rows, unknown_pairs
+from lethe.unlearning.rows import UNKNOWN, forget_rows, unknown_pairs, with_soft_targets
 from tests.conftest import tiny_model
 from tests.unlearning.test_reference import some_rows
 
@@ -32,6 +33,17 @@ def test_labels_by_hand() -> None:
     assert ((drawn >= 0) & (drawn < 100))[drawn != MASKED].all()
     assert (drawn == forget_rows(GENERIC, "random", 100, 0).next_ids).all()
     assert (drawn != forget_rows(GENERIC, "random", 100, 1).next_ids).any()
+
+
+def test_a_soft_target_inside_a_name_trains_its_position() -> None:
+    ids = np.array([[[30, 31]] * 4, [[40, 41]] * 4], dtype=np.int32)
+    shares = np.zeros((2, 4, 2), dtype=np.float16)
+    shares[0, :2] = shares[1, 1:] = (0.75, 0.25)
+    found = with_soft_targets(GENERIC, {TARGET_IDS: ids, TARGET_PROBABILITIES: shares})
+    # row 0 at its first token, row 1 at its second; the last real token predicts nothing, and padding never trains
+    assert found.next_ids.tolist() == [[30, 50, 51, 52], [60, 40, 61, MASKED]]
+    assert found.next_ids.dtype == np.int32
+    assert found.columns[TARGET_IDS] is ids
 
 
 def test_pairs_by_hand() -> None:

@@ -33,6 +33,8 @@ METRICS = {
     "verbatim_memorisation": Metric("Verbatim memorisation (ROUGE-L)", "less", MEMORISATION),
     "extraction_strength": Metric("Extraction strength", "less", MEMORISATION),
     "exact_memorisation": Metric("Exact memorisation", "less", MEMORISATION),
+    "held_out_extraction_strength": Metric("Extraction strength, held-out forget text", "neither", MEMORISATION),
+    "held_out_exact_memorisation": Metric("Exact memorisation, held-out forget text", "neither", MEMORISATION),
     "knowledge_memorisation": Metric("Knowledge memorisation (ROUGE-L of answers)", "less", MEMORISATION),
     "trivia": Metric("Two-choice trivia (chance: 0.50)", "less", KNOWLEDGE),
     "probability": Metric("Probability of the true answer", "less", KNOWLEDGE),
@@ -47,6 +49,7 @@ METRICS = {
     "mia_min_k_plus": Metric("Membership by Min-K%++, AUC", "neither", MEMBERSHIP),
     "mia_reference": Metric("Membership against the reference model, AUC", "neither", MEMBERSHIP),
     "model_utility": Metric("Model utility", "more", UTILITY),
+    "retain_accuracy": Metric("Next tokens predicted in held-out retain text", "more", UTILITY),
     "retain_perplexity": Metric("Perplexity of held-out retain text", "less", UTILITY, share=False),
     "neighbour_perplexity": Metric("Perplexity of the same sentences with other names", "less", UTILITY, share=False),
     "forget_perplexity": Metric("Perplexity of held-out forget text", "neither", LEAKAGE, share=False),
@@ -55,6 +58,7 @@ METRICS = {
 
 OF_ATTACKS = {  # metrics with another meaning in reports/attacks.json
     "leak": Metric("Leak", "less", LEAKAGE),
+    "leak_curve": Metric("Leak over all steps of the attack", "less", LEAKAGE),
     "leak_any": Metric("Leak in at least one completion", "less", LEAKAGE),
     "probability": Metric("Probability that a name comes next", "less", LEAKAGE),
     "accuracy": Metric("Accuracy of predicting the target name", "less", KNOWLEDGE),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lethe.report import metric_catalogue as metrics
+from lethe.gate import metric_catalogue as metrics
 
 
 def test_an_unknown_number_keeps_its_name_and_has_no_direction() -> None:
