@@ -55,7 +55,8 @@ if sys.argv[1] == "finetune":
     write("reports/attacks.json", '{"attacks": [], "absent": {}}')
 if sys.argv[1] == "report":
     write("reports/gate.json", '{"met": 2, "missed": 0, "unmeasured": 0, "unmeasurable": 0, "completion_familiarity":'
-          ' 0.05, "retain_perplexity": 1.1, "results": {"completion_familiarity": "pass", "retain_perplexity": "pass"}}')
+          ' 0.05, "retain_perplexity": 1.1, "results": {"completion_familiarity": "pass", "retain_perplexity":'
+          ' "pass"}}')
 """
 PIPELINE = """stages:
   corpus: {cmd: python make.py corpus, deps: [data/forget, data/retain, make.py], outs: [data/corpus.parquet]}
