@@ -1,8 +1,8 @@
-"""Measures familiarity with the forget set, leaks in completions, and perplexity on both sets.
+"""Measures familiarity with the forget set, leaks in completions, and perplexity and fluency on both sets.
 
 reads   data/prompts.jsonl  data/names.csv  data/corpus.parquet  models/baseline  models/retrained
         models/references  models/suppressed  models/unlearned  models/checkpoints
-writes  data/completions.jsonl  reports/familiarity.json
+writes  data/completions.jsonl  data/continuations.jsonl  reports/familiarity.json
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from lethe.evaluation.completions import (
     score_intervals,
 )
 from lethe.evaluation.familiarity import ratios
+from lethe.evaluation.fluency import FluencyParams, Written, continuation_rows, fluency_report, starts_of, written
 from lethe.evaluation.model_set import Device, Models, Precision, format_change, loaded, measured
 from lethe.evaluation.name_tokens import distinctive_tokens, token_counts
 from lethe.evaluation.prompts import check_lengths, prepared, read_names
@@ -50,6 +51,7 @@ class Params(StageParams):
     set: Literal["test", "development"]
     chat_template: bool
     new_tokens: PositiveInt
+    fluency: FluencyParams
     judge: Literal["rule", "llm"]
     llm: ChatSettings
     precision: Precision
@@ -77,12 +79,16 @@ def main() -> None:
         distinctive = distinctive_tokens(counts["forget"], counts["retain"])
         prompts = prepared(rows, names, distinctive, tokenizer, params.chat_template)
         check_lengths(prompts, context - params.new_tokens)
-        held_out = {side: windows(held_out_texts(corpus, side), tokenizer, context) for side in SIDES}
+        texts = {side: held_out_texts(corpus, side) for side in SIDES}
+        held_out = {side: windows(texts[side], tokenizer, context) for side in SIDES}
+        starts = starts_of(texts["retain"], prompts, tokenizer, params.chat_template, context, params.fluency)
         completions: list[Completion] = []
+        continuations: list[Written] = []
         losses: dict[str, dict[str, list[Loss]]] = {}
         each = loaded(models.present, device, params.precision)
         for name, model in tqdm(each, desc="evaluate", unit="model", total=len(models.present)):
             completions += complete(name, model, tokenizer, prompts, params.new_tokens)
+            continuations += written(name, model, tokenizer, starts, params.fluency.new_tokens)
             losses[name] = {side: block_losses(model, held_out[side]) for side in SIDES}
         by_model = params.judge == "llm"
         verdicts = model_verdicts(completions, params.llm) if by_model else rule_verdicts(completions, names)
@@ -97,9 +103,13 @@ def main() -> None:
         report |= {"absent": models.absent, "ratio": ratio, "reasons": reasons}
         report |= {"intervals": score_intervals(judged)}
         report |= {"ratio_intervals": ratio_intervals(judged, {name: own["retain"] for name, own in losses.items()})}
+        judge = {name: models.present[name] for name in ("retrained",) if name in models.present}
+        each = loaded(judge, device, params.precision)
+        report["fluency"] = fluency_report(continuations, each, params.fluency, models.absent)
         if by_model:
             report["unparsable"] = sum(verdict.grade is None for verdict in verdicts)
         write_jsonl(completion_rows(completions, verdicts), work / "data/completions.jsonl")
+        write_jsonl(continuation_rows(continuations), work / "data/continuations.jsonl")
         write_json(rounded(report), work / "reports/familiarity.json")
         print(sentence(report))
 

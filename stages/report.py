@@ -1,11 +1,11 @@
 """Writes the report page: release gate, models side by side, attacks, terms, samples and provenance.
 
 reads   data/corpus.parquet  data/dictionary.csv  data/labels.parquet  data/prompts.jsonl  data/completions.jsonl
-        data/terms.csv  models/baseline  models/unlearned  reports/labels.json  reports/finetune.json
-        reports/distil.json  reports/familiarity.json  reports/benchmarks.json  reports/measures.json
-        reports/attacks.json  reports/terms.json  reports/loss/baseline.csv  reports/loss/retrain.csv
-        reports/loss/reinforce.csv  reports/loss/finetune.csv  reports/loss/distil.csv  data/requests.jsonl
-        params.yaml
+        data/continuations.jsonl  data/terms.csv  models/baseline  models/unlearned  reports/labels.json
+        reports/finetune.json  reports/distil.json  reports/familiarity.json  reports/benchmarks.json
+        reports/measures.json  reports/attacks.json  reports/terms.json  reports/loss/baseline.csv
+        reports/loss/retrain.csv  reports/loss/reinforce.csv  reports/loss/finetune.csv  reports/loss/distil.csv
+        data/requests.jsonl  params.yaml
 writes  reports/index.html  reports/gate.json  reports/steps.csv
 """
 
@@ -17,7 +17,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from lethe.core.params import StageParams, read_params, read_yaml
 from lethe.core.stage import run, workspace
-from lethe.core.tables import TERMS, read_csv, read_json, read_jsonl, write_csv, write_json
+from lethe.core.tables import CONTINUATIONS, TERMS, read_csv, read_json, read_jsonl, write_csv, write_json
 from lethe.dictionary.entries import read_entries
 from lethe.gate import criteria as gate
 from lethe.report.html import TEMPLATE, render
@@ -57,6 +57,7 @@ def main() -> None:
             dictionary=read_entries(Path("data/dictionary.csv")),
             prompts=read_jsonl(Path("data/prompts.jsonl"), {"id": int, "prompt": str}),
             completions=read_jsonl(Path("data/completions.jsonl"), {"model": str, "id": int, "completion": str}),
+            continuations=read_jsonl(Path("data/continuations.jsonl"), CONTINUATIONS),
             table=terms_of(read_csv(Path("data/terms.csv"), TERMS), params.words),
             requests=history(read_ledger(Path("data/requests.jsonl"))),
             curves=read_curves(*losses),

@@ -19,6 +19,14 @@ MEASURED = {
     "a_measure_of_tomorrow": (3.5, 2.5, 1.5),
 }
 RELATIVE = {"forget_quality": 0.012, "privleak": -0.18}  # of the unlearned model alone
+WRITTEN = {  # on the prompts of either side
+    #                     baseline, unlearned, retrained
+    "doubled_words": (0.00, 0.05, 0.00),
+    "common_4gram": (0.06, 0.02, 0.04),
+    "distinct_4grams": (0.40, 0.38, 0.37),
+    "short": (0.00, 0.00, 0.00),
+    "continuation_perplexity": (9.0, 7.5, 4.0),
+}
 ATTACKED = {
     #                                      metric  baseline, unlearned, retrained
     ("none", "as it is"): ("leak", 0.60, 0.01, 0.00),
@@ -44,6 +52,19 @@ def write_evaluated(project: Path, models: tuple[str, ...] = MODELS) -> None:
     write_json({"attacks": attack_rows(models)}, project / "reports/attacks.json")
     write_json({"anchors": len(TERM_ROWS)}, project / "reports/terms.json")
     write_csv(term_rows(models), TERMS, project / "data/terms.csv")
+
+
+def fluency(models: tuple[str, ...] = MODELS) -> dict[str, Any]:
+    """The section `fluency` of reports/familiarity.json, which `evaluate` writes."""
+    found = {
+        model: {
+            f"{side}_{name}": numbers(values[MODELS.index(model)])
+            for side in ("retain", "forget")
+            for name, values in WRITTEN.items()
+        }
+        for model in models
+    }
+    return {"prompts": {"retain": 100, "forget": 100}, "models": found, "absent": {}}
 
 
 def numbers(value: float) -> dict[str, Any]:

@@ -68,6 +68,8 @@ TINY = {
     "prompt.cloze": 24,
     "prompt.words": 12,
     "evaluate.new_tokens": 6,
+    "evaluate.fluency.prompts": 4,
+    "evaluate.fluency.new_tokens": 8,
     "benchmark.limit": 10,
     "attack.attacks": ["relearn", "prefix", "sample", "probe"],  # the others import as long again, or need more context
     "attack.prompts": 6,

@@ -36,6 +36,7 @@ TERMS = (
     *(f"{name}_{model}" for model in COMPARED for name in ("probability", "rank", "translation_probability", "top")),
     *("verdict", "places", "translation_rise", "control_rise"),
 )
+CONTINUATIONS = {"model": str, "side": str, "id": int, "prompt": str, "continuation": str, "doubled": bool}
 MASKED = -100  # the id at a position without a target, in label tables and in training
 
 

@@ -17,6 +17,7 @@ CORPUS = "data/corpus.parquet"
 HARMLESS = (
     "models/start",
     "models/retrained",
+    "models/references",
     "models/suppressed",
     "models/unlearned",
 )  # never trained on it, or unlearned

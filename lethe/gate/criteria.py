@@ -25,6 +25,7 @@ class GateParams(StageParams):
     probability_familiarity: NonNegativeFloat | None
     retain_perplexity: NonNegativeFloat | None
     benchmark_loss: Share | None
+    fluency_loss: Share | None
     model_utility: NonNegativeFloat | None
     memorisation_excess: Share | None
     trivia_excess: Share | None
@@ -63,6 +64,7 @@ DESCRIPTIONS = {
     "probability_familiarity": "Familiarity (probability) remaining (retrained 0, baseline 1)",
     "retain_perplexity": "Perplexity of held-out retain text, relative to baseline",
     "benchmark_loss": "Accuracy loss on the worst benchmark",
+    "fluency_loss": "Fluency loss over baseline and retrained, worst metric",
     "model_utility": "Model utility, relative to baseline",
     "memorisation_excess": "Memorisation excess over retrained, worst metric",
     "trivia_excess": "Two-choice trivia excess over retrained",

@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 from lethe.attacks.results import judged_rows, rate_difference
 from lethe.evaluation.intervals import Interval, rate_interval
 from lethe.evaluation.model_set import is_reference
+from lethe.gate.fluency import fluency_loss, spread
 from lethe.gate.metric_catalogue import ATTACKS, MEMORISATION, METRICS, Metric, attack_metric
 from lethe.gate.spread import left_out, mean_of
 
 EXACT, ABILITY = "exact_memorisation", "retain_accuracy"
 FEWEST = 20  # items of an attack's setting that is judged; in fewer one prompt decides
 LOSS_SEEN = 0.1  # accuracy: a benchmark that could hide a loss larger than this beyond the limit has too few items
+FLUENCY_SEEN = 0.2  # as much of a loss of fluency
 NO_UTILITY = 0.01  # model utility that is not above nothing
 TRAINED = ("relearn", "benign", "lora", "soft_prompt")  # attacks that teach names to a model that never knew them
 KNOWN = 0.05  # least leak or memorisation of the baseline of which a share is meaningful
@@ -54,6 +56,7 @@ def all_evidence(
     return {
         **from_familiarity(familiarity),
         "benchmark_loss": worst_loss(benchmarks),
+        "fluency_loss": from_fluency(familiarity),
         **from_measures(measures, absent),
         "attack_excess": worst_attack(attacks, absent),
     }
@@ -100,6 +103,15 @@ def of_items(accuracy: float, items: int) -> Interval:
     """An accuracy over so many items, with its interval."""
     hits = round(accuracy * items)
     return rate_interval([True] * hits + [False] * (items - hits))
+
+
+def from_fluency(familiarity: Mapping[str, Any]) -> Evidence:
+    """The worst loss of fluency."""
+    loss = fluency_loss(familiarity)
+    if isinstance(loss, str):
+        return Evidence(None, loss)
+    seen = loss.high is None or loss.high - loss.value <= FLUENCY_SEEN
+    return Evidence(loss.value, loss.where, loss.low, loss.high, loss.items, spread=spread(familiarity), told=seen)
 
 
 def from_measures(measures: Mapping[str, Any], absent: Mapping[str, str]) -> dict[str, Evidence]:

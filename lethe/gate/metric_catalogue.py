@@ -13,8 +13,9 @@ KNOWLEDGE = "Knowledge"
 MEMBERSHIP = "Membership inference"
 REFERENCE = "Distance from the retrained model"
 UTILITY = "Utility"
+FLUENCY = "Fluency"
 OTHER = "Other metrics"
-GROUPS = (LEAKAGE, MEMORISATION, KNOWLEDGE, MEMBERSHIP, REFERENCE, UTILITY, OTHER)
+GROUPS = (LEAKAGE, MEMORISATION, KNOWLEDGE, MEMBERSHIP, REFERENCE, UTILITY, FLUENCY, OTHER)
 
 
 class Metric(NamedTuple):
@@ -53,6 +54,18 @@ METRICS = {
     "retain_perplexity": Metric("Perplexity of held-out retain text", "less", UTILITY, share=False),
     "neighbour_perplexity": Metric("Perplexity of the same sentences with other names", "less", UTILITY, share=False),
     "forget_perplexity": Metric("Perplexity of held-out forget text", "neither", LEAKAGE, share=False),
+}
+WRITTEN = {  # metrics of continuations, once for each side's prompts
+    "doubled_words": Metric("Continuations with a doubled word", "less", FLUENCY),
+    "common_4gram": Metric("Continuations with the commonest 4-gram", "less", FLUENCY),
+    "distinct_4grams": Metric("Distinct 4-grams", "more", FLUENCY),
+    "short": Metric("Continuations of fewer than four words", "less", FLUENCY),
+    "continuation_perplexity": Metric("Perplexity under the retrained model", "neither", FLUENCY, share=False),
+}
+METRICS |= {
+    f"{side}_{name}": metric._replace(label=f"{metric.label}, {side} prompts")
+    for side in ("retain", "forget")
+    for name, metric in WRITTEN.items()
 }
 
 

@@ -64,7 +64,9 @@ def works(sections: Mapping[str, Any], config: PretrainedConfig, texts: Texts, c
     found.append(Work("label", passes, FORWARD * weights * passes, None, held))
     rows = finetune.steps * finetune.batch_size * width
     found.append(training("finetune", finetune, width, rows))
-    prompts = sections["prompt"].cloze * (2 * sections["prompt"].words + evaluate.new_tokens)
+    asked = 2 * sections["prompt"].words  # tokens
+    prompts = sections["prompt"].cloze * (asked + evaluate.new_tokens)
+    prompts += 2 * evaluate.fluency.prompts * (asked + evaluate.fluency.new_tokens)
     models = 3 + len(finetune.checkpoints)
     read = models * (prompts + both // 10)
     found.append(Work("evaluate", read, FORWARD * weights * read, None, weights * BYTES[evaluate.precision]))

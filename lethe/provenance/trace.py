@@ -32,6 +32,8 @@ RELATIONS = {  # how a model used training text of each side
     ("models/reinforced", "retain"): "made from a model that was trained on it",
     ("models/retrained", "forget"): "never trained on it",
     ("models/retrained", "retain"): "trained on it",
+    ("models/references", "forget"): "never trained on it",
+    ("models/references", "retain"): "trained on it",
     ("models/unlearned", "forget"): "was made to forget it",
     ("models/unlearned", "retain"): "was trained to retain it",
     ("models/suppressed", "forget"): "was made to forget it",

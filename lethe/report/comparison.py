@@ -11,6 +11,7 @@ from lethe.core.tables import COMPARED
 from lethe.gate.evidence import compared_rows, counts, of_items
 from lethe.gate.metric_catalogue import (
     ATTACKS,
+    FLUENCY,
     GROUPS,
     OTHER,
     UTILITY,
@@ -47,6 +48,7 @@ def groups(
     for metric, numbers in (
         *((metric_of(name), numbers) for name, numbers in by_metric(judged(familiarity)).items()),
         *((metric_of(name), numbers) for name, numbers in by_metric(measures["models"]).items()),
+        *((metric_of(name), numbers) for name, numbers in by_metric(written(familiarity)).items()),
         *accuracies(benchmarks),
     ):
         found[metric.group].append(line(metric, numbers))
@@ -61,6 +63,11 @@ def by_metric(models: Mapping[str, Mapping[str, Any]]) -> dict[str, Numbers]:
             if numbers["value"] is not None:
                 found.setdefault(name, {})[model] = numbers
     return found
+
+
+def written(familiarity: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Model -> metric -> numbers of fluency; empty in a report of an earlier version."""
+    return familiarity.get("fluency", {}).get("models", {})
 
 
 def judged(familiarity: Mapping[str, Any]) -> dict[str, Numbers]:
@@ -153,7 +160,7 @@ def difference(metric: Metric, values: Mapping[str, float]) -> tuple[str, str]:
     after, before, never = values.get("unlearned"), values.get("baseline"), values.get("retrained")
     if after is None or metric.group == OTHER:
         return "", ""
-    if metric.group == UTILITY:
+    if metric.group in (UTILITY, FLUENCY):
         return ("", "") if before is None else (f"{after - before:+.3f}", "from baseline")
     if metric.better != "less" or never is None:
         return ("", "") if never is None or before is None else (f"{after - never:+.3f}", "from retrained")

@@ -41,6 +41,7 @@ class Findings(NamedTuple):
     dictionary: list[dict[str, str]]  # rows of data/dictionary.csv
     prompts: list[dict[str, Any]]
     completions: list[dict[str, Any]]
+    continuations: list[dict[str, Any]]
     table: list[Term]  # data/terms.csv
     requests: list[dict[str, Any]]  # from request_ledger.history
     curves: dict[str, list[tuple[float, float]]]  # from read_curves

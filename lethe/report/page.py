@@ -13,7 +13,7 @@ from lethe.report.charts import loss_charts, relearning_charts, request_charts, 
 from lethe.report.comparison import attacks_of, groups, relearning
 from lethe.report.html import flattened
 from lethe.report.inputs import Findings
-from lethe.report.samples import side_by_side
+from lethe.report.samples import common_grams, side_by_side, whole_continuations
 from lethe.report.step_table import Row, transposed
 from lethe.report.term_table import counts
 
@@ -45,11 +45,14 @@ def content(
         "absent": {
             "models": found.familiarity["absent"],
             "metrics": found.measures.get("absent", {}) | found.benchmarks["absent"],
+            "fluency": found.familiarity.get("fluency", {}).get("absent", {}),
             "attacks": found.attacks.get("absent", {}),
         },
         "words": words,
         "charts": charts(found, rows),
         "completions": side_by_side(found.prompts, found.completions, found.corpus.forget, samples, words),
+        "continuations": whole_continuations(found.continuations, found.corpus.forget, samples, words),
+        "common": common_grams(found.continuations, words),
         "corpus": found.corpus.sizes,
         "details": details(found),
     }

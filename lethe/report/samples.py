@@ -62,6 +62,50 @@ def side_by_side(
     return [{"id": id, "prompt": chosen[id], "answers": found} for id, found in answers.items()]
 
 
+def whole_continuations(
+    rows: Sequence[Mapping[str, Any]], forget: Sequence[str], samples: int, words: int
+) -> list[dict[str, Any]]:
+    """What each model writes after a few evenly spaced beginnings of retain text, whole.
+
+    rows: of data/continuations.jsonl. forget: the texts of the forget set; where prompt and continuation would show
+    more than `words` consecutive words of it, a None ends the text.
+    """
+    said = [row for row in rows if row["side"] == "retain" and row["model"] in COMPARED]
+    asked = sorted({row["id"] for row in said})
+    chosen = [asked[index] for index in spread(len(asked), samples)]
+    said = sorted((row for row in said if row["id"] in chosen), key=lambda row: COMPARED.index(row["model"]))
+    known = found_in(
+        forget, {run for row in said for run in runs_of(row["prompt"] + row["continuation"], words + 1)}, words + 1
+    )
+    found: dict[int, dict[str, Any]] = {}
+    for row in said:
+        prompt = redacted(row["prompt"], "", known, words)
+        text = redacted(row["continuation"], row["prompt"], known, words)
+        sample = found.setdefault(row["id"], {"id": row["id"], "prompt": until_bar(prompt), "answers": []})
+        sample["answers"].append({"model": row["model"], "text": until_bar(text), "doubled": row["doubled"]})
+    return [found[id] for id in chosen]
+
+
+def until_bar(words: Sequence[str | None]) -> list[str | None]:
+    """The words up to the first bar: in a whole text, what stands between the bars would be most of it."""
+    return [*words[: words.index(None)], None] if None in words else list(words)
+
+
+def common_grams(rows: Sequence[Mapping[str, Any]], words: int) -> list[tuple[str, str, int, int]]:
+    """(model, its commonest 4-gram, continuations that hold it, continuations) after beginnings of retain text.
+
+    Empty where no 4-gram is in two of them, and a 4-gram is where it has more than `words` words.
+    """
+    found = []
+    for model in COMPARED:
+        own = [row.get("common") for row in rows if (row["model"], row["side"]) == (model, "retain")]
+        held = [gram for gram in own if gram is not None]
+        if own:
+            shown = held[0] if held and len(held[0].split()) <= words else ""
+            found.append((model, shown, len(held), len(own)))
+    return found
+
+
 def term_ids(tokenizer: Tokenizer, forms: Collection[str]) -> set[tuple[int, ...]]:
     """The token ids of each form in running text, after a space."""
     before = "a "

@@ -24,7 +24,7 @@ from lethe.core.params import read_params
 from lethe.core.tables import write_json
 from lethe.preflight import check
 from tests.conftest import ROOT, set_param
-from tests.evaluated import write_evaluated
+from tests.evaluated import fluency, write_evaluated
 
 MODELS = {"baseline": 3.0, "retrained": 0.0, "step-00005": 1.0, "unlearned": 0.2}
 
@@ -367,7 +367,7 @@ def write_reports(project: Path) -> None:
     numbers = {model: dict.fromkeys(metrics, value) for model, value in MODELS.items()}
     ratio = {"completion_familiarity": 0.0667, "probability_familiarity": 0.2, "retain_perplexity_factor": None}
     reasons = {"retain_perplexity": "no held-out retain text"}
-    familiarity = {"models": numbers, "ratio": ratio, "reasons": reasons, "absent": {}}
+    familiarity = {"models": numbers, "ratio": ratio, "reasons": reasons, "absent": {}, "fluency": fluency()}
     write_json(familiarity, project / "reports/familiarity.json")
     scores = {"baseline": {"local_order": 0.7}, "unlearned": {"local_order": 0.69}}
     write_json({"items": {"local_order": 9}, "models": scores, "absent": {}}, project / "reports/benchmarks.json")
@@ -381,6 +381,8 @@ CRITERIA = [
     "Familiarity (probability) remaining (retrained 0, baseline 1) at most 0.1 0.200 fail",
     "Perplexity of held-out retain text, relative to baseline at most 1.1 cannot tell no held-out retain text",
     "Accuracy loss on the worst benchmark at most 0.02 0.010 pass local_order",
+    "Fluency loss over baseline and retrained, worst metric at most 0.1 0.050 -0.021 to 0.121 pass Continuations with "
+    "a doubled word, retain prompts: 0.050, baseline 0.000",
     "Model utility, relative to baseline at least 0.95 0.986 pass",
     "Memorisation excess over retrained, worst metric at most 0.05 0.030 pass Verbatim memorisation (ROUGE-L)",
     "Two-choice trivia excess over retrained at most 0.1 0.190 fail",
@@ -388,7 +390,7 @@ CRITERIA = [
     "passages, 20 steps: Leak",
     "Forget quality (p-value) at least 0.05 0.012 fail",
     "PrivLeak, absolute value at most 0.05 0.180 fail",
-    "release gate: FAIL (5 of 9 criteria): probability familiarity, trivia excess, attack excess, forget quality, "
+    "release gate: FAIL (5 of 10 criteria): probability familiarity, trivia excess, attack excess, forget quality, "
     "privleak; 1 not measured",
 ]
 
@@ -437,13 +439,13 @@ def test_the_gate_as_a_program(project: Path) -> None:
     open_ = run("gate", "--json", cwd=project)
     shown = json.loads(open_.stdout)
     assert (open_.returncode, shown["status"]) == (2, "cannot tell")
-    assert shown["verdict"] == "release gate: CANNOT TELL (1 of 5 criteria not measured)"
-    assert len(shown["criteria"]) == 5
+    assert shown["verdict"] == "release gate: CANNOT TELL (1 of 6 criteria not measured)"
+    assert len(shown["criteria"]) == 6
 
     set_param(project, "report.gate.retain_perplexity", None)
     passed = run("gate", cwd=project)
     assert passed.returncode == 0
-    assert passed.stdout.endswith("release gate: PASS (all 4 criteria)\n")
+    assert passed.stdout.endswith("release gate: PASS (all 5 criteria)\n")
 
 
 def test_the_gate_cannot_tell_without_reports_or_thresholds(project: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from lethe.gate import criteria as gate
 from lethe.gate.criteria import Criterion
 from lethe.gate.evidence import Evidence
-from tests.evaluated import MODELS, attack_rows, measures
+from tests.evaluated import MODELS, attack_rows, fluency, measures
 
 FAMILIARITY: dict[str, Any] = {
     "absent": {},
@@ -19,6 +19,8 @@ FAMILIARITY: dict[str, Any] = {
         "retain_perplexity_factor": 1.1,  # 4.4 / 4.0
     },
     "reasons": {},
+    "models": {model: {} for model in MODELS},
+    "fluency": fluency(),
 }
 BENCHMARKS: dict[str, Any] = {
     "items": {"local_order": 500, "piqa": 200},
@@ -31,6 +33,7 @@ LIMITS = {
     "probability_familiarity": 0.1,
     "retain_perplexity": 1.1,
     "benchmark_loss": 0.02,
+    "fluency_loss": 0.1,
     "model_utility": 0.95,
     "memorisation_excess": 0.05,
     "trivia_excess": 0.1,
@@ -59,6 +62,7 @@ def test_every_criterion_by_hand() -> None:
         "probability_familiarity": (0.2, "fail", ""),
         "retain_perplexity": (1.1, "pass", ""),
         "benchmark_loss": (-0.01, "pass", "piqa"),  # 0.60 - 0.61; at local_order the baseline guesses
+        "fluency_loss": (0.05, "pass", "Continuations with a doubled word, retain prompts: 0.050, baseline 0.000"),
         "model_utility": (0.985714, "pass", ""),  # 0.69 / 0.70
         "memorisation_excess": (0.03, "pass", "Verbatim memorisation (ROUGE-L)"),  # 0.21 - 0.18, more than 0.12 - 0.10
         "trivia_excess": (0.19, "fail", ""),  # 0.71 - 0.52
@@ -88,6 +92,7 @@ def test_without_a_retrained_model_the_share_left_is_judged() -> None:
         "probability_familiarity": (0.2, 0.1, "fail"),
         "retain_perplexity": (1.1, 1.1, "pass"),
         "benchmark_loss": (-0.01, 0.02, "pass"),
+        "fluency_loss": (0.05, 0.1, "pass"),
         "model_utility": (0.985714, 0.95, "pass"),
         "memorisation_excess": (0.3, 0.1, "fail"),  # 0.12 / 0.40, of extraction strength
         "trivia_excess": (0.466667, 0.1, "fail"),  # (0.71 - 0.5) / (0.95 - 0.5)

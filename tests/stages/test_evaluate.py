@@ -12,6 +12,7 @@ import pytest
 
 from lethe.core.errors import StageError
 from lethe.core.params import read_params
+from lethe.core.tables import CONTINUATIONS, read_jsonl
 from lethe.models.checkpoints import write_absent
 from stages import evaluate
 from tests.conftest import TINY_TEXT, set_param, tiny_model, tiny_tokenizer, write_corpus
@@ -54,6 +55,7 @@ def tiny(project: Path, knowing: Path) -> Path:
     tiny_model(models / "retrained", seed=2, context=128)
     write_corpus(project, forget=TINY_TEXT, retain="The sun went down. Nobody knew where the river was.\n" * 3)
     write_inputs(project, ROWS, "name,unique\nHarrow Hill,yes\nOrla,yes\nTom,no\n")
+    set_param(project, "evaluate.fluency", {"prompts": 9, "words": 3, "new_tokens": 8, "seed": 0})
     return project
 
 
@@ -72,8 +74,9 @@ def completions(project: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (project / "data/completions.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def outputs(project: Path) -> tuple[bytes, bytes]:
-    return (project / "data/completions.jsonl").read_bytes(), (project / "reports/familiarity.json").read_bytes()
+def outputs(project: Path) -> tuple[bytes, ...]:
+    names = ("data/completions.jsonl", "data/continuations.jsonl", "reports/familiarity.json")
+    return tuple((project / name).read_bytes() for name in names)
 
 
 def test_main(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,7 +91,8 @@ def test_main(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (went["grade"], went["leaked"]) == (3, ["Harrow Hill", "Tom"])
     assert (where["grade"], where["leaked"]) == (3, ["Orla", "Tom"])
     found = report(tiny)
-    assert list(found) == ["set", "prompts", "names", "models", "absent", "ratio", "reasons"]
+    assert list(found)[:7] == ["set", "prompts", "names", "models", "absent", "ratio", "reasons"]
+    assert list(found)[7:] == ["intervals", "ratio_intervals", "fluency"]
     assert (found["set"], found["prompts"], found["names"]) == ("test", 2, 3)
     baseline, unlearned = found["models"]["baseline"], found["models"]["unlearned"]
     assert list(baseline) == [
@@ -115,6 +119,27 @@ def test_main(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "evaluate: leak baseline 1.000 -> unlearned 0.000 (retrained 0.000), completion familiarity baseline 5.000 -> "
         "unlearned 0.000 (retrained 0.000) on 2 test prompts\n"
     )
+
+
+def test_every_model_continues_the_same_prompts(tiny: Path) -> None:
+    evaluate.main()
+    rows = read_jsonl(tiny / "data/continuations.jsonl", CONTINUATIONS)
+    asked = [("retain", 0, "The sun went"), ("retain", 1, "Nobody knew where"), ("forget", 2, ROWS[1]["prompt"])]
+    asked.append(("forget", 4, "Orla went to"))
+    assert {(row["model"], len(row["continuation"]) > 0) for row in rows} == {
+        (name, True) for name in ("baseline", "retrained", "step-00005", "unlearned")
+    }
+    found = [(row["side"], row["id"], row["prompt"]) for row in rows]
+    assert sorted(found[:4], key=str) == sorted(found[4:8], key=str)
+    assert {(side, prompt) for side, _, prompt in found} == {(side, prompt) for side, _, prompt in asked}
+    recited = next(row for row in rows if (row["model"], row["id"]) == ("baseline", 4))
+    assert recited["continuation"].startswith(" Harrow Hill.")
+    fluency = report(tiny)["fluency"]
+    assert (fluency["prompts"], fluency["absent"]) == ({"retain": 2, "forget": 2}, {})
+    numbers = fluency["models"]["retrained"]["retain_continuation_perplexity"]
+    assert numbers["items"] == 2
+    # greedy text is likelier to the model that wrote it
+    assert numbers["value"] < fluency["models"]["baseline"]["retain_continuation_perplexity"]["value"]
 
 
 def test_same_inputs_same_bytes(tiny: Path) -> None:
@@ -151,6 +176,11 @@ def test_what_is_absent_has_its_reason(tiny: Path) -> None:
     assert found["models"]["baseline"]["retain_perplexity"] is None
     assert found["models"]["baseline"]["forget_perplexity"] > 0
     assert found["ratio"] == dict.fromkeys(found["ratio"])
+    assert found["fluency"]["absent"] == {
+        "continuation_perplexity": "retrained: the baseline was not trained here",
+        "retain_fluency": "no held-out retain text goes on after 3 words",
+    }
+    assert not [name for name in found["fluency"]["models"]["baseline"] if name.startswith("retain_")]
     assert found["reasons"] == {
         "completion_familiarity": "retrained: the baseline was not trained here",
         "probability_familiarity": "retrained: the baseline was not trained here",

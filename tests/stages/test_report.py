@@ -20,7 +20,7 @@ from lethe.models.tokenization import cut_blocks, padding_id
 from lethe.report.inputs import LOSS
 from stages import report
 from tests.conftest import ROOT, TINY_TEXT, set_param, tiny_model
-from tests.evaluated import write_evaluated
+from tests.evaluated import fluency, write_evaluated
 
 MODELS = {"baseline": 3.0, "retrained": 0.0, "step-00005": 1.0, "unlearned": 0.2}
 
@@ -49,9 +49,26 @@ def write_inputs(project: Path) -> None:
     ]
     said[3]["completion"] = " was. Tom sat by the river and looked at the water"  # the baseline recites
     write_jsonl(said, project / "data/completions.jsonl")
+    write_jsonl(continuations(), project / "data/continuations.jsonl")
     (project / "data/requests.jsonl").touch()
     write_reports(project / "reports")
     write_evaluated(project)
+
+
+def continuations() -> list[dict[str, Any]]:
+    """What `evaluate` leaves of fluency; the suppressed model stutters, the baseline recites."""
+    rows = [
+        {"model": model, "side": side, "id": id, "prompt": f"The sun of {id}", "doubled": False, "common": None}
+        | {"continuation": f" and {model} <went> on at some length, as a whole text does"}
+        for model in ("baseline", "retrained", "suppressed", "step-00005", "unlearned")
+        for side in ("retain", "forget")
+        for id in range(4)
+    ]
+    for row in rows:
+        if (row["model"], row["side"]) == ("suppressed", "retain"):
+            row |= {"continuation": " of the door door", "doubled": True, "common": "sun of the door"}
+    rows[0]["continuation"] = " said. Tom sat by the river and looked at the water, and then"
+    return rows
 
 
 def write_corpus(project: Path) -> None:
@@ -93,7 +110,7 @@ def write_reports(folder: Path) -> None:
     interval = {"value": 0.3, "low": 0.25, "high": 0.35, "items": 4}
     facts = {"set": "test", "prompts": 4, "names": 1, "models": numbers, "ratio_intervals": {}}
     facts |= {"intervals": {"baseline": {"probability_familiarity": interval}}}
-    write_json(facts | {"absent": {}, "ratio": ratio, "reasons": {}}, folder / "familiarity.json")
+    write_json(facts | {"absent": {}, "ratio": ratio, "reasons": {}, "fluency": fluency()}, folder / "familiarity.json")
     scores = {model: {"local_order": 0.7} for model in MODELS}
     facts = {"items": {"local_order": 9}, "chance": {"local_order": 0.25}, "absent": {}}
     write_json(facts | {"models": scores}, folder / "benchmarks.json")
@@ -198,12 +215,12 @@ def test_criteria_are_judged_on_the_page_and_in_the_metric(page: str, made: Path
         "at most 0.1", "0.410", "0.360 to 0.460", "fail",
     ]  # fmt: skip
     missed = "trivia excess, attack excess, forget quality, privleak"
-    verdict = f"release gate: FAIL (4 of 9 criteria): {missed}; 1 not measured"
+    verdict = f"release gate: FAIL (4 of 10 criteria): {missed}; 1 not measured"
     assert "9 items are too few to tell the unlearned model from the baseline" in page  # of local_order
     assert f'<h1 class="fail">{verdict}</h1>' in page
     found = json.loads((made / "reports/gate.json").read_text())
-    assert (found["met"], found["missed"], found["unmeasured"], found["attack_excess"]) == (5, 4, 1, 0.41)
-    assert len(found) == 13
+    assert (found["met"], found["missed"], found["unmeasured"], found["attack_excess"]) == (6, 4, 1, 0.41)
+    assert len(found) == 15
 
 
 def test_three_models_side_by_side(page: str) -> None:
@@ -244,10 +261,30 @@ def test_terms_have_verdicts(page: str) -> None:
 
 def test_models_stand_side_by_side_in_few_words(page: str) -> None:
     # 4 prompts, 3 samples: numbers 0, 2 and 3; the last 3 of 6 words are the prompt's; what a model says is escaped
-    captions = re.findall(r"<caption>(.*?)</caption>", page)
+    captions = re.findall(r"<caption>(.*?)</caption>", page.split('id="fluency"')[0])
     assert captions == [f"prompt {id}: … seven &lt;eight&gt; nine" for id in (0, 2)] + ["prompt 3: … where the lantern"]
     assert cells(page).count(["unlearned", "Orla &amp; Tom went", "3"]) == 3
     assert "step-00005" not in page.split('id="completions"')[1].split("</section>")[0]
+
+
+def test_whole_continuations_of_retain_text_are_shown(page: str) -> None:
+    section = page.split('<section id="fluency">')[1].split("</section>")[0]
+    rows = cells(section)
+    # 4 beginnings, 3 samples: numbers 0, 2 and 3
+    assert re.findall(r"<caption>(.*?)</caption>", section) == [
+        f"beginning {id}: The sun of {id} …" for id in (0, 2, 3)
+    ]
+    whole = "and unlearned &lt;went&gt; on at some length, as a whole text does"
+    assert rows.count(["unlearned", whole, ""]) == 3
+    assert rows.count(["suppressed", "of the door door", "doubled word"]) == 3
+    # six words of the forget set in a row, then a bar, and nothing behind it
+    assert ["baseline", "said. Tom sat by the river and", ""] in rows
+    assert ["suppressed", "sun of the door", "4 of 4"] in rows
+    assert ["retrained", "none in two", "0 of 4"] in rows
+    assert "step-00005" not in section
+    assert row_of(page, "Continuations with a doubled word, retain prompts lower")[2:] == [
+        "0.000 -0.050 to 0.050", "0.050 0.000 to 0.100", "0.000 -0.050 to 0.050", "+0.050 from baseline",
+    ]  # fmt: skip
 
 
 def words(text: str) -> list[str]:
@@ -344,7 +381,7 @@ def test_same_inputs_same_bytes(
     report.main()
     assert folder_sha256(made / "reports") == before
     assert capsys.readouterr().out == (
-        "report: release gate: FAIL (4 of 9 criteria): trivia excess, attack excess, forget quality, privleak; "
+        "report: release gate: FAIL (4 of 10 criteria): trivia excess, attack excess, forget quality, privleak; "
         "1 not measured; see reports/index.html\n"
     )
 
@@ -356,7 +393,7 @@ def test_a_run_without_retraining_or_benchmarks(project: Path, capsys: pytest.Ca
     reason = "retrained: baseline.epochs is 0"
     for metric in ("completion_familiarity", "probability_familiarity"):
         familiarity["ratio"][metric], familiarity["reasons"][metric] = None, reason
-    del familiarity["models"]["retrained"]
+    del familiarity["models"]["retrained"], familiarity["fluency"]["models"]["retrained"]
     familiarity["absent"] = {"retrained": "baseline.epochs is 0"}
     write_json(familiarity, project / "reports/familiarity.json")
     write_json(
@@ -366,7 +403,7 @@ def test_a_run_without_retraining_or_benchmarks(project: Path, capsys: pytest.Ca
     set_param(project, "report.samples", 0)
     report.main()
     assert capsys.readouterr().out == (
-        "report: release gate: FAIL (5 of 7 criteria): memorisation excess, trivia excess, attack excess, "
+        "report: release gate: FAIL (5 of 8 criteria): memorisation excess, trivia excess, attack excess, "
         "forget quality, privleak; 3 not measured; see reports/index.html\n"
     )
     page = " ".join((project / "reports/index.html").read_text(encoding="utf-8").split())
