@@ -25,12 +25,15 @@ def console() -> Console:
 
 
 def line(out: Console, label: str, text: str, colour: str = "") -> None:
-    """One line with a label in front; brackets in the text are not markup.
+    """One line with a label in front; brackets in the text are not markup, and control characters are spelt out.
 
     On a terminal a long text is wrapped between words, so that no hash or path is cut.
     """
     from rich.text import Text
 
+    from lethe.provenance.verify import printable
+
+    text = printable(text)
     rows = wrap(text, max(out.width - LABEL, 40), break_long_words=False, break_on_hyphens=False)
     for number, row in enumerate(rows if out.is_terminal and rows else [text]):
         out.print(Text(f"{'' if number else label:<{LABEL}}") + Text(row, style=colour), soft_wrap=True)
@@ -38,7 +41,7 @@ def line(out: Console, label: str, text: str, colour: str = "") -> None:
 
 def print_json(content: Any) -> None:
     """One JSON object, readable characters kept."""
-    print(json.dumps(content, indent=2, ensure_ascii=False))
+    print(json.dumps(content, indent=2, ensure_ascii=False).encode(errors="backslashreplace").decode())
 
 
 def end(good: bool) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import re
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +25,15 @@ if TYPE_CHECKING:
 
 REPLIES = Path(".scratch/replies")
 KEY = "OPENAI_API_KEY"
-SECONDS = 180.0  # for one attempt; a local server with a full queue answers slowly
+SECONDS = 180.0  # without a byte; a local server with a full queue answers slowly
+LONGEST = 900.0  # seconds that one reply may take to arrive
+LARGEST = 16_000_000  # bytes of a reply
+OPTIONAL = ("temperature", "seed")  # what makes replies repeatable, where the endpoint allows it
+THINKING = re.compile(r"<(think|thinking|reasoning|thought|reflection)>.*?(</\1>|$)", re.DOTALL | re.IGNORECASE)
+THOUGHT = re.compile(r"^.*</(think|thinking|reasoning|thought|reflection)>", re.DOTALL | re.IGNORECASE)
+BRACKET = re.compile(r"[\[{]")
+FORGIVEN = 50  # brackets at which a comma too many is looked for
+COMMA = re.compile(r'("(?:\\.|[^"\\])*")|,(?=\s*[\]}])')  # a string, or a comma after the last item
 
 Message = dict[str, str]  # {"role": "system" | "user", "content": ...}
 
@@ -37,11 +49,16 @@ class ChatSettings(StageParams):
 
 
 def ask_all(
-    prompts: Sequence[list[Message]], settings: ChatSettings, desc: str, replies_folder: Path = REPLIES
+    prompts: Sequence[list[Message]],
+    settings: ChatSettings,
+    desc: str,
+    replies_folder: Path = REPLIES,
+    usable: Callable[[str], bool] = bool,
 ) -> list[str]:
-    """The model's reply to each prompt, in the order of the prompts; only those never asked before are sent.
+    """The model's reply to each prompt, in the order of the prompts; only those never answered before are sent.
 
     desc: the stage's name, for the progress bar and the messages. A reply without text (refused, filtered) is "".
+    usable: whether a reply answers its question; one that does not, such as `busy`, is asked for again by the next run.
     Raises StageError if sending is not allowed, the key is missing or the endpoint fails; replies so far are kept.
     """
     if not settings.send_forget_text:
@@ -49,9 +66,10 @@ def ask_all(
             f"params.yaml: {desc}.llm.send_forget_text: expected true, got false; true allows forget text to "
             f"leave this machine for {settings.base_url}"
         )
+    check_address(f"params.yaml: {desc}.llm.base_url", settings.base_url)
     requests = [request(prompt, settings.model) for prompt in prompts]
     files = [replies_folder / f"{request_key(body)}.json" for body in requests]
-    new = {file: body for file, body in zip(files, requests, strict=True) if not file.exists()}
+    new = {file: body for file, body in zip(files, requests, strict=True) if not _kept(file, usable)}
     if new:
         _send(new, settings, desc)
     return [read_json(file)["reply"] for file in files]
@@ -67,18 +85,63 @@ def request_key(body: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
-def json_in(reply: str) -> Any:
-    """The JSON list or object that a reply is, or that it contains after a sentence or in a fence; None if broken.
+def address_problem(url: str) -> str:
+    """What is wrong with the address of an endpoint, "" if nothing is: it is shown in messages and on the page."""
+    from urllib.parse import urlsplit
 
-    Only the outermost is tried: the inner part of a reply that was cut off is not what was asked for.
-    """
-    fenced = re.search(r"```(?:json)?\s*([\[{].*?)```", reply, re.DOTALL)
-    text = fenced[1] if fenced else reply
-    first = re.search(r"[\[{]", text)
     try:
-        return json.JSONDecoder().raw_decode(text, first.start())[0] if first else None
-    except json.JSONDecodeError:
-        return None
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        return "expected an address such as https://host/v1, got another text"
+    if parts.username or parts.password or parts.query or parts.fragment:
+        return f"expected an address without a password or key, got one with; the key belongs into {KEY}"
+    if parts.scheme not in ("http", "https") or not host:
+        return f"expected an address such as https://host/v1, got {url}"
+    return ""
+
+
+def check_address(where: str, url: str) -> None:
+    """Raise StageError for the address of an endpoint that holds a secret or is none."""
+    if problem := address_problem(url):
+        raise StageError(f"{where}: {problem}")
+
+
+def json_in(reply: str, fits: Callable[[Any], bool] = lambda found: True) -> Any:
+    """The last whole JSON list or object in a reply that fits, what the model thought aloud left out; or None.
+
+    A part of another one is not tried, nor the inside of one that was cut off; a comma after the last item is forgiven.
+    """
+    text = THOUGHT.sub("", THINKING.sub("", reply))
+    found, place, forgiven = None, 0, 0
+    while start := BRACKET.search(text, place):
+        value, place = _value_at(text, start.start())
+        if value is None and place <= start.end() and forgiven < FORGIVEN:
+            forgiven += 1
+            value, place = _value_at(COMMA.sub(lambda match: match[1] or " ", text[start.start() :]), 0, start.start())
+        if value is not None and fits(value):
+            found = value
+    return found
+
+
+def _value_at(text: str, start: int, offset: int = 0) -> tuple[Any, int]:
+    """The JSON value that begins at a bracket, None if there is none, and where to look for the next one.
+
+    offset: of the text in the whole, in which that place counts.
+    """
+    try:
+        value, end = json.JSONDecoder().raw_decode(text, start)
+    except RecursionError:
+        return None, offset + len(text)
+    except json.JSONDecodeError as error:
+        cut_off = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated")
+        return None, offset + (len(text) if cut_off else start + 1)
+    return value, offset + end
+
+
+def _kept(file: Path, usable: Callable[[str], bool]) -> bool:
+    """Whether an earlier run kept an answer to this question."""
+    return file.exists() and usable(read_json(file)["reply"])
 
 
 def _send(new: dict[Path, dict[str, Any]], settings: ChatSettings, desc: str) -> None:
@@ -87,7 +150,7 @@ def _send(new: dict[Path, dict[str, Any]], settings: ChatSettings, desc: str) ->
     from tqdm import tqdm
 
     try:
-        from openai import OpenAI
+        from openai import DefaultHttpxClient, OpenAI
     except ImportError:
         raise StageError(
             f"params.yaml: {desc}.llm: the package openai is missing; `pip install 'lethe-unlearning[llm]'`"
@@ -95,7 +158,15 @@ def _send(new: dict[Path, dict[str, Any]], settings: ChatSettings, desc: str) ->
     key = os.environ.get(KEY)
     if not key:
         raise StageError(f"{KEY}: not set; expected the key of {settings.base_url} (any text where it needs none)")
-    client = OpenAI(base_url=settings.base_url, api_key=key, max_retries=settings.retries, timeout=SECONDS)
+    http = DefaultHttpxClient(follow_redirects=False, event_hooks={"response": [partial(_limited, settings.base_url)]})
+    client = OpenAI(
+        base_url=settings.base_url,
+        api_key=key,
+        max_retries=settings.retries,
+        timeout=SECONDS,
+        http_client=http,
+        default_headers={"Accept-Encoding": "identity"},  # a small reply must not become a huge one
+    )
     with ThreadPoolExecutor(settings.concurrency) as pool:
         asked = [pool.submit(_ask_and_keep, client, settings, file, body) for file, body in new.items()]
         try:
@@ -104,6 +175,32 @@ def _send(new: dict[Path, dict[str, Any]], settings: ChatSettings, desc: str) ->
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)  # those in flight still arrive and are kept
             raise
+
+
+def _limited(base_url: str, response: Any) -> None:
+    """Let a reply end with a StageError where it grows too large, takes too long, or is compressed against our wish."""
+    coding = response.headers.get("content-encoding", "identity")
+    if coding != "identity":
+        raise StageError(f"{base_url}: expected a plain reply, got one in {_printable(coding)}, which was not read")
+    library = importlib.import_module(type(response).__module__.split(".")[0])  # httpx, by the name openai has it
+    whole = response.stream
+
+    class Limited(library.SyncByteStream):  # type: ignore[misc, name-defined]
+        def __iter__(self) -> Iterator[bytes]:
+            read, until = 0, time.monotonic() + LONGEST
+            for chunk in whole:
+                read += len(chunk)
+                if read > LARGEST or time.monotonic() > until:
+                    raise StageError(
+                        f"{base_url}: expected a reply of at most {LARGEST} bytes in {LONGEST:.0f} seconds, got more; "
+                        "the rest was not read; correct base_url"
+                    )
+                yield chunk
+
+        def close(self) -> None:
+            whole.close()
+
+    response.stream = Limited()
 
 
 def _ask_and_keep(client: OpenAI, settings: ChatSettings, file: Path, body: dict[str, Any]) -> None:
@@ -124,18 +221,31 @@ def _ask(client: OpenAI, settings: ChatSettings, body: dict[str, Any]) -> str:
             f"{settings.base_url}: no answer; expected an OpenAI-compatible chat endpoint; start it or correct base_url"
         ) from None
     except APIStatusError as error:
-        raise StageError(_refusal(settings, error)) from None
+        refused = [name for name in OPTIONAL if name in body and name in _reason(error).lower()]
+        if error.status_code not in (400, 422) or not refused:
+            raise StageError(_refusal(settings, error)) from None
     except (APIResponseValidationError, ValueError, AttributeError, LookupError, TypeError):
         raise StageError(
             f"{settings.base_url}: expected a chat completion, got another answer; correct "
             "base_url (it often ends in /v1)"
         ) from None
+    _tell_once(f"{settings.base_url} refuses {', '.join(refused)}: asked without, so another run may get other replies")
+    return _ask(client, settings, {name: value for name, value in body.items() if name not in refused})
+
+
+@cache
+def _tell_once(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _refusal(settings: ChatSettings, error: APIStatusError) -> str:
     status = error.status_code
-    body = error.body if isinstance(error.body, dict) else {}
-    reason = " ".join(str(body.get("message", "no reason given")).split())[:200]
+    if 300 <= status < 400:
+        place = _printable(error.response.headers.get("location", "nowhere"))
+        return (
+            f"{settings.base_url}: answered {status}, a redirect to {place}, which was not followed, as text goes to "
+            "base_url alone; correct base_url"
+        )
     if status in (401, 403):
         remedy = f"set {KEY} to a key it accepts"
     elif status == 429:
@@ -144,4 +254,28 @@ def _refusal(settings: ChatSettings, error: APIStatusError) -> str:
         remedy = f"correct base_url or the model {settings.model}"
     else:
         remedy = "run again later: replies so far are kept"
-    return f"{settings.base_url}: answered {status} ({reason}); {remedy}"
+    return f"{settings.base_url}: answered {status} ({_reason(error)}); {remedy}"
+
+
+def _reason(error: APIStatusError) -> str:
+    """What an endpoint says of its refusal, in any of the forms in use."""
+    body: Any = error.body
+    if isinstance(body, dict):
+        body = next((body[name] for name in ("message", "detail", "error", "msg") if body.get(name)), "")
+    return _printable(_words(body)) or "no reason given"
+
+
+def _words(said: Any) -> str:
+    """A text, or a list of {"loc": [...], "msg": ...} as FastAPI has it, as one line."""
+    if isinstance(said, list):
+        return "; ".join(_words(each) for each in said)
+    if isinstance(said, dict):
+        where = said.get("loc")
+        place = ".".join(map(str, where)) if isinstance(where, list) else ""
+        return ": ".join(filter(None, (place, _words(said.get("msg") or said.get("message") or ""))))
+    return said if isinstance(said, str) else ""
+
+
+def _printable(text: str) -> str:
+    """The start of a stranger's text, in one line and without control characters."""
+    return "".join(sign for sign in " ".join(text.split()) if sign.isprintable())[:200]

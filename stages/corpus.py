@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import pyarrow as pa
 from pydantic import Field, PositiveInt
 
+from lethe.core.corpus import folder_problems
 from lethe.core.errors import StageError
 from lethe.core.params import StageParams, read_params
 from lethe.core.stage import run, workspace
@@ -35,6 +36,8 @@ class Params(StageParams):
 
 def main() -> None:
     params = read_params("corpus", Params)
+    for name, problem in folder_problems(params.forget, params.retain).items():
+        raise StageError(f"params.yaml: corpus.{name}: {problem}")
     with workspace("corpus") as work:
         forget, others = read_side(Path(params.forget), "forget")
         retain, more_others = read_side(Path(params.retain), "retain")

@@ -82,7 +82,8 @@ def main() -> None:
             origin = f"of {len(found)} candidate terms"
         elif params.backend == "llm":
             passages = draw_passages(forget, params.llm.passages, params.llm.passage_words, params.seed)
-            replies = ask_all([question(passage) for passage in passages], params.llm, "extract")
+            asked = [question(passage) for passage in passages]
+            replies = ask_all(asked, params.llm, "extract", usable=lambda reply: terms_in(reply) is not None)
             lists = [terms_in(reply) for reply in replies]
             check_parsable(replies, lists, params.llm.base_url)
             named = Counter(term for terms in lists for term in terms or ())

@@ -220,6 +220,25 @@ def unrun(reproduced: Path, tmp_path: Path) -> Path:
     return project
 
 
+@pytest.fixture(scope="session")
+def judged_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """A recorded project with one run that the release gate failed, committed; {path: md5}. Not to be changed."""
+    from tests import recorded
+
+    folder = recorded.empty(tmp_path_factory.mktemp("judged") / "project")
+    with pytest.MonkeyPatch.context() as patch:
+        recorded.judged(patch)
+        made = recorded.run(folder)
+    recorded.commit(folder, "run", "2026-01-10T09:00:00+00:00")
+    return folder, made
+
+
+@pytest.fixture
+def judged_copy(judged_run: tuple[Path, dict[str, str]], tmp_path: Path) -> tuple[Path, dict[str, str]]:
+    """The same, to be changed."""
+    return shutil.copytree(judged_run[0], tmp_path / "project", symlinks=True), judged_run[1]
+
+
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """An empty bucket of a server on this machine that speaks S3."""

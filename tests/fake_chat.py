@@ -28,6 +28,7 @@ class Server:
     def __init__(self) -> None:
         self.answer: Answer = echo
         self.asked: list[dict[str, Any]] = []
+        self.headers: dict[str, str] = {}  # more of them
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -38,6 +39,8 @@ class Server:
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(text.encode())))
+                for name, value in outer.headers.items():
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(text.encode())
 

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from dvc.utils.serialize import dumps_yaml
 from safetensors.numpy import save_file
 
 from lethe.core.hashing import file_sha256, folder_sha256
 from lethe.core.tables import CORPUS, blocks_schema, write_json, write_parquet
+from lethe.gate.criteria import GateParams, criteria, metric
 from lethe.provenance.fingerprint import manifest_bytes, md5_of, own_files, path_md5
 from tests.conftest import TINY_TEXT
 
@@ -43,6 +45,54 @@ STAGES = {  # deps and outs, code left out
     ),
     "evaluate": (["models/baseline", "models/unlearned"], ["reports/familiarity.json"]),
 }
+
+
+JUDGED = ("familiarity", "benchmarks", "measures", "attacks")  # the reports that the gate judges
+LIMITS = {"completion_familiarity": 0.1, "retain_perplexity": 1.5}
+
+
+def gate_limits() -> dict[str, float | None]:
+    """The thresholds of LIMITS and no other."""
+    return {name: LIMITS.get(name) for name in GateParams.model_fields}
+
+
+def judged(patch: pytest.MonkeyPatch, familiarity: float = 0.5) -> None:
+    """Let `run` also write the reports that the release gate judges, and its verdict: fail unless 0.1 or less."""
+    ratio = {"completion_familiarity": familiarity, "probability_familiarity": 0.2, "retain_perplexity_factor": 1.1}
+    apart = {"baseline": {"value": 0.8, "low": 0.7, "high": 0.9, "items": 50},
+             "unlearned": {"value": 0.1, "low": 0.0, "high": 0.2, "items": 50}}  # fmt: skip
+    intervals = {model: {"leak": interval} for model, interval in apart.items()}
+    before, after = {"leak": 0.8, "retain_perplexity": 10.0}, {"leak": 0.1, "retain_perplexity": 11.0}
+    numbers = {"baseline": before, "unlearned": after}
+    reports: dict[str, Any] = {
+        "familiarity": {"models": numbers, "ratio": ratio, "reasons": {}, "absent": {}, "intervals": intervals},
+        "benchmarks": {"models": {name: {"order": 0.8} for name in numbers}, "items": {"order": 10}, "absent": {}},
+        "measures": {"models": {}, "absent": {}},
+        "attacks": {"attacks": [], "absent": {}},
+    }
+    limits, original = gate_limits(), write_artifacts
+
+    def write(folder: Path, text: str, params: dict[str, Any]) -> None:
+        original(folder, text, params)
+        for name, content in reports.items():
+            write_json(content, folder / f"reports/{name}.json")
+        found = criteria(GateParams(**limits), *(reports[name] for name in JUDGED))
+        write_json(metric(found), folder / "reports/gate.json")
+
+    patch.setattr("tests.recorded.write_artifacts", write)
+    patch.setitem(STAGES, "evaluate", (STAGES["evaluate"][0], ["reports/familiarity.json", "reports/benchmarks.json"]))
+    patch.setitem(STAGES, "attack", (["models/unlearned"], ["reports/measures.json", "reports/attacks.json"]))
+    patch.setitem(STAGES, "report", ([f"reports/{name}.json" for name in JUDGED], ["reports/gate.json"]))
+    patch.setitem(PARAMS, "report", {"gate": limits})
+
+
+def forge(folder: Path, path: str, old: str, new: str) -> None:
+    """Change a report and its md5 in dvc.lock, as somebody who wants another verdict would."""
+    file, lock = folder / path, folder / "dvc.lock"
+    before = md5_of(file)
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+    lock.write_text(lock.read_text().replace(before, md5_of(file)))
 
 
 def empty(folder: Path) -> Path:

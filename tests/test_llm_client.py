@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -70,9 +71,16 @@ def test_after_an_interruption_only_what_is_new_is_sent(server: Server, tmp_path
     assert sorted(body["messages"][0]["content"] for body in server.asked) == ["d", "e"]
 
 
-def test_a_reply_without_text_is_empty_and_kept(server: Server, tmp_path: Path) -> None:
+def test_a_reply_that_answers_nothing_is_asked_for_again_by_the_next_run(server: Server, tmp_path: Path) -> None:
     server.answer = lambda body: (200, completion(None))
     assert chat.ask_all(prompts("a"), settings(server.url), "extract", tmp_path) == [""]
+    server.answer = lambda body: (200, completion("busy"))
+    answers = {"usable": lambda reply: chat.json_in(reply) is not None}
+    assert chat.ask_all(prompts("a"), settings(server.url), "extract", tmp_path, **answers) == ["busy"]
+    server.answer = lambda body: (200, completion('["Orla"]'))
+    for _ in range(2):
+        assert chat.ask_all(prompts("a"), settings(server.url), "extract", tmp_path, **answers) == ['["Orla"]']
+    assert len(server.asked) == 3  # the last one is kept
 
 
 NONSENSE = "{url}: expected a chat completion, got another answer; correct base_url (it often ends in /v1)"
@@ -97,6 +105,13 @@ NONSENSE = "{url}: expected a chat completion, got another answer; correct base_
             '{"error": {"message": "slow"}}',
             "{url}: answered 429 (slow); wait, or lower concurrency, and run again: replies so far are kept",
         ),
+        (422, '{"detail": "no such field"}', "{url}: answered 422 (no such field); correct base_url or the model m"),
+        (
+            422,
+            '{"detail": [{"loc": ["body", "model"], "msg": "is empty"}, {"msg": "too long\\u001b[2K"}]}',
+            "{url}: answered 422 (body.model: is empty; too long[2K); correct base_url or the model m",
+        ),
+        (404, '{"error": "no model"}', "{url}: answered 404 (no model); correct base_url or the model m"),
         (500, "{}", "{url}: answered 500 (no reason given); run again later: replies so far are kept"),
     ],
 )
@@ -149,9 +164,99 @@ def test_openai_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ('Sure: {"a": 1} (that is all)', {"a": 1}),
         ("[]", []),
         ('["a", ["b"]', None),  # cut off: the inner list is not the answer
+        ('<think>{"grade": 0}?</think>{"found":["Orla"],"grade":3}', {"found": ["Orla"], "grade": 3}),
+        ('I think: {"grade": 0}\n</think>\n{"grade": 3}', {"grade": 3}),
+        ('<think>{"grade": 0} and so on without an end', None),
+        ('<Thinking>[1]</Thinking>["a"]', ["a"]),
+        ('First {"grade": 1}, no: {"grade": 2}', {"grade": 2}),
+        ('["a", "b",]', ["a", "b"]),
+        ('{"a": [1, 2, ], }, then', {"a": [1, 2]}),
+        ('He wrote 5" of it [x]: ["a,]", "b"]', ["a,]", "b"]),
+        ('{"grade": 3, "found": ["a"', None),
+        ('{"grade": 3, "found": "a', None),
+        ("[" * 100_000, None),
         ("none found", None),
         ("", None),
     ],
 )
 def test_json_in_a_reply(reply: str, found: Any) -> None:
     assert chat.json_in(reply) == found
+
+
+def test_the_last_value_that_fits_is_taken() -> None:
+    reply = '["Orla", "Tom"], as in [1] and {"b": 2}'
+    assert chat.json_in(reply, lambda found: isinstance(found, list) and "Tom" in found) == ["Orla", "Tom"]
+    assert chat.json_in(reply, lambda found: found == 7) is None
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_takes_the_text_nowhere(server: Server, tmp_path: Path, status: int) -> None:
+    other = Server()
+    try:
+        server.answer = lambda body: (status, "{}")
+        server.headers["Location"] = other.url + "/chat/completions"
+        with pytest.raises(StageError) as caught:
+            chat.ask_all(prompts("a"), settings(server.url, retries=0), "extract", tmp_path)
+        assert other.asked == []
+    finally:
+        other.stop()
+    assert str(caught.value) == (
+        f"{server.url}: answered {status}, a redirect to {other.url}/chat/completions, which was not followed, as text "
+        "goes to base_url alone; correct base_url"
+    )
+
+
+@pytest.mark.parametrize(("status", "limit"), [(200, "LARGEST"), (500, "LARGEST"), (200, "LONGEST")])
+def test_a_reply_has_an_end(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, limit: str
+) -> None:
+    monkeypatch.setattr(chat, limit, 100 if limit == "LARGEST" else -1.0)
+    server.answer = lambda body: (status, completion("x" * 200))
+    with pytest.raises(StageError, match=r": expected a reply of at most \d+ bytes in -?\d+ seconds, got more"):
+        chat.ask_all(prompts("a"), settings(server.url, retries=0), "extract", tmp_path)
+
+
+def test_a_packed_reply_is_not_unpacked(server: Server, tmp_path: Path) -> None:
+    server.headers["Content-Encoding"] = "gzip"
+    with pytest.raises(StageError, match=r": expected a plain reply, got one in gzip, which was not read$"):
+        chat.ask_all(prompts("a"), settings(server.url), "extract", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "left"),
+    [
+        ("Unsupported value: 'temperature' does not support 0 with this model.", {"seed"}),
+        ("Unrecognized request argument supplied: seed", {"temperature"}),
+        ("temperature and seed are not allowed", set()),
+    ],
+)
+def test_an_endpoint_that_refuses_temperature_or_seed_is_asked_without(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str], refusal: str, left: set[str]
+) -> None:
+    def answer(body: dict[str, Any]) -> tuple[int, str]:
+        unwanted = {"temperature", "seed"} & body.keys() - left
+        return (400, json.dumps({"error": {"message": refusal}})) if unwanted else echo(body)
+
+    server.answer = answer
+    assert chat.ask_all(prompts("a", "b"), settings(server.url), "extract", tmp_path) == ["re: a", "re: b"]
+    said = capsys.readouterr().err
+    assert said.count("asked without, so another run may get other replies") == 1
+    assert {"temperature", "seed"} & server.asked[-1].keys() == left
+    assert chat.ask_all(prompts("a"), settings(server.url), "extract", tmp_path) == ["re: a"]
+    assert len(server.asked) == 4  # kept under the question as it was meant
+
+
+@pytest.mark.parametrize(
+    "url", ["http://user:word@host/v1", "http://word@host/v1", "https://host/v1?key=word", "https://host/v1#word"]
+)
+def test_an_address_holds_no_secret(url: str, tmp_path: Path) -> None:
+    with pytest.raises(StageError) as caught:
+        chat.ask_all(prompts("a"), settings(url), "extract", tmp_path)
+    assert str(caught.value) == (
+        "params.yaml: extract.llm.base_url: expected an address without a password or key, got one with; the key "
+        "belongs into OPENAI_API_KEY"
+    )
+    assert chat.address_problem("file:///etc/passwd").startswith("expected an address such as https://host/v1")
+    assert chat.address_problem("host/v1").startswith("expected an address such as https://host/v1")
+    assert chat.address_problem("http://[::1") == "expected an address such as https://host/v1, got another text"
+    assert chat.address_problem("http://127.0.0.1:8000/v1") == ""

@@ -17,7 +17,7 @@ from typing import Any
 from ruamel.yaml.comments import CommentedMap
 
 from lethe.core.params import StageParams, known_names
-from lethe.preflight.check import section_schemas
+from lethe.core.whole_params import section_schemas
 from lethe.preflight.presets import dumped, put, round_trip, whole_text
 
 ROOT = Path(__file__).resolve().parents[1]

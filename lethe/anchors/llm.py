@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import islice
+from typing import Any
 
 from lethe.core.errors import StageError
 from lethe.llm_client import Message, json_in
@@ -43,12 +44,20 @@ def question(passage: str) -> list[Message]:
 
 
 def terms_in(reply: str) -> list[str] | None:
-    """The terms that a reply lists, without possessives; None if it is no JSON list of strings."""
-    found = json_in(reply)
-    if not isinstance(found, list) or not all(isinstance(term, str) for term in found):
+    """The terms that a reply lists, without possessives; None if it holds no list of strings, bare or in an object."""
+    found = json_in(reply, lambda value: listed(value) is not None)
+    terms = listed(found)
+    if terms is None:
         return None
-    clean = [" ".join(term.replace("’", "'").split()).removesuffix("'s") for term in found]
+    clean = [" ".join(term.replace("’", "'").split()).removesuffix("'s") for term in terms]
     return [term for term in clean if WORD.search(term) and "|" not in term]
+
+
+def listed(value: Any) -> list[str] | None:
+    """A list of strings, or the one that an object such as {"expressions": [...]} holds; None for anything else."""
+    if isinstance(value, dict) and len(value) == 1:
+        (value,) = value.values()
+    return value if isinstance(value, list) and all(isinstance(term, str) for term in value) else None
 
 
 def check_parsable(replies: Sequence[str], lists: Sequence[list[str] | None], base_url: str) -> None:

@@ -91,26 +91,30 @@ def result(
 
 @app.command()
 def gate(
+    ref: Annotated[
+        str, typer.Option(help="Judge a branch, tag, commit or experiment by its own reports and thresholds.")
+    ] = "",
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
 ) -> None:
     """Apply the release gate to the last run: the thresholds of `report.gate` in params.yaml.
 
-    Reads reports/*.json and runs nothing. Exit code **0**: every criterion is met. **1**: one is missed. **2**: none is
-    missed, but one could not be measured or a report is missing.
+    Reads reports/*.json, runs nothing, and names the commit that holds them. Exit code **0**: every criterion is met.
+    **1**: one is missed. **2**: none is missed, but one could not be measured, or a report is missing or is not the one
+    that dvc.lock records.
     """
-    from lethe.cli.gate import as_dict, judge, table
+    from lethe.cli.gate import as_dict, judge, judge_ref, origin, table
     from lethe.core.errors import StageError
     from lethe.gate.criteria import EXIT_CODES, sentence, status
 
     try:
-        criteria = judge(Path("params.yaml"), Path("reports"))
+        criteria, of = judge_ref(ref) if ref else (judge(Path("params.yaml"), Path("reports")), origin(Path("reports")))
     except StageError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(EXIT_CODES["cannot tell"]) from None
     if json:
-        print(as_json(as_dict(criteria)))
+        print(as_json(as_dict(criteria) | {"of": of}))
     else:
-        show(table(criteria), sentence(criteria))
+        show(table(criteria), *([of] if of else []), sentence(criteria))
     raise typer.Exit(EXIT_CODES[status(criteria)])
 
 

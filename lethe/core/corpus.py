@@ -13,6 +13,40 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+SYSTEM = (
+    "bin",
+    "boot",
+    "dev",
+    "etc",
+    "lib",
+    "lib64",
+    "proc",
+    "run",
+    "sbin",
+    "sys",
+    "usr",
+)  # without input text
+MADE = ("models", "reports", ".dvc", ".git", ".scratch", "stages", "lethe")  # of the project
+
+
+def folder_problems(forget: str, retain: str) -> dict[str, str]:
+    """{forget or retain: what is wrong with the folder}: they have to be apart, and hold neither system nor project."""
+    project, home = Path.cwd().resolve(), Path.home().resolve()
+    found = {}
+    folders = {name: Path(given).resolve() for name, given in (("forget", forget), ("retain", retain))}
+    for name, folder in folders.items():
+        if folder == home or folder == Path("/") or (folder.parts[1] in SYSTEM and not project.is_relative_to(folder)):
+            found[name] = f"expected a folder of text, got {folder}, which belongs to the system"
+        elif project.is_relative_to(folder) or (project / "data").is_relative_to(folder):
+            found[name] = f"expected a folder of text, got {folder}, which holds what the project makes"
+        elif any(folder.is_relative_to(project / made) for made in MADE):
+            found[name] = f"expected a folder of text, got {folder}, which the project or a tool makes"
+    one, other = folders["forget"], folders["retain"]
+    if not found and (one.is_relative_to(other) or other.is_relative_to(one)):
+        found["retain"] = f"expected another folder than corpus.forget, and none around or inside it, got {retain}"
+    return found
+
+
 class Document(NamedTuple):
     """A row of data/corpus.parquet: a run of one file's text that belongs to one part."""
 

@@ -16,13 +16,13 @@ from lethe.core.errors import StageError
 
 
 class StageParams(BaseModel):
-    """One section of params.yaml: strict types, frozen, unknown keys rejected, no defaults outside the file.
+    """One section of params.yaml: strict types, finite numbers, unknown keys rejected, no defaults outside the file.
 
     shared_section: the section that holds the fields of this class for every stage whose class is derived from it;
     a stage's section overrides them key by key. Empty: the stage's section has them all.
     """
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
     shared_section: ClassVar[str] = ""
 
 

@@ -26,6 +26,7 @@ from filelock import FileLock, Timeout
 from lethe.core.errors import StageError
 from lethe.core.hashing import path_sha256
 from lethe.core.params import read_yaml
+from lethe.core.whole_params import check_whole
 
 SCRATCH = Path(".scratch")
 SPENT = {"tokens": 0}  # by this process so far
@@ -33,13 +34,17 @@ GRACE = 5.0  # seconds in which the launcher notices that the main process has f
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a stage's `main` as a program: StageError becomes one line and exit code 1, a bug keeps its traceback."""
+    """Run a stage's `main` as a program: StageError becomes one line and exit code 1, a bug keeps its traceback.
+
+    First all of params.yaml is checked, the sections of later stages too.
+    """
     stage = Path(sys.argv[0]).stem
     started = time.monotonic()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if not is_main_process():
         return run_secondary(main)
     try:
+        check_whole()
         main()
         record_cost(stage, time.monotonic() - started)
     except StageError as error:

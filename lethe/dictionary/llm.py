@@ -54,7 +54,8 @@ def ask_translations(
     """
     batches = [anchors[start : start + AT_ONCE] for start in range(0, len(anchors), AT_ONCE)]
     prompts = [prompt(batch, contexts, most + SPARE) for batch in batches]
-    replies = [json_in(reply) for reply in ask_all(prompts, settings, desc="translate")]
+    texts = ask_all(prompts, settings, desc="translate", usable=lambda text: json_in(text, is_entries) is not None)
+    replies = [json_in(text, is_entries) for text in texts]
     unparsable = sum(not isinstance(reply, dict) for reply in replies)
     finder = finder_of(terms)
     entries = read_entries(batches, replies)
@@ -92,6 +93,11 @@ def read_entries(batches: Iterable[Sequence[str]], replies: Iterable[Any]) -> di
             if isinstance(entry, dict) and entry.get("kind") in KINDS and is_texts(entry.get("translations")):
                 entries[anchor] = entry
     return entries
+
+
+def is_entries(value: Any) -> bool:
+    """Whether a value is an object, as a reply should be."""
+    return isinstance(value, dict)
 
 
 def is_texts(value: Any) -> bool:

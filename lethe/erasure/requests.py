@@ -9,9 +9,12 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json as json_lib
+import os
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -19,11 +22,13 @@ import typer
 
 from lethe.console import Json, console, end, print_json
 from lethe.core.errors import StageError
-from lethe.report.request_ledger import LEDGER, MEASURED, cost, head, read_ledger, row_sha256
+from lethe.erasure.proof import findings, proof
+from lethe.report.request_ledger import LEDGER, MEASURED, cost, examined, head, open_ledger, row_sha256
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+LOCK = Path(".scratch/requests.lock")
 NAME = re.compile(r"[\w.-]+")
 
 app = typer.Typer(no_args_is_help=True, help="The ledger of erasure requests: add, list, satisfy, check.")
@@ -43,6 +48,7 @@ class State(NamedTuple):
     model: dict[str, Any] | None  # that satisfies it
     superseded_by: str | None
     purged: dict[str, Any] | None
+    verdict: dict[str, Any] | None  # of the release gate on the model
 
 
 @app.command()
@@ -54,14 +60,13 @@ def add(
     json: Json = False,
 ) -> None:
     """Record a request: the hashes of its text, never the text itself."""
-    rows = read_ledger(LEDGER)
-    states = fold(rows)
-    check_new(request, folder, supersedes, states)
-    files = described(folder)
-    if not files:
-        raise StageError(f"{folder}: expected the text of request {request}, got an empty folder")
-    event = {"folder": folder.as_posix(), "corpus": listed_sha256(files), "files": files, "supersedes": supersedes}
-    row = append(LEDGER, rows, "added", request, day(date), event)
+    with alone() as rows:
+        check_new(request, folder, supersedes, fold(rows))
+        files = described(folder)
+        if not files:
+            raise StageError(f"{folder}: expected the text of request {request}, got an empty folder")
+        event = {"folder": folder.as_posix(), "corpus": listed_sha256(files), "files": files, "supersedes": supersedes}
+        row = append(LEDGER, rows, "added", request, day(date), event)
     if json:
         print_json(row)
     else:
@@ -70,12 +75,14 @@ def add(
 
 @app.command("list")
 def list_(json: Json = False) -> None:
-    """Show every request with its status, and the cost of forgetting them one after another."""
-    rows = read_ledger(LEDGER)
+    """Show every request with its status and the gate's verdict, and the cost of forgetting them one after another."""
+    rows, problems, _ = open_ledger(LEDGER)
     states = fold(rows)
     if json:
-        print_json({"head": head(rows), "requests": [state._asdict() for state in states.values()], "cost": cost(rows)})
+        shown = {"head": head(rows), "requests": [state._asdict() for state in states.values()], "cost": cost(rows)}
+        print_json(shown | {"problems": problems})
         return
+    told(problems)
     console().print(request_table(list(states.values())), cost_table(cost(rows)), f"head {head(rows)}", sep="\n")
 
 
@@ -88,18 +95,29 @@ def satisfy(
     date: Date = None,
     json: Json = False,
 ) -> None:
-    """Record the model that satisfies requests, once dvc.lock proves that it was made from their text."""
-    rows = read_ledger(LEDGER)
-    states = [known(request, fold(rows)) for request in requests]
-    for state in states:
-        check_text(state)
-    events = [{"model": {"path": model.as_posix(), **proof(model, Path(state.folder))}} for state in states]
-    for state, event in zip(states, events, strict=True):
-        rows.append(append(LEDGER, rows, "satisfied", state.request, day(date), event | {"measures": measures()}))
+    """Record the model that satisfies requests, once dvc.lock proves that it was made from their text.
+
+    The release gate's verdict on the model is worked out again from its reports and recorded with it: pass, fail or
+    cannot tell. Reports that dvc.lock does not record for this model, or that have no verdict, are refused.
+    """
+    with alone() as rows:
+        states = [known(request, fold(rows)) for request in requests]
+        for state in states:
+            check_text(state)
+        events = [{"model": {"path": model.as_posix(), **proof(model, Path(state.folder))}} for state in states]
+        found = findings(model.as_posix(), events[0]["model"]["md5"])
+        for state, event in zip(states, events, strict=True):
+            rows.append(append(LEDGER, rows, "satisfied", state.request, day(date), event | found))
+    verdict = found["verdict"]
     if json:
         print_json({"head": head(rows), "added": rows[-len(states) :]})
     else:
-        print(f"requests: {', '.join(requests)} satisfied by {model} {events[-1]['model']['md5']}; head {head(rows)}")
+        if not verdict["baseline_knew"]:
+            print("requests: warning: the baseline hardly knew the text, so the model had little to forget")
+        print(
+            f"requests: {', '.join(requests)} answered by {model} {events[-1]['model']['md5']}, release gate "
+            f"{verdict['status'].upper()}; head {head(rows)}"
+        )
 
 
 @app.command()
@@ -108,32 +126,60 @@ def check(json: Json = False) -> None:
 
     Exit code 3 if anything differs.
     """
-    rows = read_ledger(LEDGER)
-    problems = rewritten(LEDGER, rows) + changed_texts(fold(rows)) + uncovered(rows)
+    rows, breaks, _ = open_ledger(LEDGER)
+    problems = breaks + rewritten(LEDGER, rows) + changed_texts(fold(rows)) + uncovered(rows)
     problems += strays(fold(rows))
+    kept = committed(LEDGER)
     if json:
-        print_json({"head": head(rows), "lines": len(rows), "problems": problems})
+        print_json({"head": head(rows), "lines": len(rows), "committed": kept, "problems": problems})
     else:
         for problem in problems:
             print(problem)
-        print(f"requests: {len(rows)} lines, an unbroken chain to head {head(rows)}; {len(problems)} problems")
+        chain = f"a chain with {len(breaks)} breaks" if breaks else "an unbroken chain"
+        line = f"requests: {len(rows)} lines, {chain} to head {head(rows)}; {len(problems)} problems"
+        cut = "" if kept else f"; no commit holds {LEDGER}, so that lines cut off its end would not be noticed"
+        print(line + (cut if rows else ""))
     end(not problems)
 
 
 # The chain
 
 
+@contextmanager
+def alone() -> Iterator[list[dict[str, Any]]]:
+    """The lines of the ledger, which no other process appends to within this block; broken ones are told."""
+    from filelock import FileLock
+
+    LOCK.parent.mkdir(exist_ok=True)
+    with FileLock(LOCK):
+        rows, problems, _ = open_ledger(LEDGER)
+        told(problems)
+        yield rows
+
+
+def told(problems: Sequence[str]) -> None:
+    """Print what is wrong with the ledger to stderr."""
+    for problem in problems:
+        print(f"warning: {problem}", file=sys.stderr)
+
+
 def append(
     path: Path, rows: Sequence[Mapping[str, Any]], event: str, request: str, date: str, content: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Add a line to the ledger and return it. The file is only ever appended to."""
-    import os
-
-    row: dict[str, Any] = {"number": len(rows) + 1, "event": event, "request": request, "date": date, **content}
+    """Add a line to the ledger and return it. The file is only ever appended to, by one process at a time (`alone`)."""
+    row: dict[str, Any] = {
+        "number": open_ledger(path).following,
+        "event": event,
+        "request": request,
+        "date": date,
+        **content,
+    }
     row["previous"] = head(rows)
     row["sha256"] = row_sha256(row)
     path.parent.mkdir(parents=True, exist_ok=True)
+    cut = path.exists() and path.read_bytes()[-1:] not in (b"", b"\n")
     with path.open("a", encoding="utf-8") as stream:
+        stream.write("\n" if cut else "")
         stream.write(json_lib.dumps(row, ensure_ascii=False) + "\n")
         stream.flush()
         os.fsync(stream.fileno())
@@ -141,19 +187,21 @@ def append(
 
 
 def fold(rows: Sequence[Mapping[str, Any]]) -> dict[str, State]:
-    """Each request after all its events, in the order they were added."""
+    """Each request after all its events, in the order they were added; what happened to one whose line is broken is
+    left out."""
     states: dict[str, State] = {}
     for row in rows:
-        name = row["request"]
-        if row["event"] == "added":
-            old = row["supersedes"]
-            if old:
+        name, event = row["request"], row["event"]
+        if event == "added":
+            old = row.get("supersedes")
+            if old in states:
                 states[old] = states[old]._replace(status="superseded", superseded_by=name)
             texts = (row["folder"], row["corpus"], row["files"])
-            states[name] = State(name, row["date"], "open", *texts, None, None, None)
-        elif row["event"] == "satisfied":
-            states[name] = states[name]._replace(status="satisfied", model=row["model"])
-        else:
+            states[name] = State(name, row["date"], "open", *texts, None, None, None, None)
+        elif name in states and event == "satisfied":
+            verdict = row.get("verdict") or {"status": "not recorded"}
+            states[name] = states[name]._replace(status="satisfied", model=row["model"], verdict=verdict)
+        elif name in states:
             states[name] = states[name]._replace(status="purged", purged={"date": row["date"], **row["purged"]})
     return states
 
@@ -239,69 +287,30 @@ def text_problems(state: State) -> list[str]:
     ]
 
 
-def proof(model: Path, folder: Path) -> dict[str, Any]:
-    """What dvc.lock records of the model: its md5, its corpus, its commit.
-
-    Raises StageError unless model and text are the ones of dvc.lock, and the model was made from the text.
-    """
-    from lethe.provenance.fingerprint import path_md5 as md5_of
-    from lethe.provenance.history import ancestors, recorded
-
-    lock_path = Path("dvc.lock")
-    lock = recorded(lock_path.read_text(encoding="utf-8")) if lock_path.exists() else {}
-    outs = {out: md5 for entry in lock.values() for out, md5 in entry.outs.items()}
-    if not model.is_dir() or outs.get(model.as_posix()) != (made := md5_of(model)):
-        raise StageError(f"{model}: expected the model that dvc.lock records, got another; `dvc repro`")
-    inputs = {dep: md5 for entry in lock.values() for dep, md5 in entry.deps.items()}
-    read = [path for path in ancestors(lock, model.as_posix()) if Path(path) in (folder, *folder.parents)]
-    if not read:
-        raise StageError(
-            f"{model}: expected a model made from {folder}, got one made without it (dvc.lock); `dvc repro`"
-        )
-    if md5_of(Path(read[0])) != inputs[read[0]]:
-        raise StageError(f"{read[0]}: changed since the model was made from it; `dvc repro`, then satisfy again")
-    return {"md5": made, "corpus_md5": outs["data/corpus.parquet"], "commit": commit()}
-
-
-def commit() -> str | None:
-    """The current commit, None outside git."""
-    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
-def measures() -> dict[str, dict[str, float | None]]:
-    """{model: what it still knows and what it lost} from the current reports, for baseline and unlearned."""
-    from lethe.core.tables import read_json
-
-    models = read_json(Path("reports/familiarity.json"))["models"]
-    scores = read_json(Path("reports/benchmarks.json"))["models"]
-    found = {
-        name: {metric: models[name].get(metric) for metric in MEASURED if metric != "benchmark"}
-        for name in ("baseline", "unlearned")
-        if name in models
-    }
-    return {name: numbers | {"benchmark": mean(scores.get(name, {}))} for name, numbers in found.items()}
-
-
-def mean(scores: Mapping[str, float]) -> float | None:
-    """The mean accuracy over all benchmarks, None if there was none."""
-    return round(sum(scores.values()) / len(scores), 4) if scores else None
-
-
 # What `check` examines in addition to the chain
 
 
 def rewritten(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line for each commit whose ledger is not the beginning of the current one: a whole chain can be forged."""
-    listed = subprocess.run(["git", "log", "--format=%H", "--", str(path)], capture_output=True, text=True)
     hashes = [row["sha256"] for row in rows]
     problems = []
-    for id_ in listed.stdout.split():
-        shown = subprocess.run(["git", "show", f"{id_}:./{path}"], capture_output=True, text=True)
-        then = [json_lib.loads(line)["sha256"] for line in shown.stdout.splitlines() if line.strip()]
+    for id_, then in versions_in_git(path):
         if hashes[: len(then)] != then:
             problems.append(f"{path}: commit {id_[:12]} has other lines; lines may only be added to a ledger")
     return problems
+
+
+def committed(path: Path) -> int:
+    """How many lines of the ledger the newest commit that touched it holds: of these none can be cut off unseen."""
+    return next((len(then) for _, then in versions_in_git(path)), 0)
+
+
+def versions_in_git(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """(commit, hashes of its lines) of each commit that changed the ledger, the newest first."""
+    listed = subprocess.run(["git", "log", "--format=%H", "--", str(path)], capture_output=True, text=True)
+    for id_ in listed.stdout.split():
+        shown = subprocess.run(["git", "show", f"{id_}:./{path}"], capture_output=True)
+        yield id_, [row["sha256"] for row in examined(shown.stdout, str(path)).rows]
 
 
 def changed_texts(states: Mapping[str, State]) -> list[str]:
@@ -345,10 +354,12 @@ def request_table(states: Sequence[State]) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table("request", "date", "status", "files", "corpus", "model", "superseded by", box=box.SIMPLE_HEAD)
+    titles = ("request", "date", "status", "release gate", "files", "corpus", "model", "superseded by")
+    table = Table(*titles, box=box.SIMPLE_HEAD)
     for state in states:
         model = state.model["md5"][:12] if state.model else ""
-        row = (state.request, state.date, state.status, str(len(state.files)), state.sha256[:12], model)
+        gate = str(state.verdict.get("status")) if state.verdict else ""
+        row = (state.request, state.date, state.status, gate, str(len(state.files)), state.sha256[:12], model)
         table.add_row(*row, state.superseded_by or "")
     return table
 

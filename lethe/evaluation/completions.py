@@ -65,7 +65,10 @@ def rule_verdicts(completions: Sequence[Completion], names: Mapping[str, bool]) 
 def model_verdicts(completions: Sequence[Completion], settings: ChatSettings) -> list[Verdict]:
     """A language model's verdict on each completion."""
     asked = [question(item.prompt.text, item.prompt.references, item.text) for item in completions]
-    return [answer(reply) for reply in ask_all(asked, settings, "evaluate")]
+    return [
+        answer(reply)
+        for reply in ask_all(asked, settings, "evaluate", usable=lambda reply: answer(reply).grade is not None)
+    ]
 
 
 def model_scores(

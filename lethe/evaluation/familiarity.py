@@ -85,12 +85,17 @@ def question(prompt: str, references: Sequence[str], completion: str) -> list[Me
 
 
 def answer(reply: str) -> Verdict:
-    """The verdict in a reply; grade None if it is not an object with a grade of 0 to 3."""
-    found: Any = json_in(reply)
-    if not isinstance(found, dict) or type(found.get("grade")) is not int or found["grade"] not in GRADES:
+    """The verdict in a reply; grade None if it holds no object with a grade of 0 to 3."""
+    found: Any = json_in(reply, is_graded)
+    if found is None:
         return Verdict(None, [])
     listed = found.get("found", [])
     return Verdict(found["grade"], [str(item) for item in listed] if isinstance(listed, list) else [])
+
+
+def is_graded(value: Any) -> bool:
+    """Whether a value is an object with a grade of 0 to 3."""
+    return isinstance(value, dict) and type(value.get("grade")) is int and value["grade"] in GRADES
 
 
 def completion_scores(grades: Sequence[int | None]) -> dict[str, Any]:

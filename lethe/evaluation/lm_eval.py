@@ -152,10 +152,26 @@ def facts(task: Task, limit: int | None) -> Facts:
     with quiet():
         task.build_all_requests(limit=limit, rank=0, world_size=1)
         items = [list(group) for _, group in groupby(task.instances, key=lambda instance: instance.doc_id)]
+        check_answers(task, items)
         asked = [([list(request.args) for request in item], task.doc_to_target(item[0].doc)) for item in items]
     sha256 = hashlib.sha256(json.dumps(asked, ensure_ascii=False).encode()).hexdigest()
     chance = sum(1 / len(item) for item in items) / len(items)
     return Facts(len(items), sha256, chance)
+
+
+def check_answers(task: Task, items: Sequence[Sequence[Any]]) -> None:
+    """Raise StageError for an item without a right answer: no model could choose it, and none would lose accuracy."""
+    for number, item in enumerate(items):
+        gold = task.doc_to_target(item[0].doc)
+        for answer in gold if isinstance(gold, list) else [gold]:
+            if isinstance(answer, str):
+                choices = task.doc_to_choice(item[0].doc)
+                answer = int(answer) if answer.isdigit() else choices.index(answer) if answer in choices else -1
+            if not isinstance(answer, int) or not 0 <= answer < len(item):
+                raise StageError(
+                    f"benchmark: {task.config.task}: item {number}: expected a label from 0 to {len(item) - 1}, got "
+                    f"{gold!r}; use rows with labels"
+                )
 
 
 def accuracy(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 LOGITS = 1 << 23  # computed at once: 32 MiB of float32, little compared with the batch
+MOST_NATS = 100.0  # loss per token; guessing costs 12 at a vocabulary of 160,000
 
 
 class Loss(NamedTuple):
@@ -124,7 +125,12 @@ def token_loss(model: PreTrainedModel, blocks: Sequence[Sequence[int]]) -> float
 def perplexity(losses: Sequence[Loss]) -> float | None:
     """exp of the mean loss per token; None without text."""
     tokens = sum(loss.tokens for loss in losses)
-    return math.exp(math.fsum(loss.nats for loss in losses) / tokens) if tokens else None
+    return perplexity_of(math.fsum(loss.nats for loss in losses) / tokens) if tokens else None
+
+
+def perplexity_of(loss: float) -> float:
+    """exp of a mean loss per token, nats; that of a ruined model, which no float could hold, is that of MOST_NATS."""
+    return math.exp(min(loss, MOST_NATS))
 
 
 def _judge_endings(

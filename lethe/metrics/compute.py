@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lethe.evaluation.intervals import Interval, bootstrap, mean_difference, mean_interval, rate_interval
 from lethe.evaluation.model_set import is_reference
+from lethe.inference.scoring import perplexity_of
 from lethe.metrics.collect import Material, Readout
 from lethe.metrics.membership import (
     auc_interval,
@@ -176,7 +177,7 @@ def neighbour_values(sentences: Sequence[Sentence], found: Sequence[Tokenwise]) 
     for sentence, numbers in zip(sentences, found, strict=True):
         losses = [-float(chosen) for chosen, own in zip(numbers.chosen, sentence.own, strict=True) if own]
         if losses:
-            values[sentence.item] = math.exp(math.fsum(losses) / len(losses))
+            values[sentence.item] = perplexity_of(math.fsum(losses) / len(losses))
     return {"neighbour_perplexity": values}
 
 

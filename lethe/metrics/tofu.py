@@ -8,13 +8,15 @@ from typing import Any
 
 from lethe.evaluation.intervals import Interval, bootstrap
 
+LEAST_LOG = -300.0  # nats per token, far below what any model but a ruined one gives
+
 
 def probability(mean_log: float) -> float:
     """P(answer | question) ** (1 / tokens of the answer), so that long answers are comparable with short ones.
 
-    mean_log: mean log-probability per token, nats.
+    mean_log: mean log-probability per token, nats. Below LEAST_LOG a float would be 0 and no ratio of it exist.
     """
-    return math.exp(mean_log)
+    return math.exp(max(mean_log, LEAST_LOG))
 
 
 def chosen_probability(answer: float, wrong: Sequence[float]) -> float:

@@ -7,22 +7,16 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lethe.core.corpus import folder_problems
 from lethe.core.errors import StageError
 from lethe.core.hashing import folder_files
-from lethe.core.params import (
-    StageParams,
-    did_you_mean,
-    join_problems,
-    merged,
-    read_yaml,
-    shared_sections,
-    stage_problems,
-)
+from lethe.core.params import join_problems, read_yaml
 from lethe.core.stage import declared_paths
+from lethe.core.whole_params import validated
 from lethe.preflight.presets import read_whole
 
 if TYPE_CHECKING:
@@ -60,42 +54,6 @@ def problems_of(params: Path) -> list[str]:
     return [*problems, *missing_inputs(pipeline, values), *contradictions(sections)]
 
 
-def validated(pipeline: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The valid sections by stage, what they share merged in, and a line for everything wrong with the others."""
-    sections: dict[str, Any] = {}
-    known = [*pipeline, *section_schemas(pipeline)]
-    problems = [f"{name}: unknown section{did_you_mean(name, known)}" for name in values if name not in known]
-    for stage in pipeline:
-        schema = schema_of(stage)
-        if schema is None:
-            problems.append(
-                f"{stage}: expected stages/{stage}.py with a class Params, as dvc.yaml has this stage, got none"
-            )
-            continue
-        found = stage_problems(stage, schema, values)
-        problems += found
-        if not found:
-            sections[stage] = schema.model_validate(merged(stage, schema, values))
-    return sections, list(dict.fromkeys(problems))  # a shared section's once, not by every stage that reads it
-
-
-def section_schemas(stages: Iterable[str]) -> dict[str, type[StageParams]]:
-    """{section: class of its fields} of the stages and of the sections they share."""
-    own = {stage: schema for stage in stages if (schema := schema_of(stage))}
-    return own | {name: fields for schema in own.values() for name, fields in shared_sections(schema).items()}
-
-
-def schema_of(stage: str) -> type[StageParams] | None:
-    """The class Params of the stage's module, None if there is no such module or class."""
-    name = f"stages.{stage}"
-    try:
-        return getattr(importlib.import_module(name), "Params", None)
-    except ModuleNotFoundError as error:
-        if error.name != name:
-            raise
-        return None
-
-
 def missing_inputs(pipeline: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[str]:
     """A line for each input file or folder of the user that a stage reads and that does not exist."""
     made = {path for entry in pipeline.values() for path in declared_paths(entry, "outs", "metrics", "plots")}
@@ -120,6 +78,7 @@ def looked_up(values: Any, dotted: str) -> Any:
 def contradictions(sections: Mapping[str, Any]) -> Iterator[str]:
     """A line for each pair of sections, or section and machine, that cannot go together."""
     checks: dict[Callable[..., Iterator[str]], tuple[str, ...]] = {
+        corpus_folders: ("corpus",),
         forget_text: ("corpus",),
         model_folder: ("baseline",),
         pinned_commit: ("baseline",),
@@ -135,6 +94,12 @@ def contradictions(sections: Mapping[str, Any]) -> Iterator[str]:
             yield from problem(*(sections[name] for name in names))
     yield from chat_endpoints(sections)
     yield from gpu(sections)
+
+
+def corpus_folders(corpus: CorpusParams) -> Iterator[str]:
+    """Whether the two folders of text are folders of text, and two."""
+    for name, problem in folder_problems(corpus.forget, corpus.retain).items():
+        yield f"corpus.{name}: {problem}"
 
 
 def forget_text(corpus: CorpusParams) -> Iterator[str]:
@@ -216,10 +181,16 @@ def prompt_fits(baseline: BaselineParams, block: BlockParams, finetune: Finetune
 
 
 def chat_endpoints(sections: Mapping[str, Any]) -> Iterator[str]:
-    """Whether every stage that asks a language model may and can."""
+    """Whether every stage that asks a language model may and can, at an address without a secret in it."""
+    from lethe.llm_client import address_problem
+
     for name, key in (("extract", "backend"), ("translate", "backend"), ("evaluate", "judge")):
-        if name in sections and getattr(sections[name], key) == "llm":
-            settings: ChatSettings = sections[name].llm
+        if name not in sections:
+            continue
+        settings: ChatSettings = sections[name].llm
+        if problem := address_problem(settings.base_url):  # used or not: the page shows it
+            yield f"{name}.llm.base_url: {problem}"
+        elif getattr(sections[name], key) == "llm":
             if not settings.send_forget_text:
                 yield (
                     f"{name}.llm.send_forget_text: expected true with {key} llm, got false; true allows forget text to "

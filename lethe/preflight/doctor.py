@@ -59,7 +59,8 @@ def command(
 def examined(params: Path, cards: Cards | None = None, model: Path | None = None) -> dict[str, Any]:
     """All findings. cards, model: what memory is planned for; None: this machine, the params' model."""
     from lethe.core.params import read_yaml
-    from lethe.preflight.check import contradictions, missing_inputs, validated
+    from lethe.core.whole_params import validated
+    from lethe.preflight.check import contradictions, missing_inputs
     from lethe.preflight.presets import read_whole
 
     pipeline, values = read_yaml(Path("dvc.yaml"))["stages"], read_whole(params)

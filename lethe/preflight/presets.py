@@ -29,7 +29,7 @@ def command(
     json: Json = False,
 ) -> None:
     """Print the complete params file of a preset, or list the presets: **lethe preset book > params.yaml**."""
-    from lethe.preflight.check import validated
+    from lethe.core.whole_params import validated
 
     found = presets(FOLDER)
     if name is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json as json_lib
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ import typer
 from lethe.console import Json, print_json
 from lethe.core.errors import StageError
 from lethe.preflight.check import check
+from lethe.preflight.edited import check_outs
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -29,6 +31,7 @@ PARAMS = Path("params.yaml")
 LOCKS = Path(".dvc/tmp")  # where DVC records which process uses what
 OWN = Path(".scratch/repro.lock")
 SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 PAUSE = 0.5  # seconds between two checks
 
 
@@ -39,7 +42,8 @@ def command(
 ) -> None:
     """Check params.yaml and run `dvc repro`, after any other run in this folder has ended.
 
-    Targets and options are those of `dvc repro`. Every problem in params.yaml is printed before the first stage. While
+    Targets and options are those of `dvc repro`. Every problem in params.yaml is printed before the first stage, and an
+    out that was edited in place, which DVC would take for the one that was made. While
     it waits, one line names the other run; --no-wait refuses with that line. Exit code 1 if DVC fails. With --json the
     stages' output goes to stderr.
     """
@@ -48,6 +52,7 @@ def command(
     if PARAMS.exists():
         print(check(PARAMS), file=sys.stderr if json else sys.stdout, flush=True)
     with alone(no_wait) as waited:
+        check_outs()
         code = dvc_repro(context.args, quiet=json)
     if json:
         print_json({"done": code == 0, "waited_for": waited})
@@ -156,11 +161,23 @@ def named(cmd: str, pid: int) -> str:
 
 
 def dvc_repro(options: list[str], quiet: bool) -> int:
-    """Run `dvc repro` with these options and return its exit code; Ctrl-C goes to dvc, and we wait for it to end."""
+    """Run `dvc repro` with these options and return its exit code; Ctrl-C goes to dvc, and we wait for it to end.
+
+    If this process is ended or killed, so is dvc: nobody would know that it goes on.
+    """
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", *options]
-    process = subprocess.Popen(command, stdout=2 if quiet else None)  # stderr
+    process = subprocess.Popen(command, stdout=2 if quiet else None, preexec_fn=ended_with_parent)  # stderr
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     while True:
         try:
             return process.wait()
         except KeyboardInterrupt:
             continue
+
+
+def ended_with_parent() -> None:
+    """Ask Linux to end this process with its parent, even where that is killed; elsewhere nothing."""
+    import ctypes
+
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import PositiveInt
+from pydantic import PositiveInt, model_validator
 
 from lethe.core.params import StageParams
 
@@ -22,6 +22,13 @@ class ScratchParams(StageParams):
     heads: PositiveInt
     intermediate: PositiveInt
     context: PositiveInt
+
+    @model_validator(mode="after")
+    def heads_divide(self) -> Self:
+        """Each head has the same even number of dimensions: positions rotate them in pairs."""
+        if self.hidden % (2 * self.heads):
+            raise ValueError(f"heads: expected to divide hidden {self.hidden} into even parts, got {self.heads}")
+        return self
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerBase:

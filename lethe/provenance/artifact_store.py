@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lethe.core.errors import StageError
+from lethe.provenance.fingerprint import bytes_md5
 from lethe.provenance.history import Project
 
 
@@ -67,15 +68,17 @@ def place_of(store: Store, md5: str) -> str:
 
 
 def read_object(store: Store, md5: str) -> bytes | None:
-    """The object's bytes from the cache, else from a remote; None if it is in neither."""
+    """The object's bytes from the cache, else from a remote; None if it is in neither, or has other bytes there."""
     path = cached(store, md5)
-    if path.exists():
-        return path.read_bytes()
+    if path.exists() and bytes_md5(content := path.read_bytes()) == md5.removesuffix(".dir"):
+        return content
     for name in remotes_with(store, md5):
         remote = store.remotes[name]
         try:
             with remote.fs.open(remote.oid_to_path(md5), "rb") as stream:
-                return stream.read()
+                content = stream.read()
+            if bytes_md5(content) == md5.removesuffix(".dir"):
+                return content
         except Exception as error:
             store.unasked[name] = one_line(error)
     return None

@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     from lethe.provenance.artifact_store import Store
     from lethe.provenance.fingerprint import Subject
     from lethe.provenance.history import Commit, History
+    from lethe.provenance.integrity import Status
     from lethe.provenance.lineage import Found, Link
 
 VERSIONS = "provenance.json"
+Ref = Annotated[str, typer.Option(help="A branch, tag, commit or experiment to answer from, instead of HEAD.")]
+Every = Annotated[bool, typer.Option("--all", help="Answer from every branch, tag and experiment of this clone.")]
 
 
 def command(
@@ -27,12 +30,15 @@ def command(
     fetch: Annotated[
         bool, typer.Option("--fetch", help="Fetch branches and experiments of git's remotes first.")
     ] = False,
+    ref: Ref = "HEAD",
+    every: Every = False,
     json: Json = False,
 ) -> None:
     """Show which forget corpus produced a MODEL, wherever it was copied to, and who recorded it and when.
 
-    Searches dvc.lock in every commit of every local branch, tag and experiment. Exit code 0: the chain is printed. 3:
-    the model matches nothing, and the nearest are listed; or --verify found an artifact that differs.
+    Searches dvc.lock in every commit that HEAD, or the --ref, was made from. Exit code 0: the chain is printed. 3: the
+    model matches nothing there, and other refs that hold it, or the nearest models, are listed; or --verify found that
+    an artifact or a record differs.
     """
     from lethe.provenance.artifact_store import open_store
     from lethe.provenance.fingerprint import subject_of
@@ -41,7 +47,7 @@ def command(
     subject = subject_of(model)
     if fetch:
         fetch_all(open_project(Path()))
-    history = open_history(Path())
+    history = open_history(Path(), "" if every else ref)
     store = open_store(history.project)
     answer = audit(history, store, subject, verify)
     print_json(answer) if json else show(answer, console())
@@ -50,35 +56,66 @@ def command(
 
 def audit(history: History, store: Store, subject: Subject, verify: bool) -> dict[str, Any]:
     """All that git, dvc.lock and the available artifacts say about the subject, ready for JSON."""
-    from lethe.provenance.lineage import find, nearest
+    from lethe.provenance.lineage import find, nearest, refuse_unrecorded
 
     found = find(history, store, subject)
     if not found:
+        beside = elsewhere(history, store, subject)
+        if not beside:
+            refuse_unrecorded(history, subject)
         rows = nearest(history, store, subject)
         answer: dict[str, Any] = {
             "given": subject.given,
             "md5": subject.md5,
             "model": None,
+            "elsewhere": beside,
             "nearest": rows,
             "verify": None,
         }
     else:
         answer = {"given": subject.given, "md5": subject.md5, **about(history, store, subject, found[0], verify)}
         answer["also"] = [{"path": each.path, "md5": each.md5, "how": each.how} for each in found[1:]]
-    return {**answer, "notes": notes(history, store)}
+    return {"history": scope_row(history), **answer, "notes": notes(history, store)}
+
+
+def scope_row(history: History) -> dict[str, Any]:
+    """The history that an answer speaks of, as JSON."""
+    return {**history.scope._asdict(), "commits": len(history.commits)}
+
+
+def elsewhere(history: History, store: Store, subject: Subject) -> list[dict[str, Any]]:
+    """What records the model although the history asked about does not: its first commit there, and the refs with it.
+
+    Anybody who can push a branch can write such a record.
+    """
+    from lethe.provenance.history import open_history, others
+    from lethe.provenance.lineage import find, outs_of
+
+    if not others(history):
+        return []
+    whole = open_history(history.project.folder, "")
+    index = outs_of(whole)
+    rows = []
+    for found in find(whole, store, subject):
+        commit = whole.locks[index[found.md5][found.path][0]].commits[0]
+        rows.append({"path": found.path, "md5": found.md5, **recorded_by(whole, commit, found)})
+    return rows
 
 
 def about(history: History, store: Store, subject: Subject, found: Found, verify: bool) -> dict[str, Any]:
     """The answer for a model that was found."""
     from lethe.provenance import lineage
     from lethe.provenance.code import code_commit, code_used, recommitted
+    from lethe.provenance.integrity import DIFFERENT, cross_checks, gate_of
 
     links = lineage.chain(history, found)
     made_in = history.locks[links[0].lock].commits[0]
     code = code_used(history, links)
     commit, differing = code_commit(history, code, made_in)
+    own = provenance_of(store, subject, found)
     metrics, reports, lock = lineage.measured(history, found)
     measured_in = lock.commits[-1]
+    checks = cross_checks(history, store, links, own, (metrics, lock), deep=verify)
     params = lineage.params_used(history, links)
     return {
         "model": {"path": found.path, "md5": found.md5, "how": found.how},
@@ -90,11 +127,13 @@ def about(history: History, store: Store, subject: Subject, found: Found, verify
         "params": params,
         "code": {"commit": commit, "files": code, "not_in_the_commit_of_the_lock": differing},
         "recommitted": [{**commit_row(each), "stages": stages} for each, stages in recommitted(history, links)],
-        "versions": versions_of(store, subject, found),
+        "versions": own.get("versions"),
         "metrics": metrics,
         "measured_in": measured_in.id,
-        "gate": lineage.gate_of(metrics, lock),
-        "verify": verified(history, store, links, (code, commit, differing), (reports, metrics, measured_in.id))
+        "unvouched": sorted(reports.keys() - metrics.keys()),
+        "gate": gate_of(metrics, lock),
+        "contradictions": [row._asdict() for row in checks if row.state == DIFFERENT],
+        "verify": verified(history, store, links, (code, commit, differing), (reports, metrics, measured_in.id), checks)
         if verify
         else None,
     }
@@ -158,7 +197,10 @@ def documents_of(history: History, store: Store, md5: str) -> tuple[list[dict[st
     here = history.project.folder / CORPUS
     if content is None and here.is_file() and md5_of(here) == md5:
         place, content = "folder", here.read_bytes()
-    return (parquet_rows(content), place) if content is not None else ([], "")
+    try:
+        return (parquet_rows(content), place) if content is not None else ([], "")
+    except (ValueError, OSError):  # pyarrow's errors are of these kinds: it is no parquet
+        return [], ""
 
 
 def parquet_rows(content: bytes, columns: list[str] | None = None) -> list[dict[str, Any]]:
@@ -168,13 +210,12 @@ def parquet_rows(content: bytes, columns: list[str] | None = None) -> list[dict[
     return pq.read_table(io.BytesIO(content), columns=columns).to_pylist()
 
 
-def versions_of(store: Store, subject: Subject, found: Found) -> dict[str, str] | None:
-    """The package versions that the model's own provenance.json names; None if it has none or is not available."""
+def provenance_of(store: Store, subject: Subject, found: Found) -> dict[str, Any]:
+    """What the model's own provenance.json says; {} if it has none or is not available."""
     from lethe.provenance.artifact_store import read_file
     from lethe.provenance.lineage import json_object, json_object_of
 
-    own = json_object_of(subject) or json_object(read_file(store, found.md5, VERSIONS) or b"")
-    return own.get("versions")
+    return json_object_of(subject) or json_object(read_file(store, found.md5, VERSIONS) or b"")
 
 
 def verified(
@@ -183,19 +224,21 @@ def verified(
     links: list[Link],
     code: tuple[dict[str, str], str, list[str]],
     reports: tuple[dict[str, str], Mapping[str, Any], str],
+    checks: Iterable[Status],
 ) -> list[dict[str, str]]:
-    """The state of every artifact, of the code and of the reports."""
+    """The state of every artifact, of the code and of the reports, and whether they agree with each other."""
     from lethe.provenance.integrity import code_status, rehash, report_statuses
 
-    rows = [*rehash(history, store, links), code_status(*code), *report_statuses(*reports)]
+    rows = [*rehash(history, store, links), code_status(*code), *report_statuses(*reports), *checks]
     return [row._asdict() for row in rows]
 
 
 def notes(history: History, store: Store) -> list[str]:
     """What was ignored, and why."""
-    from lethe.provenance.history import uncommitted_lock
+    from lethe.provenance.history import skipped_lines, uncommitted_lock
 
-    said = [f"remote {name} did not answer: {why}" for name, why in store.unasked.items()]
+    said = skipped_lines(history)
+    said += [f"remote {name} did not answer: {why}" for name, why in store.unasked.items()]
     if uncommitted_lock(history):
         said.append("the current dvc.lock is in no commit and was ignored; git commit dvc.lock reports")
     return said

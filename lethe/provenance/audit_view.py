@@ -17,6 +17,11 @@ COLOURS = {"present and equal": "green", "present and different": "red"}
 
 def show(answer: Mapping[str, Any], out: Console) -> None:
     """Print the answer."""
+    from lethe.provenance.history import Scope, scope_words
+
+    row = dict(answer["history"])
+    count = row.pop("commits")
+    line(out, "history", scope_words(Scope(**row), count))
     if answer["model"] is None:
         show_nearest(answer, out)
     else:
@@ -31,8 +36,13 @@ def show(answer: Mapping[str, Any], out: Console) -> None:
 
 def show_nearest(answer: Mapping[str, Any], out: Console) -> None:
     """Print that nothing matches, and the nearest models."""
-    line(out, "", f"{answer['given']} (md5 {answer['md5']}) matches nothing in any commit or experiment", "red")
-    if not answer["nearest"]:
+    line(out, "", f"{answer['given']} (md5 {answer['md5']}) matches nothing in this history", "red")
+    for row in answer["elsewhere"]:
+        refs = ", ".join(row["refs"]) or "no branch"
+        line(out, "elsewhere", f"{row['path']} {row['md5']} in {refs}, commit {row['commit'][:10]} by {row['author']}")
+    if answer["elsewhere"]:
+        line(out, "", "Not merged into this history, so nobody here vouched for it; --ref NAME answers from there")
+    elif not answer["nearest"]:
         line(out, "", "No recorded model shares its weights, corpus or params; --fetch searches git's remotes too")
     for row in answer["nearest"]:
         line(out, "nearest", f"{row['path']} {row['md5']}, first in commit {row['commit'][:10]}")
@@ -97,7 +107,11 @@ def show_metrics(answer: Mapping[str, Any], out: Console) -> None:
         shown = {key: value for key, value in plain(numbers).items() if report != GATE}
         if shown:
             line(out, "metrics", f"{report}: {flat(shown)}")
-    line(out, "gate", verdict(answer["gate"]))
+    line(out, "gate", f"{verdict(answer['gate'])}; measured in commit {answer['measured_in'][:10]}")
+    for path in answer["unvouched"]:
+        line(out, "", f"{path} there is not the file that dvc.lock recorded, and was left out", "red")
+    for row in answer["contradictions"]:
+        line(out, "", f"contradiction: {row['path']}: {row['said']}", "red")
 
 
 def plain(numbers: Any) -> dict[str, float]:
@@ -116,8 +130,13 @@ def verdict(gate: Mapping[str, Any] | None) -> str:
         for row in gate["criteria"]
         if row["met"] is False
     ]
-    open_ones = [row["name"] for row in gate["criteria"] if row["met"] is None]
+    open_ones = [row["name"] for row in gate["criteria"] if row["met"] is None and "recomputed" not in row]
     words = [*missed, *([f"not measured: {', '.join(open_ones)}"] if open_ones else [])]
+    words += [
+        f"{row['name']} {row['value']}, but {row['recomputed']} by the reports it was made from"
+        for row in gate["criteria"]
+        if "recomputed" in row
+    ]
     return "; ".join([gate["verdict"], *words])
 
 

@@ -13,7 +13,16 @@ import typer
 
 from lethe.console import Json, line, print_json
 from lethe.core.errors import StageError
-from lethe.provenance.verify import PAYLOAD_TYPE, PREDICATE_TYPE, STATEMENT_TYPE, canonical, envelope_bytes, parts_of
+from lethe.provenance.audit import Ref
+from lethe.provenance.verify import (
+    PAYLOAD_TYPE,
+    PREDICATE_TYPE,
+    STATEMENT_TYPE,
+    canonical,
+    envelope_bytes,
+    parts_of,
+    stated_by,
+)
 
 if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner
@@ -46,29 +55,36 @@ def command(
     file_names: Annotated[
         bool, typer.Option("--file-names", help="Include the names of the corpus's files, not only their hashes.")
     ] = False,
+    ref: Ref = "HEAD",
     json: Json = False,
 ) -> None:
     """Sign a certificate of a MODEL: its files, corpus hashes, dvc.lock, params, code, metrics, thresholds, attacks.
 
-    The certificate holds no text of the corpus. Nothing leaves this machine. `lethe verify` checks it anywhere.
+    It states what dvc.lock recorded in the commits that HEAD, or the --ref, was made from. A model whose records
+    contradict each other is refused. The certificate holds no text of the corpus. Nothing leaves this machine. `lethe
+    verify` checks it anywhere.
     """
     if not new_key and not model:
         raise StageError("MODEL: expected a model folder (or --new-key), got none")
     made = write_new_key(key) if new_key else []
+    stated: list[tuple[str, str]] = []
     if model:
-        statement = statement_about(model, file_names)
-        write(out, envelope_bytes(signed(statement, read_key(key))))
+        signer, statement = read_key(key), statement_about(model, file_names, ref)
+        write(out, envelope_bytes(signed(statement, signer)))
         made.append(out)
+        stated = stated_by(statement)
     paths = [str(path) for path in made]
-    print_json({"written": paths}) if json else show(paths)
+    print_json({"written": paths, "stated": [list(row) for row in stated]}) if json else show(paths, stated)
 
 
-def show(paths: Iterable[str]) -> None:
-    """Print what was written."""
+def show(paths: Iterable[str], stated: Iterable[tuple[str, str]]) -> None:
+    """Print what was written, and what it states."""
     from lethe.console import console
 
     for path in paths:
         line(console(), "written", path)
+    for label, text in stated:
+        line(console(), label, text)
 
 
 def write_new_key(path: Path) -> list[Path]:
@@ -122,20 +138,31 @@ def write(path: Path, content: bytes) -> None:
     half.replace(path)
 
 
-def statement_about(given: str, file_names: bool) -> dict[str, Any]:
-    """The in-toto statement about a model folder. Raises StageError for a model that no commit recorded."""
+def statement_about(given: str, file_names: bool, ref: str) -> dict[str, Any]:
+    """The in-toto statement about a model folder, from the history of a ref.
+
+    Raises StageError for a model that no commit of it recorded, and for one whose records contradict each other.
+    """
     from lethe.provenance.artifact_store import open_store
     from lethe.provenance.audit import audit
     from lethe.provenance.fingerprint import subject_of
     from lethe.provenance.history import open_history
 
     subject = subject_of(given)
-    history = open_history(Path())
+    history = open_history(Path(), ref)
     store = open_store(history.project)
     answer = audit(history, store, subject, verify=False)
     if not answer["model"]:
+        others = [name for row in answer["elsewhere"] for name in row["refs"]]
+        beside = f" (only {', '.join(others)}, which --ref names)" if others else ""
         raise StageError(
-            f"{given}: expected a model that a commit records, got none; lethe audit {given} lists the nearest"
+            f"{given}: expected a model that a commit records, got none{beside}; lethe audit {given} lists the nearest"
+        )
+    if answer["contradictions"]:
+        wrong = answer["contradictions"][0]
+        raise StageError(
+            f"{given}: expected records that agree with each other, got {wrong['path']}: {wrong['said']}; "
+            f"`lethe audit {given} --verify`"
         )
     if answer["model"]["how"] != "the folder":
         raise StageError(f"{given}: expected the whole folder of a recorded model, got {answer['model']['how']}")
@@ -163,6 +190,7 @@ def predicate(history: History, store: Store, answer: Mapping[str, Any], file_na
     attacks = metrics.get(ATTACKS, {}).get("attacks")
     return {
         "model": {"path": answer["model"]["path"], "md5": answer["model"]["md5"]},
+        "history": answer["history"],
         "lock": lock_of(history, recorded["commit"]),
         "corpus": corpus_of(history, store, answer["corpus"], file_names),
         "buildDefinition": {
@@ -224,6 +252,10 @@ def caveats(answer: Mapping[str, Any], attacks: Any) -> list[str]:
         said.append("That it passed a release gate: no verdict was recorded for this model.")
     if not answer["code"]["commit"]:
         said.append("Which code made it: no commit holds all the files whose hashes dvc.lock recorded.")
+    if answer["gate"] and not answer["gate"]["recomputed"]:
+        said.append("That the verdict follows from the measurements: not all reports it was made from are recorded.")
+    if answer["unvouched"]:
+        said.append(f"What {', '.join(answer['unvouched'])} says: it is not the file that dvc.lock recorded.")
     if answer["corpus"] and not answer["corpus"]["at_hand"]:
         said.append("Which documents the corpus held: its bytes were not available, only its hash is given here.")
     return said

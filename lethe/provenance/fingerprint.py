@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lethe.core.errors import StageError
-from lethe.provenance.verify import files_below, is_pickle, safetensors_size, sha256_of
+from lethe.provenance.verify import is_pickle, sha256_of, walk
 
 HASH = re.compile(r"[0-9a-f]{7,64}(\.dir)?")
 CHUNK = 1 << 24  # bytes compared at a time
@@ -56,6 +56,11 @@ def check_files(given: str, files: Mapping[str, Path]) -> None:
             if size != wanted:
                 word = "truncated: " if size < wanted else ""
                 raise StageError(f"{path}: {word}expected {wanted} bytes by its header, got {size}")
+            if not is_whole(path):
+                raise StageError(
+                    f"{path}: expected a safetensors file in which every byte belongs to one tensor, got a header that "
+                    "says otherwise"
+                )
 
 
 def md5_of(path: Path) -> str:
@@ -83,8 +88,22 @@ def path_md5(path: Path) -> str:
 
 
 def own_files(folder: Path) -> dict[str, Path]:
-    """The files below a folder by their path in it, as DVC counts them."""
-    return {name: path for name, path in sorted(files_below(folder)) if not set(name.split("/")) & set(JUNK)}
+    """The files below a folder by their path in it, as DVC counts them. Raises StageError for what is no file."""
+    files, problems = walk(folder)
+    for name, said in problems.items():
+        raise StageError(f"{folder / name}: {said}")
+    return {name: path for name, path in sorted(files.items()) if not set(name.split("/")) & set(JUNK)}
+
+
+def is_whole(path: Path) -> bool:
+    """Whether the safetensors library accepts the file: every byte belongs to one tensor, and none to two."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "np"):
+            return True
+    except (SafetensorError, OSError, ValueError):
+        return False
 
 
 def tensor_places(path: Path) -> dict[str, tuple[str, tuple[int, ...], int, int]]:
@@ -100,9 +119,16 @@ def tensor_places(path: Path) -> dict[str, tuple[str, tuple[int, ...], int, int]
 
 
 def same_tensors(one: Path, other: Path) -> bool:
-    """Whether two safetensors files hold the same tensors, whatever else their headers say and in any order."""
+    """Whether two safetensors files hold the same tensors, whatever else their headers say and in any order.
+
+    Files that the library refuses hold none: headers can name the same bytes twice, or no bytes at all.
+    """
+    if not is_whole(one) or not is_whole(other):
+        return False
     first, second = tensor_places(one), tensor_places(other)
     if {name: entry[:2] for name, entry in first.items()} != {name: entry[:2] for name, entry in second.items()}:
+        return False
+    if not any(end > start for _, _, start, end in first.values()):
         return False
     with one.open("rb") as left, other.open("rb") as right:
         for name, (_, _, start, end) in first.items():
@@ -128,3 +154,17 @@ def contents_md5(files: Mapping[str, bytes]) -> str:
 def bytes_md5(content: bytes) -> str:
     """Hex md5 of bytes."""
     return hashlib.md5(content).hexdigest()
+
+
+def safetensors_size(path: Path) -> int | None:
+    """The bytes a safetensors file should have by its own header; None if it has no such header."""
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if length > min(path.stat().st_size, 100_000_000):
+            return None
+        try:
+            header = json.loads(stream.read(length))
+            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        except (ValueError, AttributeError, KeyError, TypeError, IndexError):
+            return None
+    return 8 + length + max(ends, default=0)

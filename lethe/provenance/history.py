@@ -1,10 +1,12 @@
-"""The dvc.lock of every commit: branches, tags, remote branches, the stash and experiments (refs/exps).
+"""The dvc.lock of every commit that HEAD, or another ref that is named, was made from.
 
+What lies beside that history counts only where it is asked for: anybody who can push a branch can write a dvc.lock.
 The number of git calls does not depend on the length of the history, and YAML is parsed only where it is needed.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Iterable, Sequence
@@ -15,7 +17,14 @@ from typing import Any, NamedTuple
 from lethe.core.errors import StageError
 from lethe.core.params import overlaid
 
-FIELDS = "%H%x1f%P%x1f%an <%ae>%x1f%aI%x1f%s"  # separated by the unit separator, which no subject contains
+FIELDS = ("%H", "%P", "%an <%ae>", "%aI", "%s")  # separated by NUL, the one character that none of them can contain
+HEAD = "HEAD"
+PLAIN_GIT = (
+    "git",
+    "--no-replace-objects",
+    "--literal-pathspecs",
+)  # the objects and paths that are named, and no others
+CONFLICT = re.compile(r"^(<{7}|={7}|>{7})(?= |$)", re.MULTILINE)
 EXPERIMENT = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/(.+)")
 PLAIN = r"[^'\"&*!|>%@`#{\[\n][^\n]*?"  # a path that YAML writes without quotes
 ENTRY = re.compile(rf"    - path: ({PLAIN})\n(?:      hash: md5\n)?      md5: ([0-9a-f]{{32}}(?:\.dir)?)\n")
@@ -53,22 +62,31 @@ class Lock(NamedTuple):
     commits: tuple[Commit, ...]
 
 
+class Scope(NamedTuple):
+    """The history that an answer speaks of."""
+
+    ref: str  # as it was named; "" for every ref
+    commit: str  # that it is
+    branch: str  # the current branch where the ref is HEAD, else ""
+
+
 class History(NamedTuple):
     """All commits, parents before children, and every dvc.lock in the order of the first commit that holds it."""
 
     project: Project
     commits: tuple[Commit, ...]
     locks: tuple[Lock, ...]
+    scope: Scope
+    skipped: tuple[Lock, ...]  # those that cannot be read
 
 
 def open_project(folder: Path) -> Project:
     """The project that `folder` is in. Raises StageError without git, DVC or a commit, and for a shallow clone."""
-    found = subprocess.run(
-        ["git", "rev-parse", "--is-shallow-repository", "--show-toplevel"], cwd=folder, capture_output=True, text=True
-    )
+    command = ["git", "rev-parse", "--is-shallow-repository", "--show-toplevel"]
+    found = subprocess.run(command, cwd=folder, capture_output=True)
     if found.returncode:
         raise StageError(f"{folder.resolve()}: expected the git repository that made the model, got none")
-    shallow, top = found.stdout.splitlines()
+    shallow, top = os.fsdecode(found.stdout).removesuffix("\n").split("\n", 1)
     if shallow == "true":
         raise StageError(f"{top}: expected the whole history, got a shallow clone; git fetch --unshallow")
     root = next((place for place in (folder.resolve(), *folder.resolve().parents) if (place / ".dvc").is_dir()), None)
@@ -80,46 +98,79 @@ def open_project(folder: Path) -> Project:
 
 def git(project: Project, *arguments: str, given: bytes = b"") -> bytes:
     """Output of a git command in the project. Raises StageError with git's last line."""
-    done = subprocess.run(["git", *arguments], cwd=project.folder, input=given, capture_output=True)
+    done = subprocess.run([*PLAIN_GIT, *arguments], cwd=project.folder, input=given, capture_output=True)
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().split("\n")[-1]
         raise StageError(f"git {arguments[0]}: {said}")
     return done.stdout
 
 
-def commits(project: Project) -> tuple[Commit, ...]:
-    """Every commit of every ref, parents before children, else by date."""
+def listed(project: Project, *arguments: str) -> list[str]:
+    """The lines of a git command's output. Only a line feed ends a line: names may hold U+2028 and other bytes."""
+    return [line for line in git(project, *arguments).decode(errors="surrogateescape").split("\n") if line]
+
+
+def commits(project: Project, start: str) -> tuple[Commit, ...]:
+    """The commits that a commit was made from and itself, parents before children, else by date; "" for every ref's."""
     names = experiments(project)
-    if not git(project, "for-each-ref", "--count=1"):
-        raise StageError(f"{project.folder}: expected at least one commit, got none; git add . && git commit")
-    order = ("--author-date-order", "--reverse", "--no-show-signature", f"--format={FIELDS}")
-    listed = git(project, "log", "--all", *order).decode(errors="replace")
-    rows = (line.split("\x1f") for line in listed.splitlines())
+    order = ("--author-date-order", "--reverse", "--no-show-signature", "-z", f"--format={'%x00'.join(FIELDS)}")
+    said = git(project, "log", *order, start or "--all", "--").decode(errors="replace")
+    words = iter(said.split("\0"))
+    rows = zip(*[words] * len(FIELDS), strict=False)  # the last NUL ends the last subject
     return tuple(
-        Commit(id_, tuple(parents.split()), author, date, subject, names.get(id_, ""))
+        Commit(id_, tuple(parents.split(" ")) if parents else (), author, date, subject, names.get(id_, ""))
         for id_, parents, author, date, subject in rows
     )
 
 
+def scope_of(project: Project, ref: str) -> Scope:
+    """The commit that a branch, tag, hash or experiment is. Raises StageError for anything else."""
+    if not ref:
+        return Scope("", "", "")
+    command = ["rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}"]
+    found = subprocess.run([*PLAIN_GIT, *command], cwd=project.folder, capture_output=True, text=True)
+    ids = {id_ for id_, name in experiments(project).items() if name == ref}
+    if found.returncode == 0 and not ref.startswith("-"):
+        ids = {found.stdout.strip()}
+    if not ids and ref == HEAD:
+        raise StageError(f"{project.folder}: expected at least one commit, got none; git add . && git commit")
+    if len(ids) != 1:
+        raise StageError(f"--ref: expected a branch, tag, commit or experiment, got {ref}, which names {len(ids)}")
+    branch = listed(project, "rev-parse", "--abbrev-ref", HEAD)[0] if ref == HEAD else ""
+    return Scope(ref, ids.pop(), "" if branch == HEAD else branch)
+
+
+def scope_words(scope: Scope, count: int) -> str:
+    """The history an answer speaks of: `main at 1a2b3c4d5e, 12 commits`."""
+    if not scope.ref:
+        return f"every branch, tag and experiment of this clone, {count} commits"
+    named = scope.branch or ("HEAD" if scope.ref == HEAD else scope.ref)
+    return f"{named} at {scope.commit[:10]}, {count} commits"
+
+
 def fetch_all(project: Project) -> None:
     """Fetch branches, tags and experiments of every git remote; no local ref is overwritten by an experiment."""
-    for remote in git(project, "remote").decode().split():
+    for remote in listed(project, "remote"):
         branches = f"+refs/heads/*:refs/remotes/{remote}/*"
         git(project, "fetch", "--quiet", "--tags", remote, branches, "refs/exps/*:refs/exps/*")
 
 
 def experiments(project: Project) -> dict[str, str]:
     """{commit: name} of the local DVC experiments."""
-    listed = git(project, "for-each-ref", "--format=%(objectname) %(refname)", "refs/exps").decode()
-    rows = (line.split(" ", 1) for line in listed.splitlines())
+    rows = (
+        line.split(" ", 1) for line in listed(project, "for-each-ref", "--format=%(objectname) %(refname)", "refs/exps")
+    )
     return {id_: found[1] for id_, ref in rows if (found := EXPERIMENT.fullmatch(ref))}
 
 
 def object_ids(project: Project, names: Sequence[str], kind: str = "blob") -> list[str]:
     """The object of a kind, blob or tree, that each `<commit>:<path>` names, "" where there is none."""
-    lines = "".join(f"{name}\n" for name in names).encode()
-    found = git(project, "cat-file", "--batch-check=%(objectname) %(objecttype)", given=lines).decode().splitlines()
-    return [line.split()[0] if line.endswith(f" {kind}") else "" for line in found]
+    asked = [name for name in names if "\n" not in name]  # git would read two names
+    lines = "".join(f"{name}\n" for name in asked).encode(errors="surrogateescape")
+    said = git(project, "cat-file", "--batch-check=%(objectname) %(objecttype)", given=lines).split(b"\n")
+    ids = (line.split(b" ")[0].decode() if line.endswith(f" {kind}".encode()) else "" for line in said)
+    found = dict(zip(asked, ids, strict=False))
+    return [found.get(name, "") for name in names]
 
 
 def contents(project: Project, ids: Iterable[str]) -> dict[str, bytes]:
@@ -169,29 +220,59 @@ def files_at(project: Project, commit: str, paths: Sequence[str]) -> dict[str, b
 def folder_at(project: Project, commit: str, folder: str) -> dict[str, bytes]:
     """{path relative to the folder: content} of the files below a folder in a commit."""
     where = f"{project.prefix}{folder}/"
-    listed = git(project, "ls-tree", "-r", "-z", "--full-tree", "--name-only", commit, "--", where).decode()
-    names = [name for name in listed.split("\0") if name]
-    read = files_at(project._replace(prefix=""), commit, names)
-    return {name.removeprefix(where): content for name, content in read.items()}
+    rows = git(project, "ls-tree", "-r", "-z", "--full-tree", commit, "--", where).decode(errors="surrogateescape")
+    named = (row.split("\t", 1) for row in rows.split("\0") if row)
+    ids = {name: facts.split(" ")[2] for facts, name in named if facts.split(" ")[1] == "blob"}
+    read = contents(project, ids.values())
+    return {name.removeprefix(where): read[id_] for name, id_ in ids.items()}
 
 
-def open_history(folder: Path) -> History:
-    """The history of the project that `folder` is in. Raises StageError where it is missing or incomplete."""
+def open_history(folder: Path, ref: str = HEAD) -> History:
+    """The history of the project that `folder` is in, up to a branch, tag, commit or experiment; "" for every ref's.
+
+    A dvc.lock that cannot be read is skipped and told. Raises StageError where the history is missing or incomplete.
+    """
     project = open_project(folder)
-    every = commits(project)
-    found = tuple(Lock(text.decode(errors="replace"), held) for text, held in versions(project, every, "dvc.lock"))
+    scope = scope_of(project, ref)
+    every = commits(project, scope.commit)
+    found = [Lock(text.decode(errors="replace"), held) for text, held in versions(project, every, "dvc.lock")]
     if not found:
         raise StageError(
             f"{project.folder}: expected dvc.lock in git, got no commit that contains it; git add dvc.lock"
         )
-    return History(project, every, found)
+    skipped = tuple(lock for lock in found if unreadable(lock.text))
+    history = History(project, every, tuple(lock for lock in found if lock not in skipped), scope, skipped)
+    if not history.locks:
+        raise StageError(
+            f"{project.folder}: expected a dvc.lock that can be read, got none: {skipped_lines(history)[0]}"
+        )
+    return history
+
+
+def skipped_lines(history: History) -> list[str]:
+    """A line for each dvc.lock that cannot be read, with its first commit and the reason."""
+    return [f"commit {lock.commits[0].id[:10]}: {unreadable(lock.text)}; skipped" for lock in history.skipped]
+
+
+def others(history: History) -> int:
+    """How many commits of branches, tags and experiments lie beside the history."""
+    return int(git(history.project, "rev-list", "--all", "--count")) - len(history.commits) if history.scope.ref else 0
+
+
+def unreadable(text: str) -> str:
+    """Why a dvc.lock cannot be read, "" if it can."""
+    try:
+        recorded(text)
+    except StageError as error:
+        return str(error)
+    return ""
 
 
 def uncommitted_lock(history: History) -> str:
     """The text of the current dvc.lock if no commit holds it, else ""."""
     path = history.project.folder / "dvc.lock"
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    return "" if any(text == lock.text for lock in history.locks) else text
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    return "" if any(text == lock.text for lock in (*history.locks, *history.skipped)) else text
 
 
 @cache
@@ -199,14 +280,22 @@ def recorded(text: str) -> dict[str, Entry]:
     """The stages of a dvc.lock, in its order.
 
     A line pattern reads the form DVC writes, fifty times as fast as YAML; anything that does not fit it is left to
-    YAML, so that the answer is the same.
+    YAML, so that the answer is the same. Raises StageError for anything but a dvc.lock, such as an unsolved merge.
     """
+    if found := CONFLICT.search(text):
+        line = text.count("\n", 0, found.start()) + 1
+        raise StageError(f"dvc.lock: expected one version, got the marks of an unsolved merge in line {line}")
     head, *rest = STAGE.split(text)
     entries = {name: _entry(body) for name, body in zip(rest[::2], rest[1::2], strict=True)}
     if head.endswith("stages:\n") and all(entries.values()):
         return entries  # type: ignore[return-value]
     stages = read_lock(text).get("stages", {})
-    return {name: Entry(*(_md5s(stage.get(kind, [])) for kind in ("deps", "outs"))) for name, stage in stages.items()}
+    try:
+        return {
+            name: Entry(_md5s(stage.get("deps", [])), _md5s(stage.get("outs", []))) for name, stage in stages.items()
+        }
+    except (AttributeError, KeyError, TypeError):
+        raise StageError("dvc.lock: expected the file that `dvc repro` writes, got other content") from None
 
 
 def _entry(body: str) -> Entry | None:
@@ -222,7 +311,7 @@ def _entry(body: str) -> Entry | None:
 
 
 def _md5s(items: Iterable[dict[str, Any]]) -> dict[str, str]:
-    return {item["path"]: item["md5"] for item in items if "md5" in item}
+    return {"" + item["path"]: "" + item["md5"] for item in items if "md5" in item}  # a TypeError for anything but text
 
 
 @cache
@@ -242,8 +331,8 @@ def read_yaml_text(text: str) -> Any:
 
     try:
         return YAML(typ="safe").load(text)
-    except YAMLError as error:
-        raise StageError(f"dvc.lock: not valid YAML: {str(error).splitlines()[0]}") from None
+    except (YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise StageError(f"dvc.lock: not valid YAML: {(str(error).splitlines() or ['broken'])[0]}") from None
 
 
 @cache
@@ -257,10 +346,11 @@ def params_of(text: str, stage: str) -> dict[str, Any]:
         found = read_yaml_text(lines) or {}  # of this one section: YAML takes a hundred times as long for the whole
     else:
         found = read_lock(text)["stages"].get(stage, {}).get("params", {})
-    sections = found.get("params.yaml", {})
+    sections = found.get("params.yaml", {}) if isinstance(found, dict) else {}
     values: dict[str, Any] = {}
     for name in (*(name for name in sections if name != stage), stage):
-        values = overlaid(values, sections.get(name) or {})
+        section = sections.get(name)
+        values = overlaid(values, section if isinstance(section, dict) else {})
     return values
 
 
@@ -278,13 +368,18 @@ def ancestors(lock: dict[str, Entry], out: str) -> list[str]:
 
 def refs_with(project: Project, commit: str) -> list[str]:
     """Short names of the branches, tags and experiments that contain the commit."""
-    listed = git(project, "for-each-ref", f"--contains={commit}", "--format=%(refname)").decode().split()
-    return [_short(ref) for ref in listed if not re.match(r"refs/exps/(exec|celery)", ref)]
+    refs = listed(project, "for-each-ref", f"--contains={commit}", "--format=%(refname)")
+    return [_short(ref) for ref in refs if not re.match(r"refs/exps/(exec|celery)", ref)]
 
 
 def _short(ref: str) -> str:
     found = EXPERIMENT.fullmatch(ref)
     return f"experiment {found[1]}" if found else re.sub(r"^refs/(heads|tags|remotes)/", "", ref)
+
+
+def leads_out(path: str) -> bool:
+    """Whether a recorded path is none inside the project: nothing there may be deleted or run."""
+    return not Path(path).parts or Path(path).is_absolute() or ".." in Path(path).parts
 
 
 def is_code(path: str) -> bool:

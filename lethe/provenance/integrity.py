@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from os.path import samefile
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
+from lethe.gate.criteria import AT_LEAST, DESCRIPTIONS, GateParams, Result, criteria, metric, verdict
 from lethe.provenance.artifact_store import Store, cached, manifest, remotes_with
 from lethe.provenance.fingerprint import bytes_md5, folder_md5, md5_of, path_md5
-from lethe.provenance.history import History, files_at, folder_at, recorded
-from lethe.provenance.lineage import Link
+from lethe.provenance.history import History, Lock, files_at, folder_at, params_of, recorded, unreadable
+from lethe.provenance.lineage import CORPUS, GATE, MADE, Link
+from lethe.provenance.verify import sha256_of
 
 EQUAL, DIFFERENT = "present and equal", "present and different"
 REMOTE, GONE = "missing here, in remote", "gone"
+JUDGED = tuple(f"reports/{name}.json" for name in ("familiarity", "benchmarks", "measures", "attacks"))  # by the gate
+NAMED = {  # what a model's provenance.json calls its inputs
+    "corpus": CORPUS,
+    "dictionary": "data/dictionary.csv",
+    "labels": "data/labels.parquet",
+    "baseline": "models/baseline",
+    "suppressed": "models/suppressed",
+}
+
+
+Measured = tuple[Mapping[str, Any], Lock]
 
 
 class Status(NamedTuple):
@@ -28,7 +44,8 @@ class Status(NamedTuple):
 def rehash(history: History, store: Store, links: Iterable[Link]) -> list[Status]:
     """The state of every artifact of the chain."""
     path = history.project.folder / "dvc.lock"
-    entries = recorded(path.read_text(encoding="utf-8")).values() if path.exists() else ()
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    entries = () if unreadable(text) else recorded(text).values()
     expected = {path: md5 for entry in entries for path, md5 in entry.deps.items()}
     # after a part of the pipeline a later stage's dep is older than what the folder holds
     expected |= {path: md5 for entry in entries for path, md5 in entry.outs.items()}
@@ -122,3 +139,181 @@ def report_statuses(reports: Mapping[str, str], vouched: Iterable[str], commit: 
         else Status(path, md5, DIFFERENT, f"git {commit[:10]}: other bytes than dvc.lock recorded, or none")
         for path, md5 in sorted(reports.items())
     ]
+
+
+# Whether the records agree with each other
+
+
+def cross_checks(
+    history: History, store: Store, links: list[Link], own: Mapping[str, Any], measured: Measured, deep: bool
+) -> list[Status]:
+    """A line for each statement of the model about itself, and of the reports, that can be compared with the chain.
+
+    own: the model's provenance.json. measured: its reports and the dvc.lock that records them. deep: models too, which
+    takes as long as reading them. A statement about something that is not available is not compared.
+    """
+    metrics, lock = measured
+    files = file_statuses(store, links[0], metrics) if deep else ()
+    inputs = input_statuses(history, store, links, own, deep)
+    return [*inputs, *param_statuses(history, links, own), *files, *gate_statuses(metrics, lock)]
+
+
+def input_statuses(
+    history: History, store: Store, links: list[Link], own: Mapping[str, Any], deep: bool
+) -> Iterator[Status]:
+    """Whether the inputs that provenance.json names by sha256, the corpus first of all, are those of the chain."""
+    by_path = {link.path: link for link in links[1:]}
+    named = own.get("sha256")
+    for name, digest in named.items() if isinstance(named, dict) else ():
+        link = by_path.get(NAMED.get(name, ""))
+        if link and link.md5.endswith(".dir") and not deep:
+            continue
+        found = link and artifact_sha256(history, store, link)
+        if link and found:
+            said = f"provenance.json of the model names the {name} by this sha256"
+            if found != digest:
+                said = f"provenance.json of the model names {name} sha256 {str(digest)[:12]}, got {found[:12]}"
+            yield Status(f"{link.path} by provenance.json", link.md5, EQUAL if found == digest else DIFFERENT, said)
+
+
+def artifact_sha256(history: History, store: Store, link: Link) -> str:
+    """The sha256 of an artifact of the cache or the folder, of a folder as provenance.json has it; "" if it is gone."""
+    files = manifest(store, link.md5) if link.md5.endswith(".dir") else {"": link.md5}
+    here = history.project.folder / link.path
+    found = {}
+    for name, md5 in (files or {}).items():
+        copies = (cached(store, md5), here / name if name else here)
+        path = next((path for path in copies if path.is_file() and md5_of(path) == md5), None)
+        if path is None:
+            return ""
+        found[name] = sha256_of(path)
+    if not link.md5.endswith(".dir"):
+        return found.get("", "")
+    lines = "".join(f"{found[name]}  {name}\n" for name in sorted(found, key=Path))
+    return hashlib.sha256(lines.encode()).hexdigest() if found else ""
+
+
+def param_statuses(history: History, links: list[Link], own: Mapping[str, Any]) -> Iterator[Status]:
+    """Whether the params that provenance.json names are those of dvc.lock, stage by stage."""
+    sections = own.get("params")
+    locks = {link.stage: history.locks[link.lock].text for link in links if link.stage}
+    for stage, section in sections.items() if isinstance(sections, dict) else ():
+        recorded_params = params_of(locks[stage], stage) if stage in locks else {}
+        both = recorded_params.keys() & section.keys() if isinstance(section, dict) else set()
+        wrong = [name for name in sorted(both) if recorded_params[name] != section[name]]
+        if both:
+            said = ", ".join(f"{name} {section[name]}, in dvc.lock {recorded_params[name]}" for name in wrong)
+            digest = bytes_md5(json.dumps(section, sort_keys=True, default=str).encode())
+            yield Status(f"params of {stage} by provenance.json", digest, DIFFERENT if wrong else EQUAL, said)
+
+
+def file_statuses(store: Store, model: Link, metrics: Mapping[str, Any]) -> Iterator[Status]:
+    """Whether the model's files have the sha256 that the report of the stage that made it gives them."""
+    report = MADE.get(str(model.stage), "")
+    named = metrics.get(report, {}).get("sha256")
+    files = manifest(store, model.md5) if model.md5.endswith(".dir") else None
+    if not isinstance(named, dict) or not files or not model.path.startswith("models/"):
+        return
+    if model.stage == "finetune" and model.path == "models/checkpoints":
+        return  # the report speaks of the last one, which is another folder
+    there = {name: cached(store, md5) for name, md5 in files.items()}
+    wrong = [name for name, path in there.items() if path.exists() and sha256_of(path) != named.get(name)]
+    wrong += sorted(named.keys() - files.keys())
+    said = f"{', '.join(wrong)}: another file than in {report}" if wrong else f"every file as in {report}"
+    yield Status(f"{model.path} by {report}", model.md5, DIFFERENT if wrong else EQUAL, said)
+
+
+def gate_statuses(metrics: Mapping[str, Any], lock: Lock) -> Iterator[Status]:
+    """Whether reports/gate.json is what follows from the reports that it was made from.
+
+    Of one from before it had results only the values are compared.
+    """
+    values, again = metrics.get(GATE), recomputed(metrics, gate_limits(lock))
+    if not isinstance(values, dict) or again is None:
+        return
+    shared = [name for name in DESCRIPTIONS if name in values and name in again]
+    wrong = [f"{name} {values[name]}, by its inputs {again[name]}" for name in shared
+             if not same_number(values[name], again[name])]  # fmt: skip
+    if "results" in values and not wrong and values != again:
+        wrong = [f"results {values['results']}, by its inputs {again['results']}"]
+    digest = bytes_md5(json.dumps(values, sort_keys=True).encode())
+    yield Status(f"{GATE} by its inputs", digest, DIFFERENT if wrong else EQUAL, ", ".join(wrong))
+
+
+# The verdict
+
+
+def gate_of(metrics: Mapping[str, Any], lock: Lock) -> dict[str, Any] | None:
+    """The release gate's verdict and every criterion with its limit and value; None where no gate was recorded.
+
+    The limits are those of params.yaml as the same dvc.lock recorded them. The values and results are those of
+    reports/gate.json, and again those that follow from the reports it was made from, where all of these are recorded.
+    What the two disagree on has not passed.
+    """
+    values, limits = metrics.get(GATE), gate_limits(lock)
+    if not isinstance(values, dict) or not limits:
+        return None
+    again = recomputed(metrics, limits)
+    named = {name: limit for name, limit in limits.items() if name in DESCRIPTIONS and limit is not None}
+    rows = [criterion(name, limit, values, again) for name, limit in named.items()]
+    return {"verdict": verdict([row["result"] for row in rows]), "criteria": rows, "recomputed": again is not None}
+
+
+def gate_limits(lock: Lock) -> dict[str, Any]:
+    """The thresholds of params.yaml as a dvc.lock recorded them, {} if there are none."""
+    limits = params_of(lock.text, "report").get("gate")
+    return limits if isinstance(limits, dict) else {}
+
+
+def recomputed(metrics: Mapping[str, Any], limits: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What reports/gate.json should be, from the reports that the gate judges; None if one is missing or older."""
+    if not limits or not all(path in metrics for path in JUDGED):
+        return None
+    try:
+        gate = GateParams.model_validate({name: limits.get(name) for name in GateParams.model_fields})
+        return metric(criteria(gate, *(metrics[path] for path in JUDGED)))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def criterion(name: str, limit: Any, values: Mapping[str, Any], again: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A criterion with its limit, its value and its result; met is None if nobody can tell.
+
+    values: reports/gate.json; one from before it had results is judged by its limits. again: what follows from the
+    reports. Where the two disagree the result is fail if either says so, else cannot tell.
+    """
+    value, found = values.get(name), result_of(name, limit, values)
+    row: dict[str, Any] = {"name": name, "bound": "at least" if name in AT_LEAST else "at most"}
+    if again is not None:
+        other = result_of(name, limit, again)
+        old = "results" not in values  # other rules judged it, but its numbers are the same
+        if not same_number(value, again.get(name)) or (found != other and not old):
+            row["recomputed"] = again.get(name)
+            found = "fail" if "fail" in (found, other) else "cannot tell"
+    met = {"pass": True, "fail": False}.get(found)
+    return {**row, "limit": limit, "value": value, "met": met, "result": found}
+
+
+def result_of(name: str, limit: Any, values: Mapping[str, Any]) -> Result:
+    """A criterion's result as a reports/gate.json has it; a pass only with a number that meets what was allowed."""
+    results, allowed = values.get("results"), values.get("allowed")
+    value = values.get(name)
+    most = allowed.get(name, limit) if isinstance(allowed, dict) else limit
+    met = None
+    if is_number(value) and is_number(most):
+        met = value >= most if name in AT_LEAST else value <= most
+    judged: dict[bool | None, Result] = {None: "cannot tell", True: "pass", False: "fail"}
+    stated = results.get(name) if isinstance(results, dict) else None
+    return stated if stated in ("fail", "not measurable") else judged[met]
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number; True and False are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def same_number(one: Any, other: Any) -> bool:
+    """Whether two values are the same, as far as reports/gate.json rounds."""
+    return one == other or (
+        is_number(one) and is_number(other) and math.isclose(one, other, rel_tol=1e-5, abs_tol=1e-6)
+    )

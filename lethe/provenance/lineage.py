@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from lethe.core.errors import StageError
-from lethe.gate.criteria import AT_LEAST, DESCRIPTIONS, Result, verdict
 from lethe.provenance.artifact_store import Store, cached, manifest, read_file
 from lethe.provenance.fingerprint import Subject, bytes_md5, md5_of, same_tensors, sha256s
 from lethe.provenance.history import (
@@ -20,6 +19,7 @@ from lethe.provenance.history import (
     params_of,
     recorded,
     uncommitted_lock,
+    unreadable,
     versions,
 )
 from lethe.provenance.verify import sha256_of
@@ -63,15 +63,10 @@ def outs_of(history: History) -> Index:
 def find(history: History, store: Store, subject: Subject) -> list[Found]:
     """The recorded outs that the subject is, the oldest first; by its folder, then by its files.
 
-    Raises StageError for a beginning that several hashes have, a file that several models share, and a model that only
-    the uncommitted dvc.lock knows.
+    Raises StageError for a beginning that several hashes have and for a file that several models share.
     """
     index = outs_of(history)
     found = by_md5(index, subject) or by_sha256(history, subject) or by_manifest(index, store, subject)
-    if not found and not subject.files and len(subject.md5) < 32:
-        raise StageError(f"{subject.given}: expected a file or the beginning of a recorded hash, got neither")
-    if not found:
-        refuse_uncommitted(history, subject)
     several = len({each.md5 for each in found}) > 1
     if several and subject.files and not any(name.endswith(".safetensors") for name in subject.files):
         raise StageError(
@@ -151,9 +146,13 @@ def below(files: Mapping[str, str], part: str) -> dict[str, str]:
     return {name[len(part) + 1 :]: md5 for name, md5 in files.items() if name.startswith(f"{part}/")}
 
 
-def refuse_uncommitted(history: History, subject: Subject) -> None:
-    """Raise StageError if only the uncommitted dvc.lock records the model: it has no author yet."""
+def refuse_unrecorded(history: History, subject: Subject) -> None:
+    """Raise StageError for a model that only the uncommitted dvc.lock has, and so no author, and for part of a hash."""
+    if not subject.files and len(subject.md5) < 32:
+        raise StageError(f"{subject.given}: expected a file or the beginning of a recorded hash, got neither")
     text = uncommitted_lock(history)
+    if unreadable(text):
+        return
     outs = {md5: path for entry in recorded(text).values() for path, md5 in entry.outs.items()} if text else {}
     if subject.md5 in outs:
         raise StageError(
@@ -214,46 +213,17 @@ def params_used(history: History, links: Iterable[Link]) -> dict[str, Any]:
 def measured(history: History, found: Found) -> tuple[dict[str, Any], dict[str, str], Lock]:
     """The measurements of the model: {report: content} as git holds it, {report: md5} as dvc.lock has it, that lock.
 
-    The dvc.lock is the one with the most reports made with the model or from it, the newest of these. A report
-    whose bytes dvc.lock does not vouch for is left out of the first.
+    The dvc.lock is the newest with reports made with the model or from it, whatever an older one had more of. A report
+    whose bytes dvc.lock does not vouch for, or that is no JSON object, is left out of the first.
     """
-    best = max(range(len(history.locks)), key=lambda number: (len(reports_of(history.locks[number], found)), number))
-    lock = history.locks[best]
+    age = {commit.id: number for number, commit in enumerate(history.commits)}
+    newest = sorted(history.locks, key=lambda lock: -age[lock.commits[-1].id])
+    lock = next((lock for lock in newest if reports_of(lock, found)), newest[0])
     reports, commit = reports_of(lock, found), lock.commits[-1]
     held = files_at(history.project, commit.id, list(reports))
     vouched = {path: text for path, text in held.items() if bytes_md5(text) == reports[path]}
-    return {path: json.loads(text) for path, text in vouched.items()}, reports, lock
-
-
-def gate_of(metrics: Mapping[str, Any], lock: Lock) -> dict[str, Any] | None:
-    """The release gate's verdict and every criterion with its limit and value; None where no gate was recorded.
-
-    The limits are those of params.yaml as the same dvc.lock recorded them.
-    """
-    values, limits = metrics.get(GATE), params_of(lock.text, "report").get("gate")
-    if not isinstance(values, dict) or not limits:
-        return None
-    allowed, results = values.get("allowed", {}), values.get("results", {})
-    criteria = [
-        criterion(name, allowed.get(name, limit), values.get(name), results.get(name))
-        for name, limit in limits.items()
-        if name in DESCRIPTIONS and limit is not None
-    ]
-    return {"verdict": verdict([row["result"] for row in criteria]), "criteria": criteria}
-
-
-def criterion(name: str, limit: float, value: float | None, result: Result | None) -> dict[str, Any]:
-    """A criterion with its limit, its value and whether the value meets it; None if that cannot be told.
-
-    result: as recorded; a gate recorded before there were any is judged by its limit.
-    """
-    more = name in AT_LEAST
-    met = None if value is None else value >= limit if more else value <= limit
-    judged: dict[bool | None, Result] = {None: "cannot tell", True: "pass", False: "fail"}
-    found = result or judged[met]
-    met = {"pass": True, "fail": False}.get(found)
-    bound = "at least" if more else "at most"
-    return {"name": name, "bound": bound, "limit": limit, "value": value, "met": met, "result": found}
+    read = {path: json_object(text) for path, text in vouched.items()}
+    return {path: content for path, content in read.items() if content}, reports, lock
 
 
 def reports_of(lock: Lock, found: Found) -> dict[str, str]:

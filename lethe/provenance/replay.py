@@ -16,6 +16,7 @@ import typer
 
 from lethe.console import Json, console, end, print_json
 from lethe.core.errors import StageError
+from lethe.provenance.audit import Ref
 
 if TYPE_CHECKING:
     from lethe.provenance.history import Entry, History, Lock
@@ -33,7 +34,7 @@ class Recorded(NamedTuple):
     stage: str
     lock: Lock
     commit: str
-    cmd: str
+    cmd: list[str]  # as its dvc.yaml has it
     deps: dict[str, str]
     outs: dict[str, str]
 
@@ -45,16 +46,27 @@ def command(
         typer.Option(help="Rebuild this stage of the same dvc.lock; default: the one that made the model."),
     ] = None,
     keep: Annotated[bool, typer.Option(help="Keep the clone and print its path.")] = False,
+    whole: Annotated[
+        bool, typer.Option("--chain", help="Rebuild every stage of the chain, from the corpus to the model.")
+    ] = False,
+    ref: Ref = "HEAD",
     json: Json = False,
 ) -> None:
     """Run a stage again, in a clean clone of the commit that recorded it, and compare every byte it makes.
 
+    The commit is one that HEAD, or the --ref, was made from, and the command is that of its dvc.yaml: a command that
+    only dvc.lock has is not run.
+
     On the CPU the bytes must be equal. On a GPU the weights may differ by 0.1 % of their norm and each number of a
-    report by 2 %; more counts as another model. Exit code 3 if anything differs. Nothing of this project is changed.
+    report by 2 %; more counts as another model. Exit code 3 if anything differs. With --chain each stage gets the
+    inputs that were recorded, a stage that cannot be run again is named with the reason, and the exit code is then 1 if
+    nothing differs. Nothing of this project is changed.
     """
     from lethe.provenance.history import open_history
 
-    history = open_history(Path())
+    history = open_history(Path(), ref)
+    if whole:
+        return finish_chain([attempted(history, lock, name) for lock, name in chain_of(history, model)], json)
     recorded = found(history, model, stage)
     folder = Path(tempfile.mkdtemp(prefix="lethe-replay-"))
     try:
@@ -73,12 +85,59 @@ def command(
     end(answer["same"])
 
 
+def attempted(history: History, lock: Lock, stage: str) -> dict[str, Any]:
+    """The answer for one stage of a chain, or why it could not be run again."""
+    folder = Path(tempfile.mkdtemp(prefix="lethe-replay-"))
+    try:
+        recorded = record_of(history, lock, stage)
+        clone = prepared(history, recorded, folder / "clone")
+        run(recorded, clone)
+        return judged(history, recorded, clone)
+    except StageError as error:
+        return {"stage": stage, "commit": lock.commits[0].id, "same": None, "why": str(error)}
+    finally:
+        shutil.rmtree(folder)
+
+
+def finish_chain(answers: list[dict[str, Any]], json: bool) -> None:
+    """Print every answer, and exit with 0, 3 if a stage made something else, 1 if one could not be run again."""
+    same = [answer["same"] for answer in answers]
+    if json:
+        print_json({"same": False if False in same else None if None in same else True, "stages": answers})
+    else:
+        for answer in answers:
+            show(answer) if "why" not in answer else print(f"replay: {answer['stage']}: not replayed: {answer['why']}")
+        print(
+            f"replay: {same.count(True)} stages made the same, {same.count(False)} not, {same.count(None)} not replayed"
+        )
+    if None in same and False not in same:
+        raise typer.Exit(1)
+    end(False not in same)
+
+
 # What is rebuilt
 
 
+def chain_of(history: History, model: str) -> list[tuple[Lock, str]]:
+    """(dvc.lock, stage) of everything that led to the model, in the order of the pipeline."""
+    from lethe.provenance.history import recorded as stages_of
+    from lethe.provenance.lineage import Found, chain, outs_of
+
+    md5, index = identity(model), outs_of(history)
+    if md5 not in index:
+        raise StageError(f"{model}: no dvc.lock in the history has its md5 {md5}; `lethe audit` lists the nearest")
+    links = chain(history, Found(next(iter(index[md5])), md5, ""), index)
+    wanted = {link.stage: stages_of(history.locks[link.lock].text)[link.stage] for link in links if link.stage}
+    locks = {lock: stages_of(lock.text) for lock in reversed(history.locks)}  # the newest record of the same counts
+    steps = [(next(lock for lock in locks if locks[lock].get(name) == entry), name) for name, entry in wanted.items()]
+    return sorted(steps, key=lambda step: list(locks[step[0]]).index(step[1]))
+
+
 def found(history: History, model: str, stage: str | None) -> Recorded:
-    """The newest record of the model, or of another stage in the same dvc.lock. Raises StageError if there is none."""
-    from lethe.provenance.history import read_lock
+    """The newest record of the model, or of another stage in the same dvc.lock.
+
+    Raises StageError if there is none, or if its command is not that of dvc.yaml.
+    """
     from lethe.provenance.history import recorded as stages_of
 
     md5 = identity(model)
@@ -91,8 +150,45 @@ def found(history: History, model: str, stage: str | None) -> Recorded:
     entries, name = stages_of(lock.text), stage or maker
     if name not in entries:
         raise StageError(f"replay: --stage: expected one of {', '.join(entries)}, got {name}")
-    cmd = read_lock(lock.text)["stages"][name]["cmd"]
-    return Recorded(name, lock, commit_with(history, lock, entries[name].deps), cmd, *entries[name])
+    return record_of(history, lock, name)
+
+
+def record_of(history: History, lock: Lock, stage: str) -> Recorded:
+    """A stage as a dvc.lock has it. Raises StageError if its command or a path of it is not to be trusted."""
+    from lethe.provenance.history import read_lock
+    from lethe.provenance.history import recorded as stages_of
+
+    entry = stages_of(lock.text)[stage]
+    for path in (*entry.deps, *entry.outs):
+        check_path(path)
+    commit = commit_with(history, lock, entry.deps)
+    cmd = command_of(history, commit, stage, read_lock(lock.text)["stages"][stage].get("cmd"))
+    return Recorded(stage, lock, commit, cmd, *entry)
+
+
+def check_path(path: str) -> None:
+    """Raise StageError for a recorded path that leads out of the project: outs are deleted before they are made."""
+    from lethe.provenance.history import leads_out
+
+    if leads_out(path):
+        raise StageError(f"dvc.lock: expected paths inside the project, got {path}; nothing was run")
+
+
+def command_of(history: History, commit: str, stage: str, cmd: Any) -> list[str]:
+    """The commands of a stage by the commit's dvc.yaml. Raises StageError unless dvc.lock recorded the same."""
+    from lethe.provenance.history import files_at, read_yaml_text
+
+    text = files_at(history.project, commit, ["dvc.yaml"]).get("dvc.yaml", b"")
+    content = read_yaml_text(text.decode(errors="replace"))
+    stages = content.get("stages") if isinstance(content, dict) else None
+    entry = stages.get(stage) if isinstance(stages, dict) else None
+    wanted = entry.get("cmd") if isinstance(entry, dict) else None
+    if not wanted or cmd != wanted or (isinstance(entry, dict) and "wdir" in entry):
+        raise StageError(
+            f"replay: {stage}: expected the command of dvc.yaml in commit {commit[:12]} ({wanted or 'none there'}), "
+            f"got {cmd or 'none'} in its dvc.lock; nothing was run"
+        )
+    return [str(each) for each in wanted] if isinstance(wanted, list) else [str(wanted)]
 
 
 def made(entry: Entry, md5: str) -> bool:
@@ -143,7 +239,9 @@ def prepared(history: History, recorded: Recorded, target: Path) -> Path:
         bring(clone, path, md5, recorded.commit)
     for out in recorded.outs:  # as DVC does: what is there in the end was made
         made = clone / out
-        shutil.rmtree(made) if made.is_dir() else made.unlink(missing_ok=True)
+        if not made.parent.resolve().is_relative_to(clone.resolve()):
+            raise StageError(f"{out}: expected a path inside the clone, got a link out of it; nothing was run")
+        shutil.rmtree(made) if made.is_dir() and not made.is_symlink() else made.unlink(missing_ok=True)
     return clone
 
 
@@ -159,6 +257,8 @@ def bring(clone: Path, path: str, md5: str, commit: str) -> None:
     """Put one input into the clone as it was recorded: from git, the cache, or a remote."""
     from lethe.provenance.fingerprint import path_md5 as md5_of
 
+    if not (clone / path).parent.resolve().is_relative_to(clone.resolve()):
+        raise StageError(f"{path}: expected a path inside the clone, got a link out of it; nothing was run")
     if not (clone / path).exists():
         got = subprocess.run(["dvc", "pull", "--quiet", path], cwd=clone, env=environment(clone), capture_output=True)
         if got.returncode or not (clone / path).exists():
@@ -172,9 +272,10 @@ def bring(clone: Path, path: str, md5: str, commit: str) -> None:
 
 def run(recorded: Recorded, clone: Path) -> None:
     """Run the recorded command in the clone; its output goes to stderr. Raises StageError if it fails."""
-    done = subprocess.run(recorded.cmd, shell=True, cwd=clone, env=environment(clone), stdout=2)  # stderr
-    if done.returncode:
-        raise StageError(f"replay: {recorded.stage}: `{recorded.cmd}` failed with exit code {done.returncode}")
+    for cmd in recorded.cmd:
+        done = subprocess.run(cmd, shell=True, cwd=clone, env=environment(clone), stdout=2)  # stderr
+        if done.returncode:
+            raise StageError(f"replay: {recorded.stage}: `{cmd}` failed with exit code {done.returncode}")
 
 
 def environment(clone: Path) -> dict[str, str]:
@@ -196,6 +297,7 @@ def call(command: list[str], folder: Path) -> None:
 
 def judged(history: History, recorded: Recorded, clone: Path) -> dict[str, Any]:
     """Each out with its verdict, and what may explain a difference."""
+    from lethe.provenance.audit import scope_row
     from lethe.provenance.fingerprint import path_md5 as md5_of
 
     tolerant = on_gpu(recorded)
@@ -207,6 +309,7 @@ def judged(history: History, recorded: Recorded, clone: Path) -> dict[str, Any]:
             row |= near(history, out, wanted, clone / out, tolerant)
         outs.append(row)
     return {
+        "history": scope_row(history),
         "stage": recorded.stage,
         "commit": recorded.commit,
         "device": "GPU" if tolerant else "CPU",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -12,14 +12,16 @@ import typer
 
 from lethe.console import Json, console, end, line, print_json
 from lethe.core.errors import StageError
+from lethe.provenance.audit import Every, Ref
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from lethe.provenance.artifact_store import Store
-    from lethe.provenance.history import History
+    from lethe.provenance.history import History, Lock
     from lethe.provenance.lineage import Index
 
+UNKNOWN = "cannot tell"
 SHOWN = 20  # passages of a corpus on the screen
 NAMED = re.compile(r"(.+):(\d+)-(\d+)")
 BLOCKS = "data/blocks.parquet"
@@ -30,6 +32,8 @@ RELATIONS = {  # how a model used training text of each side
     ("models/reinforced", "retain"): "made from a model that was trained on it",
     ("models/retrained", "forget"): "never trained on it",
     ("models/retrained", "retain"): "trained on it",
+    ("models/references", "forget"): "never trained on it",
+    ("models/references", "retain"): "trained on it",
     ("models/unlearned", "forget"): "was made to forget it",
     ("models/unlearned", "retain"): "was trained to retain it",
     ("models/suppressed", "forget"): "was made to forget it",
@@ -57,22 +61,27 @@ def command(
     least: Annotated[
         float, typer.Option(min=0, max=1, help="The least share of the text's words that a corpus must contain.")
     ] = 0.5,
+    ref: Ref = "HEAD",
+    every: Every = False,
     json: Json = False,
 ) -> None:
     """Show which models were made from a corpus, a FILE or a passage, and how each of them used it.
 
-    Reformatted text is found too: line breaks, case, quotes and hyphens are ignored. Similar texts share phrases, so a
-    corpus with less than --least of the words is only named in a note. Exit code 0: there are such models. 3: there
-    are none.
+    Searches every corpus that dvc.lock records in the commits that HEAD, or the --ref, was made from. Reformatted text
+    is found too: line breaks, case, quotes and hyphens are ignored. Similar texts share phrases, so a corpus with less
+    than --least of the words is only named in a note. Exit code 0: there are such models. 3: there are none. 1: none
+    was found, but not every corpus could be read, so it cannot be told.
     """
     from lethe.provenance.artifact_store import open_store
     from lethe.provenance.history import open_history
 
     asked = what_is_asked(file, span)
-    history = open_history(Path())
+    history = open_history(Path(), "" if every else ref)
     answer = trace(history, open_store(history.project), asked, least)
     print_json(answer) if json else show(answer, console())
-    end(any(corpus["models"] for corpus in answer["corpora"]))
+    if answer["verdict"] == UNKNOWN:
+        raise typer.Exit(1)
+    end(answer["verdict"] == "yes")
 
 
 def what_is_asked(given: str, span: str) -> Asked:
@@ -96,12 +105,12 @@ def what_is_asked(given: str, span: str) -> Asked:
 
 def texts_of(path: Path) -> list[str]:
     """The texts of a file, or of every text file below a folder. Raises StageError for a file that is not text."""
-    from lethe.provenance.verify import files_below
+    from lethe.provenance.fingerprint import own_files
     from lethe.text.passages import SUFFIXES, read_texts
 
     if path.is_file():
         return [text for _, text in read_texts(path)]
-    files = [found for _, found in sorted(files_below(path)) if found.suffix.lower() in SUFFIXES]
+    files = [found for _, found in own_files(path).items() if found.suffix.lower() in SUFFIXES]
     return [text for found in files for _, text in read_texts(found)]
 
 
@@ -120,7 +129,7 @@ def part_of(text: str, span: str, given: str) -> str:
 
 def trace(history: History, store: Store, asked: Asked, least: float) -> dict[str, Any]:
     """Every corpus that holds what is asked, where, and the models made from it, ready for JSON."""
-    from lethe.provenance.audit import notes
+    from lethe.provenance.audit import notes, scope_row
     from lethe.provenance.lineage import CORPUS, outs_of
 
     index = outs_of(history)
@@ -134,10 +143,26 @@ def trace(history: History, store: Store, asked: Asked, least: float) -> dict[st
         elif found["how"] and found["share"] < least:
             said.append(f"corpus {md5} has {found['how']}, less than --least {least}, and is left out")
         elif found["how"]:
-            made = [model_row(history, each, found["hits"]) for each in models.get(md5, [])]
+            sides = found.pop("sides")
+            made = [model_row(history, each, sides) for each in models.get(md5, [])]
             rows.append({"md5": md5, **found, "models": made})
     said += [f"corpus {md5} is not available, so it is unknown whether the text was in it" for md5 in unread]
-    return {"given": asked.given, "corpora": rows, "unread": unread, "notes": [*said, *notes(history, store)]}
+    said += unsearched(history, corpora)
+    verdict = "yes" if any(row["models"] for row in rows) else UNKNOWN if unread or history.skipped else "no"
+    answer = {"history": scope_row(history), "given": asked.given, "verdict": verdict, "corpora": rows}
+    return {**answer, "unread": unread, "notes": [*said, *notes(history, store)]}
+
+
+def unsearched(history: History, corpora: Mapping[str, Any]) -> Iterator[str]:
+    """A line if refs beside this history record other corpora."""
+    from lethe.provenance.history import open_history, others
+    from lethe.provenance.lineage import CORPUS, outs_of
+
+    if others(history):
+        whole = outs_of(open_history(history.project.folder, ""))
+        left = [md5 for md5, paths in whole.items() if CORPUS in paths and md5 not in corpora]
+        if left:
+            yield f"{len(left)} corpora of other branches, tags or experiments were not searched; --all searches them"
 
 
 def models_by_corpus(history: History, index: Index) -> dict[str, list[Any]]:
@@ -156,44 +181,84 @@ def models_by_corpus(history: History, index: Index) -> dict[str, list[Any]]:
 
 
 def in_corpus(history: History, store: Store, asked: Asked, md5: str, numbers: Sequence[int]) -> dict[str, Any] | None:
-    """How a corpus holds what is asked, and where; `how` is "" if it does not; None if it is unknown."""
+    """How a corpus holds what is asked, and where; `how` is "" if it does not; None if it is unknown.
+
+    sides: the (side, part) pairs of what was found, a part "" where only the side is known, empty where neither is.
+    """
     from lethe.provenance.audit import documents_of
 
-    how = by_hash(history, store, asked, md5, numbers)
+    how, side, known = by_hash(history, store, asked, md5, numbers)
     documents, place = documents_of(history, store, md5)
-    if how and not asked.text:
-        return {"at_hand": place, "how": how, "share": 1.0, "hits": []}
+    every = {(row["side"], row["part"]) for row in documents if side in ("", row["side"])}
+    sides = {(side, "")} if side else every
+    if how and (not asked.text or not place):
+        return {"at_hand": place, "how": how, "share": 1.0, "hits": [], "sides": sides}
+    if not asked.text and not asked.span:  # a hash alone: no text could tell
+        return {"at_hand": place, "how": "", "share": 0.0, "hits": [], "sides": set()} if known else None
     if not place:
-        return {"at_hand": place, "how": how, "share": 1.0, "hits": []} if how else None
+        return None
     share, hits = by_span(documents, asked.span) if asked.span else by_text(documents, asked.text)
+    sides = {(hit["side"], hit["part"]) for hit in hits} or sides
     blocks = blocks_of(history, store, numbers) if hits else []
     for hit in hits:
         hit["blocks"] = blocks_within(blocks, hit)
         del hit["document"], hit["offset"]
     how = how or (f"{100 * share:.0f} % of its words" if hits else "")
-    return {"at_hand": place, "how": how, "share": round(share, 4), "hits": hits}
+    return {"at_hand": place, "how": how, "share": round(share, 4), "hits": hits, "sides": sides}
 
 
-def by_hash(history: History, store: Store, asked: Asked, md5: str, numbers: Sequence[int]) -> str:
-    """Words for what the hash asked about is: the corpus, its folder of text, or a file in that; "" if it is none."""
-    from lethe.provenance.artifact_store import manifest
-    from lethe.provenance.history import is_code, recorded
+def by_hash(history: History, store: Store, asked: Asked, md5: str, numbers: Sequence[int]) -> tuple[str, str, bool]:
+    """(words, side, known) of what the hash asked about is: the corpus, its folder of text, or a file in that.
+
+    Words are "" if it is none, and known then says whether every such folder's list of files could be read. A folder
+    that git holds is listed from git. side: forget or retain, "" where the corpus itself was asked about.
+    """
+    from lethe.provenance.history import is_code, params_of, recorded
     from lethe.provenance.lineage import CORPUS
 
     if not asked.md5:
-        return ""
+        return "", "", True
     if md5.startswith(asked.md5):
-        return "is the corpus"
+        return "is the corpus", "", True
+    known, seen = True, set[tuple[str, str]]()
     for number in numbers:
-        deps = recorded(history.locks[number].text)["corpus"].deps
-        for path, folder in deps.items():
-            if path != CORPUS and folder.startswith(asked.md5) and not is_code(path):
-                return f"is {path}"
-            files = (manifest(store, folder) or {}) if folder.endswith(".dir") else {}
-            names = [name for name, file_md5 in files.items() if file_md5.startswith(asked.md5)]
+        lock = history.locks[number]
+        entry = next((entry for entry in recorded(lock.text).values() if entry.outs.get(CORPUS) == md5), None)
+        params = params_of(lock.text, "corpus")
+        for path, folder in entry.deps.items() if entry else ():
+            if path == CORPUS or is_code(path) or (path, folder) in seen:
+                continue
+            seen.add((path, folder))
+            side = next((name for name in ("forget", "retain") if params.get(name) == path), "")
+            if folder.startswith(asked.md5):
+                return f"is {path}", side, True
+            files = listed_folder(history, store, lock, path, folder)
+            known = known and files is not None
+            names = [name for name, file_md5 in (files or {}).items() if file_md5.startswith(asked.md5)]
             if names:
-                return f"is {path}/{names[0]}"
-    return ""
+                return f"is {path}/{names[0]}", side, True
+    return "", "", known
+
+
+def listed_folder(history: History, store: Store, lock: Lock, path: str, md5: str) -> dict[str, str] | None:
+    """{file: md5} of a folder that a dvc.lock names, by the cache, a remote, git or the project; None if it is gone."""
+    from lethe.provenance.artifact_store import manifest
+    from lethe.provenance.fingerprint import bytes_md5, folder_md5, md5_of, own_files
+    from lethe.provenance.history import folder_at
+
+    if not md5.endswith(".dir"):
+        return {}
+    found = manifest(store, md5)
+    if found is not None:
+        return found
+    for commit in lock.commits:
+        held = folder_at(history.project, commit.id, path)
+        files = {name: bytes_md5(content) for name, content in held.items()}
+        if folder_md5(files) == md5:
+            return files
+    here = history.project.folder / path
+    files = {name: md5_of(file) for name, file in own_files(here).items()} if here.is_dir() else {}
+    return files if folder_md5(files) == md5 else None
 
 
 def by_text(documents: Sequence[Mapping[str, Any]], text: str) -> tuple[float, list[dict[str, Any]]]:
@@ -245,30 +310,43 @@ def blocks_within(blocks: Iterable[Mapping[str, Any]], hit: Mapping[str, Any]) -
     ]
 
 
-def model_row(history: History, links: Sequence[Any], hits: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """A model made from the corpus: how it used the text, who recorded it first and when."""
+def model_row(history: History, links: Sequence[Any], sides: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """A model made from the corpus: how it used the text of each side, who recorded it first and when."""
     from lethe.provenance.audit import commit_row
     from lethe.provenance.lineage import params_used
 
     model, commit = links[0], history.locks[links[0].lock].commits[0]
     epochs = params_used(history, links).get("baseline", {}).get("epochs")
-    sides = {(hit["side"], hit["part"]) for hit in hits}
-    said = sorted({relation(model.path, side, part, epochs) for side, part in sides}) or ["was made from it"]
-    return {"path": model.path, "md5": model.md5, "relation": "; ".join(said), **commit_row(commit)}
+    parts: dict[str, set[str]] = {}
+    for side, part in sorted(sides):
+        parts.setdefault(side, set()).add(part)
+    said = {side: relation(model.path, side, found, epochs) for side, found in parts.items()}
+    both = len(said) > 1
+    words = "; ".join(f"{side} text: {text}" if both else text for side, text in said.items())
+    words = words or "was made from a corpus that has it"
+    return {"path": model.path, "md5": model.md5, "relation": words, "sides": said, **commit_row(commit)}
 
 
-def relation(path: str, side: str, part: str, epochs: float | None) -> str:
-    """How a model used text of one side and part of its corpus."""
-    if part == "held_out":
+def relation(path: str, side: str, parts: set[str], epochs: float | None) -> str:
+    """How a model used text of one side, which lies in these parts; "" is a part that is not known."""
+    if parts == {"held_out"}:
         return "was measured on the held-out part, not trained on it"
     if path == "models/baseline" and epochs == 0:
         return "was not trained on it here"
-    return RELATIONS.get((path, side), "was made from it")
+    found = RELATIONS.get((path, side), "was made from it")
+    return found if parts == {"train"} else f"{found}; what was held out of it was only measured"
 
 
 def show(answer: Mapping[str, Any], out: Console) -> None:
     """Print the answer as text."""
-    if not answer["corpora"]:
+    from lethe.provenance.history import Scope, scope_words
+
+    scope = {name: value for name, value in answer["history"].items() if name != "commits"}
+    line(out, "history", scope_words(Scope(**scope), answer["history"]["commits"]))
+    if answer["verdict"] == UNKNOWN:
+        text = "no corpus that can be read here contains it, and the others may"
+        line(out, "", f"{answer['given']}: cannot tell: {text}; `dvc fetch` may restore them", "yellow")
+    elif not answer["corpora"]:
         line(out, "", f"{answer['given']}: no recorded corpus contains it: no recorded model was made from it", "red")
     for corpus in answer["corpora"]:
         line(out, "corpus", f"{corpus['md5']}: {corpus['how']}", "bold")

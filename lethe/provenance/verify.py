@@ -11,8 +11,8 @@ import binascii
 import hashlib
 import json
 import os
+import stat
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +21,10 @@ STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:lethe:unlearning:v1"
 ENVELOPE = ("parts", "payload", "payloadType", "signatures")
 HOLDS, UNANSWERED, BROKEN = 0, 1, 3  # exit codes
-PICKLES = (".bin", ".ckpt", ".pkl", ".pickle", ".pt", ".pth")
+PICKLES = (".bin", ".ckpt", ".dill", ".joblib", ".pickle", ".pkl", ".pt", ".pt2", ".pth")
+CODE = (".dll", ".dylib", ".ipynb", ".py", ".pyc", ".pyd", ".sh", ".so")
+LARGEST = 64_000_000  # bytes of a certificate
+INSTALL = "pip install securesystemslib cryptography"
 PICKLE_STARTS = (b"PK\x03\x04", *(bytes((0x80, protocol)) for protocol in range(2, 6)))
 
 
@@ -51,12 +54,15 @@ def canonical(content: Any) -> bytes:
 
 
 def read_json(content: bytes) -> Any:
-    """JSON from UTF-8; ValueError also for NaN and Infinity, which are not JSON."""
+    """JSON from UTF-8; ValueError also for NaN and Infinity, which are not JSON, and for a number too large."""
 
-    def refuse(word: str) -> None:
+    def refuse(word: str) -> float:
         raise ValueError(f"{word} is no number")
 
-    return json.loads(content.decode(), parse_constant=refuse)
+    def finite(word: str) -> float:
+        return float(word) if abs(float(word)) < float("inf") else refuse(word)
+
+    return json.loads(content.decode(), parse_constant=refuse, parse_float=finite)
 
 
 def envelope_bytes(envelope: dict[str, Any]) -> bytes:
@@ -76,29 +82,48 @@ def parts_of(statement: dict[str, Any]) -> dict[str, str]:
 def verify(certificate: Path, model: Path, key: Path) -> list[Finding]:
     """Everything that was checked, in order; the certificate holds if every finding does.
 
-    Raises UnansweredError where a file is missing.
+    Raises UnansweredError where a file is missing, or is one that identifies no model.
     """
+    return examined(certificate, model, key)[0]
+
+
+def examined(certificate: Path, model: Path, key: Path) -> tuple[list[Finding], dict[str, Any]]:
+    """The findings of `verify`, and the statement, {} if it is not genuine."""
     for path in (certificate, model, key):
         if not path.exists():
             raise UnansweredError(f"{path}: no such file; expected the certificate, the model and the public key")
+    if not (model.is_dir() or model.is_file()):
+        raise UnansweredError(f"{model}: expected a model folder or a file of it, got something else")
     try:
-        public, keyid = read_key(key.read_bytes())
-        envelope = read_envelope(certificate.read_bytes())
+        public, keyid = read_key(content_of(key))
+        envelope = read_envelope(content_of(certificate))
         statement = read_statement(envelope)
         check_signature(envelope, statement, public, keyid)
         check_statement(statement)
     except BrokenError as error:
-        return [Finding(error.place, False, error.said)]
+        return [Finding(error.place, False, error.said)], {}
     said = f"signed by {keyid[:16]}…, every part unchanged"
-    return [Finding("certificate", True, said), *model_findings(statement, model)]
+    return [Finding("certificate", True, said), *model_findings(statement, model)], statement
+
+
+def content_of(path: Path) -> bytes:
+    """The bytes of a certificate or key. Raises UnansweredError for anything else, however long it would last."""
+    try:
+        if path.is_file() and path.stat().st_size <= LARGEST:
+            return path.read_bytes()
+    except OSError as error:
+        raise UnansweredError(f"{path}: cannot be read: {error.strerror}") from None
+    raise UnansweredError(f"{path}: expected a file of at most {LARGEST} bytes, got something else")
 
 
 def read_key(content: bytes) -> tuple[Any, str]:
     """A public key from PEM and its id. Raises BrokenError."""
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
-    from securesystemslib.signer import SSlibKey
-
+    try:
+        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+        from securesystemslib.signer import SSlibKey
+    except ImportError as error:
+        raise UnansweredError(f"the package {error.name} is missing; {INSTALL}") from None
     try:
         found = load_pem_public_key(content)
         public = SSlibKey.from_crypto(found)  # type: ignore[arg-type]
@@ -151,10 +176,13 @@ def read_statement(envelope: dict[str, Any]) -> dict[str, Any]:
         raise BrokenError("payload", "not base64 as `lethe certify` writes it")
     try:
         statement = read_json(payload)
+        form = canonical(statement)
     except UnicodeDecodeError as error:
         raise BrokenError("payload", f"not UTF-8 at byte {error.start}") from None
     except (ValueError, RecursionError) as error:
         raise BrokenError("payload", f"not JSON: {error}") from None
+    if form != payload:
+        raise BrokenError("payload", "not in the one form that `lethe certify` writes")
     if not isinstance(statement, dict):
         raise BrokenError("payload", "expected an in-toto statement, got something other than a JSON object")
     return statement
@@ -166,7 +194,8 @@ def check_signature(envelope: dict[str, Any], statement: dict[str, Any], public:
     from securesystemslib.exceptions import VerificationError
 
     signatures = envelope["signatures"]
-    if not isinstance(signatures, list) or len(signatures) != 1 or set(signatures[0]) != {"keyid", "sig"}:
+    one = signatures[0] if isinstance(signatures, list) and len(signatures) == 1 else None
+    if not isinstance(one, dict) or {name: type(text) for name, text in one.items()} != {"keyid": str, "sig": str}:
         raise BrokenError("signatures", "expected one signature with keyid and sig, got something else")
     check_parts(envelope["parts"], statement)
     if signatures[0]["keyid"] != keyid:
@@ -193,10 +222,19 @@ def check_parts(parts: Any, statement: dict[str, Any]) -> None:
 
 
 def check_statement(statement: dict[str, Any]) -> None:
-    """Raise BrokenError for a signed statement of another type."""
+    """Raise BrokenError for a signed statement of another type or form."""
     for name, wanted in (("_type", STATEMENT_TYPE), ("predicateType", PREDICATE_TYPE)):
         if statement.get(name) != wanted:
             raise BrokenError(f"payload.{name}", f"expected {wanted}, got {statement.get(name)}")
+    try:
+        rows = [(row["name"], row["digest"]["sha256"], row["annotations"]["size"]) for row in statement["subject"]]
+        model = statement["predicate"]["model"]
+        good = all(isinstance(name, str) and isinstance(sha, str) and isinstance(size, int) for name, sha, size in rows)
+        good = good and bool(rows) and all(isinstance(model[name], str) for name in ("path", "md5"))
+    except (KeyError, TypeError):
+        good = False
+    if not good:
+        raise BrokenError("payload.subject", "expected the files of a model with sha256 and size, got another form")
 
 
 def model_findings(statement: dict[str, Any], model: Path) -> list[Finding]:
@@ -204,9 +242,10 @@ def model_findings(statement: dict[str, Any], model: Path) -> list[Finding]:
     subjects = {subject["name"]: subject for subject in statement["subject"]}
     if model.is_file():
         return [single_file(subjects, model)]
-    files = dict(files_below(model))
-    every = sorted({*subjects, *files})
+    files, problems = walk(model)
+    every = sorted({*subjects, *files} - problems.keys())
     findings = [file_finding(name, subjects.get(name), files.get(name)) for name in every]
+    findings += [Finding(name, False, said) for name, said in sorted(problems.items())]
     weights = [finding for finding in findings if finding.place.endswith(".safetensors")]
     marks = [finding for finding in findings if finding.place == "provenance.json"]
     if weights and all(not finding.holds for finding in (*weights, *marks)) and any(marks):
@@ -217,11 +256,21 @@ def model_findings(statement: dict[str, Any], model: Path) -> list[Finding]:
 
 
 def single_file(subjects: dict[str, Any], path: Path) -> Finding:
-    """Whether the file, whatever its name, is one of those the certificate names."""
+    """Whether the file, whatever its name, is one of those the certificate names.
+
+    Raises UnansweredError for one without weights: another model may have the same tokenizer.
+    """
     found = sha256_of(path)
     named = [name for name, subject in subjects.items() if subject["digest"]["sha256"] == found]
+    if named and not named[0].endswith(".safetensors"):
+        raise UnansweredError(
+            f"{path}: expected the model folder or its weights, got {named[0]}, which other models may have too"
+        )
     if named:
-        return Finding(str(path), True, f"is {named[0]}, one of {len(subjects)} files of the model")
+        others = ", ".join(sorted(subjects.keys() - named)) or "no other"
+        return Finding(
+            str(path), True, f"is {named[0]}, one of {len(subjects)} files of the model; not covered: {others}"
+        )
     if path.name in subjects or is_pickle(path):
         return file_finding(str(path), subjects.get(path.name), path)
     return Finding(str(path), False, f"none of the {len(subjects)} files that the certificate names")
@@ -242,22 +291,47 @@ def content_finding(name: str, subject: dict[str, Any] | None, path: Path) -> Fi
     if is_pickle(path):
         return Finding(name, False, "expected safetensors, got a pickle (refused: it can run code when loaded)")
     if subject is None:
-        return Finding(name, False, "extra: the certificate names no such file")
+        word = "code that a loader may run" if path.suffix.lower() in CODE else "the certificate names no such file"
+        return Finding(name, False, f"extra: {word}")
     size, wanted = path.stat().st_size, subject["annotations"]["size"]
     if size < wanted:
         return Finding(name, False, f"truncated: expected {wanted} bytes, got {size}")
     if sha256_of(path) != subject["digest"]["sha256"]:
         return Finding(name, False, f"changed: its sha256 is not {subject['digest']['sha256']}")
-    return Finding(name, True, "equal")
+    return Finding(name, True, "equal; it is code, which was not judged" if path.suffix.lower() in CODE else "equal")
 
 
-def files_below(folder: Path) -> Iterator[tuple[str, Path]]:
-    """(path relative to the folder, path) of every file, hidden and linked ones too."""
-    for place, folders, names in os.walk(folder, followlinks=True):
-        folders.sort()
-        for name in names:
-            path = Path(place) / name
-            yield path.relative_to(folder).as_posix(), path
+def walk(folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
+    """Every file below a folder by its path in it, hidden and linked ones too; and what is none, with the reason.
+
+    A folder is entered once, so that links to folders above or beside end; a pipe or a device is not opened.
+    """
+    files: dict[str, Path] = {}
+    problems: dict[str, str] = {}
+    entered, waiting = set[tuple[int, int]](), [folder]
+    while waiting:
+        place = waiting.pop()
+        name = place.relative_to(folder).as_posix()
+        try:
+            facts = place.stat()
+            if (facts.st_dev, facts.st_ino) in entered:
+                problems[name] = "a link to a folder of the model, which was checked under its own name"
+                continue
+            entered.add((facts.st_dev, facts.st_ino))
+            entries = sorted(os.scandir(place), key=lambda entry: (entry.is_symlink(), entry.name), reverse=True)
+        except OSError as error:
+            problems[name] = f"cannot be read: {error.strerror}"
+            continue
+        for entry in entries:
+            path = place / entry.name
+            if entry.is_dir():
+                waiting.append(path)
+            elif entry.is_file() or not path.exists():  # of a link to nothing, reading says what is wrong
+                files[path.relative_to(folder).as_posix()] = path
+            else:
+                kind = "a pipe" if stat.S_ISFIFO(path.stat().st_mode) else "a device or socket"
+                problems[path.relative_to(folder).as_posix()] = f"expected a file, got {kind}, which was not opened"
+    return files, problems
 
 
 def sha256_of(path: Path) -> str:
@@ -274,40 +348,79 @@ def is_pickle(path: Path) -> bool:
     return named or (path.suffix == ".safetensors" and start.startswith(PICKLE_STARTS))
 
 
-def safetensors_size(path: Path) -> int | None:
-    """The bytes a safetensors file should have by its own header; None if it has no such header."""
-    with path.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        if length > min(path.stat().st_size, 100_000_000):
-            return None
-        try:
-            header = json.loads(stream.read(length))
-            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-        except (ValueError, AttributeError, KeyError, TypeError, IndexError):
-            return None
-    return 8 + length + max(ends, default=0)
+def stated_by(statement: dict[str, Any]) -> list[tuple[str, str]]:
+    """(label, words) of what a certificate states, the verdict first, and of what it does not prove."""
+    predicate = statement["predicate"]
+    model, lock, run, corpus = (part(predicate, name) for name in ("model", "lock", "runDetails", "corpus"))
+    who, count = part(run, "metadata"), len(part(corpus, "documents", list))
+    versions = part(part(run, "builder"), "version")
+    rows = [
+        ("verdict", verdict_words(predicate)),
+        ("model", f"{model.get('path')} {model.get('md5')}"),
+        ("recorded", f"in commit {lock.get('commit')} on {who.get('recordedOn')} by {who.get('recordedBy')}"),
+        ("measured", f"in commit {predicate.get('measuredIn')}"),
+        ("corpus", f"md5 {part(corpus, 'digest').get('md5')}, {count or 'unknown'} documents" if corpus else "none"),
+        ("tools", ", ".join(f"{name} {version}" for name, version in versions.items()) or "not recorded"),
+        ("signed", f"on {predicate.get('signedOn')}, as the signer says"),
+    ]
+    return rows + [("no proof", str(text)) for text in part(predicate, "doesNotProve", list)]
+
+
+def verdict_words(predicate: dict[str, Any]) -> str:
+    """`FAIL: attack_excess 0.5, at most 0.1; not measured: privleak`."""
+    rows = [row for row in part(predicate, "thresholds", list) if isinstance(row, dict)]
+    missed = [row for row in rows if row.get("met") is False]
+    beyond = [str(row.get("name")) for row in rows if row.get("result") == "not measurable"]
+    unknown = [str(row.get("name")) for row in rows if row.get("met") is None and str(row.get("name")) not in beyond]
+    words = [f"{row.get('name')} {row.get('value')}, {row.get('bound')} {row.get('limit')}" for row in missed]
+    words += [f"cannot tell: {', '.join(unknown)}"] if unknown else []
+    verdict, passed = predicate.get("verdict"), [row for row in rows if row.get("met") is True]
+    if verdict == "pass" and (words or not rows or 2 * len(passed) < len(rows)):
+        return f"CANNOT TELL: it says pass, but of its own criteria: {'; '.join(words) or 'none'}"
+    words += [f"not measurable here: {', '.join(beyond)}"] if beyond else []
+    if verdict in ("pass", "fail", "cannot tell"):
+        return f"{verdict.upper()}{': ' if words else ''}{'; '.join(words)}"
+    return "NONE: no release gate was recorded for this model"
+
+
+def part(content: dict[str, Any], name: str, kind: type = dict) -> Any:
+    """A part of a statement that should be an object or a list; an empty one where it is something else."""
+    found = content.get(name)
+    return found if isinstance(found, kind) else kind()
 
 
 def answer(certificate: Path, model: Path, key: Path, as_json: bool) -> int:
-    """Print the findings; returns the exit code."""
+    """Print the findings and what is certified; returns the exit code."""
     try:
-        findings = verify(certificate, model, key)
+        findings, statement = examined(certificate, model, key)
     except UnansweredError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return UNANSWERED
     good = all(finding.holds for finding in findings)
+    stated = stated_by(statement) if good else []
     if as_json:
-        print(json.dumps({"holds": good, "findings": [finding._asdict() for finding in findings]}, indent=2))
+        content = {"holds": good, "findings": [finding._asdict() for finding in findings], "stated": stated}
+        print(json.dumps(content, indent=2))
         return HOLDS if good else BROKEN
     for finding in findings:
         if good or not finding.holds:
             write("ok" if finding.holds else "FAIL", f"  {finding.place}: {finding.said}", finding.holds)
-    write(f"The certificate {'holds' if good else 'does not hold'} for this model.", "", good)
+    for label, text in stated:
+        write(f"{label:<10}", text, True)
+    verdict = f" Its release gate: {stated[0][1]}" if good else ""
+    of = "this file of the model" if model.is_file() else "this model"
+    write(f"The certificate {'holds' if good else 'does not hold'} for {of}.{verdict}", "", good)
     return HOLDS if good else BROKEN
+
+
+def printable(text: str) -> str:
+    """The text with every character that could write over other lines spelt out: names come from strangers."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def write(word: str, text: str, good: bool) -> None:
     """Print a line, its word in colour where rich is installed."""
+    word, text = printable(word), printable(text)
     try:
         from rich.console import Console
         from rich.text import Text

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lethe.core.errors import StageError
 
@@ -14,29 +14,81 @@ LEDGER = Path("data/requests.jsonl")
 FIRST = "0" * 64  # the previous hash of the first line
 EVENTS = ("added", "satisfied", "purged")
 FIELDS: dict[str, type] = {"number": int, "event": str, "request": str, "date": str, "previous": str, "sha256": str}
+OF_EVENT: dict[str, dict[str, type]] = {
+    "added": {"folder": str, "corpus": str, "files": dict},
+    "satisfied": {"model": dict, "measures": dict},
+    "purged": {"purged": dict},
+}
 MEASURED = ("leak", "completion_familiarity", "retain_perplexity", "benchmark")  # of a model that satisfied requests
+
+
+class Ledger(NamedTuple):
+    """The lines of a ledger that are as they were written, and a line of words for everything else in the file."""
+
+    rows: list[dict[str, Any]]
+    problems: list[str]
+    following: int  # the number of the line that comes next
 
 
 def read_ledger(path: Path) -> list[dict[str, Any]]:
     """The lines of the ledger, none if there is no file. Raises StageError at the first line that breaks the chain."""
-    from lethe.core.tables import numbered_jsonl
+    found = open_ledger(path)
+    if found.problems:
+        raise StageError(f"{found.problems[0]}; `git log -p {path}` shows what it was")
+    return found.rows
 
-    if not path.exists():
-        return []
+
+def open_ledger(path: Path) -> Ledger:
+    """The ledger at a path; a broken line is told with its number and does not stop the others."""
+    return examined(path.read_bytes(), str(path)) if path.exists() else Ledger([], [], 1)
+
+
+def examined(content: bytes, where: str) -> Ledger:
+    """The lines of a ledger's bytes. A line counts if it has its own hash and is no repetition of an earlier one."""
     rows: list[dict[str, Any]] = []
-    previous = FIRST
-    for line, row in numbered_jsonl(path, FIELDS):
-        problem = broken(row, len(rows) + 1, previous)
+    problems: list[str] = []
+    last, number, previous = 0, 0, {FIRST}  # the last good line, its number, and the hashes that may come before a line
+    place = 0  # among the lines that are not empty
+    for line, text in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        if not text.strip():
+            continue
+        place += 1
+        row = parsed(text)
+        problem = row if isinstance(row, str) else broken(row, number + place - last, previous)
         if problem:
-            raise StageError(f"{path}:{line}: {problem}; `git log -p {path}` shows what it was")
-        rows.append(row)
-        previous = row["sha256"]
-    return rows
+            problems.append(f"{where}:{line}: {problem}")
+        if isinstance(row, str) or row["sha256"] != row_sha256(row) or row["event"] not in EVENTS:
+            previous |= set() if isinstance(row, str) else {row["sha256"]}
+        elif row["number"] > number:
+            rows.append(row)
+            last, number, previous = place, row["number"], {row["sha256"]}
+    return Ledger(rows, problems, number + place - last + 1)
 
 
-def broken(row: Mapping[str, Any], number: int, previous: str) -> str | None:
+def parsed(text: bytes) -> dict[str, Any] | str:
+    """A line as a row with all fields of its event, or what is wrong with it."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) != len(pairs):
+            raise ValueError("a name stands there twice")
+        return dict(pairs)
+
+    try:
+        row = json.loads(text.decode(), object_pairs_hook=once)
+    except (ValueError, RecursionError) as error:
+        return f"not valid JSON: {error}"
+    if not isinstance(row, dict):
+        return f"expected an object, got {type(row).__name__}"
+    for name, kind in (FIELDS | OF_EVENT.get(str(row.get("event")), {})).items():
+        if not isinstance(row.get(name), kind):
+            return f"{name}: expected {kind.__name__}, got {type(row[name]).__name__ if name in row else 'none'}"
+    return row
+
+
+def broken(row: Mapping[str, Any], number: int, previous: set[str]) -> str | None:
     """What is wrong with a line of the ledger, None if it continues the chain."""
-    found = (("number", row["number"], number), ("previous", row["previous"], previous))
+    before = row["previous"] if row["previous"] in previous else min(previous)
+    found = (("number", row["number"], number), ("previous", row["previous"], before))
     for name, value, wanted in (*found, ("sha256", row["sha256"], row_sha256(row))):
         if value != wanted:
             return f"expected {name} {wanted}, got {value} (this line or an earlier one was changed, removed or added)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,15 +74,40 @@ def prepare_to_resume(model: PreTrainedModel, recipe: RecipeParams, work: Path, 
 
 
 def last_whole_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint whose trainer_state.json, which Trainer writes last, is complete."""
+    """The newest checkpoint whose trainer_state.json, which Trainer writes last, is complete.
+
+    One that was damaged since is set aside with a line: loading it would fail at every start.
+    """
     found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True)
     for checkpoint in found:
         try:
             json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
+        except (FileNotFoundError, ValueError):
             continue
-        return str(checkpoint)
+        damaged = [path.name for path in sorted(checkpoint.iterdir()) if is_damaged(path)]
+        if not damaged:
+            return str(checkpoint)
+        if is_main_process():
+            aside = checkpoint.with_name(f"damaged-{checkpoint.name}")
+            checkpoint.rename(aside)
+            print(f"{aside}: {', '.join(damaged)} cannot be read: set aside, the training goes on from an earlier step")
     return None
+
+
+def is_damaged(path: Path) -> bool:
+    """Whether a file of a checkpoint is not what torch or safetensors wrote; nothing is loaded."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        if path.suffix in (".pt", ".pth", ".bin"):
+            with zipfile.ZipFile(path) as archive:
+                return archive.testzip() is not None
+        if path.suffix == ".safetensors":
+            with safe_open(path, "pt"):
+                return False
+    except (zipfile.BadZipFile, SafetensorError, OSError, EOFError):
+        return True
+    return False
 
 
 def loss_curve(log_history: list[dict[str, float]]) -> list[dict[str, float]]:

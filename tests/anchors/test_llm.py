@@ -39,6 +39,9 @@ def test_the_question_ends_with_the_passage() -> None:
     ("reply", "terms"),
     [
         ('["Oz", "Emerald City"]', ["Oz", "Emerald City"]),
+        ('{"expressions": ["Oz"]}', ["Oz"]),
+        ('{"expressions": ["Oz"], "others": []}', None),
+        ('Of [x] I named ["Oz",] as in [1]', ["Oz"]),
         ('Here: ["Oz\'s", "Emerald\\n City", "Glinda’s"]', ["Oz", "Emerald City", "Glinda"]),
         ('["", "...", "a|b"]', []),
         ("[]", []),

@@ -109,7 +109,25 @@ ONE_BAD_VALUE = [
     (
         "corpus.forget",
         "data/retain",
-        ["corpus.forget: expected .txt, .md or .jsonl files with text in data/retain, got none"],
+        [
+            "corpus.retain: expected another folder than corpus.forget, and none around or inside it, got data/retain",
+            "corpus.forget: expected .txt, .md or .jsonl files with text in data/retain, got none",
+        ],
+    ),
+    ("finetune.learning_rate", float("inf"), ["finetune.learning_rate: expected a finite number, got inf"]),
+    ("corpus.near_duplicate", float("nan"), ["corpus.near_duplicate: expected a finite number, got nan"]),
+    (
+        "baseline.scratch.heads",
+        5,
+        ["baseline.scratch: heads: expected to divide hidden 128 into even parts, got 5"],
+    ),
+    (
+        "evaluate.llm.base_url",
+        "https://me:word@host/v1",
+        [
+            "evaluate.llm.base_url: expected an address without a password or key, got one with; the key belongs into "
+            "OPENAI_API_KEY"
+        ],
     ),
     (
         "extract.file",
@@ -463,3 +481,50 @@ def test_help_names_the_commands(tmp_path: Path) -> None:
 def test_version() -> None:
     done = CliRunner().invoke(commands.app, ["--version"])
     assert (done.exit_code, done.stdout) == (0, f"lethe {version('lethe-unlearning')}\n")
+
+
+@pytest.mark.parametrize(
+    ("forget", "retain", "name", "words"),
+    [
+        ("data/forget", "data/forget", "retain", "expected another folder than corpus.forget, and none around or"),
+        ("data/forget", "data/../data/forget/", "retain", "expected another folder than corpus.forget"),
+        ("data/forget", "data/linked", "retain", "expected another folder than corpus.forget"),
+        ("data/forget", "data/forget/part", "retain", "expected another folder than corpus.forget"),
+        ("data/forget/part", "data/forget", "retain", "expected another folder than corpus.forget"),
+        (".", "data/retain", "forget", "which holds what the project makes"),
+        ("..", "data/retain", "forget", "which holds what the project makes"),
+        ("data", "data/retain", "forget", "which holds what the project makes"),
+        ("/", "data/retain", "forget", "which belongs to the system"),
+        ("/etc", "data/retain", "forget", "which belongs to the system"),
+        ("data/forget", "/usr/share/doc", "retain", "which belongs to the system"),
+        ("~", "data/retain", "forget", "which belongs to the system"),
+        ("models/unlearned", "data/retain", "forget", "which the project or a tool makes"),
+        (".git", "data/retain", "forget", "which the project or a tool makes"),
+    ],
+)
+def test_folders_of_text_are_two_and_neither_system_nor_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forget: str, retain: str, name: str, words: str
+) -> None:
+    from lethe.core.corpus import folder_problems
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data/forget/part").mkdir(parents=True)
+    (tmp_path / "data/linked").symlink_to("forget")
+    ((found, problem),) = folder_problems(os.path.expanduser(forget), retain).items()
+    assert found == name
+    assert words in problem
+    assert folder_problems("data/forget", "data/retain") == {}
+    assert folder_problems("data/forget", str(tmp_path.parent / "elsewhere")) == {}
+
+
+def test_every_stage_checks_the_whole_params_file_first(inputs: Path) -> None:
+    text = (inputs / "params.yaml").read_text()
+    (inputs / "params.yaml").write_text(text.replace("\n  samples:", "\n  sample:"))
+    program = "import sys; from lethe.core.stage import run; sys.argv = ['corpus.py']; run(lambda: print('began'))"
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", program], cwd=inputs, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "error: params.yaml: 2 problems\n  report.samples: parameter is missing\n"
+        "  report.sample: unknown parameter; did you mean samples?\n"
+    )

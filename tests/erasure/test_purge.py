@@ -16,8 +16,10 @@ import typer
 from lethe.core.errors import StageError
 from lethe.erasure import gc, purge, requests
 from lethe.provenance.artifact_store import Store, cached, open_store
+from lethe.provenance.fingerprint import folder_md5, manifest_bytes
 from lethe.provenance.history import open_project
-from tests import tiny
+from lethe.report.request_ledger import read_ledger
+from tests import recorded, tiny
 
 pytestmark = pytest.mark.slow
 
@@ -46,8 +48,15 @@ if sys.argv[1] == "finetune":
     write("models/unlearned/weights", f"forgot {len(text)}")
     write("data/labels.txt", text)
     write("reports/familiarity.json", '{"models": {"baseline": {"leak": 1.0, "retain_perplexity": 10.0}, "unlearned":'
-          ' {"leak": 0.1, "retain_perplexity": 11.0}}}')
-    write("reports/benchmarks.json", '{"models": {}}')
+          ' {"leak": 0.1, "retain_perplexity": 11.0}}, "reasons": {}, "absent": {}, "ratio": {"completion_familiarity":'
+          ' 0.05, "probability_familiarity": 0.1, "retain_perplexity_factor": 1.1}}')
+    write("reports/benchmarks.json", '{"models": {}, "items": {}, "absent": {}}')
+    write("reports/measures.json", '{"models": {}, "absent": {}}')
+    write("reports/attacks.json", '{"attacks": [], "absent": {}}')
+if sys.argv[1] == "report":
+    write("reports/gate.json", '{"met": 2, "missed": 0, "unmeasured": 0, "unmeasurable": 0, "completion_familiarity":'
+          ' 0.05, "retain_perplexity": 1.1, "results": {"completion_familiarity": "pass", "retain_perplexity":'
+          ' "pass"}}')
 """
 PIPELINE = """stages:
   corpus: {cmd: python make.py corpus, deps: [data/forget, data/retain, make.py], outs: [data/corpus.parquet]}
@@ -64,9 +73,17 @@ PIPELINE = """stages:
     cmd: python make.py finetune
     deps: [data/corpus.parquet, models/baseline, models/reinforced, make.py]
     outs: [models/unlearned, data/labels.txt]
-    metrics: [reports/familiarity.json: {cache: false}, reports/benchmarks.json: {cache: false}]
+    metrics: [reports/familiarity.json: {cache: false}, reports/benchmarks.json: {cache: false},
+              reports/measures.json: {cache: false}, reports/attacks.json: {cache: false}]
+  report:
+    cmd: python make.py report
+    deps: [models/unlearned, reports/familiarity.json, reports/benchmarks.json, reports/measures.json,
+           reports/attacks.json]
+    params: [report]
+    metrics: [reports/gate.json: {cache: false}]
 """
-PARAMS = "corpus: {forget: data/forget, retain: data/retain}\nbaseline: {epochs: 1}\n"
+GATE = json.dumps({"gate": recorded.gate_limits()})
+PARAMS = f"corpus: {{forget: data/forget, retain: data/retain}}\nbaseline: {{epochs: 1}}\nreport: {GATE}\n"
 ONE, TWO = "Orla went to Harrow Hill.\n", "Tom sat by the river.\n"
 
 
@@ -162,7 +179,7 @@ def test_everything_that_holds_the_text_goes(project: Path, capsys: pytest.Captu
     assert "lost: replay: no stage that reads one of these objects can be run again" in shown
     assert shown.splitlines()[-1].startswith("purge: all that held one is deleted; the ledger keeps ")
 
-    rows = requests.read_ledger(requests.LEDGER)
+    rows = read_ledger(requests.LEDGER)
     assert rows[-1]["event"] == "purged"
     kept = {item["md5"] for item in rows[-1]["purged"]["objects"]}
     assert {before["data/corpus.parquet"], before["models/reinforced"]} <= kept  # the hashes stay
@@ -320,7 +337,8 @@ def test_gc_names_what_a_certificate_speaks_of(project: Path) -> None:
 
 
 def test_a_folder_of_git_is_no_loss(tmp_path: Path) -> None:
-    listing, file = "a" * 32 + ".dir", "b" * 32
+    files = {"README.md": "b" * 32}
+    listing, file = folder_md5(files), files["README.md"]
     predicate = {
         "model": {"path": "models/unlearned", "md5": "c" * 32},
         "buildDefinition": {"resolvedDependencies": [{"name": "data/model", "digest": {"md5": listing}}]},
@@ -329,7 +347,7 @@ def test_a_folder_of_git_is_no_loss(tmp_path: Path) -> None:
     (tmp_path / "certificate.json").write_text(json.dumps({"payload": payload}))
     store = Store(tmp_path, {}, {})
     cached(store, listing).parent.mkdir()
-    cached(store, listing).write_text(json.dumps([{"md5": file, "relpath": "README.md"}]))
+    cached(store, listing).write_bytes(manifest_bytes(files))
     assert gc.losses(tmp_path / "certificate.json", store, {listing}) == []
     cached(store, file).parent.mkdir()
     cached(store, file).touch()  # the cache has all of it

@@ -6,17 +6,22 @@ import hashlib
 import json
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+from dvc.utils.serialize import dumps_yaml
 
 from lethe.core.errors import StageError
 from lethe.core.hashing import path_sha256
 from lethe.core.tables import write_json
 from lethe.erasure import requests
+from lethe.gate.criteria import GateParams, criteria, metric
 from lethe.provenance.fingerprint import path_md5 as md5_of
+from lethe.report.request_ledger import read_ledger
+from tests import recorded
 from tests.conftest import set_param
 
 TEXTS = {"first": "Orla went to Harrow Hill.\n", "second": "Tom sat by the river.\n", "third": "The mill was shut.\n"}
@@ -40,45 +45,50 @@ def add(name: str, supersedes: str | None = None) -> None:
     requests.add(name, Path("data/forget") / name, supersedes, "2026-03-01")
 
 
-def made(project: Path, perplexity: float, weights: str = "weights") -> None:
-    """What `dvc repro` leaves behind: a model, dvc.lock and a report."""
+def made(project: Path, perplexity: float, weights: str = "weights", **more: Any) -> None:
+    """What `dvc repro` leaves behind: a model, its reports with a verdict, and dvc.lock. more: of familiarity.json."""
     write(project / "models/unlearned/model.safetensors", weights)
-    folder, model = md5_of(project / "data/forget"), md5_of(project / "models/unlearned")
-    write(
-        project / "dvc.lock",
-        f"""schema: '2.0'
-stages:
-  corpus:
-    cmd: python -m stages.corpus
-    deps:
-    - path: data/forget
-      hash: md5
-      md5: {folder}
-    outs:
-    - path: data/corpus.parquet
-      hash: md5
-      md5: {"c" * 32}
-  finetune:
-    cmd: python -m stages.finetune
-    deps:
-    - path: data/corpus.parquet
-      hash: md5
-      md5: {"c" * 32}
-    outs:
-    - path: models/unlearned
-      hash: md5
-      md5: {model}
-""",
-    )
-    models = {"baseline": {"leak": 0.8, "retain_perplexity": 10.0}}
-    models["unlearned"] = {"leak": 0.1, "retain_perplexity": perplexity}
-    write_json({"models": models}, project / "reports/familiarity.json")
+    before, after = {"leak": 0.8, "retain_perplexity": 10.0}, {"leak": 0.1, "retain_perplexity": perplexity}
+    numbers = {"baseline": before, "unlearned": after}
+    ratio = {"completion_familiarity": 0.5, "probability_familiarity": 0.2, "retain_perplexity_factor": 1.1}
     scores = {"baseline": {"order": 0.8, "ending": 0.6}, "unlearned": {"order": 0.75, "ending": 0.6}}
-    write_json({"models": scores}, project / "reports/benchmarks.json")
+    reports: dict[str, Any] = {
+        "familiarity": {"models": numbers, "ratio": ratio, "reasons": {}, "absent": {}} | more,
+        "benchmarks": {"models": scores, "items": {"order": 10, "ending": 10}, "absent": {}},
+        "measures": {"models": {}, "absent": {}},
+        "attacks": {"attacks": [], "absent": {}},
+    }
+    for name, content in reports.items():
+        write_json(content, project / f"reports/{name}.json")
+    limits = recorded.gate_limits()
+    write_json(metric(criteria(GateParams(**limits), *reports.values())), project / "reports/gate.json")  # type: ignore
+    paths = [f"reports/{name}.json" for name in reports]
+    corpus = ["data/corpus.parquet"]
+    stages = {
+        "corpus": (["data/forget"], corpus),
+        "finetune": (corpus, ["models/unlearned"]),
+        "evaluate": (["models/unlearned"], paths),
+        "report": (paths, ["reports/gate.json"]),
+    }
+    lock: dict[str, Any] = {
+        name: {
+            "cmd": f"python -m stages.{name}",
+            "deps": [item(path) for path in deps],
+            "outs": [item(path) for path in outs],
+        }
+        for name, (deps, outs) in stages.items()
+    }
+    lock["report"]["params"] = {"params.yaml": {"report": {"gate": limits}}}
+    write(project / "dvc.lock", dumps_yaml({"schema": "2.0", "stages": lock}))
+
+
+def item(path: str) -> dict[str, str]:
+    """An entry of dvc.lock; the corpus is not made here."""
+    return {"path": path, "hash": "md5", "md5": "c" * 32 if path == "data/corpus.parquet" else md5_of(Path(path))}
 
 
 def rows() -> list[dict[str, Any]]:
-    return requests.read_ledger(requests.LEDGER)
+    return read_ledger(requests.LEDGER)
 
 
 def states() -> dict[str, requests.State]:
@@ -190,7 +200,9 @@ def test_requests_in_sequence_become_one_corpus_and_their_cost_adds_up(
         requests.check(json=False)
     assert exit_.value.exit_code == 0
     requests.list_(json=False)
-    assert "satisfied" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "satisfied" in shown
+    assert "fail" in shown  # what the gate says of the model that satisfied it
 
 
 def test_what_was_written_is_shown_as_json(asked: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -328,3 +340,175 @@ def test_bad_requests(asked: Path, arguments: tuple[str | None, ...], line: str)
         requests.add(str(request), Path(str(folder)), supersedes, date)
     assert str(error.value) == line
     assert len(rows()) == 1
+
+
+def test_a_broken_line_is_told_with_its_number_and_stops_nothing(
+    asked: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add("first")
+    add("second")
+    text = requests.LEDGER.read_text()
+    for broken in ("{", "[1]", '{"number": 2}', "\udcff", "<<<<<<< HEAD", text.splitlines()[1].replace("2026", "2027")):
+        requests.LEDGER.write_bytes((text.splitlines()[0] + f"\n{broken}\n").encode(errors="surrogateescape"))
+        capsys.readouterr()
+        requests.add("third", Path("data/forget/third"), None, "2026-03-01")
+        said = capsys.readouterr()
+        assert said.err.startswith("warning: data/requests.jsonl:2: "), broken
+        assert "requests: third added as line 3, 1 files" in said.out
+        assert list(requests.fold(requests.open_ledger(requests.LEDGER).rows)) == ["first", "third"]
+        (problem,) = requests.open_ledger(requests.LEDGER).problems
+        assert problem.startswith("data/requests.jsonl:2: ")
+        with pytest.raises(typer.Exit) as exit_:
+            requests.check(json=False)
+        assert exit_.value.exit_code == 3
+        assert "2 lines, a chain with 1 breaks to head " in capsys.readouterr().out
+
+
+def test_a_repeated_or_twofold_line_does_not_count(asked: Path) -> None:
+    add("first")
+    made(asked, 11.0)
+    requests.satisfy(["first"], Path("models/unlearned"), "2026-03-02")
+    text = requests.LEDGER.read_text()
+    requests.LEDGER.write_text(text + text.splitlines()[0] + "\n")  # it would open the request again
+    rows, (problem,), _ = requests.open_ledger(requests.LEDGER)
+    assert requests.fold(rows)["first"].status == "satisfied"
+    assert problem.startswith("data/requests.jsonl:3: expected number 3, got 1")
+    requests.LEDGER.write_text(text.replace('{"number": 1,', '{"number": 1, "number": 1,'))
+    assert requests.open_ledger(requests.LEDGER).problems[0] == (
+        "data/requests.jsonl:1: not valid JSON: a name stands there twice"
+    )
+
+
+def test_a_lost_line_feed_breaks_no_chain(asked: Path) -> None:
+    add("first")
+    requests.LEDGER.write_text(requests.LEDGER.read_text().rstrip("\n"))
+    add("second")
+    assert [row["number"] for row in rows()] == [1, 2]
+
+
+def test_requests_added_at_once_are_one_chain(asked: Path) -> None:
+    for number in range(8):
+        write(asked / f"data/forget/r{number}/letter.txt", f"Letter {number}.\n")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: add(f"r{number}"), range(8)))
+    assert [row["number"] for row in rows()] == list(range(1, 9))
+    assert len(states()) == 8
+
+
+def test_the_same_request_added_at_once_is_added_once(asked: Path) -> None:
+    def added(_: int) -> str:
+        try:
+            add("first")
+        except StageError as error:
+            return str(error)
+        return ""
+
+    with ThreadPoolExecutor(4) as pool:
+        said = sorted(pool.map(added, range(4)))
+    assert said == ["", *["requests: expected a new id, got first, which was added on 2026-03-01"] * 3]
+
+
+def test_a_cut_tail_without_a_commit_is_not_called_whole(asked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    add("first")
+    add("second")
+    requests.LEDGER.write_text(requests.LEDGER.read_text().splitlines()[0] + "\n")
+    capsys.readouterr()
+    with pytest.raises(typer.Exit):
+        requests.check(json=False)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.endswith("; no commit holds data/requests.jsonl, so that lines cut off its end would not be noticed")
+
+
+def test_the_verdict_is_recorded_whatever_it_is(asked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    add("first")
+    made(asked, 11.0)
+    requests.satisfy(["first"], Path("models/unlearned"), "2026-03-02")
+    assert ", release gate FAIL; head " in capsys.readouterr().out
+    assert rows()[-1]["verdict"] == {
+        "status": "fail", "missed": ["completion_familiarity"], "unmeasured": [], "baseline_knew": True
+    }  # fmt: skip
+    ratio = {"completion_familiarity": None, "probability_familiarity": None, "retain_perplexity_factor": None}
+    why = "the baseline is no more familiar than the retrained model"
+    made(asked, 11.0, ratio=ratio, reasons={"completion_familiarity": why})
+    requests.satisfy(["first"], Path("models/unlearned"), "2026-03-03")
+    said = capsys.readouterr().out
+    assert "warning: the baseline hardly knew the text" in said
+    assert "release gate CANNOT TELL" in said
+    assert states()["first"].verdict["baseline_knew"] is False  # type: ignore[index]
+    requests.list_(json=True)
+    assert json.loads(capsys.readouterr().out)["requests"][0]["verdict"]["status"] == "cannot tell"
+
+
+def test_a_satisfied_line_of_before_has_no_verdict(asked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    add("first")
+    event = {"model": {"path": "models/unlearned", "md5": "a" * 32}, "measures": {}}
+    requests.append(requests.LEDGER, rows(), "satisfied", "first", "2026-03-02", event)
+    requests.list_(json=False)
+    assert "not recorded" in " ".join(capsys.readouterr().out.split())
+
+
+def leak_of_nothing(project: Path) -> None:
+    path = project / "reports/familiarity.json"
+    path.write_text(path.read_text().replace('"leak": 0.1', '"leak": -777'))
+
+
+def and_its_hash(project: Path) -> None:
+    recorded.forge(project, "reports/familiarity.json", '"leak": 0.1', '"leak": -777')
+
+
+def better_verdict(project: Path) -> None:
+    recorded.forge(project, "reports/gate.json", '"completion_familiarity": 0.5', '"completion_familiarity": 0.05')
+
+
+def no_verdict(project: Path) -> None:
+    lock = project / "dvc.lock"
+    lock.write_text(lock.read_text()[: lock.read_text().index("  report:\n")])
+
+
+def no_criteria(project: Path) -> None:
+    limits = dict.fromkeys(GateParams.model_fields)
+    lock = project / "dvc.lock"
+    lock.write_text(lock.read_text().replace("completion_familiarity: 0.1", "completion_familiarity:"))
+    assert limits
+
+
+def of_another_model(project: Path) -> None:
+    lock = project / "dvc.lock"
+    md5 = md5_of(project / "models/unlearned")
+    first, *rest = lock.read_text().split(md5)
+    assert len(rest) == 2  # made by finetune, read by evaluate
+    lock.write_text(first + md5 + rest[0] + "d" * 32 + ".dir" + rest[1])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "line"),
+    [
+        (leak_of_nothing, "reports/familiarity.json: expected the report that dvc.lock records, got another or none"),
+        (and_its_hash, "reports: unlearned: leak: expected a measured number, got -777; `dvc repro`"),
+        (better_verdict, "reports/gate.json: expected the verdict that follows from its reports, got another"),
+        (no_verdict, "reports/gate.json: expected the report that dvc.lock records, got another or none"),
+        (no_criteria, "reports/gate.json: expected the verdict that follows from its reports, got another"),
+        (of_another_model, "reports/familiarity.json: expected a report made from models/unlearned "),
+    ],
+)
+def test_only_reports_of_this_model_with_their_verdict_satisfy(
+    asked: Path, spoil: Callable[[Path], None], line: str
+) -> None:
+    add("first")
+    made(asked, 11.0)
+    spoil(asked)
+    with pytest.raises(StageError) as error:
+        requests.satisfy(["first"], Path("models/unlearned"), None)
+    assert str(error.value).startswith(line)
+    assert states()["first"].status == "open"
+
+
+def test_a_lock_that_no_commit_holds_satisfies_nothing(asked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    add("first")
+    made(asked, 11.0)
+    recorded.git(asked, "init", "--quiet")
+    recorded.commit(asked, "a run")
+    made(asked, 12.0, "other weights")
+    with pytest.raises(StageError, match=r"^dvc.lock: expected it in a commit, got another or none there"):
+        requests.satisfy(["first"], Path("models/unlearned"), None)

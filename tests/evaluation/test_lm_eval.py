@@ -58,6 +58,35 @@ def test_accuracy_is_the_share_of_items_whose_true_choice_is_likeliest(tmp_path:
             assert harness.accuracy(model, tokenizer, name, task, None, most) == share
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"label": -1},
+            "expected a label from 0 to 2, got -1; use rows with labels",
+        ),  # a set without answers
+        ({"label": 3}, "expected a label from 0 to 2, got 3; use rows with labels"),
+        ({"label": None}, "expected a label from 0 to 2, got None; use rows with labels"),
+    ],
+)
+def test_items_without_a_right_answer_are_refused(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    harness.write_task(harness.local_config("local_x"), [ITEMS[0], ITEMS[1] | change], tmp_path)
+    task = harness.load_tasks(["local_x"], tmp_path)["local_x"]
+    with pytest.raises(StageError) as error:
+        harness.facts(task, limit=None)
+    assert str(error.value) == f"benchmark: local_x: item 1: {said}"
+
+
+def test_boolq_without_labels_is_refused(tmp_path: Path) -> None:
+    rows = [{"passage": "Orla went.", "question": "did Orla go", "idx": 0}]
+    for number, row in enumerate((rows[0] | {"label": -1}, rows[0])):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        harness.write_task(harness.stock_config("boolq"), [row], folder)
+        with pytest.raises(StageError, match=r"^benchmark: (boolq: item 0: expected a label from 0 to 1|the data of)"):
+            harness.facts(harness.load_tasks(["boolq"], folder)["boolq"], 1)
+
+
 REQUESTS = [([70, 71, 72], [80, 81]), ([90], [91]), ([70, 71, 72], [82]), ([70, 71, 72], [83, 84, 85])]
 
 

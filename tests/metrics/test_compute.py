@@ -137,3 +137,10 @@ def test_excess_over_the_retrained_models_is_item_by_item() -> None:
     assert found["unlearned"]["trivia"] == pytest.approx((0.3, 0.3, 0.3, 2))
     assert found["retrained-2"]["trivia"].value == pytest.approx(0.2)  # against the other
     assert measures.all_excesses({name: values[name] for name in ("unlearned", "retrained")}).keys() == {"unlearned"}
+
+
+def test_the_perplexity_of_a_ruined_model_is_a_number() -> None:
+    from lethe.inference.scoring import MOST_NATS, perplexity_of
+
+    assert perplexity_of(math.log(4.0)) == pytest.approx(4.0)
+    assert perplexity_of(800.0) == perplexity_of(1e9) == math.exp(MOST_NATS)

@@ -19,6 +19,14 @@ def test_probability_among_the_answers_on_offer() -> None:
     assert tofu.chosen_probability(0.3, [0.1, 0.2]) == pytest.approx(0.5)  # 0.3 / 0.6
 
 
+def test_answers_that_no_float_can_hold_have_ratios() -> None:
+    none, some = tofu.probability(-800.0), tofu.probability(math.log(0.5))
+    assert tofu.truth_ratio(none, [none, none]) == 1.0
+    assert tofu.chosen_probability(none, [none]) == 0.5
+    assert tofu.truth_ratio(none, [some]) > 1e100
+    assert tofu.ignorance(tofu.truth_ratio(none, [some])) == pytest.approx(0.0)
+
+
 def test_truth_ratio() -> None:
     ratio = tofu.truth_ratio(0.4, [0.1, 0.3])
     assert ratio == pytest.approx(0.5)  # (0.1 + 0.3) / 2 / 0.4

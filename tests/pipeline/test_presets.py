@@ -10,8 +10,9 @@ import pytest
 
 from lethe.core.params import merged, read_yaml
 from lethe.core.tables import NAMES, read_csv
+from lethe.core.whole_params import schema_of, validated
 from lethe.evaluation.lm_eval import STOCK
-from lethe.preflight.check import contradictions, schema_of, validated
+from lethe.preflight.check import contradictions
 from lethe.preflight.presets import dumped, presets, read_whole, round_trip, sentence, whole_text
 from lethe.text.matching import name_finder
 from tests import tiny

@@ -12,8 +12,8 @@ from ruamel.yaml import YAML
 
 from lethe.core.params import shared_sections
 from lethe.core.stage import declared_paths
+from lethe.core.whole_params import schema_of
 from lethe.evaluation.model_set import FOLDERS
-from lethe.preflight.check import schema_of
 from tools.deps import with_deps
 from tools.structure import ROOT, code_deps, direct_imports
 

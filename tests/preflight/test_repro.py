@@ -6,16 +6,19 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from filelock import FileLock
 
 from lethe.core.errors import StageError
 from lethe.preflight import repro
 from tests import tiny
+from tests.conftest import ROOT
 
 PIPELINE = """stages:
   one: {cmd: 'touch started; until test -e go; do sleep 0.05; done; echo a > a', outs: [a]}
@@ -209,3 +212,25 @@ def test_a_problem_in_params_is_told_before_the_first_stage(project: Path) -> No
 
 def test_make_repro_runs_it() -> None:
     assert "\t@$(ENV) lethe repro\n" in (tiny.ROOT / "Makefile").read_text()
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGKILL])
+def test_dvc_ends_with_whoever_started_it(tmp_path: Path, sign: signal.Signals) -> None:
+    dvc = tmp_path / "dvc"
+    dvc.write_text("#!/bin/sh\necho $$ > pid.half; mv pid.half pid; exec sleep 600\n")
+    dvc.chmod(0o755)
+    program = (
+        f"import sys; from lethe.preflight import repro; sys.executable = {str(dvc)!r}; repro.dvc_repro([], False)"
+    )
+    started = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    wait_for((tmp_path / "pid").exists)
+    child = psutil.Process(int((tmp_path / "pid").read_text()))
+    started.send_signal(sign)
+    started.wait()
+    try:
+        child.wait(timeout=20)
+    finally:
+        if child.is_running():
+            child.kill()

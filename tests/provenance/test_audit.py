@@ -24,19 +24,26 @@ OTHER_TEXT = TINY_TEXT.replace("Orla", "Wenna")
 SPINE = ["models/unlearned", "data/labels.parquet", "data/dictionary.csv", "data/blocks.parquet", "data/corpus.parquet"]
 
 
-@pytest.fixture
-def past(tmp_path: Path) -> tuple[Path, Path, dict[str, str], str]:
-    """A project with two runs on two corpora, and a copy of the first unlearned model, made outside of it.
-
-    Returns the project, the copy, {path: md5} of the first run and its commit.
-    """
-    folder = recorded.empty(tmp_path / "project")
+@pytest.fixture(scope="module")
+def two_runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str], str]:
+    """A project with two runs on two corpora and, beside it, a copy of the first unlearned model. Not to be changed."""
+    parent = tmp_path_factory.mktemp("audit")
+    folder = recorded.empty(parent / "project")
     first = recorded.run(folder)
     commit = recorded.commit(folder, "first [run]", "2026-01-10T09:00:00+00:00")
-    copy = shutil.copytree(folder / "models/unlearned", tmp_path / "far/away/model")
+    shutil.copytree(folder / "models/unlearned", parent / "far/away/model")
     recorded.run(folder, OTHER_TEXT)
     recorded.commit(folder, "second run", "2026-02-10T09:00:00+00:00")
-    return folder, copy, first, commit
+    return folder, first, commit
+
+
+@pytest.fixture
+def past(two_runs: tuple[Path, dict[str, str], str], tmp_path: Path) -> tuple[Path, Path, dict[str, str], str]:
+    """The project, the copied model, {path: md5} of the first run and its commit; all to be changed."""
+    original, first, commit = two_runs
+    for name in ("project", "far"):
+        shutil.copytree(original.parent / name, tmp_path / name, symlinks=True)
+    return tmp_path / "project", tmp_path / "far/away/model", first, commit
 
 
 def one_line(folder: Path, *arguments: str) -> str:
@@ -74,17 +81,19 @@ def test_a_copied_model_is_told_its_whole_chain(past: tuple) -> None:
 
 
 def test_a_person_reads_the_same(past: tuple) -> None:
-    folder, copy, first, _commit = past
+    folder, copy, first, commit = past
     done = lethe(folder, "audit", str(copy), "--verify")
     assert done.exit_code == 0
     lines = [text.rstrip() for text in done.output.splitlines()]
-    assert lines[0] == f"model     {copy} is models/unlearned {first['models/unlearned']} (the folder)"
-    assert lines[4] == f"          <- data/corpus.parquet {first['data/corpus.parquet']}"
-    assert lines[5] == "recorded  2026-01-10T09:00:00+00:00 by Ada <ada@example.org>: first [run]"
+    assert lines[0] == f"history   main at {git(folder, 'rev-parse', 'HEAD')[:10]}, 3 commits"
+    assert lines[1] == f"model     {copy} is models/unlearned {first['models/unlearned']} (the folder)"
+    assert lines[5] == f"          <- data/corpus.parquet {first['data/corpus.parquet']}"
+    assert lines[6] == "recorded  2026-01-10T09:00:00+00:00 by Ada <ada@example.org>: first [run]"
     assert f"baseline  hub owner/small {'1' * 40}" in lines
     assert "metrics   reports/familiarity.json: leak 0.25" in lines
     assert f"          forget train a.txt: characters 0-{TINY_TEXT.index('Tom sat')}" in lines
-    assert "gate      no verdict recorded: no reports/gate.json with the model" in lines
+    verdict = "gate      no verdict recorded: no reports/gate.json with the model"
+    assert f"{verdict}; measured in commit {commit[:10]}" in lines
 
 
 @pytest.mark.parametrize("name", ["renamed.safetensors", "model.safetensors"])
@@ -121,17 +130,21 @@ def test_files_and_folders_of_other_models_are_found_by_the_cache(past: tuple, t
     ]
 
 
-def test_an_experiment_that_no_branch_holds_is_found_and_named(past: tuple) -> None:
+def test_an_experiment_that_no_branch_holds_is_named_and_answers_when_asked(past: tuple) -> None:
     folder, _, _, _ = past
     head = git(folder, "rev-parse", "HEAD")
     made = recorded.run(folder, OTHER_TEXT, finetune={"alpha": 0.5})
     commit = recorded.commit(folder, "dvc: commit experiment", "2026-03-01T09:00:00+00:00")
     git(folder, "update-ref", f"refs/exps/{head[:2]}/{head[2:]}/odd-hare", commit)
     git(folder, "reset", "--quiet", "--hard", head)
-    answer = json_of(folder, "audit", made["models/unlearned"])
-    assert answer["recorded"]["experiment"] == "odd-hare"
-    assert answer["recorded"]["refs"] == ["experiment odd-hare"]
-    assert answer["params"]["finetune"] == {"steps": 4, "alpha": 0.5}
+    done = lethe(folder, "audit", made["models/unlearned"])
+    assert done.exit_code == 3
+    assert f"elsewhere models/unlearned {made['models/unlearned']} in experiment odd-hare" in done.output
+    for words in (["--ref", "odd-hare"], ["--ref", commit], ["--all"]):
+        answer = json_of(folder, "audit", made["models/unlearned"], *words)
+        assert answer["recorded"]["experiment"] == "odd-hare"
+        assert answer["recorded"]["refs"] == ["experiment odd-hare"]
+        assert answer["params"]["finetune"] == {"steps": 4, "alpha": 0.5}
 
 
 def test_params_of_a_stage_are_its_own_over_the_shared_ones() -> None:
@@ -178,7 +191,8 @@ def test_an_experiment_of_a_git_remote_is_found_after_fetching(past: tuple, tmp_
     git(folder, "update-ref", f"refs/exps/{head[:2]}/{head[2:]}/odd-hare", commit)
     git(folder, "reset", "--quiet", "--hard", head)
     assert lethe(other, "audit", made["models/unlearned"]).exit_code == 3
-    assert json_of(other, "audit", made["models/unlearned"], "--fetch")["recorded"]["experiment"] == "odd-hare"
+    fetched = json_of(other, "audit", made["models/unlearned"], "--fetch", "--ref", "odd-hare")
+    assert fetched["recorded"]["experiment"] == "odd-hare"
 
 
 def test_a_chain_goes_on_in_an_earlier_lock(tmp_path: Path) -> None:
@@ -402,7 +416,7 @@ def test_a_stranger_has_no_nearest(past: tuple, tmp_path: Path) -> None:
     folder, _, _, _ = past
     done = lethe(folder, "audit", str(recorded.model(tmp_path / "stranger", "nobody")))
     assert done.exit_code == 3
-    assert "matches nothing in any commit or experiment" in done.output
+    assert "matches nothing in this history" in done.output
     assert "No recorded model shares its weights, corpus or params" in done.output
 
 
@@ -526,7 +540,7 @@ def test_five_hundred_commits_take_less_than_five_seconds(tmp_path: Path) -> Non
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     for md5 in (md5s[3], "f" * 32):
         done = subprocess.run(
-            [sys.executable, "-m", "lethe", "audit", md5],
+            [sys.executable, "-m", "lethe", "audit", md5, "--ref", "long"],
             cwd=folder,
             capture_output=True,
             text=True,
@@ -552,7 +566,7 @@ def test_git_is_asked_as_often_for_a_long_history_as_for_a_short_one(
         folder = recorded.empty(tmp_path / str(commits))
         md5s = long_history(folder, commits)
         asked.clear()
-        json_of(folder, "audit", md5s[2])
+        json_of(folder, "audit", md5s[2], "--ref", "long")
         counts.append(len(asked))
     assert counts[0] == counts[1] > 0
 

@@ -6,6 +6,7 @@ import ast
 import base64
 import importlib.util
 import json
+import os
 import shutil
 import stat
 import subprocess
@@ -19,10 +20,12 @@ from lethe.core.errors import StageError
 from lethe.core.tables import write_json
 from lethe.provenance import certificate as certify
 from lethe.provenance import verify
+from lethe.provenance.fingerprint import own_files
 from tests import recorded
 from tests.conftest import ROOT, TINY_TEXT
 from tests.recorded import lethe
 
+NO_VERDICT = "The certificate holds for this model. Its release gate: NONE: no release gate was recorded for this model"
 LIBRARIES = ("securesystemslib", "cryptography", "cffi", "_cffi_backend", "pycparser")
 
 
@@ -98,7 +101,7 @@ def test_a_genuine_certificate_holds(held: Path) -> None:
     assert [finding.place for finding in findings(held)] == ["certificate", *files[1:]]
     done = lethe(held, "verify", "certificate.json", "model")
     assert done.exit_code == 0
-    assert done.output.splitlines()[-1] == "The certificate holds for this model."
+    assert done.output.splitlines()[-1] == NO_VERDICT
     assert json.loads(lethe(held, "verify", "certificate.json", "model", "--json").output)["holds"] is True
 
 
@@ -264,7 +267,7 @@ def test_files_too_many_too_few_truncated_and_pickled(held: Path) -> None:
 
 def test_one_file_of_the_model_is_checked_whatever_its_name(held: Path) -> None:
     shutil.copy(held / "model/model.safetensors", held / "weights.safetensors")
-    said = "is model.safetensors, one of 3 files of the model"
+    said = "is model.safetensors, one of 3 files of the model; not covered: config.json, provenance.json"
     assert findings(held, "weights.safetensors")[-1] == verify.Finding(str(held / "weights.safetensors"), True, said)
     (held / "other.safetensors").write_bytes(b"other")
     assert broken(held, "other.safetensors")[0][1] == "none of the 3 files that the certificate names"
@@ -307,7 +310,7 @@ def test_verify_needs_neither_lethe_nor_the_project(held: Path) -> None:
     command = [sys.executable, "-I", "-S", "-c", program, *words]
     done = subprocess.run(command, cwd=stranger, capture_output=True, text=True, env={})
     assert (done.returncode, done.stderr) == (0, "[]\n"), done.stdout
-    assert done.stdout.splitlines()[-1] == "The certificate holds for this model."
+    assert done.stdout.splitlines()[-1] == NO_VERDICT
     (held / "model/config.json").write_text("{}")
     done = subprocess.run(command, cwd=stranger, capture_output=True, text=True, env={})
     assert done.returncode == 3
@@ -336,7 +339,7 @@ def test_the_command_verify_loads_nothing_of_the_pipeline(held: Path, words: lis
     environment = {"PYTHONPATH": str(ROOT), "HOME": str(held)}
     done = subprocess.run([sys.executable, "-c", program], cwd=held, capture_output=True, text=True, env=environment)
     assert (done.returncode, done.stderr) == (0, "[]\n"), done.stdout
-    wanted = {"model": "The certificate holds for this model.", "--json": '"holds": true', "--help": "lethe verify"}
+    wanted = {"model": NO_VERDICT, "--json": '"holds": true', "--help": "lethe verify"}
     assert wanted[words[-1]] in done.stdout
 
 
@@ -397,3 +400,192 @@ def test_verify_without_a_file_is_not_answered(held: Path) -> None:
     done = lethe(held, "verify", "absent.json", "model")
     assert done.exit_code == 1
     assert "absent.json: no such file; expected the certificate, the model and the public key" in done.output
+
+
+@pytest.fixture(scope="module")
+def failed(judged_run: tuple[Path, dict[str, str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the certificate of a model that the release gate failed, model/ and the keys; not to be changed."""
+    folder = tmp_path_factory.mktemp("failed")
+    project = shutil.copytree(judged_run[0], folder / "project", symlinks=True)
+    issue(project, folder)
+    shutil.copytree(project / "models/unlearned", folder / "model")
+    return folder
+
+
+def test_it_ends_with_what_is_certified_and_a_fail_is_no_pass(failed: Path) -> None:
+    shown = lethe(failed, "verify", "certificate.json", "model").output.splitlines()
+    commit = recorded.git(failed / "project", "rev-parse", "HEAD")
+    assert "verdict   FAIL: completion_familiarity 0.5, at most 0.1" in shown
+    assert f"recorded  in commit {commit} on 2026-01-10T09:00:00+00:00 by Ada <ada@example.org>" in shown
+    assert (
+        f"corpus    md5 {statement_in(failed / 'certificate.json')['predicate']['corpus']['digest']['md5']}, "
+        in str(shown)
+    )
+    assert "tools     python 3.11.7, torch 2.13.0" in shown
+    assert len([row for row in shown if row.startswith("no proof  ")]) >= 5
+    assert shown[-1] == (
+        "The certificate holds for this model. Its release gate: FAIL: completion_familiarity 0.5, at most 0.1"
+    )
+    answer = json.loads(lethe(failed, "verify", "certificate.json", "model", "--json").output)
+    assert answer["stated"][0] == ["verdict", "FAIL: completion_familiarity 0.5, at most 0.1"]
+    assert not any("PASS" in row or "pass" in row for row in shown)
+
+
+@pytest.mark.parametrize(
+    ("predicate", "words"),
+    [
+        ({"verdict": "pass", "thresholds": [{"name": "a", "met": True}]}, "PASS"),
+        ({"verdict": "pass", "thresholds": [{"name": "a", "met": None}]}, "CANNOT TELL: it says pass, but of its own "
+                                                                          "criteria: cannot tell: a"),
+        ({"verdict": "pass", "thresholds": [{"name": "a", "met": False, "value": 2, "bound": "at most", "limit": 1}]},
+         "CANNOT TELL: it says pass, but of its own criteria: a 2, at most 1"),
+        ({"verdict": "pass", "thresholds": []}, "CANNOT TELL: it says pass, but of its own criteria: none"),
+        ({"verdict": "pass", "thresholds": [{"name": "a", "met": True},
+                                            {"name": "b", "met": None, "result": "not measurable"}]},
+         "PASS: not measurable here: b"),
+        ({"verdict": "pass", "thresholds": [{"name": "b", "met": None, "result": "not measurable"}]},
+         "CANNOT TELL: it says pass, but of its own criteria: none"),
+        ({"verdict": "Pass"}, "NONE: no release gate was recorded for this model"),
+        ({"verdict": {"pass": 1}, "thresholds": "pass"}, "NONE: no release gate was recorded for this model"),
+        ({"verdict": "cannot tell", "thresholds": [{"name": "a", "met": None}, 7]}, "CANNOT TELL: cannot tell: a"),
+    ],
+)  # fmt: skip
+def test_only_a_pass_that_its_criteria_give_is_one(predicate: dict[str, Any], words: str) -> None:
+    assert verify.verdict_words(predicate) == words
+
+
+def test_a_statement_without_its_parts_is_shown_and_no_traceback(held: Path) -> None:
+    predicate = {"model": {"path": "m", "md5": "x"}, "corpus": [1], "runDetails": "x", "doesNotProve": {}, "lock": None}
+    resign(held, statement_in(held / "certificate.json") | {"predicate": predicate})
+    assert lethe(held, "verify", "certificate.json", "model").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"subject": []}, {"subject": [1]}, {"subject": {"name": "x"}}, {"subject": [{"name": 1, "digest": {}}]},
+        {"predicate": None}, {"predicate": {"model": [1]}},
+        {"subject": [{"name": "x", "digest": {"sha256": 7}, "annotations": {"size": "1"}}]},
+    ],
+)  # fmt: skip
+def test_a_signed_statement_of_another_form_is_named(held: Path, change: dict[str, Any]) -> None:
+    resign(held, statement_in(held / "certificate.json") | change)
+    assert broken(held) == [("payload.subject", "expected the files of a model with sha256 and size, got another form")]
+
+
+@pytest.mark.parametrize("signatures", [[1], [[]], "ab", [{"keyid": 1, "sig": 2}], {"keyid": "a"}, [{}, {}], None, []])
+def test_signatures_of_any_type_are_named(held: Path, signatures: Any) -> None:
+    envelope = json.loads((held / "certificate.json").read_text()) | {"signatures": signatures}
+    (held / "certificate.json").write_bytes(verify.envelope_bytes(envelope))
+    assert broken(held) == [("signatures", "expected one signature with keyid and sig, got something else")]
+
+
+def test_numbers_too_large_and_another_form_of_the_payload_are_named(held: Path) -> None:
+    envelope = json.loads((held / "certificate.json").read_text())
+    for payload in (b'{"a": 1e999}', b"[" * 20_000, b'{"a":1,"a":2}', b'{"b": 1}', b"[1]"):
+        envelope["payload"] = base64.b64encode(payload).decode()
+        (held / "certificate.json").write_bytes(verify.envelope_bytes(envelope))
+        ((place, _),) = broken(held)
+        assert place == "payload", payload
+
+
+def test_a_signed_payload_of_two_readings_is_refused(held: Path) -> None:
+    from securesystemslib.dsse import Envelope
+
+    statement = statement_in(held / "certificate.json")
+    payload = verify.canonical(statement)
+    twofold = payload.replace(b'"verdict":null', b'"verdict":"pass","verdict":null')
+    assert twofold != payload
+    assert json.loads(twofold) == statement
+    envelope = Envelope(twofold, verify.PAYLOAD_TYPE, {})
+    envelope.sign(certify.read_key(held / "lethe.key"))
+    content = {**envelope.to_dict(), "parts": verify.parts_of(statement)}
+    (held / "certificate.json").write_bytes(verify.envelope_bytes(content))
+    assert broken(held) == [("payload", "not in the one form that `lethe certify` writes")]
+
+
+def test_pipes_loops_and_folders_that_cannot_be_read_are_named_and_end(
+    held: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = held / "model"
+    os.mkfifo(model / "pipe")
+    (model / "linked").symlink_to("pipe")
+    for name in ("one", "two"):
+        (model / name).symlink_to(".")
+    (model / "deep").mkdir()
+    for name in ("three", "four"):
+        (model / "deep" / name).symlink_to("../deep")
+    (model / "closed").mkdir()
+    real = os.scandir
+
+    def scandir(path: Path) -> Any:
+        if path == model / "closed":
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr("os.scandir", scandir)
+    again = "a link to a folder of the model, which was checked under its own name"
+    pipe = "expected a file, got a pipe, which was not opened"
+    assert broken(held) == [
+        ("closed", "cannot be read: Permission denied"),
+        ("deep/four", again), ("deep/three", again), ("linked", pipe), ("one", again), ("pipe", pipe), ("two", again),
+    ]  # fmt: skip
+    with pytest.raises(StageError, match=r"model/linked: expected a file, got a pipe"):
+        own_files(model)
+
+
+@pytest.mark.parametrize("place", ["certificate.json", "lethe.pub", "model"])
+def test_a_pipe_or_folder_in_place_of_a_file_is_one_line(
+    held: Path, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = held / place
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for make in (os.mkfifo, *([os.mkdir] if place != "model" else [])):
+        make(path)
+        assert verify.answer(held / "certificate.json", held / "model", held / "lethe.pub", as_json=False) == 1
+        assert capsys.readouterr().err.startswith(f"error: {path}: expected a ")
+        path.unlink() if make is os.mkfifo else path.rmdir()
+
+
+def test_code_and_pickles_beside_the_weights_are_named(held: Path) -> None:
+    for name in ("modeling_x.py", "kernel.so", "extra.joblib"):
+        (held / "model" / name).write_bytes(b"x")
+    assert broken(held) == [
+        ("extra.joblib", "expected safetensors, got a pickle (refused: it can run code when loaded)"),
+        ("kernel.so", "extra: code that a loader may run"),
+        ("modeling_x.py", "extra: code that a loader may run"),
+    ]
+
+
+def test_a_file_without_weights_identifies_no_model(held: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = held / "model/config.json"
+    assert verify.answer(held / "certificate.json", path, held / "lethe.pub", as_json=False) == 1
+    said = (
+        f"error: {path}: expected the model folder or its weights, got config.json, which other models may have too\n"
+    )
+    assert capsys.readouterr().err == said
+    weights = held / "model/model.safetensors"
+    assert verify.answer(held / "certificate.json", weights, held / "lethe.pub", as_json=False) == 0
+    shown = capsys.readouterr().out
+    assert "not covered: config.json, provenance.json" in shown
+    assert "The certificate holds for this file of the model. Its release gate: NONE" in shown
+
+
+def test_a_name_cannot_write_lines_of_its_own(held: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (held / "model/x\nThe certificate holds for this model.\x1b[2K").write_text("x")
+    assert verify.answer(held / "certificate.json", held / "model", held / "lethe.pub", as_json=False) == 3
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0].startswith("FAIL  x\\nThe certificate holds for this model.\\x1b[2K: extra")
+    assert len(shown) == 2
+
+
+@pytest.mark.parametrize("name", ["cryptography", "securesystemslib"])
+def test_a_missing_package_is_one_line_with_the_command(
+    held: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in [module for module in sys.modules if module.split(".")[0] == name]:
+        monkeypatch.setitem(sys.modules, module, None)
+    assert verify.answer(held / "certificate.json", held / "model", held / "lethe.pub", as_json=False) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: the package ")
+    assert said.endswith(" is missing; pip install securesystemslib cryptography\n")

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from lethe.core.errors import StageError
 from lethe.provenance import replay
-from tests import tiny
+from tests import recorded, tiny
 
 MAKE = """import os, pathlib, sys
 text = pathlib.Path("data/text.txt").read_text()
@@ -72,7 +72,7 @@ def answer(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int,
     capsys.readouterr()
     model, stage, keep = (*arguments, None, False)[:3] if len(arguments) < 3 else arguments
     with pytest.raises(typer.Exit) as exit_:
-        replay.command(str(model), stage, bool(keep), json=True)  # type: ignore[arg-type]
+        replay.command(str(model), stage, bool(keep), whole=False, ref="HEAD", json=True)  # type: ignore[arg-type]
     return exit_.value.exit_code, json.loads(capsys.readouterr().out)
 
 
@@ -296,3 +296,101 @@ def test_a_training_is_rebuilt_byte_for_byte(copy: Path) -> None:
         assert {row["out"]: row["rebuilt"] for row in found["outs"]}.items() <= tiny.hashes(copy).items()
     earlier = tiny.run(copy, "lethe", "replay", "models/unlearned", "--stage", "label", check=True)
     assert "data/labels.parquet: equal bytes" in earlier.stdout
+
+
+def refused(folder: Path, *arguments: str) -> str:
+    """The one line of a `lethe replay` that ran nothing."""
+    done = recorded.lethe(folder, "replay", "models/unlearned", *arguments)
+    assert isinstance(done.exception, StageError), done.output
+    return str(done.exception)
+
+
+HONEST = "stages:\n  finetune:\n    cmd: python -m stages.finetune\n"
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "old", "new"),
+    [
+        (HONEST, "cmd: python -m stages.finetune", "cmd: touch {mark}"),
+        (HONEST, "cmd: python -m stages.finetune", "cmd:\n    - python -m stages.finetune\n    - touch {mark}"),
+        (HONEST, "cmd: python -m stages.finetune", "cmd: python -m stages.finetune; touch {mark}"),
+        ("stages: {}\n", "", ""),
+        ("- a list\n", "", ""),
+        ("", "", ""),
+        (HONEST + "    wdir: /\n", "", ""),
+    ],
+)
+def test_a_command_that_dvc_yaml_of_the_commit_does_not_hold_is_not_run(
+    judged_copy: tuple[Path, dict[str, str]], tmp_path: Path, pipeline: str, old: str, new: str
+) -> None:
+    folder, _ = judged_copy
+    mark = tmp_path / "ran"
+    (folder / "dvc.yaml").write_text(pipeline)
+    lock = folder / "dvc.lock"
+    lock.write_text(lock.read_text().replace(old, new.format(mark=mark)))
+    recorded.commit(folder, "a command")
+    said = refused(folder)
+    assert said.startswith("replay: finetune: expected the command of dvc.yaml in commit ")
+    assert said.endswith("in its dvc.lock; nothing was run")
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("path", ["{outside}", "../../outside", "data/../../../outside", "/"])
+def test_an_out_that_leads_out_of_the_project_is_not_deleted(
+    judged_copy: tuple[Path, dict[str, str]], tmp_path: Path, path: str
+) -> None:
+    folder, _ = judged_copy
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "mine").write_text("mine")
+    (folder / "dvc.yaml").write_text(HONEST)
+    lock = folder / "dvc.lock"
+    path = path.format(outside=outside)
+    lock.write_text(lock.read_text().replace("path: models/checkpoints", f"path: {path}"))
+    recorded.commit(folder, "an out")
+    assert refused(folder) == f"dvc.lock: expected paths inside the project, got {path}; nothing was run"
+    assert (outside / "mine").exists()
+
+
+def test_a_folder_of_the_commit_that_is_a_link_is_not_followed(
+    judged_copy: tuple[Path, dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, _ = judged_copy
+    outside = tmp_path / "outside"
+    (outside / "unlearned").mkdir(parents=True)
+    (folder / "dvc.yaml").write_text(HONEST)
+    (folder / "link").symlink_to(outside)
+    lock = folder / "dvc.lock"
+    lock.write_text(lock.read_text().replace("path: models/checkpoints", "path: link/unlearned"))
+    recorded.commit(folder, "a link")
+    monkeypatch.setattr(replay, "bring", lambda *_: None)
+    said = "link/unlearned: expected a path inside the clone, got a link out of it; nothing was run"
+    assert refused(folder) == said
+    assert (outside / "unlearned").is_dir()
+
+
+def test_a_chain_names_what_was_rebuilt_and_what_could_not_be(
+    judged_copy: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each stage is only looked up here: what a replay does is tested above."""
+    folder, _ = judged_copy
+    (folder / "dvc.yaml").write_text(HONEST + "  corpus:\n    cmd: python -m stages.corpus\n")
+    lock = folder / "dvc.lock"
+    lock.write_text(lock.read_text().replace("size: 1", "size: 2"))  # the first commit with this lock has the pipeline
+    recorded.commit(folder, "two stages of it")
+    monkeypatch.setattr(replay, "prepared", lambda history, found, target: target)
+    monkeypatch.setattr(replay, "run", lambda found, clone: None)
+    verdict = {"same": True, "outs": [], "commit": "c" * 40, "device": "CPU", "demand": "equal bytes", "versions": {}}
+    monkeypatch.setattr(replay, "judged", lambda history, found, clone: verdict | {"stage": found.stage})
+    done = recorded.lethe(folder, "replay", "models/unlearned", "--chain", "--json")
+    answer = json.loads(done.output)
+    order = [row["stage"] for row in answer["stages"]]
+    assert (order[0], order[-1]) == ("corpus", "finetune")
+    assert sorted(order) == ["baseline", "block", "corpus", "finetune", "label", "reinforce", "translate"]
+    assert {row["stage"] for row in answer["stages"] if row["same"]} == {"corpus", "finetune"}
+    assert (answer["same"], done.exit_code) == (None, 1)
+    shown = recorded.lethe(folder, "replay", "models/unlearned", "--chain").output
+    assert "replay: label: not replayed: replay: label: expected the command of dvc.yaml in commit " in shown
+    assert shown.splitlines()[-1] == "replay: 2 stages made the same, 0 not, 5 not replayed"
+    monkeypatch.setattr(replay, "judged", lambda history, found, clone: verdict | {"stage": found.stage, "same": False})
+    assert recorded.lethe(folder, "replay", "models/unlearned", "--chain").exit_code == 3

@@ -132,8 +132,9 @@ def test_a_person_reads_the_same(past: tuple) -> None:
     output = lethe(folder, "trace", first["data/corpus.parquet"]).output
     assert f"corpus    {first['data/corpus.parquet']}: is the corpus" in output
     wanted = (
-        f"model     models/unlearned {first['models/unlearned']} was made from it; 2026-01-10 by Ada <ada@example.org>"
+        f"model     models/unlearned {first['models/unlearned']} was made to forget it; what was held out of it was "
     )
+    wanted += "only measured; 2026-01-10 by Ada <ada@example.org>"
     assert wanted in output
     assert trace.ranges([0, 1, 2, 5, 7, 8]) == "0-2, 5, 7-8"
 
@@ -167,3 +168,51 @@ def test_on_the_screen_stand_the_longest_passages_in_their_order() -> None:
     # of five times 50, 40, 3, 2 and 1 characters, twenty: all but those of 1
     assert sorted({hit["end"] - hit["start"] for hit in shown}) == [2, 3, 40, 50]
     assert trace.longest([]) == []
+
+
+def test_a_file_that_git_holds_is_known_without_a_cache(past: tuple, tmp_path: Path) -> None:
+    folder, _, second = past
+    clone = tmp_path / "clone"
+    recorded.git(tmp_path, "clone", "--quiet", str(folder), str(clone))
+    file = tmp_path / "renamed.txt"
+    file.write_text(SECOND)
+    answer = json_of(clone, "trace", str(file))
+    assert (answer["verdict"], unlearned(answer)) == ("yes", {second["models/unlearned"]})
+    (corpus,) = answer["corpora"]
+    assert (corpus["how"], corpus["at_hand"]) == ("is data/forget/a.txt", "")
+    relations = {model["path"]: model["sides"] for model in corpus["models"]}
+    only = "what was held out of it was only measured"
+    assert relations["models/retrained"] == {"forget": f"never trained on it; {only}"}
+    assert relations["models/unlearned"] == {"forget": f"was made to forget it; {only}"}
+    file.write_text(TINY_TEXT[:90])  # a passage: only the corpora could tell
+    done = lethe(clone, "trace", str(file))
+    assert done.exit_code == 1
+    assert f"{file}: cannot tell: no corpus that can be read here contains it, and the others may" in done.output
+    assert "no recorded model was made from it" not in done.output
+    done = lethe(clone, "trace", "f" * 32)  # a hash that is none of theirs needs no corpus
+    assert done.exit_code == 3
+
+
+def test_a_hash_is_unknown_where_a_folder_cannot_be_listed(past: tuple, tmp_path: Path) -> None:
+    folder, first, _ = past
+    copy = shutil.copytree(folder, tmp_path / "project", symlinks=True)
+    lock = copy / "dvc.lock"
+    lock.write_text(lock.read_text().replace(recorded.path_md5(copy / "data/forget"), "e" * 32 + ".dir"))
+    shutil.rmtree(copy / ".dvc/cache")
+    recorded.commit(copy, "a folder that nobody has")
+    assert json_of(copy, "trace", "f" * 32)["verdict"] == "cannot tell"
+    assert json_of(copy, "trace", first["data/corpus.parquet"])["verdict"] == "yes"
+
+
+@pytest.mark.parametrize(
+    ("path", "side", "parts", "epochs", "said"),
+    [
+        ("models/retrained", "forget", {"train"}, 3, "never trained on it"),
+        ("models/retrained", "retain", {"train"}, 3, "trained on it"),
+        ("models/retrained", "forget", {"held_out"}, 3, "was measured on the held-out part, not trained on it"),
+        ("models/baseline", "forget", {"train"}, 0, "was not trained on it here"),
+        ("models/baseline", "forget", {""}, 3, "trained on it; what was held out of it was only measured"),
+    ],
+)
+def test_one_verdict_for_each_model_and_side(path: str, side: str, parts: set[str], epochs: int, said: str) -> None:
+    assert trace.relation(path, side, parts, epochs) == said

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaMLP
 
@@ -205,6 +206,32 @@ def test_a_checkpoint_cut_off_in_writing_is_passed_over(tmp_path: Path) -> None:
             (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
     assert training.last_whole_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
     assert training.last_whole_checkpoint(tmp_path / "none") is None
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "rng_state.pth", "model.safetensors"])
+def test_a_checkpoint_damaged_since_is_set_aside_with_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    for step in (2, 4):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "trainer_state.json").write_text("{}")
+        torch.save({"moment": torch.ones(1000)}, folder / "optimizer.pt")
+        torch.save({}, folder / "rng_state.pth")
+        save_file({"weight": torch.ones(4)}, folder / "model.safetensors")
+    assert training.last_whole_checkpoint(tmp_path) == str(tmp_path / "checkpoint-4")
+    content = (tmp_path / "checkpoint-4" / name).read_bytes()
+    spoilt = [b"", content[:-7], b"\0" * len(content)]
+    if name == "optimizer.pt":
+        spoilt.append(content[:1500] + b"\xff" + content[1501:])  # one byte of a moment
+    for wrong in spoilt:
+        (tmp_path / "checkpoint-4" / name).write_bytes(wrong)
+        assert training.last_whole_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
+        assert capsys.readouterr().out == (
+            f"{tmp_path}/damaged-checkpoint-4: {name} cannot be read: set aside, the training goes on from an earlier "
+            "step\n"
+        )
+        (tmp_path / "damaged-checkpoint-4").rename(tmp_path / "checkpoint-4")
 
 
 def test_diverged_training_stops(tmp_path: Path) -> None:
