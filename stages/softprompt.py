@@ -18,7 +18,7 @@ from lethe.core.params import read_params
 from lethe.core.stage import is_main_process, run, workspace
 from lethe.core.tables import write_csv, write_json
 from lethe.models.checkpoints import load_model, load_tokenizer, save_model
-from lethe.models.config import context_length
+from lethe.models.config import context_length, shape_of
 from lethe.models.device import prepare
 from lethe.models.output_head import frozen_head
 from lethe.models.saved_change import bits_sha256
@@ -100,7 +100,7 @@ def unlearn(task: Path, rows: Rows, params: Params, device: torch.device, work: 
     import torch
 
     model = load_model(task, device, getattr(torch, params.weights))
-    width, moves_head = model.config.hidden_size, params.tuning == "full"
+    width, moves_head = shape_of(model.config).hidden, params.tuning == "full"
     method = chosen(params, width, params.seed, frozen_head(model) if moves_head else None)
     columns = answer_columns(model, rows, method)
     before = bits_sha256(model)

@@ -21,6 +21,7 @@ from lethe.attacks.results import CURVE, curve_values
 from lethe.attacks.soft_prompt import answer_rows, train_soft_prompt, virtual_ids
 from lethe.evaluation.familiarity import NameMatcher
 from lethe.evaluation.prompts import Prompt, prepared
+from lethe.models.config import shape_of
 from lethe.text.cloze import Cloze
 from lethe.training.quantisation import quantise
 from lethe.training.recipe import RecipeParams
@@ -226,13 +227,14 @@ def sample(model: PreTrainedModel, found: Material) -> Result:
 def probe(model: PreTrainedModel, found: Material) -> Result:
     """A linear classifier of hidden states, trained to predict the target name; control: random labels."""
     settings, seed = found.params.probe, found.params.seed
-    layers = layers_at(settings.depths, model.config.num_hidden_layers)
+    count = shape_of(model.config).layers
+    layers = layers_at(settings.depths, count)
     (states, labels), (asked, wanted) = (
         (last_states(model, prompts, layers), names) for prompts, names in probe_prompts(found)
     )
     results: Result = []
     for layer, own, other in zip(layers, states, asked, strict=True):
-        setting = f"layer {layer} of {model.config.num_hidden_layers}"
+        setting = f"layer {layer} of {count}"
         results.append((setting, "accuracy", probe_hits(own, labels, other, wanted, settings.penalty)))
         hits = probe_hits(own, shuffled(labels, seed), other, wanted, settings.penalty)
         results.append((f"{setting}, random labels", "accuracy", hits))

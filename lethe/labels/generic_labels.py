@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from lethe.labels.exact_argmax import TILE, Forbidden, settle
 from lethe.labels.positions import Rows, forbidden_in, inside_of, parts_of, rows_of
 from lethe.labels.soft_targets import SoftTargets, soft_targets
 from lethe.labels.translation import NEVER, OwnRules, Spliced
-from lethe.models.config import text_config
+from lethe.models.config import Shape, shape, shape_of
 from lethe.models.device import free_memory, local_processes
 from lethe.models.distributed import processes, shared
 from lethe.models.output_head import Head, frozen_head, headless
@@ -288,7 +288,7 @@ def both_fit(folders: Sequence[Path], device: torch.device, dtype: torch.dtype |
     dtype: of the weights in memory; None: the dtype on disk. A process has its share of main memory.
     """
     weights = sum(model_bytes(folder, dtype.itemsize if dtype else None) for folder in folders)
-    return free_bytes(device) >= ROOM * weights + batch_bytes(text_config(folders[0]), settings)
+    return free_bytes(device) >= ROOM * weights + batch_bytes(shape(folders[0]), settings)
 
 
 def model_bytes(folder: Path, itemsize: int | None) -> int:
@@ -305,11 +305,11 @@ def model_bytes(folder: Path, itemsize: int | None) -> int:
     return total
 
 
-def batch_bytes(config: dict[str, Any], settings: Settings) -> int:
+def batch_bytes(shape: Shape, settings: Settings) -> int:
     """Of one batch at its largest, in float32: per token the residual, its norm, q, k, v and the attention's output (6
     hidden widths), gate, up and their product (3 intermediate ones); per chunk of logits both models' and four more.
     """
-    per_token = 6 * config["hidden_size"] + 3 * config.get("intermediate_size", 4 * config["hidden_size"])
+    per_token = 6 * shape.hidden + 3 * shape.inner
     return 4 * (settings.batch_tokens * per_token + 6 * settings.chunk_logits)
 
 
@@ -328,7 +328,7 @@ def stored_bytes(spliced: Sequence[Spliced], model: PreTrainedModel, settings: S
     """Upper bound on the hidden states, float32, that the first of two passes leaves on disk."""
     rows = sum(int((np.asarray(block.map) != NEVER).sum()) for block in spliced)
     rows += sum(block.interior for block in spliced) if settings.soft_alphas and settings.soft_inside else 0
-    return rows * model.config.get_text_config().hidden_size * 4
+    return rows * shape_of(model.config).hidden * 4
 
 
 def padded(sequences: Sequence[Sequence[int]]) -> np.ndarray:

@@ -96,7 +96,6 @@ def read_weights(folder: Path, **how: Any) -> Any:
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
-            attn_implementation="sdpa",
         )
     except (ValueError, OSError) as error:
         raise StageError(f"{folder}: not loadable as a causal language model: {' '.join(str(error).split())}") from None

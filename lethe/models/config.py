@@ -1,39 +1,148 @@
-"""The model's shape, from the config.json of its folder."""
+"""The model's shape, from its config. Architectures name the same things differently; only this module knows how."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from lethe.core.errors import StageError
 from lethe.core.tables import read_json
 
+INNER = ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size", "dff", "dim_ff", "intermediate_size_mlp")
+EXPERTS = ("num_experts_per_tok", "experts_per_token", "moe_topk", "top_k_experts")  # that read one token
+CONTEXT = ("max_position_embeddings", "n_positions", "max_seq_len")
 
-def text_config(folder: Path) -> dict[str, Any]:
-    """The config of the part that reads text: the whole of it, but for a model that also reads images.
 
-    Raises StageError if the folder has no config.json.
+class Shape(NamedTuple):
+    """Sizes of the part that reads text."""
+
+    hidden: int
+    layers: int
+    vocabulary: int  # rows of the output head, which may be more than the tokenizer has tokens
+    inner: int  # of the MLP, of all experts together that read one token
+    heads: int  # of attention; 0 where there is none
+    cached_heads: int  # of keys and values
+    head_width: int
+
+
+def load_config(folder: Path) -> Any:
+    """The config of a model folder, by transformers; where no architecture is named, the bare values.
+
+    Raises StageError if the folder has no config.json, or one that no architecture accepts.
     """
-    config = read_json(folder / "config.json")
-    return config.get("text_config", config)
+    from transformers import AutoConfig, PretrainedConfig
+
+    path = folder / "config.json"
+    values = read_json(path)
+    if not isinstance(values, dict):
+        raise StageError(f"{path}: expected a JSON object, got {type(values).__name__}")
+    if "model_type" not in values:
+        return PretrainedConfig(**values.get("text_config", values))
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # each architecture rejects values in its own way
+        raise StageError(f"{path}: not loadable as a causal language model: {' '.join(str(error).split())}") from None
+
+
+def untrained(config: Any) -> Any:
+    """A causal language model of a config, its weights random. Raises StageError if no architecture makes one."""
+    from transformers import AutoModelForCausalLM
+
+    try:
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except Exception as error:  # each architecture rejects values in its own way
+        found = " ".join(str(error).split())
+        raise StageError(f"{config.model_type}: not loadable as a causal language model: {found}") from None
+
+
+def text_part(config: Any) -> Any:
+    """The config of the part that reads text: the whole of it, but for a model that also reads images or sound."""
+    try:
+        return config.get_text_config(decoder=True)
+    except ValueError as error:  # several parts write text
+        raise StageError(f"{config.model_type}: {' '.join(str(error).split())}") from None
+
+
+def shape_of(config: Any) -> Shape:
+    """The sizes that a config states, under whatever name. Raises StageError if it states no width or no layers."""
+    config = text_part(config) if hasattr(config, "get_text_config") else config
+    wanted = {"hidden_size": first(config, "hidden_size", "n_embd", "d_model")}
+    wanted["num_hidden_layers"] = first(config, "num_hidden_layers", "n_layer", "n_layers", "num_layers")
+    absent = [name for name, found in wanted.items() if not found]
+    if absent:
+        raise StageError(f"config.json: expected {' and '.join(absent)}, got none")
+    hidden, heads = wanted["hidden_size"], first(config, "num_attention_heads", "n_head") or 0
+    return Shape(
+        hidden,
+        wanted["num_hidden_layers"],
+        first(config, "vocab_size") or 0,
+        inner_width(config, hidden),
+        heads,
+        cached_heads(config, heads),
+        first(config, "head_dim") or (hidden // heads if heads else 0),
+    )
+
+
+def inner_width(config: Any, hidden: int) -> int:
+    """Width of the MLP; with experts, of those together that read one token."""
+    dense = first(config, *INNER) or round((first(config, "expansion_ratio", "expand") or 4) * hidden)
+    if not (chosen := first(config, *EXPERTS)):
+        return dense
+    own = first(config, "moe_intermediate_size")
+    return max(dense, chosen * own) if own else chosen * dense
+
+
+def cached_heads(config: Any, heads: int) -> int:
+    """Heads of keys and values that a cache holds."""
+    if getattr(config, "multi_query", False) and not getattr(config, "new_decoder_architecture", False):
+        return 1
+    return first(config, "num_key_value_heads", "num_kv_heads") or heads
+
+
+def first(config: Any, *names: str) -> Any:
+    """The first of these values that the config has and that is not 0 or None; of one value a layer, the largest."""
+    for name in names:
+        try:
+            found = getattr(config, name, None)
+        except RuntimeError:  # it differs between layers
+            continue
+        found = max(found) if isinstance(found, list) and found else found
+        if found:
+            return found
+    return None
+
+
+def text_config(folder: Path) -> Any:
+    """The config of the part of a folder's model that reads text. Raises StageError as load_config does."""
+    return text_part(load_config(folder))
+
+
+def shape(folder: Path) -> Shape:
+    """The sizes of a folder's model. Raises StageError as load_config does."""
+    return shape_of(text_config(folder))
 
 
 def hidden_size(folder: Path) -> int:
     """Width of the hidden states."""
-    return int(text_config(folder)["hidden_size"])
+    return shape(folder).hidden
 
 
 def layer_count(folder: Path) -> int:
     """How many decoder layers the model has."""
-    return int(text_config(folder)["num_hidden_layers"])
+    return shape(folder).layers
 
 
 def vocabulary_size(folder: Path) -> int:
     """Rows of the output head, which may be more than the tokenizer has tokens."""
-    return int(text_config(folder)["vocab_size"])
+    return shape(folder).vocabulary
 
 
 def context_length(folder: Path) -> int | None:
     """How many tokens the folder's model can read at once; None where its architecture sets no limit."""
-    config = text_config(folder)
-    limits = (config.get(name) for name in ("max_position_embeddings", "n_positions"))
-    return next((limit for limit in limits if limit), None)
+    return context_of(text_config(folder))
+
+
+def context_of(config: Any) -> int | None:
+    """The same of a config; -1 is XLNet's for no limit."""
+    limit = first(config, *CONTEXT)
+    return limit if limit and limit > 0 else None

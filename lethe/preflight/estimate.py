@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lethe.core.errors import StageError
+from lethe.models.config import context_of, load_config, shape_of, text_part, untrained
 from lethe.preflight.memory import BYTES, Cards, Memory, training_memory, weight_count
 
 if TYPE_CHECKING:
@@ -87,8 +88,6 @@ def config_of(baseline: Any, model: Path | None = None) -> PretrainedConfig | No
 
     Raises StageError if the folder has none.
     """
-    from transformers import AutoConfig
-
     from lethe.pretrained.from_scratch import llama_config
 
     if model and not (model / "config.json").exists():
@@ -98,7 +97,7 @@ def config_of(baseline: Any, model: Path | None = None) -> PretrainedConfig | No
     folder = model or (Path("models/start") if baseline.source == "hub" else Path(baseline.folder))
     if not (folder / "config.json").exists():
         return None
-    return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    return load_config(folder)
 
 
 def texts_of(corpus: Any) -> Texts:
@@ -114,17 +113,29 @@ def texts_of(corpus: Any) -> Texts:
     return Texts(*counts)
 
 
+def one_layer(config: PretrainedConfig) -> Any:
+    """The config of a Llama with one layer of the same sizes, and no more than 4096 tokens."""
+    from transformers import LlamaConfig
+
+    shape = shape_of(config)
+    heads = shape.heads if shape.heads and shape.hidden % (2 * shape.heads) == 0 else 1
+    return LlamaConfig(
+        vocab_size=min(shape.vocabulary, 4096),
+        hidden_size=shape.hidden,
+        intermediate_size=shape.inner,
+        num_hidden_layers=1,
+        num_attention_heads=heads,
+        num_key_value_heads=shape.cached_heads if heads % (shape.cached_heads or heads + 1) == 0 else heads,
+        pad_token_id=None,
+    )
+
+
 def speed(config: PretrainedConfig, device: torch.device, dtype: torch.dtype) -> float:
-    """Operations per second of a training step here: one layer of this model, forwards and backwards, the fastest."""
-    import copy
-
+    """Operations per second of a training step here: one layer of these sizes, forwards and backwards, the fastest."""
     import torch
-    from transformers import AutoModelForCausalLM
 
-    small = copy.deepcopy(config)
-    small.num_hidden_layers, small.vocab_size = 1, min(config.vocab_size, 4096)
-    model = AutoModelForCausalLM.from_config(small).to(device)
-    width = min(PROBE_TOKENS, getattr(config, "max_position_embeddings", PROBE_TOKENS))
+    model = untrained(one_layer(config)).to(device)
+    width = min(PROBE_TOKENS, context_of(text_part(config)) or PROBE_TOKENS)
     rows = max(1, 2048 // width)
     tokens = torch.zeros(rows, width, dtype=torch.long, device=device)
     weights = sum(parameter.numel() for parameter in model.parameters())

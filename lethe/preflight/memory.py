@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lethe.core.errors import StageError
+from lethe.models.config import shape_of, untrained
 from lethe.training.quantisation import linear_layers
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def training_memory(recipe: Any, config: PretrainedConfig, block_tokens: int, ca
     gradients, moments = moving_bytes(moved_numbers(recipe, config) / shards, recipe.optimiser)
     copies = autocast_bytes(weights, recipe.weights, recipe.precision)
     if shards > 1:  # two layers are whole at a time, the one that computes and the one that comes next
-        copies = 2 * (copies + stored) / config.num_hidden_layers
+        copies = 2 * (copies + stored) / shape_of(config).layers
     tokens = block_tokens + (recipe.prompt.tokens if recipe.tuning == "prompt" else 0)
     whole, recomputed = activation_bytes(config, tokens, recipe.tuning, recipe.precision)
     held = stored / shards
@@ -105,14 +106,15 @@ def stored_bytes(recipe: Any, config: PretrainedConfig) -> float:
 
 def head_bytes(config: PretrainedConfig, moves: bool, tokens: int) -> float:
     """What torch's chunked linear cross-entropy holds: a float32 head or its gradient, or both, and hidden states."""
-    return 4 * config.vocab_size * config.hidden_size * (2 if moves else 1) + 12 * tokens * config.hidden_size
+    shape = shape_of(config)
+    return 4 * shape.vocabulary * shape.hidden * (2 if moves else 1) + 12 * tokens * shape.hidden
 
 
 def moved_numbers(recipe: Any, config: PretrainedConfig) -> int:
     """How many numbers the recipe's tuning trains: all weights, those of adapters, or those of a prompt."""
     if recipe.tuning == "full":
         return weight_count(config)
-    width = config.hidden_size
+    width = shape_of(config).hidden
     if recipe.tuning == "prompt":
         inner = recipe.prompt.encoder
         return recipe.prompt.tokens * width + (2 * width * inner + inner**2 + 2 * inner + width if inner else 0)
@@ -130,9 +132,8 @@ def weight_count(config: PretrainedConfig) -> int:
 
 
 def empty_model(config: PretrainedConfig) -> Any:
-    """A model of this config without memory for its weights."""
+    """A model of this config without memory for its weights. Raises StageError if no architecture makes one of it."""
     import torch
-    from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config)
+        return untrained(config)

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lethe.core.errors import StageError
+from lethe.models.config import shape_of
 from lethe.training.adapters import Tuning
 from lethe.training.recipe import Precision, RecipeParams, Weights
 from lethe.training.sharding import sharding
@@ -96,7 +97,7 @@ def activation_bytes(
     In float32 the same tensors at four bytes a value, without the copies that autocast makes: 40h + 16i, 32h + 16i and
     24h + 12i. Checkpointing keeps one residual a layer, 4h, and recomputes one layer at a time.
     """
-    hidden, intermediate, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
+    hidden, layers, _, intermediate, *_ = shape_of(config)
     kept = {
         "bfloat16": {"full": (34, 8), "lora": (28, 8), "prompt": (16, 6)},
         "float32": {"full": (40, 16), "lora": (32, 16), "prompt": (24, 12)},

@@ -16,6 +16,7 @@ import numpy as np
 
 from lethe.core.stage import need_disk
 from lethe.core.tables import MASKED
+from lethe.models.config import shape_of
 from lethe.models.distributed import one_first
 from lethe.training.forward import hidden_states
 from lethe.training.losses import BASE_HIDDEN
@@ -81,7 +82,7 @@ def with_base(model: PreTrainedModel, rows: Rows, method: Method, bfloat16: bool
         needed[BASE_NLL] = (rows.forget, (), np.float32)
     if method.base_hidden:
         side = rows.forget if method.base_hidden == "forget" else ~rows.forget
-        needed[BASE_HIDDEN] = (side, (model.config.hidden_size,), np.float16 if bfloat16 else np.float32)
+        needed[BASE_HIDDEN] = (side, (shape_of(model.config).hidden,), np.float16 if bfloat16 else np.float32)
     columns = dict(rows.columns)
     for name, (side, extra, dtype) in needed.items():
         path, numbers, shape = folder / f"{name}.npy", np.flatnonzero(side), (*rows.tokens.shape, *extra)
@@ -148,7 +149,7 @@ def answer_columns(model: PreTrainedModel, rows: Rows, method: Method) -> dict[s
     """
     columns: dict[str, AtAnswers] = {}
     if method.base_hidden:
-        columns[BASE_HIDDEN] = AtAnswers(rows.next_ids, (model.config.hidden_size,))
+        columns[BASE_HIDDEN] = AtAnswers(rows.next_ids, (shape_of(model.config).hidden,))
     if method.base_nll:
         columns[BASE_NLL] = AtAnswers(rows.next_ids, ())
     if columns:

@@ -25,6 +25,7 @@ from lethe.labels.generic_labels import MASKED, Labels, Settings
 from lethe.labels.translation import NEVER, Spliced
 from lethe.models import token_text
 from lethe.models.checkpoints import load_model, load_tokenizer
+from lethe.models.config import shape
 from lethe.models.tokenization import cut_blocks
 from tests import reference_label
 from tests.conftest import tiny_model, tiny_tokenizer
@@ -430,8 +431,7 @@ def test_whether_both_models_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert passes.model_bytes(folder, 2) == 2 * weights
     assert passes.model_bytes(folder, None) == pytest.approx(4 * weights, rel=0.05)  # as on disk, headers included
     # 10 tokens a batch: 4 bytes x 10 x (6 x 32 + 3 x 64), and 4 bytes x 6 x 100 logits
-    sizes = {"hidden_size": 32, "intermediate_size": 64}
-    assert passes.batch_bytes(sizes, Settings([], False, 10, 100)) == 15360 + 2400
+    assert passes.batch_bytes(shape(folder), Settings([], False, 10, 100)) == 15360 + 2400
     wanted = passes.ROOM * 2 * 4 * weights + 15360 + 2400
     for free, fits in ((wanted, True), (wanted - 1, False)):
         monkeypatch.setattr(passes, "free_bytes", lambda _, free=free: free)
