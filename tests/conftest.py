@@ -10,8 +10,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -121,6 +122,18 @@ def tiny_model(folder: Path, seed: int = 0, text: str = TINY_TEXT, context: int 
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def family(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a tiny random model of an architecture, written once. Do not change it: copy it."""
+    from tests.families import tiny_family
+
+    @cache
+    def folder(kind: str) -> Path:
+        return tiny_family(kind, tmp_path_factory.mktemp("family") / kind)
+
     return folder
 
 

@@ -75,6 +75,7 @@ def settle(
     """Labels of rows from their hidden states [R, d] in both models.
 
     exact: only labels that float32 logits would give too; else bfloat16 rounding of a logit may decide between two ids.
+    A head that caps its logits settles none: the bound holds for a linear one.
     """
     import torch
 
@@ -82,12 +83,12 @@ def settle(
     settled = torch.zeros(shape[1], dtype=torch.bool, device=device)
     labels = torch.zeros(shape, dtype=torch.int32, device=device)
     free = torch.zeros(shape, dtype=torch.bool, device=device)
-    for size in SIZES:
+    for size in SIZES if all(head.linear for head in heads) else ():
         left = ~settled
         rows, banned = left.nonzero()[:, 0], forbidden.of(left)
         if not len(rows) or len(heads[0].weight) < GROUPS_PER_ID * (size + 1):
             break  # of so few ids none needs to be left out
-        hidden = translated[rows].float(), reinforced[rows].float()
+        hidden = scaled(translated[rows], heads[0]), scaled(reinforced[rows], heads[1])
         found = shortlist(hidden[0], heads[0], banned, size, rows_at_once)
         values = adjusted(hidden, heads, found.ids, alphas).masked_fill_(~found.likely, -torch.inf)
         best, place = values.max(dim=-1)  # [A, rows]
@@ -95,6 +96,11 @@ def settle(
         free[:, rows] = avoided(hidden, heads, found, banned, best, alphas)
         settled[rows] = (best > found.mean + found.beyond + found.slack * exact).all(dim=0)
     return Settled(settled, labels, free)
+
+
+def scaled(hidden: Tensor, head: Head) -> Tensor:
+    """Hidden states [R, d] in float32, by which head.weight gives the head's logits as they are."""
+    return hidden.float() if head.finish.scale == 1.0 else hidden.float() * head.finish.scale
 
 
 def shortlist(hidden: Tensor, head: Head, forbidden: Forbidden, size: int, rows_at_once: int) -> Shortlist:

@@ -40,13 +40,15 @@ def loss_at_head(
     """
     import torch
 
-    from lethe.models.output_head import Head, headless, tapped
+    from lethe.models.output_head import Head, finish_of, headless, tapped
+
+    finish = finish_of(plain)
 
     def at_head(hidden: Tensor) -> Tensor:
         states = taken[-1] if layer else hidden
         virtual = states.shape[1] - batch["tokens"].shape[1]
         with torch.autocast(hidden.device.type, enabled=False):
-            return loss_of(states[:, virtual:] if virtual else states, Head(plain.get_output_embeddings()))
+            return loss_of(states[:, virtual:] if virtual else states, Head(plain.get_output_embeddings(), finish))
 
     tap: AbstractContextManager[list[Tensor]] = tapped(plain, layer) if layer else nullcontext([])
     with tap as taken, headless(plain, at_head):

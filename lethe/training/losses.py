@@ -10,6 +10,7 @@ and returns the scalar to differentiate; micro-batches of one step are summed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
@@ -126,6 +127,13 @@ def summed(chunk: Callable[..., Tensor], head: Head, *columns: Tensor) -> Tensor
     return total
 
 
+def chunk_nll(head: Head, hidden: Tensor, next_ids: Tensor) -> Tensor:
+    """The sum of -log p(next_ids) over a chunk of rows; its logits exist as a whole."""
+    from torch.nn.functional import cross_entropy
+
+    return cross_entropy(head(hidden.float()), next_ids, reduction="sum")
+
+
 def summed_nll(hidden: Tensor, next_ids: Tensor, head: Head) -> Tensor:
     """Sum over N of -log p(next_ids), in chunks of rows: [N, V] never exists as a whole.
 
@@ -136,13 +144,16 @@ def summed_nll(hidden: Tensor, next_ids: Tensor, head: Head) -> Tensor:
     from torch.nn import LinearCrossEntropyOptions
     from torch.nn.functional import linear_cross_entropy
 
+    if not head.linear:
+        return summed(partial(chunk_nll, head), head, hidden, next_ids)
     vocabulary, width = head.weight.shape
     options = LinearCrossEntropyOptions()
     if vocabulary > WIDE * width:
         options = LinearCrossEntropyOptions(batch_chunk_size=WIDE_ROWS, chunking_method=None)
     bias = None if head.bias is None else head.bias.float()
+    scale = head.finish.scale
     return linear_cross_entropy(
-        hidden.float(),
+        hidden.float() if scale == 1.0 else hidden.float() * scale,
         head.weight.float(),
         next_ids,
         linear_bias=bias,
