@@ -24,6 +24,7 @@ from lethe.labels.translation import NEVER, OwnRules, Spliced
 from lethe.models.config import Shape, shape, shape_of
 from lethe.models.device import free_memory, local_processes
 from lethe.models.distributed import processes, shared
+from lethe.models.folders import weight_files
 from lethe.models.output_head import Head, frozen_head, headless
 
 if TYPE_CHECKING:
@@ -296,7 +297,7 @@ def model_bytes(folder: Path, itemsize: int | None) -> int:
     from safetensors import safe_open
 
     total = 0
-    for path in folder.glob("*.safetensors"):
+    for path in weight_files(folder):
         if itemsize is None:
             total += path.stat().st_size
             continue

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lethe.core.errors import StageError
 from lethe.core.stage import count_tokens
+from lethe.models.folders import check_loaded, read_header, refuse_adapter, weight_files
 from lethe.models.output_head import check_head
 from lethe.models.soft_prompts import (
+    BASE,
     OWN_PROMPT,
-    PROMPT,
     checked_base,
     prompt_kind,
     read_prompt,
@@ -69,7 +70,7 @@ def load_model(
     reason = absent_reason(folder)
     if reason:
         raise StageError(f"{folder}: expected a model, got none: {reason}")
-    if (folder / PROMPT).exists():
+    if (folder / BASE).exists():
         model = load_weights(checked_base(folder, base), device, dtype)
         vectors = read_prompt(folder, model)
         return with_prefix(model, vectors) if prompt_kind(folder) == "PREFIX_TUNING" else with_prompt(model, vectors)
@@ -82,23 +83,34 @@ def load_weights(folder: Path, device: torch.device, dtype: torch.dtype | None) 
 
 
 def read_weights(folder: Path, **how: Any) -> Any:
-    """The causal language model of a folder. how: as from_pretrained takes it. Raises StageError as load_model does."""
+    """The causal language model of a folder. how: as from_pretrained takes it. Raises StageError as load_model does.
+
+    Every weight of the architecture must be in the files, and no other: what is missing would be random.
+    """
+    import torch
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # the stages' bars say more than one per model folder
-    if not any(folder.glob("*.safetensors")):
-        raise StageError(f"{folder}: expected *.safetensors, got none (pickled weights are never loaded)")
+    refuse_adapter(folder)
+    for path in weight_files(folder):
+        read_header(path)
     try:
-        return AutoModelForCausalLM.from_pretrained(
+        model, info = AutoModelForCausalLM.from_pretrained(
             folder,
             **how,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
+            ignore_mismatched_sizes=True,  # they are told apart by name below
+            output_loading_info=True,
         )
-    except (ValueError, OSError) as error:
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # each architecture rejects values in its own way
         raise StageError(f"{folder}: not loadable as a causal language model: {' '.join(str(error).split())}") from None
+    check_loaded(folder, info)
+    return model
 
 
 def in_use(model: PreTrainedModel, folder: Path) -> PreTrainedModel:

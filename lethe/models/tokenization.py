@@ -64,7 +64,10 @@ def backend_tokenizer(folder: Path) -> Tokenizer:
     path = folder / "tokenizer.json"
     if not path.exists():
         raise StageError(f"{folder}: expected a model folder with its fast tokenizer, got no tokenizer.json")
-    tokenizer = Tokenizer.from_file(str(path))
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library has no class of its own for it
+        raise StageError(f"{path}: expected a tokenizer, got a file that is none: {error}") from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
@@ -72,7 +75,8 @@ def backend_tokenizer(folder: Path) -> Tokenizer:
 
 def padding_id(folder: Path) -> int:
     """The id that fills a short block: the tokenizer's padding token, or where it has none its end of text."""
-    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    path = folder / "tokenizer_config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     tokens = [config.get(f"{name}_token") for name in ("pad", "eos", "unk")]
     named = [token["content"] if isinstance(token, dict) else token for token in tokens if token]
     found = backend_tokenizer(folder).token_to_id(named[0]) if named else None

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lethe.core.corpus import folder_problems
 from lethe.core.errors import StageError
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from stages.split import Params as SplitParams
 
 KEY = "OPENAI_API_KEY"
+Found = TypeVar("Found")
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 ADAM_BYTES = 8  # two float32 moments of a weight
 
@@ -115,7 +115,7 @@ def forget_text(corpus: CorpusParams) -> Iterator[str]:
 
 
 def model_folder(baseline: BaselineParams) -> Iterator[str]:
-    """Whether `source: folder` names a model folder."""
+    """Whether `source: folder` names a folder with a whole model."""
     folder = Path(baseline.folder)
     if baseline.source != "folder" or not folder.is_dir():
         return  # a missing folder is reported with the other missing inputs
@@ -125,6 +125,13 @@ def model_folder(baseline: BaselineParams) -> Iterator[str]:
         yield (
             f"baseline.folder: expected a model folder with {', '.join(wanted)}, got no {', '.join(absent)} in {folder}"
         )
+        return
+    from lethe.models.folders import check_folder
+
+    try:
+        check_folder(folder)
+    except StageError as error:
+        yield f"baseline.folder: {error}"
 
 
 def pinned_commit(baseline: BaselineParams) -> Iterator[str]:
@@ -151,7 +158,7 @@ def context_of(baseline: BaselineParams) -> int | None:
     if baseline.source == "folder" and (Path(baseline.folder) / "config.json").exists():
         from lethe.models.config import context_length
 
-        return context_length(Path(baseline.folder))
+        return whole(lambda: context_length(Path(baseline.folder)))
     return None
 
 
@@ -271,22 +278,18 @@ def parameters(baseline: BaselineParams) -> int | None:
         layer = 4 * shape.hidden**2 + 3 * shape.hidden * shape.intermediate + 2 * shape.hidden
         return shape.vocabulary * shape.hidden + shape.layers * layer + shape.hidden
     if baseline.source == "folder":
-        return sum(stored_weights(path) for path in sorted(Path(baseline.folder).glob("*.safetensors")))
+        from lethe.models.folders import weight_count
+
+        return whole(lambda: weight_count(Path(baseline.folder)))
     return None
 
 
-def stored_weights(path: Path) -> int:
-    """How many numbers a safetensors file holds, from its header: 8 bytes of length, then JSON."""
-    with path.open("rb") as stream:
-        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-    total = 0
-    for name, tensor in header.items():
-        if name != "__metadata__":
-            size = 1
-            for length in tensor["shape"]:
-                size *= length
-            total += size
-    return total
+def whole(counted: Callable[[], Found]) -> Found | None:
+    """What is counted in a model folder; None where it is damaged, which has its line already."""
+    try:
+        return counted()
+    except StageError:
+        return None
 
 
 def leaves(values: Any) -> int:

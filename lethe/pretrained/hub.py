@@ -13,24 +13,32 @@ from lethe.core.errors import StageError
 from lethe.core.hashing import file_sha256
 from lethe.core.stage import need_disk
 from lethe.core.tables import read_json, write_json
+from lethe.models.folders import INDEX, WEIGHTS
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
 
 HUB = "https://huggingface.co"
 SECONDS = 30.0  # for one answer of the API
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"  # of weights that are cut into several files
 NEEDED = ("config.json", "tokenizer.json")
 # All other files that say how the model is used. Pickled weights (.bin, .pt), code (.py) and other formats of the
 # same weights are never asked for.
 WELCOME = (
+    "LICENSE",
+    "LICENSE.md",
+    "LICENSE.txt",
+    "NOTICE",
+    "README.md",
+    "USE_POLICY.md",
     "added_tokens.json",
     "chat_template.jinja",
     "chat_template.json",
     "generation_config.json",
     "merges.txt",
+    "preprocessor_config.json",
+    "processor_config.json",
     "special_tokens_map.json",
+    "spiece.model",
     "tokenizer.model",
     "tokenizer_config.json",
     "vocab.json",

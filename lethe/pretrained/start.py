@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Literal
 from lethe.core.errors import StageError
 from lethe.core.stage import SCRATCH
 from lethe.models.checkpoints import absent_reason, load_model, load_tokenizer, save_model
+from lethe.models.folders import check_finite, check_folder, weight_files
 from lethe.pretrained.hub import fetch_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Source = Literal["scratch", "hub", "folder"]
+COMPANIONS = ("*.json", "*.jinja", "*.txt", "*.model", "LICENSE*", "NOTICE*", "USE_POLICY*", "README.md")
 
 
 def fetch_start(
@@ -36,6 +38,7 @@ def fetch_start(
     if source == "hub":
         kept = SCRATCH / "hub" / str(revision)  # DVC drops the stage's outs before every run: fetch once only
         fetch_model(str(repo), revision, kept)
+        check_model(kept)
         shutil.copytree(kept, folder, copy_function=os.link, dirs_exist_ok=True)
     elif source == "folder":
         copy_model(own, folder, setting)
@@ -46,21 +49,32 @@ def fetch_start(
 
 
 def copy_model(source: Path, folder: Path, setting: str) -> None:
-    """Copy a local model folder: its config, tokenizer and safetensors, nothing that could hold code.
+    """Copy a local model folder: its config, tokenizer, licence and safetensors, nothing that could hold code.
 
     Raises StageError if the folder is missing, which names the `setting` of params.yaml, or is not a model folder.
     """
-    import torch
-
     if not source.is_dir():
         raise StageError(f"params.yaml: {setting}: expected a model folder, got {source}, which does not exist")
     reason = absent_reason(source)
     if reason:
         raise StageError(f"{source}: expected a model, got none: {reason}")
-    load_tokenizer(source)
-    load_model(source, torch.device("cpu"))
+    check_model(source)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for pattern in ("*.json", "*.safetensors", "tokenizer.model", "merges.txt"):
-        for path in sorted(source.glob(pattern)):
-            shutil.copyfile(path, folder / path.name)
+    for path in [*companions(source), *weight_files(source)]:
+        shutil.copyfile(path, folder / path.name)
+
+
+def check_model(folder: Path) -> None:
+    """Raise StageError unless the folder holds a whole model with finite weights, whose tokenizer fits."""
+    import torch
+
+    check_folder(folder)
+    load_tokenizer(folder)
+    model = load_model(folder, torch.device("cpu"))
+    check_finite(folder, model.named_parameters())
+
+
+def companions(folder: Path) -> list[Path]:
+    """All files beside a model's weights that say how it is used and what one may do with it, sorted; no code."""
+    return sorted(path for path in folder.iterdir() if path.is_file() and any(map(path.match, COMPANIONS)))

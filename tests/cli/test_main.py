@@ -136,6 +136,14 @@ ONE_BAD_VALUE = [
     ),
     ("block.tokens", 512, ["block.tokens: expected at most 256, the model's context, got 512"]),
     ("baseline.block_tokens", 512, ["baseline.block_tokens: expected at most 256, the model's context, got 512"]),
+    (
+        "baseline.scratch.heads",
+        5,
+        [
+            "baseline.scratch: heads: expected a number of which twice as many divide hidden 128, got 5 (each head "
+            "has an even width)"
+        ],
+    ),
     ("finetune.alpha", 2.5, ["finetune.alpha: expected one of label.alphas: [5.0, 0.0], got 2.5"]),
     (
         "finetune.checkpoints",
@@ -277,7 +285,8 @@ def test_parameters_are_those_of_the_model(project: Path) -> None:
     from safetensors.torch import load_file
 
     stored = sum(tensor.numel() for tensor in load_file(folder / "model.safetensors").values())
-    assert check.stored_weights(folder / "model.safetensors") == stored
+    own = params.model_copy(update={"source": "folder", "folder": str(folder)})
+    assert check.parameters(own) == stored
     assert check.parameters(params.model_copy(update={"source": "hub"})) is None
 
 

@@ -1,0 +1,141 @@
+"""A model folder before it is loaded: whether its files are those of a whole, plain model, told in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lethe.core.errors import StageError
+from lethe.core.tables import read_json
+from lethe.models.config import load_config, shape_of
+from lethe.models.tokenization import backend_tokenizer, leading_ids, padding_id
+
+ADAPTER = "adapter_config.json"  # PEFT's
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"  # of weights that are cut into several files
+ROUNDED = ("F8", "F6", "F4")  # how the names of floating-point types of fewer than 16 bits begin
+POINTER = b"version https://git-lfs"
+
+
+def check_folder(folder: Path) -> None:
+    """Raise StageError unless the folder holds a config, safetensors and a tokenizer that fit together."""
+    refuse_adapter(folder)
+    config = load_config(folder)
+    method = getattr(config, "quantization_config", None)
+    if method:
+        kind = method.get("quant_method") if isinstance(method, dict) else getattr(method, "quant_method", method)
+        raise StageError(
+            f"{folder}/config.json: expected weights in 16 or 32 bits, got weights quantised with {kind}; use the "
+            "model they were made from"
+        )
+    for path in weight_files(folder):
+        read_header(path)
+    check_tokens(folder, shape_of(config).vocabulary)
+
+
+def refuse_adapter(folder: Path) -> None:
+    """Raise StageError if the folder holds an adapter, which transformers would put on another model."""
+    if (folder / ADAPTER).exists():
+        facts = read_json(folder / ADAPTER)
+        raise StageError(
+            f"{folder}: expected a whole model, got a {facts.get('peft_type')} adapter of "
+            f"{facts.get('base_model_name_or_path')}; merge it into that model and use the result"
+        )
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files of a model's weights, sorted: the whole in one, or those that its index names.
+
+    Raises StageError if there are none, or the index names another file than safetensors of this folder.
+    """
+    if (folder / WEIGHTS).exists():
+        return [folder / WEIGHTS]
+    if (folder / INDEX).exists():
+        return [folder / name for name in indexed(read_json(folder / INDEX), folder)]
+    raise StageError(f"{folder}: expected *.safetensors, got none (pickled weights are never loaded)")
+
+
+def indexed(index: Mapping[str, Any], folder: Path) -> list[str]:
+    """The names of files in an index, sorted."""
+    names = sorted(set(index.get("weight_map", {}).values()))
+    for name in names:
+        if Path(name).name != name or not name.endswith(".safetensors") or not (folder / name).exists():
+            raise StageError(f"{folder / INDEX}: expected the name of a .safetensors file beside it, got {name}")
+    if not names:
+        raise StageError(f"{folder / INDEX}: expected a weight_map with names of files, got none")
+    return names
+
+
+def read_header(path: Path) -> dict[str, tuple[list[int], str]]:
+    """{tensor: (shape, dtype)} of a safetensors file; its numbers are not read.
+
+    Raises StageError if the file is damaged, only a pointer, or of rounded numbers.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    with path.open("rb") as stream:
+        begins = stream.read(len(POINTER))
+    if begins == POINTER:
+        raise StageError(f"{path}: expected weights, got a Git LFS pointer; fetch the file with `git lfs pull`")
+    try:
+        with safe_open(path, "np") as stored:
+            slices = {name: stored.get_slice(name) for name in stored.keys()}  # noqa: SIM118 -- not a mapping
+            found = {name: (part.get_shape(), part.get_dtype()) for name, part in slices.items()}
+    except SafetensorError as error:
+        found_bytes = path.stat().st_size
+        raise StageError(
+            f"{path}: expected whole safetensors, got {found_bytes} bytes that are not ({error}); fetch the file again"
+        ) from None
+    rounded = sorted({dtype for _, dtype in found.values() if dtype.startswith(ROUNDED)})
+    if rounded or not found:
+        raise StageError(f"{path}: expected weights in 16 or 32 bits, got {', '.join(rounded) or 'no weights'}")
+    return found
+
+
+def weight_count(folder: Path) -> int:
+    """How many numbers a folder's weights are, from the headers of its files."""
+    total = 0
+    for path in weight_files(folder):
+        for shape, _ in read_header(path).values():
+            size = 1
+            for length in shape:
+                size *= length
+            total += size
+    return total
+
+
+def check_tokens(folder: Path, vocabulary: int) -> None:
+    """Raise StageError if the tokens that begin, end or fill every row lie beyond the model's embeddings."""
+    backend = backend_tokenizer(folder)
+    for token in (padding_id(folder), *leading_ids(backend)):
+        if vocabulary and token >= vocabulary:
+            raise StageError(
+                f"{folder}: expected special tokens with ids below {vocabulary}, the rows of the embeddings, got "
+                f"{backend.id_to_token(token)} with id {token}; use the tokenizer that the model was trained with"
+            )
+
+
+def check_loaded(folder: Path, info: Mapping[str, Any]) -> None:
+    """Raise StageError unless every weight of the architecture was in the files, and no other.
+
+    info: what transformers says of the loading.
+    """
+    kinds = {
+        "missing_keys": "all weights of the architecture that config.json names, got none for",
+        "unexpected_keys": "only weights of the architecture that config.json names, got also",
+        "mismatched_keys": "weights of the shapes that config.json says, got another for",
+        "error_msgs": "weights that load, got",
+    }
+    for kind, words in kinds.items():
+        found = sorted(str(each[0] if isinstance(each, tuple) else each) for each in info.get(kind, ()))
+        if found:
+            more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+            raise StageError(f"{folder}: expected {words} {' '.join(found[0].split())}{more}")
+
+
+def check_finite(folder: Path, weights: Iterator[tuple[str, Any]]) -> None:
+    """Raise StageError at the first weight that is NaN or infinite."""
+    for name, tensor in weights:
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise StageError(f"{folder}: expected finite weights, got NaN or infinity in {name}")

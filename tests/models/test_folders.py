@@ -1,0 +1,157 @@
+"""Model folders: whatever is wrong with their files is one line, before any training."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from lethe.core.errors import StageError
+from lethe.models.checkpoints import load_model
+from lethe.models.folders import check_folder, weight_count
+from lethe.pretrained.start import copy_model
+
+CPU = torch.device("cpu")
+FILE = "model.safetensors"
+Folder = Callable[[str], Path]
+
+
+def damage_config(**changes: Any) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | changes))
+
+    return spoil
+
+
+def damage_weights(change: Callable[[dict[str, torch.Tensor]], Any]) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        weights = load_file(folder / FILE)
+        save_file(change(weights) or weights, folder / FILE, {"format": "pt"})
+
+    return spoil
+
+
+def write(name: str, content: str) -> Callable[[Path], Any]:
+    return lambda folder: (folder / name).write_text(content)
+
+
+def prefixed(prefix: str) -> Callable[[Path], None]:
+    return damage_weights(lambda weights: {prefix + name: tensor for name, tensor in weights.items()})
+
+
+def with_nan(weights: dict[str, torch.Tensor]) -> None:
+    weights["model.norm.weight"][3] = torch.nan
+
+
+def rounded(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.to(torch.float8_e4m3fn) for name, tensor in weights.items()}
+
+
+def cut_off(folder: Path) -> None:
+    (folder / FILE).write_bytes((folder / FILE).read_bytes()[:-100])
+
+
+def padding_beyond(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    added = dict(tokenizer["added_tokens"][0], id=tokenizer["added_tokens"][-1]["id"] + 1000, content="[PAD]")
+    tokenizer["added_tokens"].append(added)
+    path.write_text(json.dumps(tokenizer))
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(config | {"pad_token": "[PAD]"}))
+
+
+def pickled_index(folder: Path) -> None:
+    (folder / FILE).rename(folder / "pytorch_model.bin")
+    index = {"weight_map": {"model.norm.weight": "pytorch_model.bin"}}
+    (folder / f"{FILE}.index.json").write_text(json.dumps(index))
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 7\n"
+LORA = json.dumps({"peft_type": "LORA", "base_model_name_or_path": "owner/name"})
+ALL = "own: expected all weights of the architecture that config.json names, got none for "
+BEFORE = [  # found by `lethe check`, without reading the weights
+    (write(FILE, POINTER), "own/model.safetensors: expected weights, got a Git LFS pointer; fetch the file with"),
+    (write(FILE, ""), "own/model.safetensors: expected whole safetensors, got 0 bytes that are not"),
+    (cut_off, "own/model.safetensors: expected whole safetensors, got "),
+    (damage_weights(rounded), "own/model.safetensors: expected weights in 16 or 32 bits, got F8_E4M3"),
+    (write("config.json", '{"model_type": "lla'), "own/config.json: not valid JSON: "),
+    (damage_config(num_attention_heads=3), "own/config.json: not loadable as a causal language model: "),
+    (
+        damage_config(quantization_config={"quant_method": "gptq", "bits": 4}),
+        "own/config.json: expected weights in 16 or 32 bits, got weights quantised with gptq; use the model they were",
+    ),
+    (write("adapter_config.json", LORA), "own: expected a whole model, got a LORA adapter of owner/name; merge it"),
+    (padding_beyond, "own: expected special tokens with ids below "),
+    (pickled_index, "own/model.safetensors.index.json: expected the name of a .safetensors file beside it, got py"),
+    (
+        lambda folder: (folder / FILE).unlink(),
+        "own: expected *.safetensors, got none (pickled weights are never loaded)",
+    ),
+]  # fmt: skip
+LOADED = [  # found by the stage
+    (
+        prefixed("_orig_mod."),
+        ALL + "lm_head.weight",
+    ),
+    (prefixed("module."), ALL + "lm_head.weight"),
+    (
+        prefixed("base_model.model."),
+        ALL + "lm_head.weight",
+    ),
+    (
+        damage_weights(lambda weights: weights.pop("model.norm.weight") is None),
+        ALL + "model.norm.weight",
+    ),
+    (
+        damage_config(num_hidden_layers=1),
+        "own: expected only weights of the architecture that config.json names, got also model.layers.1.",
+    ),
+    (
+        damage_config(vocab_size=500),
+        "own: expected weights of the shapes that config.json says, got another for lm_head.weight and 1 more",
+    ),
+    (damage_weights(with_nan), "own: expected finite weights, got NaN or infinity in model.norm.weight"),
+]
+
+
+@pytest.fixture
+def own(family: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A whole model folder to be spoilt, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    return Path(shutil.copytree(family("llama"), "own"))
+
+
+@pytest.mark.parametrize(("spoil", "message"), [*BEFORE, *LOADED], ids=lambda each: str(each)[5:60])
+def test_a_bad_folder_is_one_line(own: Path, spoil: Callable[[Path], Any], message: str) -> None:
+    check_folder(own)
+    spoil(own)
+    for load in (check_folder, lambda own: copy_model(own, Path("copy"), "baseline.folder")):
+        if load is check_folder and (spoil, message) in LOADED:
+            continue
+        with pytest.raises(StageError) as error:
+            load(own)
+        assert str(error.value).startswith(message)
+        assert "\n" not in str(error.value)
+
+
+def test_weights_in_several_files_and_what_lies_beside_them(own: Path) -> None:
+    model = load_model(own, CPU)
+    model.save_pretrained("cut", max_shard_size="60KB")
+    for path in own.glob("tokenizer*"):
+        shutil.copy(path, "cut")
+    for name in ("chat_template.jinja", "LICENSE", "vocab.txt", "README.md", "modeling.py", "other.bin"):
+        Path("cut", name).write_text(name)
+    assert weight_count(Path("cut")) == weight_count(own) == model.num_parameters()
+    copy_model(Path("cut"), Path("copy"), "baseline.folder")
+    kept = {path.name for path in Path("copy").iterdir()}
+    assert {path.name for path in Path("cut").iterdir()} - kept == {"modeling.py", "other.bin"}
+    assert len([name for name in kept if name.endswith(".safetensors")]) > 1
+    assert all(Path("copy", name).read_bytes() == Path("cut", name).read_bytes() for name in kept)
