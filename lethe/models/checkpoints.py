@@ -122,6 +122,12 @@ def in_use(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     return with_prompt(model, read_prompt(own, model)) if own.exists() else model
 
 
+def first_names(model: PreTrainedModel) -> dict[str, str]:
+    """{name: the first name of the same weight} of all weights of a model; tied ones have several."""
+    first: dict[int, str] = {}
+    return {name: first.setdefault(id(weight), name) for name, weight in model.named_parameters(remove_duplicate=False)}
+
+
 def save_model(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -129,12 +135,14 @@ def save_model(
     dtype: torch.dtype,
     weights: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write a plain model folder: config, safetensors in `dtype`, tokenizer. Same tensors, same bytes.
+    """Write a plain model folder: config, safetensors in `dtype`, tokenizer. Same tensors, same bytes; tied ones once.
 
     The model in memory keeps its own dtype. A soft prompt that is on is saved too, and is on again once loaded.
     weights: all of the model's, where it holds a shard of them.
     """
-    state = {name: tensor.detach().to("cpu", dtype) for name, tensor in (weights or model.state_dict()).items()}
+    held, first = weights or model.state_dict(), first_names(model)
+    state = {name: held[name].detach().to("cpu", dtype) for name in held if first.get(name, name) == name}
+    state |= {name: state[first[name]] for name in held if name not in state}
     model.save_pretrained(folder, state_dict=state)
     if model.dtype != dtype:  # save_pretrained names the dtype in memory, and readers would load twice the bytes
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))

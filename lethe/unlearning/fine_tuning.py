@@ -44,7 +44,8 @@ def fine_tune(
     if not is_main_process():
         return curve, {}
     if params.tuning == "prompt":
-        found = untouched(tensors(baseline), model.base_model.state_dict())
+        held = model.base_model.state_dict()
+        found = untouched(tensors(baseline, held), held)
         size = (folders[max(folders)] / "adapter_model.safetensors").stat().st_size
         return curve, {"trainable_parameters": moved, "prompt_bytes": size, "weights_changed": found}
     if params.tuning == "lora":
@@ -54,7 +55,7 @@ def fine_tune(
             model = folded(baseline, work / "adapters" / str(step))
             save_model(model, tokenizer, folder, save_dtype)
         weights = model.state_dict()
-    return curve, {"trainable_parameters": moved, **saved_change(tensors(baseline), weights, save_dtype)}
+    return curve, {"trainable_parameters": moved, **saved_change(tensors(baseline, weights), weights, save_dtype)}
 
 
 def trained(
