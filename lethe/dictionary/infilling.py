@@ -118,7 +118,7 @@ def judge(model: PreTrainedModel, head: Head, batch: Sequence[Group]) -> tuple[l
     if batch[0].shared:
         shared = torch.tensor([group.shared for group in batch], device=model.device)  # [groups, shared tokens]
         cache = model(input_ids=shared, use_cache=True).past_key_values
-        cache.batch_select_indices(torch.tensor(owner, device=model.device))
+        cache.reorder_cache(torch.tensor(owner, device=model.device))
     ids, scored = padded(rows, model.device)
     # padding is on the right, which causal attention never sees: no mask
     hidden = model(input_ids=ids, past_key_values=cache, use_cache=cache is not None).logits  # [B, T, d]

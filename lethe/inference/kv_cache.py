@@ -76,7 +76,7 @@ def prefill(model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> Prefill
 def repeated(read: Prefill, rows: Tensor) -> Prefill:
     """The prompts with these indices, repeated where an index is repeated; the batch itself is unchanged."""
     cache = deepcopy(read.cache)
-    cache.batch_select_indices(rows)
+    cache.reorder_cache(rows)  # which layers of every kind have
     return Prefill(cache, read.mask[rows], read.positions[rows], read.hidden[rows])
 
 

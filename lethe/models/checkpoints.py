@@ -21,6 +21,7 @@ from lethe.models.soft_prompts import (
     with_prompt,
     write_own_prompt,
 )
+from lethe.models.uniform import uniform
 
 if TYPE_CHECKING:
     import torch
@@ -117,6 +118,7 @@ def in_use(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     """The model that was read from the folder, in evaluation mode, its architecture checked, its tokens counted."""
     model.eval()
     check_head(model)
+    uniform(model)
     model.get_input_embeddings().register_forward_pre_hook(lambda _, ids: count_tokens(ids[0].numel()))
     own = folder / OWN_PROMPT
     return with_prompt(model, read_prompt(own, model)) if own.exists() else model

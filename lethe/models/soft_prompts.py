@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lethe.core.errors import StageError
 from lethe.core.hashing import file_sha256
+from lethe.models.config import context_of, shape_of, text_part
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,8 +88,8 @@ def read_prompt(folder: Path, model: PreTrainedModel) -> Tensor:
     embedding: Any = model.get_input_embeddings()
     width = embedding.weight.shape[1]
     if kind == "PREFIX_TUNING":
-        config: Any = model.config
-        width = config.num_hidden_layers * 2 * config.num_key_value_heads * (width // config.num_attention_heads)
+        shape = shape_of(model.config)
+        width = shape.layers * 2 * shape.cached_heads * shape.head_width
     if kind not in ("PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING") or found is None or found.shape[1] != width:
         shape = "none" if found is None else f"{found.shape[0]} x {found.shape[1]}"
         raise StageError(f"{folder}: expected a soft prompt of width {width}, got {kind} with vectors {shape}")
@@ -99,12 +100,14 @@ def with_prompt(model: PreTrainedModel, vectors: Tensor) -> PreTrainedModel:
     """The model with a soft prompt, [p, d], always on: its inputs and outputs are those of the plain model.
 
     So code that reads logits, caches keys and values or removes the head need not know of it. `generate` counts the
-    cache's tokens itself, so it does: use PEFT's model there.
+    cache's tokens itself, so it does: use PEFT's model there. In windows and recurrences the vectors stand after the
+    padding of a row, so that they are as far from its tokens as without it; attention to all tokens sees no difference.
     """
     import torch
 
-    plain, virtual, embedding = model.forward, len(vectors), cast("Any", model.get_input_embeddings())
+    plain, virtual = model.forward, len(vectors)
     model.register_buffer("soft_prompt", vectors.to(model.device), persistent=False)
+    sees_all = "forward" not in vars(model) and not short_layers(model)
 
     def forward(
         input_ids: Tensor | None = None,
@@ -114,18 +117,20 @@ def with_prompt(model: PreTrainedModel, vectors: Tensor) -> PreTrainedModel:
         inputs_embeds: Tensor | None = None,
         **others: Any,
     ) -> Any:
-        embeds = embedding(input_ids) if inputs_embeds is None else inputs_embeds  # [B, T, d]
-        first = past_key_values is None or past_key_values.get_seq_length() == 0
+        if inputs_embeds is None:  # of now: an attack may have added tokens
+            inputs_embeds = cast("Any", model.get_input_embeddings())(input_ids)
+        embeds: Any = inputs_embeds  # [B, T, d]
+        first, padding = not begun(past_key_values), None if sees_all else padding_of(attention_mask)
         if attention_mask is not None:
-            attention_mask = torch.cat([attention_mask.new_ones(len(embeds), virtual), attention_mask], dim=1)
+            attention_mask = inserted(attention_mask, attention_mask.new_ones(len(embeds), virtual), padding)
         if position_ids is not None:
             position_ids = position_ids.expand(len(embeds), -1) + virtual
         if first:
             prompt = cast("Tensor", model.soft_prompt).to(embeds.dtype).expand(len(embeds), -1, -1)
-            embeds = torch.cat([prompt, embeds], dim=1)
+            embeds = inserted(embeds, prompt, padding)
             if position_ids is not None:
                 before = torch.arange(virtual, device=embeds.device).expand(len(embeds), -1)
-                position_ids = torch.cat([before, position_ids], dim=1)
+                position_ids = inserted(position_ids, before, padding)
         output = plain(
             inputs_embeds=embeds,
             attention_mask=attention_mask,
@@ -134,7 +139,7 @@ def with_prompt(model: PreTrainedModel, vectors: Tensor) -> PreTrainedModel:
             **others,
         )
         if first:
-            if output.logits.ndim:  # they may be replaced by a loss
+            if output.logits.ndim:  # they may be replaced by a loss; what is cut off is as wide as the prompt
                 output.logits = output.logits[:, virtual:]
             if output.get("hidden_states"):
                 output.hidden_states = tuple(states[:, virtual:] for states in output.hidden_states)
@@ -142,6 +147,55 @@ def with_prompt(model: PreTrainedModel, vectors: Tensor) -> PreTrainedModel:
 
     model.forward = forward  # shadows the class's forward on this instance only
     return model
+
+
+def short_layers(model: PreTrainedModel) -> list[str]:
+    """The kinds of layers that do not attend to all tokens of the context, by the library's caches for them."""
+    from transformers.cache_utils import DynamicCache, DynamicLayer
+
+    config = text_part(model.config)
+    context = context_of(config) or 0
+    layers = DynamicCache(config=config).layers
+    long = (type(each) is DynamicLayer or 0 < context <= getattr(each, "sliding_window", 0) for each in layers)
+    return sorted({type(each).__name__ for each, whole in zip(layers, long, strict=True) if not whole})
+
+
+def check_prefix(model: PreTrainedModel) -> None:
+    """Raise StageError if a layer takes no keys and values in front of all tokens."""
+    found = short_layers(model) if shape_of(model.config).heads and "forward" not in vars(model) else ["no attention"]
+    if found:
+        raise StageError(
+            f"params.yaml: softprompt.layers: expected input for {text_part(model.config).model_type}, got every (it "
+            f"needs layers that attend to all tokens, and it has {', '.join(found)})"
+        )
+
+
+def begun(cache: Any) -> bool:
+    """Whether a cache holds anything."""
+    try:
+        return cache is not None and cache.get_seq_length() > 0
+    except ValueError:  # of recurrences alone, which count no tokens
+        return bool(cache.has_previous_state())
+
+
+def padding_of(mask: Tensor | None) -> Tensor | None:
+    """How many tokens of padding each row of a mask [B, T] begins with, int64 [B]; None if no row has any."""
+    if mask is None or bool(mask[:, 0].all()):
+        return None
+    return (mask.cumsum(dim=1) == 0).sum(dim=1)
+
+
+def inserted(rows: Tensor, new: Tensor, after: Tensor | None) -> Tensor:
+    """Rows [B, T, ...] with `new` [B, p, ...] after the first so many of each, int64 [B]; None: before all."""
+    import torch
+
+    joined = torch.cat([new, rows], dim=1)
+    if after is None:
+        return joined
+    place, width = torch.arange(joined.shape[1], device=rows.device), new.shape[1]
+    source = torch.where(place < after[:, None], place + width, place - after[:, None])  # of new, after the padding
+    source = torch.where(place >= after[:, None] + width, place, source)
+    return joined[torch.arange(len(rows), device=rows.device)[:, None], source]
 
 
 def with_prefix(model: PreTrainedModel, numbers: Tensor) -> PreTrainedModel:
@@ -152,9 +206,9 @@ def with_prefix(model: PreTrainedModel, numbers: Tensor) -> PreTrainedModel:
     import torch
     from transformers import DynamicCache
 
-    config: Any = model.config
-    heads = config.num_key_value_heads
-    virtual, layers = len(numbers), config.num_hidden_layers
+    config, sizes = text_part(model.config), shape_of(model.config)
+    check_prefix(model)
+    virtual, layers, heads = len(numbers), sizes.layers, sizes.cached_heads
     split = numbers.view(1, virtual, layers * 2, heads, -1).permute(2, 0, 3, 1, 4)  # [2 layers, 1, heads, p, width]
     model.register_buffer("prefix", split.to(model.device), persistent=False)
     plain = model.forward
@@ -168,7 +222,7 @@ def with_prefix(model: PreTrainedModel, numbers: Tensor) -> PreTrainedModel:
             attention_mask = input_ids.new_ones(rows, tokens)
         if position_ids is None:
             position_ids = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)[:, -tokens:]
-        if past_key_values is None or past_key_values.get_seq_length() == 0:
+        if not begun(past_key_values):
             past_key_values, prefix = DynamicCache(config=config), cast("Tensor", model.prefix)
             for layer in range(layers):
                 pair = (prefix[2 * layer + which].to(model.dtype).expand(rows, -1, -1, -1) for which in (0, 1))
@@ -190,7 +244,8 @@ def write_own_prompt(vectors: Tensor, model: PreTrainedModel, folder: Path) -> N
 
     virtual, width = vectors.shape
     config = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=virtual, inference_mode=True, token_dim=width)
-    config.num_layers, config.num_attention_heads = model.config.num_hidden_layers, model.config.num_attention_heads
+    shape = shape_of(model.config)
+    config.num_layers, config.num_attention_heads = shape.layers, shape.heads
     config.num_transformer_submodules = 1
     config.save_pretrained(str(folder))
     save_file({"prompt_embeddings": vectors.detach().cpu().contiguous()}, folder / "adapter_model.safetensors")

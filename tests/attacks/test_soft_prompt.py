@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from lethe.attacks.soft_prompt import answer_rows, train_soft_prompt, virtual_ids, virtual_tokens
 from lethe.core.tables import MASKED
 from lethe.models.checkpoints import load_model
+from lethe.models.soft_prompts import with_prompt
 from tests.attacks.test_relearning import recipe
 from tests.conftest import tiny_model, tiny_tokenizer
 
@@ -65,3 +68,26 @@ def test_training_moves_the_virtual_tokens_only_and_they_elicit(project: Path) -
     found = [train_soft_prompt(model, rows, taken, 2, steps, loss, project / "work", "test") for steps in (1, 12)]
     assert found[1] < found[0] - 0.5
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "gemma3", "rwkv"])
+def test_any_architecture_is_elicited_below_its_own_prompt_too(
+    family: Callable[[str], Path], kind: str, project: Path
+) -> None:
+    model: Any = load_model(family(kind), torch.device("cpu"))
+    weight = model.get_input_embeddings().weight
+    if kind != "rwkv":
+        model = with_prompt(model, torch.randn(2, weight.shape[1], generator=torch.Generator().manual_seed(0)))
+    before = weight.clone()
+    prompt, answer = [*virtual_ids(len(weight), 2), 0, 70, 71], [90, 91]
+    rows = answer_rows([prompt, prompt], [answer, answer], tiny_tokenizer())
+
+    def loss() -> float:
+        with torch.inference_mode():
+            logits = model(input_ids=torch.tensor([[*prompt, *answer]])).logits[0, len(prompt) - 1 : -1]
+            return float(cross_entropy(logits, torch.tensor(answer)))
+
+    taken = recipe("full").model_copy(update={"learning_rate": 0.1})
+    found = [train_soft_prompt(model, rows, taken, 2, steps, loss, project / "work", "test") for steps in (1, 6)]
+    assert found[1] < found[0] - 0.1
+    assert torch.equal(model.get_input_embeddings().weight, before)
