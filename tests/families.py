@@ -40,6 +40,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "rwkv": {"attention_hidden_size": 32},
     "bert": {},
 }
+MORE: dict[str, dict[str, Any]] = {"llama4_text": GROUPED | EXPERTS | {"intermediate_size_mlp": 48}}
 
 
 def tiny_family(kind: str, folder: Path, seed: int = 0, **changes: Any) -> Path:
@@ -64,7 +65,7 @@ def tiny_config(kind: str, tokenizer: Any, **changes: Any) -> Any:
     from transformers import AutoConfig
 
     ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
-    sizes = SIZES | {"vocab_size": len(tokenizer)} | ids | FAMILIES[kind] | changes
+    sizes = SIZES | {"vocab_size": len(tokenizer)} | ids | (FAMILIES | MORE)[kind] | changes
     if kind == "gemma3":
         text = sizes | {"layer_types": ["sliding_attention", "full_attention"]}
         return AutoConfig.for_model(kind, text_config=text, vision_config=VISION, mm_tokens_per_image=4, **ids)

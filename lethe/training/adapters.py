@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import Field, model_validator
 
 from lethe.core.errors import StageError
 from lethe.core.params import StageParams
+from lethe.models.config import shape_of
+from lethe.models.output_head import decoder_layers, text_module
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 Tuning = Literal["full", "lora", "prompt"]
+SCANS = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")  # model types whose kernels take weights alone
 
 
 class LoraParams(StageParams):
@@ -54,8 +57,53 @@ def attach(
     if tuning == "prompt":
         if prompt is None:
             raise ValueError("tuning prompt without its parameters")
-        return get_peft_model(model, prompt_config(prompt), autocast_adapter_dtype=False)
-    return get_peft_model(model, lora_config(lora))
+        check_vectors(model)
+        config = prompt_config(prompt)
+        embeddings, shape = cast("Any", model.get_input_embeddings()), shape_of(model.config)
+        config.token_dim = embeddings.weight.shape[1]  # PEFT reads sizes from some names alone
+        config.num_layers, config.num_attention_heads = shape.layers, max(1, shape.heads)
+        prompted: Any = get_peft_model(model, config, autocast_adapter_dtype=False)
+        prompted.word_embeddings = prompted.word_embeddings or embeddings  # it looks for vocab_size rows
+        return prompted
+    config = lora_config(lora)
+    config.exclude_modules = without_adapters(model) or None
+    return get_peft_model(model, config)
+
+
+def check_vectors(model: PreTrainedModel) -> None:
+    """Raise StageError if the model does not take embeddings in place of tokens, which a soft prompt needs."""
+    import torch
+
+    ids = torch.arange(4, device=model.device).unsqueeze(0)
+    try:
+        with torch.inference_mode():
+            wanted = model(input_ids=ids, use_cache=False).logits
+            found = model(inputs_embeds=cast("Any", model.get_input_embeddings())(ids), use_cache=False).logits
+        same = torch.allclose(wanted, found, rtol=1e-2, atol=1e-2)
+    except (ValueError, TypeError, AttributeError, RuntimeError):  # each architecture refuses in its own way
+        same = False
+    if not same:
+        raise StageError(
+            f"params.yaml: tuning: expected full or lora for {model.config.model_type}, got prompt (the model does not "
+            "take vectors in place of tokens)"
+        )
+
+
+def without_adapters(model: PreTrainedModel) -> list[str]:
+    """The linear layers that adapters leave alone: those that read images or sound, and those that PEFT cannot wrap,
+    which are routers that return a tuple and what Mamba's kernels fuse.
+    """
+    from torch import nn
+
+    inside = {id(module) for module in text_module(model).modules()} | {id(model.get_output_embeddings())}
+    found = []
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear):
+            kind = type(module)
+            router = kind.forward is not nn.Linear.forward and not kind.__module__.startswith("bitsandbytes")
+            fused = model.config.model_type in SCANS and name.endswith(".out_proj")
+            found += [name] if router or fused or id(module) not in inside else []
+    return found
 
 
 def lora_config(lora: LoraParams) -> Any:
@@ -131,8 +179,6 @@ def folded(base: Path, adapter: Path) -> PreTrainedModel:
 
 def train_only(model: PreTrainedModel, layers: range) -> PreTrainedModel:
     """Freeze everything but the decoder layers `layers`, counted from 1 (RMU moves three)."""
-    from lethe.models.output_head import decoder_layers
-
     model.requires_grad_(False)
     for number, layer in enumerate(decoder_layers(model), start=1):
         layer.requires_grad_(number in layers)

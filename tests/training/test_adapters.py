@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,9 @@ from lethe.training.adapters import (
     prompt_vectors,
     trainable_parameters,
 )
+from lethe.unlearning.prefix_tuning import attach_prefix
 from tests.conftest import tiny_model
+from tests.families import FAMILIES, tiny_family
 
 CPU = torch.device("cpu")
 LORA = LoraParams(rank=2, alpha=4, dropout=0.0, targets="all-linear")
@@ -129,3 +132,75 @@ def test_a_prompt_needs_room_in_the_context() -> None:
         "params.yaml: finetune.prompt.tokens: expected at most 29, got 30 (the model's context is 256, a block "
         "has 227 tokens)"
     )
+
+
+PROMPT = PromptParams(tokens=3, encoder=0, start="vocabulary")
+CAUSAL = [kind for kind in FAMILIES if kind != "bert"]
+
+
+@pytest.mark.parametrize("kind", CAUSAL)
+def test_a_prompt_of_any_architecture_opens_as_it_was_trained(
+    family: Callable[[str], Path], kind: str, tmp_path: Path
+) -> None:
+    ids = torch.tensor([[5, 6, 7, 8]])
+    model = attach(load_model(family(kind), CPU), "prompt", LORA, 0, PROMPT).eval()
+    save_prompt(model, load_tokenizer(family(kind)), tmp_path / "prompt", family(kind))
+    found = load_model(tmp_path / "prompt", CPU)(input_ids=ids).logits
+    torch.testing.assert_close(found, model(input_ids=ids).logits[:, -4:], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "gpt_neox", "opt", "qwen3"])
+def test_a_prefix_of_any_architecture_opens_as_it_was_trained(
+    family: Callable[[str], Path], kind: str, tmp_path: Path
+) -> None:
+    ids = torch.tensor([[5, 6, 7, 8]])
+    model = attach_prefix(load_model(family(kind), CPU), PROMPT, 0).eval()
+    save_prompt(model, load_tokenizer(family(kind)), tmp_path / "prefix", family(kind))
+    found = load_model(tmp_path / "prefix", CPU)(input_ids=ids).logits
+    torch.testing.assert_close(found, model(input_ids=ids).logits[:, -4:], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "found"),
+    [
+        ("mistral", "it has DynamicSlidingWindowLayer)"),
+        ("qwen3_5_text", "it has LinearAttentionLayer)"),
+        ("mamba", "it has no attention)"),
+    ],
+)
+def test_layers_that_do_not_see_a_prefix_are_told(family: Callable[[str], Path], kind: str, found: str) -> None:
+    with pytest.raises(StageError) as error:
+        attach_prefix(load_model(family(kind), CPU), PROMPT, 0)
+    assert str(error.value) == (
+        f"params.yaml: softprompt.layers: expected input for {kind}, got every (it needs layers that attend to all "
+        f"tokens, and {found}"
+    )
+
+
+def test_a_model_that_takes_no_vectors_is_told(family: Callable[[str], Path]) -> None:
+    model, plain = load_model(family("llama"), CPU), type(load_model(family("llama"), CPU)).forward
+
+    def forward(input_ids: torch.Tensor, **others: object) -> object:
+        return plain(model, input_ids=input_ids, **others)
+
+    model.forward = forward
+    with pytest.raises(StageError, match="tuning: expected full or lora for llama, got prompt"):
+        attach(model, "prompt", LORA, 0, PROMPT)
+
+
+@pytest.mark.parametrize("kind", ["gemma3", "mamba", "gpt2", "llama"])
+def test_adapters_are_put_where_text_is_read(family: Callable[[str], Path], kind: str) -> None:
+    model = attach(load_model(family(kind), CPU), "lora", LORA, 0)
+    moved = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    assert moved
+    assert not any("vision" in name or "projector" in name or "out_proj" in name for name in moved)
+    # two matrices for each of q k v o and gate up down (gpt2: c_attn, two c_proj, c_fc; mamba: in, x, dt), two layers
+    assert len(moved) == {"gemma3": 28, "llama": 28, "gpt2": 16, "mamba": 12}[kind]
+
+
+def test_routers_that_return_more_than_numbers_have_no_adapter(tmp_path: Path) -> None:
+    folder = tiny_family("llama4_text", tmp_path / "m")
+    model = attach(load_model(folder, CPU), "lora", LORA, 0).train()
+    ids = torch.tensor([[5, 6, 7, 8]])
+    model(input_ids=ids, use_cache=False).logits.sum().backward()
+    assert not any("router" in name for name, weight in model.named_parameters() if weight.requires_grad)
