@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Literal
 
+from lethe.core.errors import StageError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -39,13 +41,26 @@ def load_rounded(folder: Path, device: torch.device, dtype: torch.dtype) -> PreT
 def quantise(model: PreTrainedModel, bits: Bits) -> None:
     """Round the weights of every linear layer in place to `bits` bits, but not embeddings and output head, as is usual.
 
-    The rounded weights are kept as floating-point values, so the model can be used like any other. Rounding
-    undoes a change smaller than its step (Zhang et al. 2024, arXiv 2410.16454).
+    Experts count, and GPT-2's layers, which hold their weights transposed. The rounded weights are kept as
+    floating-point values, so the model can be used like any other. Rounding undoes a change smaller than its step
+    (Zhang et al. 2024, arXiv 2410.16454). Raises StageError if the model has no such weights.
     """
     import torch
+    from transformers.pytorch_utils import Conv1D
 
-    for layer in linear_layers(model).values():
-        layer.weight = torch.nn.Parameter(rounded_weight(layer.weight.detach(), bits))
+    found = matrices(model)
+    if not found:
+        raise StageError(
+            f"params.yaml: attack.attacks: quantise rounds linear layers, and {model.config.model_type} has none; take "
+            "it off the list"
+        )
+    for layer, name in found:
+        weight = getattr(layer, name).detach()
+        if isinstance(layer, Conv1D):
+            rounded = rounded_weight(weight.T, bits).T.contiguous()
+        else:
+            rounded = rounded_weight(weight.flatten(0, -2), bits).view_as(weight)
+        setattr(layer, name, torch.nn.Parameter(rounded))
 
 
 def rounded_weight(weight: Tensor, bits: Bits) -> Tensor:
@@ -61,6 +76,25 @@ def rounded_weight(weight: Tensor, bits: Bits) -> Tensor:
         return functional.dequantize_4bit(codes, state).to(weight.dtype)
     integers, largest, _ = functional.int8_vectorwise_quant(weight.half().contiguous())
     return (integers.float() * (largest.float() / 127).unsqueeze(1)).to(weight.dtype)
+
+
+def matrices(model: PreTrainedModel) -> list[tuple[nn.Module, str]]:
+    """(module, name in it) of the weights that multiply hidden states: [out, in] of a linear layer, [in, out] of a
+    Conv1D, and [experts, rows, columns] of all experts of a layer together. Without the output head.
+    """
+    from torch import nn
+    from torch.nn.modules.conv import _ConvNd
+    from transformers.pytorch_utils import Conv1D
+
+    head = model.get_output_embeddings()
+    found: list[tuple[nn.Module, str]] = []
+    for module in model.modules():
+        if isinstance(module, nn.Linear | Conv1D):
+            found += [(module, "weight")] if module is not head else []
+        elif not isinstance(module, _ConvNd):
+            own = module.named_parameters(recurse=False)
+            found += [(module, name) for name, weight in own if weight.ndim == 3]
+    return found
 
 
 def linear_layers(model: PreTrainedModel) -> dict[str, nn.Linear]:

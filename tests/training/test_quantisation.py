@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from lethe.core.errors import StageError
 from lethe.models.checkpoints import load_model
 from lethe.training.adapters import LoraParams, attach, folded
 from lethe.training.quantisation import linear_layers, load_rounded, quantise, rounded_weight
@@ -41,6 +43,46 @@ def test_layers_are_rounded_and_the_head_is_not(tmp_path: Path) -> None:
     assert len(changed) == 2 * 7  # q, k, v, o, gate, up and down of two layers
     assert "lm_head.weight" not in changed
     assert model.dtype == torch.float32
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "qwen3_moe", "gpt_oss", "mamba"])
+@pytest.mark.parametrize("bits", [8, 4])
+def test_all_weights_that_multiply_hidden_states_are_rounded(
+    family: Callable[[str], Path], kind: str, bits: Any
+) -> None:
+    model = load_model(family(kind), CPU)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    quantise(model, bits)
+    changed = {name for name, weight in model.state_dict().items() if not torch.equal(weight, before[name])}
+    kept = (
+        "wte",
+        "wpe",
+        "embed",
+        "lm_head",
+        "norm",
+        "ln_",
+        "bias",
+        "sinks",
+        "router",
+        "gate.weight",
+        "conv1d",
+        "A_log",
+    )
+    assert changed == {name for name in before if not any(part in name for part in kept) and not name.endswith(".D")}
+    if kind == "gpt2" and bits == 8:  # stored transposed: a scale for each output, so a column has at most 255 values
+        name = "transformer.h.0.mlp.c_fc.weight"
+        found, wanted = model.state_dict()[name], rounded_weight(before[name].T, 8).T
+        assert torch.equal(found, wanted)
+
+
+def test_a_model_without_linear_layers_is_told(tmp_path: Path) -> None:
+    model: Any = load_model(tiny_model(tmp_path), CPU)
+    model.model.layers = torch.nn.ModuleList()
+    with pytest.raises(StageError) as error:
+        quantise(model, 4)
+    assert str(error.value) == (
+        "params.yaml: attack.attacks: quantise rounds linear layers, and llama has none; take it off the list"
+    )
 
 
 def test_a_rounded_base_reads_like_its_rounded_weights(tmp_path: Path) -> None:
