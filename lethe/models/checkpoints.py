@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lethe.core.errors import StageError
 from lethe.core.stage import count_tokens
-from lethe.models.folders import check_loaded, read_header, refuse_adapter, weight_files
+from lethe.models.folders import check_loaded, keep_companions, read_header, refuse_adapter, weight_files
 from lethe.models.output_head import check_head
 from lethe.models.soft_prompts import (
     BASE,
@@ -139,17 +139,22 @@ def save_model(
 ) -> None:
     """Write a plain model folder: config, safetensors in `dtype`, tokenizer. Same tensors, same bytes; tied ones once.
 
-    The model in memory keeps its own dtype. A soft prompt that is on is saved too, and is on again once loaded.
+    Config and tokenizer are those of the folder that the model was loaded from, if it was. The model in memory keeps
+    its own dtype. A soft prompt that is on is saved too, and is on again once loaded.
     weights: all of the model's, where it holds a shard of them.
     """
     held, first = weights or model.state_dict(), first_names(model)
     state = {name: held[name].detach().to("cpu", dtype) for name in held if first.get(name, name) == name}
     state |= {name: state[first[name]] for name in held if name not in state}
     model.save_pretrained(folder, state_dict=state)
-    if model.dtype != dtype:  # save_pretrained names the dtype in memory, and readers would load twice the bytes
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        config["dtype"] = str(dtype).removeprefix("torch.")
-        (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    tokenizer.save_pretrained(folder)
+    source, name = Path(model.name_or_path), str(dtype).removeprefix("torch.")
+    if model.name_or_path and (source / "config.json").exists():
+        keep_companions(source, folder, name)
+    else:
+        tokenizer.save_pretrained(folder)
+        if model.dtype != dtype:  # save_pretrained names the dtype in memory, and readers would load twice the bytes
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            config["dtype"] = name
+            (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     if hasattr(model, "soft_prompt"):
         write_own_prompt(cast("Tensor", model.soft_prompt), model, folder / OWN_PROMPT)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,28 @@ ADAPTER = "adapter_config.json"  # PEFT's
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"  # of weights that are cut into several files
 ROUNDED = ("F8", "F6", "F4")  # how the names of floating-point types of fewer than 16 bits begin
+# Files that say how a model is used and what one may do with it. Pickled weights (.bin, .pt), code (.py) and other
+# formats of the same weights are never among them.
+WELCOME = (
+    "LICENSE",
+    "LICENSE.md",
+    "LICENSE.txt",
+    "NOTICE",
+    "USE_POLICY.md",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
+    "merges.txt",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "special_tokens_map.json",
+    "spiece.model",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+    "vocab.txt",
+)
 POINTER = b"version https://git-lfs"
 
 
@@ -103,6 +127,26 @@ def weight_count(folder: Path) -> int:
                 size *= length
             total += size
     return total
+
+
+def keep_companions(source: Path, folder: Path, dtype: str) -> None:
+    """Give a folder the config, tokenizer and licence of the one that its model was loaded from, byte for byte.
+
+    Only what the config says of the weights' dtype may differ. What transformers writes itself names other defaults,
+    which its older versions do not read, and settings of the training.
+    """
+    for name in ("tokenizer.json", *WELCOME):
+        if (source / name).exists():
+            shutil.copyfile(source / name, folder / name)
+    text = (source / "config.json").read_text(encoding="utf-8")
+    config = json.loads(text)
+    found = {"dtype": dtype} if "dtype" in config or "torch_dtype" not in config else {"torch_dtype": dtype}
+    if config | found != config:
+        parts = [config, *(part for part in config.values() if isinstance(part, dict))]
+        for part in parts:
+            part |= {name: dtype for name in ("dtype", "torch_dtype") if part.get(name)}
+        text = json.dumps(config | found, indent=2, ensure_ascii=False) + "\n"
+    (folder / "config.json").write_text(text, encoding="utf-8")
 
 
 def check_tokens(folder: Path, vocabulary: int) -> None:

@@ -13,7 +13,7 @@ from lethe.core.errors import StageError
 from lethe.core.hashing import file_sha256
 from lethe.core.stage import need_disk
 from lethe.core.tables import read_json, write_json
-from lethe.models.folders import INDEX, WEIGHTS
+from lethe.models.folders import INDEX, WEIGHTS, WELCOME
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
@@ -21,29 +21,6 @@ if TYPE_CHECKING:
 HUB = "https://huggingface.co"
 SECONDS = 30.0  # for one answer of the API
 NEEDED = ("config.json", "tokenizer.json")
-# All other files that say how the model is used. Pickled weights (.bin, .pt), code (.py) and other formats of the
-# same weights are never asked for.
-WELCOME = (
-    "LICENSE",
-    "LICENSE.md",
-    "LICENSE.txt",
-    "NOTICE",
-    "README.md",
-    "USE_POLICY.md",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "chat_template.json",
-    "generation_config.json",
-    "merges.txt",
-    "preprocessor_config.json",
-    "processor_config.json",
-    "special_tokens_map.json",
-    "spiece.model",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "vocab.json",
-    "vocab.txt",
-)
 
 
 def fetch_model(repo: str, revision: str | None, target: Path, endpoint: str | None = None) -> str:
@@ -59,7 +36,7 @@ def fetch_model(repo: str, revision: str | None, target: Path, endpoint: str | N
         refuse_moving(revision, commit)
         refuse_unusable(repo, commit, set(listing))
         target.mkdir(parents=True, exist_ok=True)
-        small = [name for name in (*NEEDED, *WELCOME) if name in listing]
+        small = [name for name in (*NEEDED, "README.md", *WELCOME) if name in listing]
         for name in small if WEIGHTS in listing else [*small, INDEX]:
             download(repo, commit, listing[name], target, endpoint)
         shards = [WEIGHTS] if WEIGHTS in listing else index_shards(read_json(target / INDEX), repo, set(listing))

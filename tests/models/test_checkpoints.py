@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -75,6 +76,27 @@ def test_saved_in_another_dtype_the_model_in_memory_keeps_its_own(tmp_path: Path
     assert load_model(tmp_path / "a", CPU).dtype == dtype
     assert folder_sha256(tmp_path / "a") == folder_sha256(tmp_path / "b")
     assert tokenizer_sha256(tmp_path / "a") == tokenizer_sha256(folder)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("named", ["dtype", "torch_dtype"])
+def test_what_lies_beside_the_weights_is_the_sources(tmp_path: Path, dtype: str, named: str) -> None:
+    source, folder = tiny_model(tmp_path / "m"), tmp_path / "saved"
+    config = json.loads((source / "config.json").read_text())
+    config = {"rope_theta": 10000.0} | config | {"use_cache": True}  # keys that transformers 5 would order or drop
+    del config["dtype"]
+    (source / "config.json").write_text(json.dumps(config | {named: "float32"}))
+    for name in ("chat_template.jinja", "LICENSE", "special_tokens_map.json"):
+        (source / name).write_text("{}")
+    model = load_model(source, CPU)
+    model.config.use_cache = False  # as Trainer sets it
+    save_model(model, load_tokenizer(source), folder, getattr(torch, dtype))
+    found, kept = folder_sha256(folder), folder_sha256(source)
+    assert json.loads((folder / "config.json").read_text()) == config | {named: dtype}
+    assert {name for name in kept if found.get(name) != kept[name]} <= {"model.safetensors", "config.json"}
+    assert (found["config.json"] == kept["config.json"]) == (dtype == "float32")
+    assert set(found) - set(kept) == set()
+    assert load_model(folder, CPU).dtype == getattr(torch, dtype)
 
 
 def test_absent(tmp_path: Path) -> None:
