@@ -63,7 +63,7 @@ def main() -> None:
         generic = read_labels(labels, params.alpha, baseline, params.labels == "soft")
         if params.tuning == "prompt":
             check_prompt_room(params.prompt, generic.tokens.shape[1], context_length(baseline), "finetune")
-        rows = labelled_rows(generic, params, method, tokenizer, params.seed)
+        rows = labelled_rows(generic, params, method, tokenizer, baseline, params.seed)
         if method.retain:
             retain = training_documents(Path("data/corpus.parquet"), ("retain",))
             rows = with_retain_rows(rows, retain, tokenizer, params.retain_rows, params.objective, params.seed)

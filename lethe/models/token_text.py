@@ -24,8 +24,8 @@ def own_tokens(ids: Sequence[int], spans: Sequence[tuple[int, int]], special: se
 
 
 def piece_text(tokens: Sequence[int], pieces: Sequence[bytes]) -> str:
-    """The text of some tokens; half characters at its ends are left out."""
-    return b"".join(pieces[token] for token in tokens).decode(errors="ignore")
+    """The text of some tokens; half characters at its ends are left out, and ids of which the tokenizer has none."""
+    return b"".join(pieces[token] for token in tokens if token < len(pieces)).decode(errors="ignore")
 
 
 def piece_bytes(tokenizer: PreTrainedTokenizerBase) -> list[bytes]:

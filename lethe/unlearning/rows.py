@@ -12,7 +12,7 @@ from lethe.core.corpus import fixed_width
 from lethe.core.errors import StageError
 from lethe.core.hashing import check_tokenizer
 from lethe.core.tables import MASKED, read_parquet
-from lethe.models.config import layer_count
+from lethe.models.config import layer_count, vocabulary_size
 from lethe.training.losses import TARGET_IDS, TARGET_PROBABILITIES
 from lethe.training.rows import Rows, corpus_rows, joined, true_next_ids
 from lethe.unlearning.objectives import PREFERRED
@@ -85,12 +85,16 @@ def check_layer(params: MethodParams, method: Method, baseline: Path) -> None:
 
 
 def labelled_rows(
-    generic: Rows, params: MethodParams, method: Method, tokenizer: PreTrainedTokenizerFast, seed: int
+    generic: Rows, params: MethodParams, method: Method, tokenizer: PreTrainedTokenizerFast, baseline: Path, seed: int
 ) -> Rows:
-    """The forget rows with the method's labels. generic: the same rows with the generic labels."""
+    """The forget rows with the method's labels. generic: the same rows with the generic labels.
+
+    baseline: the model, which may have fewer embeddings than the tokenizer has tokens (Gemma 3).
+    """
     if method.labels == "pairs" and params.dpo.preferred == "idk":
         return unknown_pairs(generic, tokenizer, seed)
-    return forget_rows(generic, method.labels, len(tokenizer), seed)
+    vocabulary = min(len(tokenizer), vocabulary_size(baseline))
+    return forget_rows(generic, method.labels, vocabulary, seed)
 
 
 def with_retain_rows(

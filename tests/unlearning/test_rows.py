@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -12,7 +14,7 @@ from lethe.models.checkpoints import load_tokenizer
 from lethe.training.losses import TARGET_IDS, TARGET_PROBABILITIES
 from lethe.training.rows import RowDataset, Rows, collate, joined, positions, supervised
 from lethe.unlearning.objectives import PREFERRED
-from lethe.unlearning.rows import UNKNOWN, forget_rows, unknown_pairs, with_soft_targets
+from lethe.unlearning.rows import UNKNOWN, forget_rows, labelled_rows, unknown_pairs, with_soft_targets
 from tests.conftest import tiny_model
 from tests.unlearning.test_reference import some_rows
 
@@ -44,6 +46,16 @@ def test_a_soft_target_inside_a_name_trains_its_position() -> None:
     assert found.next_ids.tolist() == [[30, 50, 51, 52], [60, 40, 61, MASKED]]
     assert found.next_ids.dtype == np.int32
     assert found.columns[TARGET_IDS] is ids
+
+
+def test_random_labels_are_ids_that_the_model_has(tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path)
+    tokenizer = load_tokenizer(folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"vocab_size": 3}))
+    random = SimpleNamespace(labels="random")
+    drawn: Rows = labelled_rows(GENERIC, None, random, tokenizer, folder, 0)  # type: ignore[arg-type]
+    assert drawn.next_ids.max() < 3
 
 
 def test_pairs_by_hand() -> None:
