@@ -97,7 +97,7 @@ def read_weights(folder: Path, **how: Any) -> Any:
     for path in weight_files(folder):
         read_header(path)
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             **how,
             local_files_only=True,
@@ -110,6 +110,7 @@ def read_weights(folder: Path, **how: Any) -> Any:
         raise
     except Exception as error:  # each architecture rejects values in its own way
         raise StageError(f"{folder}: not loadable as a causal language model: {' '.join(str(error).split())}") from None
+    model, info = loaded
     check_loaded(folder, info)
     return model
 
@@ -147,7 +148,7 @@ def save_model(
     state = {name: held[name].detach().to("cpu", dtype) for name in held if first.get(name, name) == name}
     state |= {name: state[first[name]] for name in held if name not in state}
     model.save_pretrained(folder, state_dict=state)
-    source, name = Path(model.name_or_path), str(dtype).removeprefix("torch.")
+    source, name = Path(model.name_or_path or ""), str(dtype).removeprefix("torch.")
     if model.name_or_path and (source / "config.json").exists():
         keep_companions(source, folder, name)
     else:

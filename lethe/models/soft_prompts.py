@@ -88,8 +88,8 @@ def read_prompt(folder: Path, model: PreTrainedModel) -> Tensor:
     embedding: Any = model.get_input_embeddings()
     width = embedding.weight.shape[1]
     if kind == "PREFIX_TUNING":
-        shape = shape_of(model.config)
-        width = shape.layers * 2 * shape.cached_heads * shape.head_width
+        sizes = shape_of(model.config)
+        width = sizes.layers * 2 * sizes.cached_heads * sizes.head_width
     if kind not in ("PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING") or found is None or found.shape[1] != width:
         shape = "none" if found is None else f"{found.shape[0]} x {found.shape[1]}"
         raise StageError(f"{folder}: expected a soft prompt of width {width}, got {kind} with vectors {shape}")

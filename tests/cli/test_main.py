@@ -136,15 +136,7 @@ ONE_BAD_VALUE = [
     ),
     ("block.tokens", 512, ["block.tokens: expected at most 256, the model's context, got 512"]),
     ("baseline.block_tokens", 512, ["baseline.block_tokens: expected at most 256, the model's context, got 512"]),
-    (
-        "baseline.scratch.heads",
-        5,
-        [
-            "baseline.scratch: heads: expected a number of which twice as many divide hidden 128, got 5 (each head "
-            "has an even width)"
-        ],
-    ),
-    ("finetune.alpha", 2.5, ["finetune.alpha: expected one of label.alphas: [5.0, 0.0], got 2.5"]),
+    ("finetune.alpha", 2.5, ["finetune.alpha: expected one of label.alphas: [5.0, 1.0, 0.0], got 2.5"]),
     (
         "finetune.checkpoints",
         [10, 5],
@@ -303,7 +295,7 @@ def test_check_as_a_program(inputs: Path) -> None:
     set_param(inputs, "finetune.alpha", 2.5)
     bad = run("check", cwd=inputs)
     assert (bad.returncode, bad.stdout) == (1, "")
-    assert bad.stderr == ("error: params.yaml: finetune.alpha: expected one of label.alphas: [5.0, 0.0], got 2.5\n")
+    assert bad.stderr == ("error: params.yaml: finetune.alpha: expected one of label.alphas: [5.0, 1.0, 0.0], got 2.5\n")
     shutil.copy(inputs / "params.yaml", inputs / "mine.yaml")
     mine = run("check", "mine.yaml", cwd=inputs).stderr
     assert mine.startswith("error: mine.yaml: finetune.alpha: expected one of label.alphas")
