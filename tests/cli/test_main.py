@@ -44,7 +44,7 @@ def inputs(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         shutil.copy(ROOT / "data/demo" / table, project / "data/demo" / table)
     for name in ("overrides.csv", "requests.jsonl"):
         shutil.copy(ROOT / "data" / name, project / "data" / name)
-    values = {"prompt.names": "data/prompts/names.csv", "label.alphas": [5.0, 0.0]}
+    values = {"prompt.names": "data/prompts/names.csv"}
     values |= {"finetune.steps": 30, "finetune.checkpoints": [5, 10, 20], "baseline.learning_rate": 2e-3}
     for name, value in values.items():
         set_param(project, name, value)
@@ -295,7 +295,9 @@ def test_check_as_a_program(inputs: Path) -> None:
     set_param(inputs, "finetune.alpha", 2.5)
     bad = run("check", cwd=inputs)
     assert (bad.returncode, bad.stdout) == (1, "")
-    assert bad.stderr == ("error: params.yaml: finetune.alpha: expected one of label.alphas: [5.0, 1.0, 0.0], got 2.5\n")
+    assert bad.stderr == (
+        "error: params.yaml: finetune.alpha: expected one of label.alphas: [5.0, 1.0, 0.0], got 2.5\n"
+    )
     shutil.copy(inputs / "params.yaml", inputs / "mine.yaml")
     mine = run("check", "mine.yaml", cwd=inputs).stderr
     assert mine.startswith("error: mine.yaml: finetune.alpha: expected one of label.alphas")
