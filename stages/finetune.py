@@ -45,12 +45,6 @@ class Params(UnlearningParams):
             )
         return self
 
-    @model_validator(mode="after")
-    def _soft_labels_are_generic_ones(self) -> Params:
-        if self.labels == "soft" and self.objective != "generic_labels":
-            raise ValueError(f"labels: expected hard with objective {self.objective}, got soft")
-        return self
-
 
 def main() -> None:
     params = read_params("finetune", Params)
@@ -60,7 +54,8 @@ def main() -> None:
         tokenizer = load_tokenizer(baseline)
         method = chosen(params, hidden_size(baseline), params.seed)
         check_layer(params, method, baseline)
-        generic = read_labels(labels, params.alpha, baseline, params.labels == "soft")
+        soft = params.labels == "soft" and params.objective == "generic_labels"
+        generic = read_labels(labels, params.alpha, baseline, soft)
         if params.tuning == "prompt":
             check_prompt_room(params.prompt, generic.tokens.shape[1], context_length(baseline), "finetune")
         rows = labelled_rows(generic, params, method, tokenizer, baseline, params.seed)

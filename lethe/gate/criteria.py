@@ -118,7 +118,7 @@ def judged(name: str, limit: float, found: Evidence, share_left: float | None) -
     elif value is not None and found.told:
         result = "pass"
     elif value is not None:
-        note = f"{found.items} items are too few to tell the unlearned model from the baseline"
+        note = f"{found.items} items are too few to tell"
     return Criterion(name, what, bound, limit, rounded(allowed), value, low, high, result, note)
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from stages.finetune import Params as FinetuneParams
     from stages.label import Params as LabelParams
     from stages.reinforce import Params as ReinforceParams
+    from stages.retrain import Params as RetrainParams
     from stages.split import Params as SplitParams
 
 KEY = "OPENAI_API_KEY"
@@ -86,7 +87,8 @@ def contradictions(sections: Mapping[str, Any]) -> Iterator[str]:
         alpha_is_labelled: ("label", "finetune"),
         prompt_fits: ("baseline", "block", "finetune"),
         teacher_has_weights: ("finetune", "distil"),
-        disk_space: ("baseline", "reinforce", "finetune"),
+        repeatable: ("baseline", "retrain"),
+        disk_space: ("baseline", "reinforce", "finetune", "retrain", "distil"),
         sentence_embeddings: ("split",),
     }
     for problem, names in checks.items():
@@ -171,6 +173,12 @@ def alpha_is_labelled(label: LabelParams, finetune: FinetuneParams) -> Iterator[
             return
 
 
+def repeatable(baseline: BaselineParams, retrain: RetrainParams) -> Iterator[str]:
+    """Whether several retrained models are wanted only where the baseline's training can be repeated."""
+    if retrain.source == "recipe" and not baseline.epochs and len(retrain.seeds) > 1:
+        yield f"retrain.seeds: expected one seed with baseline.epochs 0, got {len(retrain.seeds)}"
+
+
 def teacher_has_weights(finetune: FinetuneParams, distil: DistilParams) -> Iterator[str]:
     """Whether there will be weights to distil: below a soft prompt lie those that know the forget set."""
     if distil.steps and finetune.tuning == "prompt":
@@ -236,7 +244,13 @@ def gpu(sections: Mapping[str, Any]) -> Iterator[str]:
             yield from (f"{name}.device: expected cpu or auto, got cuda, but torch sees no GPU here" for name in asking)
 
 
-def disk_space(baseline: BaselineParams, reinforce: ReinforceParams, finetune: FinetuneParams) -> Iterator[str]:
+def disk_space(
+    baseline: BaselineParams,
+    reinforce: ReinforceParams,
+    finetune: FinetuneParams,
+    retrain: RetrainParams,
+    distil: DistilParams,
+) -> Iterator[str]:
     """Whether the models fit on the disk, less those that exist already. Roughly: tables are small by comparison.
 
     The cache holds the same files as the workspace (hard links), so a model counts once.
@@ -245,7 +259,8 @@ def disk_space(baseline: BaselineParams, reinforce: ReinforceParams, finetune: F
     if weights is None:
         return
     there = sum(path.stat().st_size for path in folder_files(Path("models")))
-    wanted = weights * bytes_per_weight(baseline, reinforce, finetune) - there
+    references = len(retrain.seeds) if baseline.epochs else 0
+    wanted = weights * bytes_per_weight(baseline, reinforce, finetune, references, distil) - there
     free = shutil.disk_usage(".").free
     if free < wanted:
         yield (
@@ -254,14 +269,26 @@ def disk_space(baseline: BaselineParams, reinforce: ReinforceParams, finetune: F
         )
 
 
-def bytes_per_weight(baseline: BaselineParams, reinforce: ReinforceParams, finetune: FinetuneParams) -> int:
-    """Bytes on disk per weight of the model, over all models kept and the largest training's resume checkpoints."""
-    trained = (baseline, reinforce, finetune)
+def bytes_per_weight(
+    baseline: BaselineParams,
+    reinforce: ReinforceParams,
+    finetune: FinetuneParams,
+    references: int,
+    distil: DistilParams,
+) -> int:
+    """Bytes on disk per weight of the model, over all models kept and the largest training's resume checkpoints.
+
+    references: how many models are retrained. A suppressed model that nothing distils is a copy of the unlearned one,
+    which the cache holds once.
+    """
+    trained = (baseline, reinforce, finetune, *([distil] if distil.steps else []))
     kept = BYTES[baseline.save_dtype] + BYTES[reinforce.save_dtype]
     if finetune.tuning != "prompt":  # which is kilobytes
         kept += BYTES[finetune.save_dtype] * (1 + len(finetune.checkpoints))
+    if distil.steps:
+        kept += BYTES[distil.save_dtype]
     if baseline.epochs:
-        kept += 4 + BYTES[baseline.save_dtype]  # models/start and models/retrained
+        kept += 4 + references * BYTES[baseline.save_dtype]  # models/start, models/retrained, models/references
     # two checkpoints: the new one is complete before the old one is deleted; adapters and prompts are small
     resume = [
         2 * (BYTES[recipe.weights] + ADAM_BYTES)

@@ -57,7 +57,10 @@ def works(sections: Mapping[str, Any], config: PretrainedConfig, texts: Texts, c
     if baseline.epochs:
         found.append(training("baseline", baseline, baseline.block_tokens, round(both * baseline.epochs)))
         alone = round(texts.retain * baseline.epochs)
-        found.append(training("retrain", baseline, baseline.block_tokens, alone))
+        one = training("retrain", baseline, baseline.block_tokens, alone)
+        count = len(sections["retrain"].seeds)  # one after the other
+        tokens, steps = count * one.tokens, count * (one.steps or 0)
+        found.append(one._replace(tokens=tokens, operations=count * one.operations, steps=steps))
     reinforce, finetune, width = sections["reinforce"], sections["finetune"], sections["block"].tokens
     found.append(training("reinforce", reinforce, width, round(texts.forget * reinforce.epochs)))
     held = weights * BYTES[label.precision]  # where both models do not fit, one comes after the other
@@ -65,10 +68,14 @@ def works(sections: Mapping[str, Any], config: PretrainedConfig, texts: Texts, c
     found.append(Work("label", passes, FORWARD * weights * passes, None, held))
     rows = finetune.steps * finetune.batch_size * width
     found.append(training("finetune", finetune, width, rows))
+    if distil := sections["distil"].steps:
+        recipe = sections["distil"]
+        read = distil * recipe.batch_size * recipe.block_tokens
+        found.append(training("distil", recipe, recipe.block_tokens, read))
     asked = 2 * sections["prompt"].words  # tokens
     prompts = sections["prompt"].cloze * (asked + evaluate.new_tokens)
     prompts += 2 * evaluate.fluency.prompts * (asked + evaluate.fluency.new_tokens)
-    models = 3 + len(finetune.checkpoints)
+    models = 3 + len(finetune.checkpoints) + bool(sections["distil"].steps)
     read = models * (prompts + both // 10)
     found.append(Work("evaluate", read, FORWARD * weights * read, None, weights * BYTES[evaluate.precision]))
     return found

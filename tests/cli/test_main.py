@@ -226,6 +226,7 @@ def test_a_soft_prompt_has_to_leave_room_for_a_block(inputs: Path) -> None:
     set_param(inputs, "finetune.prompt.tokens", 33)  # 33 + 224 of 256
     assert problem_lines() == []  # no prompt is trained
     set_param(inputs, "finetune.tuning", "prompt")
+    set_param(inputs, "distil.steps", 0)
     assert problem_lines() == [
         "finetune.prompt.tokens: expected at most 32, got 33 (the model's context is 256, a block has 224 tokens)"
     ]
@@ -234,20 +235,22 @@ def test_a_soft_prompt_has_to_leave_room_for_a_block(inputs: Path) -> None:
 def test_disk_space_by_hand(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"finetune.checkpoints": [5, 10], "finetune.steps": 30}.items():
         set_param(inputs, name, value)
-    sections, _ = check.validated({name: {} for name in ("baseline", "reinforce", "finetune")}, raw(inputs))
-    baseline = sections["baseline"]
-    # start, baseline, retrained, reinforced, two checkpoints, unlearned: 7 x 4 bytes; two resume checkpoints of weights
-    # and two moments: 2 x 12 bytes
-    assert check.bytes_per_weight(baseline, sections["reinforce"], sections["finetune"]) == 7 * 4 + 24
+    sections, _ = check.validated({name: {} for name in ("baseline", "reinforce", "finetune", "distil")}, raw(inputs))
+    baseline, distil = sections["baseline"], sections["distil"]
+    off = distil.model_copy(update={"steps": 0})
+    # start, baseline, 3 retrained, reinforced, two checkpoints, suppressed, unlearned: 10 x 4 bytes; two resume
+    # checkpoints of weights and two moments: 2 x 12 bytes
+    assert check.bytes_per_weight(baseline, sections["reinforce"], sections["finetune"], 3, distil) == 10 * 4 + 24
+    assert check.bytes_per_weight(baseline, sections["reinforce"], sections["finetune"], 1, off) == 7 * 4 + 24
     # a prompt is kilobytes; the baseline's and the reinforced model's trainings can still be resumed
     prompt = sections["finetune"].model_copy(update={"tuning": "prompt"})
-    assert check.bytes_per_weight(baseline, sections["reinforce"], prompt) == 4 * 4 + 24
+    assert check.bytes_per_weight(baseline, sections["reinforce"], prompt, 1, off) == 4 * 4 + 24
     # adapters: no moments of the weights, which no resume checkpoint holds either
     lora = [recipe.model_copy(update={"tuning": "lora"}) for recipe in (baseline, sections["reinforce"])]
-    assert check.bytes_per_weight(*lora, prompt) == 4 * 4
+    assert check.bytes_per_weight(*lora, prompt, 1, off) == 4 * 4
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage(0, 0, 1_000_000))
-    wanted = check.parameters(baseline) * (7 * 4 + 24)
+    wanted = check.parameters(baseline) * (10 * 4 + 24)
     assert problem_lines() == [
         f"disk: expected about {wanted / 1e9:.1f} GB free for the models and for resuming their training, got 0.0 "
         "GB; free some space, or set fewer finetune.checkpoints"
@@ -375,15 +378,16 @@ def write_reports(project: Path) -> None:
     scores = {"baseline": {"local_order": 0.7}, "unlearned": {"local_order": 0.69}}
     write_json({"items": {"local_order": 9}, "models": scores, "absent": {}}, project / "reports/benchmarks.json")
     write_json({"steps": 30}, project / "reports/finetune.json")
+    write_json({"steps": 0}, project / "reports/distil.json")
     write_evaluated(project)
 
 
 CRITERIA = [
-    "criterion limit value",
+    "criterion limit value 95 % interval",
     "Familiarity (completion) remaining (retrained 0, baseline 1) at most 0.1 0.067 pass",
     "Familiarity (probability) remaining (retrained 0, baseline 1) at most 0.1 0.200 fail",
     "Perplexity of held-out retain text, relative to baseline at most 1.1 cannot tell no held-out retain text",
-    "Accuracy loss on the worst benchmark at most 0.02 0.010 pass local_order",
+    "Accuracy loss on the worst benchmark at most 0.02 0.010 -0.378 to 0.378 cannot tell 9 items are too few to tell",
     "Fluency loss over baseline and retrained, worst metric at most 0.1 0.050 -0.021 to 0.121 pass Continuations with "
     "a doubled word, retain prompts: 0.050, baseline 0.000",
     "Model utility, relative to baseline at least 0.95 0.986 pass",
@@ -393,8 +397,8 @@ CRITERIA = [
     "passages, 20 steps: Leak",
     "Forget quality (p-value) at least 0.05 0.012 fail",
     "PrivLeak, absolute value at most 0.05 0.180 fail",
-    "release gate: FAIL (5 of 10 criteria): probability familiarity, trivia excess, attack excess, forget quality, "
-    "privleak; 1 not measured",
+    "release gate: FAIL (5 of 9 criteria): probability familiarity, trivia excess, attack excess, forget quality, "
+    "privleak; 2 not measured",
 ]
 
 
@@ -426,7 +430,7 @@ def test_result_as_json(project: Path, capsys: pytest.CaptureFixture[str]) -> No
     commands.result(json=True)
     shown = json.loads(capsys.readouterr().out)
     assert [row["step"] for row in shown["steps"]] == [0, 5, 30, None]
-    assert [criterion["met"] for criterion in shown["criteria"]][:4] == [True, False, None, True]
+    assert [criterion["met"] for criterion in shown["criteria"]][:4] == [True, False, None, None]
     assert shown["report"] == "reports/index.html"
 
 
@@ -442,13 +446,14 @@ def test_the_gate_as_a_program(project: Path) -> None:
     open_ = run("gate", "--json", cwd=project)
     shown = json.loads(open_.stdout)
     assert (open_.returncode, shown["status"]) == (2, "cannot tell")
-    assert shown["verdict"] == "release gate: CANNOT TELL (1 of 6 criteria not measured)"
+    assert shown["verdict"] == "release gate: CANNOT TELL (2 of 6 criteria not measured)"
     assert len(shown["criteria"]) == 6
 
-    set_param(project, "report.gate.retain_perplexity", None)
+    for name in ("retain_perplexity", "benchmark_loss"):
+        set_param(project, f"report.gate.{name}", None)
     passed = run("gate", cwd=project)
     assert passed.returncode == 0
-    assert passed.stdout.endswith("release gate: PASS (all 5 criteria)\n")
+    assert passed.stdout.endswith("release gate: PASS (all 4 criteria)\n")
 
 
 def test_the_gate_cannot_tell_without_reports_or_thresholds(project: Path) -> None:

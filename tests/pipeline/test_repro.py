@@ -176,7 +176,7 @@ def test_an_experiment_can_be_compared(copy: Path) -> None:
     assert ran(output)[0] == "finetune"
 
     params = tiny.dvc(copy, "params", "diff", "--md")
-    assert cells(params, "finetune.alpha")[1:] == ["finetune.alpha", "5.0", "0.0"]
+    assert cells(params, "finetune.alpha")[1:] == ["finetune.alpha", "1.0", "0.0"]
 
     metrics = tiny.dvc(copy, "metrics", "diff", "--md", "--precision", "6")
     before, after, change = map(float, cells(metrics, "retain_perplexity")[2:])
@@ -199,7 +199,7 @@ def test_an_experiment_can_be_compared(copy: Path) -> None:
     table = tiny.dvc(copy, "exp", "show", "--md", "--only-changed", "--hide-workspace", "--drop", drop)
     header, _, *rows = [line.split("|") for line in table.splitlines() if line]
     column = [cell.strip() for cell in header].index("finetune.alpha")
-    assert [float(row[column]) for row in rows] == [5, 0]  # the commit and, below it, the experiment
+    assert [float(row[column]) for row in rows] == [1, 0]  # the commit and, below it, the experiment
     assert "retain_perplexity" in table
 
     assert "??" not in tiny.git(copy, "status", "--porcelain")  # all that these commands write is ignored

@@ -175,17 +175,19 @@ def test_what_is_absent_has_its_reason(tiny: Path) -> None:
     assert found["absent"] == {"retrained": "the baseline was not trained here"}
     assert found["models"]["baseline"]["retain_perplexity"] is None
     assert found["models"]["baseline"]["forget_perplexity"] > 0
-    assert found["ratio"] == dict.fromkeys(found["ratio"])
+    # without a retrained model the share of the baseline's whole value that is left
+    assert found["ratio"]["retain_perplexity_factor"] is None
+    assert found["ratio"]["probability_familiarity"] == pytest.approx(
+        found["models"]["unlearned"]["probability_familiarity"]
+        / found["models"]["baseline"]["probability_familiarity"],
+        abs=1e-4,
+    )
     assert found["fluency"]["absent"] == {
         "continuation_perplexity": "retrained: the baseline was not trained here",
         "retain_fluency": "no held-out retain text goes on after 3 words",
     }
     assert not [name for name in found["fluency"]["models"]["baseline"] if name.startswith("retain_")]
-    assert found["reasons"] == {
-        "completion_familiarity": "retrained: the baseline was not trained here",
-        "probability_familiarity": "retrained: the baseline was not trained here",
-        "retain_perplexity": "no held-out retain text",
-    }
+    assert found["reasons"] == {"retain_perplexity": "no held-out retain text"}
 
 
 def test_the_probability_leaves_out_tokens_that_the_retain_side_uses(tiny: Path) -> None:

@@ -216,7 +216,7 @@ def test_criteria_are_judged_on_the_page_and_in_the_metric(page: str, made: Path
     ]  # fmt: skip
     missed = "trivia excess, attack excess, forget quality, privleak"
     verdict = f"release gate: FAIL (4 of 10 criteria): {missed}; 1 not measured"
-    assert "9 items are too few to tell the unlearned model from the baseline" in page  # of local_order
+    assert "9 items are too few to tell" in page  # of local_order
     assert f'<h1 class="fail">{verdict}</h1>' in page
     found = json.loads((made / "reports/gate.json").read_text())
     assert (found["met"], found["missed"], found["unmeasured"], found["attack_excess"]) == (6, 4, 1, 0.41)
@@ -410,7 +410,7 @@ def test_a_run_without_retraining_or_benchmarks(project: Path, capsys: pytest.Ca
     assert "Benchmarks" not in page
     assert "Not measured: local_order (no text)." in page
     assert f"Not measured: forget_quality ({reason})." in page
-    assert "is missing (baseline.epochs is 0), so remaining knowledge cannot be measured against it" in page
+    assert "is missing (baseline.epochs is 0), so the criteria are judged by the share" in page
     assert "No label differs from its anchor." in page
     assert f"cannot tell: {reason}" in page
     assert "No completion is shown (report.samples is 0)." in page
