@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from benchmarks.subprocess_case import one_case
 from lethe.evaluation.familiarity import remaining
 from studies.methods import GENTLE, LEARNING_RATE, NAMES
-from tools.sandbox import ROOT, Changes, change_params, clone, run
+from tools.sandbox import PAPER, ROOT, Changes, change_params, clone, run
 
 LIMIT = 1.1  # of retain perplexity, times the baseline's: what report.gate lets through
 NOTE = f"""
@@ -115,7 +115,7 @@ def clocked(project: Path, stage: str) -> dict[str, Any]:
 def walked(project: Path, objective: str, case: Case, before: float) -> list[Row]:
     """A method's checkpoints in order. before: CPU seconds spent before its finetune."""
     steps = case.steps[objective]
-    own = {"finetune.objective": objective, "finetune.tuning": "full", "finetune.steps": steps}
+    own = PAPER | {"finetune.objective": objective, "finetune.tuning": "full", "finetune.steps": steps}
     own |= {"finetune.checkpoints": list(range(case.every, steps, case.every))}
     change_params(project, own | {"finetune.learning_rate": LEARNING_RATE.get(objective, GENTLE)})
     until = clocked(project, "finetune")["until"]

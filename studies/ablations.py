@@ -10,15 +10,18 @@ import json
 from statistics import mean, stdev
 from typing import Any
 
-from tools.sandbox import ROOT, Changes, clone, repro
+from tools.sandbox import PAPER, ROOT, Changes, clone, repro
 
 VARIANTS: dict[str, Changes] = {
-    "full method": {},
-    "anchors only (alpha 0)": {"finetune.alpha": 0.0, "finetune.checkpoints": []},
-    "bootstrapping only (no dictionary)": {"translate.backend": "none", "finetune.checkpoints": []},
-    "no retain rows (as in the paper)": {"finetune.retain_rows": 0.0, "finetune.checkpoints": []},
+    "erased (the default)": {"finetune.checkpoints": []},
+    "hard labels, distilled": {"finetune.labels": "hard", "finetune.alpha": 5.0, "finetune.checkpoints": []},
+    "soft labels alone": {"distil.steps": 0, "finetune.checkpoints": []},
+    "the paper's method": PAPER,
+    "anchors only (alpha 0)": PAPER | {"finetune.alpha": 0.0, "finetune.checkpoints": []},
+    "bootstrapping only (no dictionary)": PAPER | {"translate.backend": "none", "finetune.checkpoints": []},
+    "no retain rows": PAPER | {"finetune.retain_rows": 0.0, "finetune.checkpoints": []},
 }
-SEEDED = ("baseline", "retrain", "reinforce", "extract", "translate", "label", "finetune", "benchmark")
+SEEDED = ("baseline", "reinforce", "extract", "translate", "label", "finetune", "distil", "benchmark")
 
 
 def main() -> None:
@@ -30,7 +33,7 @@ def main() -> None:
     rows = []
     for variant, changes in VARIANTS.items():
         for seed in arguments.seeds:
-            seeds = {f"{stage}.seed": seed for stage in SEEDED}
+            seeds: Changes = {f"{stage}.seed": seed for stage in SEEDED} | {"retrain.seeds": [seed]}
             result = repro(project, seeds | changes | {"evaluate.set": arguments.set}, "evaluate", "benchmark")
             rows.append({"variant": variant, "seed": seed, **measured(result)})
             print(json.dumps(rows[-1]), flush=True)

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 
 from lethe.training.adapters import Tuning
 from lethe.unlearning.methods import MethodParams
-from tools.sandbox import ROOT, Changes, clone, repro
+from tools.sandbox import PAPER, ROOT, Changes, clone, repro
 
 OBJECTIVES: tuple[str, ...] = get_args(MethodParams.model_fields["objective"].annotation)
 VEHICLES: tuple[str, ...] = get_args(Tuning)
@@ -32,7 +32,7 @@ LEARNING_RATE = {"generic_labels": 1e-3, "random_labels": 3e-4, "spul": 1e-3, "d
 GENTLE = 1e-4  # of every other one
 FASTER = {"full": 1, "lora": 5, "prompt": 30}  # fewer parameters need larger steps
 MODELS = ["baseline", "retrained", "unlearned"]
-COMMON: Changes = {
+COMMON: Changes = PAPER | {
     "finetune.steps": 60,
     "finetune.checkpoints": [],
     "evaluate.models": MODELS,

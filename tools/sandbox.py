@@ -22,6 +22,11 @@ from lethe.preflight.presets import dumped, put, round_trip, whole_text
 
 ROOT = Path(__file__).resolve().parents[1]
 Changes = dict[str, Any]  # dotted parameter -> value
+PAPER: Changes = {  # hard labels and no distillation
+    "finetune.labels": "hard",
+    "finetune.alpha": 5.0,
+    "distil.steps": 0,
+}
 
 
 def clone(target: Path) -> Path:
