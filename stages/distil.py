@@ -46,6 +46,7 @@ class Params(RecipeParams):
     steps: NonNegativeInt
     noise: float = Field(ge=0, le=1)
     spread: float = Field(ge=0, le=1)
+    filter: bool
     block_tokens: PositiveInt
 
 
@@ -66,6 +67,8 @@ def main() -> None:
             loose = dropped_rules(real_tokens(blocks), dropped, tokenizer, rules)
             vocabulary = vocabulary_size(suppressed)
             unseen = unseen_ids(rows, tokenizer, vocabulary)
+            if not params.filter:
+                rules, loose, unseen = [], [], unseen[:0]
             banned = name_filter(rows, rules, unseen, vocabulary, loose)
             noise = Noise(params.noise, params.spread, params.seed)
             curve = distil(sources, rows, banned, unseen, noise, params, params.steps, device, work, unlearned)
@@ -76,9 +79,9 @@ def main() -> None:
         else:
             shutil.copytree(suppressed, unlearned)
         write_csv(curve, LOSS_HEADER, work / "reports/loss/distil.csv")
-        facts = (
-            {"steps": params.steps, "noise": params.noise, "spread": params.spread} if params.steps else {"steps": 0}
-        )
+        facts = {"steps": params.steps}
+        if params.steps:
+            facts |= params.model_dump(include={"noise", "spread", "filter"})
         write_json(facts | {"sha256": folder_sha256(unlearned)}, work / "reports/distil.json")
         done = (
             f"KL {curve[0]['loss']:.3f} -> {curve[-1]['loss']:.3f} in {params.steps} steps" if curve else "switched off"

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lethe.evaluation.model_set import is_reference
 from lethe.gate.metric_catalogue import number
 
 Row = dict[str, Any]  # one model: step, model, then a number or None per metric
@@ -21,7 +22,7 @@ METRICS = {
 def step_rows(
     familiarity: Mapping[str, Any], benchmarks: Mapping[str, Any], last_step: int, distilled: int = 0
 ) -> list[Row]:
-    """One row per measured model in the order of the steps, then the models that are no step (retrained).
+    """One row per measured model in the order of the steps, then the retrained model (the first of several).
 
     familiarity, benchmarks: the reports of these names. last_step: of the fine-tune. distilled: the steps of
     distillation after it.
@@ -29,6 +30,7 @@ def step_rows(
     ends = {"baseline": 0, "suppressed": last_step, "unlearned": last_step + distilled}
     tasks = list(benchmarks["items"])
     models = {*familiarity["models"], *benchmarks["models"]}
+    models -= {name for name in models if is_reference(name) and name != "retrained"}
     rows = []
     for model in sorted(models, key=lambda name: _place(name, ends)):
         known, scores = familiarity["models"].get(model, {}), benchmarks["models"].get(model, {})

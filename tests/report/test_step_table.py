@@ -51,7 +51,7 @@ def test_turned_is_the_paper_s_figure() -> None:
 
 
 def test_distillation_comes_after_the_fine_tune() -> None:
-    models = {"suppressed": MEASURED["unlearned"], **MEASURED}
+    models = {"suppressed": MEASURED["unlearned"], "retrained-2": MEASURED["retrained"], **MEASURED}
     familiarity = {"models": {name: dict(zip(steps.METRICS, numbers, strict=True)) for name, numbers in models.items()}}
     rows = steps.step_rows(familiarity, BENCHMARKS, last_step=30, distilled=50)
     assert [(row["step"], row["model"]) for row in rows] == [

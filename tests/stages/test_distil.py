@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from lethe.core.errors import StageError
 from lethe.core.hashing import file_sha256, folder_sha256, path_sha256, tokenizer_sha256
 from lethe.core.tables import DICTIONARY, DROPPED, blocks_schema, write_csv, write_json, write_parquet
+from lethe.distillation.vocabulary import Filter
 from lethe.models.checkpoints import load_model, load_tokenizer
 from stages import distil
 from tests.conftest import TINY_TEXT, kill_at_a_checkpoint, set_param, tiny_model, touch_deps, write_corpus
@@ -73,6 +75,21 @@ def test_what_extract_dropped_is_filtered_too(suppressed: Path, monkeypatch: pyt
     monkeypatch.setattr(distil, "name_filter", stop)
     with pytest.raises(StageError, match=r"[1-9]\d* rules"):
         distil.main()
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_without_the_filter_the_teacher_says_everything(
+    suppressed: Path, monkeypatch: pytest.MonkeyPatch, on: bool
+) -> None:
+    def stop(sources: object, rows: object, banned: Filter, unseen: np.ndarray, *given: object) -> None:
+        raise StageError(f"{len(banned.everywhere) > 0} {(banned.at >= 0).any()} {len(unseen) > 0}")
+
+    monkeypatch.setattr(distil, "distil", stop)
+    set_param(suppressed, "distil.filter", on)
+    with pytest.raises(StageError) as error:
+        distil.main()
+    assert str(error.value).split()[::2] == [str(on)] * 2  # the prefixes of rules occur in the retain text or not
+    assert on or str(error.value).split()[1] == "False"
 
 
 def test_switched_off_the_unlearned_model_is_the_suppressed_one(
