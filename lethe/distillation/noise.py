@@ -63,13 +63,15 @@ def with_noise(
     noise: Noise,
     embeddings: Collection[str],
     unseen: Tensor,
+    usual: Tensor,
 ) -> dict[str, Tensor]:
     """(1 - share) weights + share fresh, row by row, float32; vectors such as a norm's scale get the least share.
 
-    embeddings: names of the matrices [vocabulary, d] whose rows `unseen`, int64 [U], become fresh rows around the mean
-    of them all: tokens that no retained text holds, whose rows distillation on retained text would leave as they are.
-    The mean, a vector with the least share of noise, tells none from another. It is what long training teaches of
-    such tokens, that they do not come next; without it the student says them more readily than a retrained model does.
+    embeddings: names of the matrices [vocabulary, d] with rows of tokens `unseen`, int64 [U], that no retained text
+    holds and whose rows distillation on it would leave as they are. They become fresh rows, moved away from `usual`,
+    float32 [d], the mean hidden state over retained text: so training pushes the rows of tokens that never come next.
+    How far, with the least share of noise, is all that is kept of them, one number. Without it the student says them
+    more readily than a retrained model does.
     """
     import torch
 
@@ -82,5 +84,6 @@ def with_noise(
         shares = row_shares(baseline[name], reinforced[name], noise)
         mixed[name] = torch.lerp(old, new, shares.view(-1, *(1,) * (old.ndim - 1)))
         if name in embeddings and len(unseen):
-            mixed[name][unseen] = new[unseen] + (1 - least) * old[unseen].mean(dim=0)
+            away = -usual / usual.norm() * old[unseen].mean(dim=0).norm()
+            mixed[name][unseen] = new[unseen] + (1 - least) * away
     return mixed

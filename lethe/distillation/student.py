@@ -13,7 +13,7 @@ from lethe.models.device import free_memory
 from lethe.models.distributed import one_first
 from lethe.models.output_head import Head, frozen_head
 from lethe.training.fit import load_start, train_folder
-from lethe.training.losses import cross_entropy
+from lethe.training.losses import BASE_HIDDEN, cross_entropy
 from lethe.training.recipe import RecipeParams
 from lethe.training.rows import Rows
 from lethe.unlearning.methods import Method
@@ -57,7 +57,7 @@ def distil(
     student = work / "noised"
     with one_first():
         if not (student / "config.json").exists():
-            write_noised(sources, unseen, noise, student)
+            write_noised(sources, unseen, usual_hidden(rows), noise, student)
     free_memory()
     objective = partial(filtered_distillation, teacher=head, everywhere=banned.everywhere)
     return train_folder(student, rows, recipe, steps, objective, device, work, target, "distil")
@@ -75,7 +75,16 @@ def taught(
     return rows._replace(columns=columns), frozen_head(model)
 
 
-def write_noised(sources: Sources, unseen: np.ndarray, noise: Noise, folder: Path) -> None:
+def usual_hidden(rows: Rows) -> np.ndarray:
+    """float32 [d]: the mean of the teacher's hidden states over all real positions."""
+    import numpy as np
+
+    hidden = rows.columns[BASE_HIDDEN]  # [N, T, d], of which a row is in memory at a time
+    sums = (np.asarray(own[:size], np.float64).sum(axis=0) for own, size in zip(hidden, rows.length, strict=True))
+    return (sum(sums) / int(np.sum(rows.length))).astype(np.float32)
+
+
+def write_noised(sources: Sources, unseen: np.ndarray, usual: np.ndarray, noise: Noise, folder: Path) -> None:
     """Write the teacher with noise in its weights, float32, as a model folder."""
     import torch
 
@@ -83,7 +92,9 @@ def write_noised(sources: Sources, unseen: np.ndarray, noise: Noise, folder: Pat
     model, baseline, reinforced = (load_model(path, cpu, torch.float32) for path in sources)
     states = model.state_dict(), fresh_weights(model, noise.seed), baseline.state_dict(), reinforced.state_dict()
     names = embedding_names(model)
-    mixed = with_noise(*states, noise=noise, embeddings=names, unseen=torch.from_numpy(unseen))
+    mixed = with_noise(
+        *states, noise=noise, embeddings=names, unseen=torch.from_numpy(unseen), usual=torch.from_numpy(usual)
+    )
     part = folder.with_suffix(".part")
     save_model(model, load_tokenizer(sources.teacher), part, torch.float32, mixed)
     part.rename(folder)

@@ -29,7 +29,9 @@ def test_noise_by_hand() -> None:
     fresh = {"embed": torch.zeros(2, 2), "norm": torch.full((2,), 2.0)}
     reinforced = {"embed": torch.tensor([[1.0, 1.0], [1.0, 2.0]]), "norm": torch.ones(2)}
     noise = Noise(0.5, 0.25, 0)
-    mixed = with_noise(weights, fresh, weights, reinforced, noise, {"embed"}, torch.tensor([], dtype=torch.long))
+    mixed = with_noise(
+        weights, fresh, weights, reinforced, noise, {"embed"}, torch.tensor([], dtype=torch.long), torch.ones(2)
+    )
     # row 0 did not move: share 0.25, 0.75 of it stays; row 1 moved: share 0.75. A vector: 0.25 of the way from 1 to 2
     torch.testing.assert_close(mixed["embed"], torch.tensor([[0.75, 0.75], [0.25, 0.25]]))
     torch.testing.assert_close(mixed["norm"], torch.full((2,), 1.25))
@@ -39,9 +41,11 @@ def test_tokens_that_nobody_reads_again_differ_only_by_fresh_weights() -> None:
     rows = torch.tensor([[1.0, 5.0], [3.0, 1.0], [8.0, 8.0]])
     fresh = torch.tensor([[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]])
     weights, unseen = {"embed": rows}, torch.tensor([0, 1])
-    mixed = with_noise(weights, {"embed": fresh}, weights, weights, Noise(0.5, 0.0, 0), {"embed"}, unseen)
-    # fresh rows around half of the mean, (1, 1.5): what told one from the other is gone. The third token is half fresh
-    torch.testing.assert_close(mixed["embed"], torch.tensor([[1.1, 1.7], [1.3, 1.9], [4.25, 4.3]]))
+    usual, noise = torch.tensor([0.0, -7.0]), Noise(0.5, 0.0, 0)
+    mixed = with_noise(weights, {"embed": fresh}, weights, weights, noise, {"embed"}, unseen, usual)
+    # fresh rows, moved by half of the size of their mean, (2, 3), away from the usual: (0, 1.803). What told one from
+    # the other, and where both pointed, is gone. The third token is half fresh
+    torch.testing.assert_close(mixed["embed"], torch.tensor([[0.1, 2.002776], [0.3, 2.202776], [4.25, 4.3]]))
 
 
 def test_fresh_weights_are_the_seeds(tmp_path: Path) -> None:
