@@ -55,6 +55,8 @@ def ready(project: Path) -> Path:
     facts = {"tokenizer": tokenizer_sha256(baseline), "block_tokens": "48", "pad_token": "2"}
     write_parquet(rows, blocks_schema(48), project / "data/blocks.parquet", **facts)
     write_csv(ORLA, DICTIONARY, project / "data/dictionary.csv")
+    set_param(project, "label.alphas", [5.0, 0.0])
+    set_param(project, "label.soft_alphas", [])
     return project
 
 

@@ -107,10 +107,12 @@ def outputs(project: Path) -> tuple[bytes, bytes]:
     return (project / "data/measures.csv").read_bytes(), (project / "reports/measures.json").read_bytes()
 
 
+NO_ABILITY = {"retain_accuracy": "the retain set has too little held-out text"}  # here
 ALL = [
     "probability", "truth_ratio", "rouge_l", "knowledge_memorisation",
     "retain_probability", "retain_truth_ratio", "retain_rouge_l", "retain_knowledge_memorisation",
     "trivia", "verbatim_memorisation", "extraction_strength", "exact_memorisation",
+    "held_out_extraction_strength", "held_out_exact_memorisation",
     "mia_loss", "mia_zlib", "mia_min_k", "mia_min_k_plus", "mia_reference",
     "neighbour_perplexity", "model_utility", "forget_quality", "forget_quality_log10", "privleak",
 ]  # fmt: skip
@@ -119,7 +121,7 @@ ALL = [
 def test_main(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     measure.main()
     found = report(tiny)
-    assert found["absent"] == {}
+    assert found["absent"] == NO_ABILITY
     models = found["models"]
     assert list(models) == ["baseline", "retrained", "unlearned"]
     assert list(models["baseline"]) == list(models["unlearned"]) == ALL
@@ -152,7 +154,7 @@ def test_main(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = [f"{one} (retrained {models['retrained'][name]['value']:.3f})" for one, name in zip(
         told[:3], ("truth_ratio", "trivia", "model_utility"), strict=True
     )]  # fmt: skip
-    assert line == f"measure: {', '.join([*before, told[3]])}; 22 metrics of 3 models\n"
+    assert line == f"measure: {', '.join([*before, told[3]])}; 24 metrics of 3 models, 1 absent\n"
 
 
 def test_items_stand_beside_the_aggregate_and_hold_no_text(tiny: Path) -> None:
@@ -189,11 +191,11 @@ def test_without_a_reference_relative_metrics_are_absent_and_say_why(tiny: Path)
     found = report(tiny)
     reason = "the baseline was not trained here"
     relative = ("forget_quality", "forget_quality_log10", "privleak", "mia_reference")
-    assert found["absent"] == {"retrained": reason} | dict.fromkeys(relative, reason)
+    assert found["absent"] == {"retrained": reason} | dict.fromkeys(relative, reason) | NO_ABILITY
     assert not {name for of_model in found["models"].values() for name in of_model} & set(relative)
     set_param(tiny, "measure.models", ["baseline", "unlearned"])
     measure.main()
-    assert report(tiny)["absent"] == dict.fromkeys(relative, "retrained is not among measure.models")
+    assert report(tiny)["absent"] == dict.fromkeys(relative, "retrained is not among measure.models") | NO_ABILITY
 
 
 def test_without_retain_and_held_out_text(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -203,12 +205,13 @@ def test_without_retain_and_held_out_text(tiny: Path, capsys: pytest.CaptureFixt
     write_parquet([row], CORPUS, tiny / "data/corpus.parquet")
     measure.main()
     found = report(tiny)
-    absent = [name for name in ALL if name.startswith(("retain_", "mia_")) or name in ("model_utility", "privleak")]
-    assert sorted(found["absent"]) == sorted(absent)
+    of_these = ("retain_", "mia_", "held_out_")
+    absent = [name for name in ALL if name.startswith(of_these) or name in ("model_utility", "privleak")]
+    assert sorted(found["absent"]) == sorted([*absent, *NO_ABILITY])
     assert found["absent"]["mia_loss"] == (
         "the forget set has too little held-out text to compare with its training text"
     )
-    assert capsys.readouterr().out.endswith("11 metrics of 3 models, 11 absent\n")
+    assert capsys.readouterr().out.endswith("11 metrics of 3 models, 14 absent\n")
 
 
 def test_files_of_questions_take_the_place_of_the_prompts(tiny: Path) -> None:
