@@ -46,16 +46,19 @@ SMALL = {
     "soft_prompt.steps": 2,
     "soft_prompt.batch_size": 2,
 }
+
+
+def trained(passages: str) -> list[tuple[str, str]]:
+    """The rows of an attack with training: each step, then the whole."""
+    steps = [(f"{passages} passages, {step} steps", metric) for step in (1, 2) for metric in ("leak", "probability")]
+    return [*steps, (f"{passages} passages, 1 to 2 steps", "leak_curve")]
+
+
 SETTINGS = {  # attack -> (setting, metric) of its rows
     "none": [("unmodified prompts", "leak"), ("unmodified prompts", "probability")],
-    "relearn": [
-        (f"{count} forget passages, {steps} steps", metric)
-        for count in (2, 3)
-        for steps in (1, 2)
-        for metric in ("leak", "probability")
-    ],
-    "benign": [(f"2 retain passages, {steps} steps", metric) for steps in (1, 2) for metric in ("leak", "probability")],
-    "lora": [(f"2 forget passages, {steps} steps", metric) for steps in (1, 2) for metric in ("leak", "probability")],
+    "relearn": [*trained("2 forget"), *trained("3 forget")],
+    "benign": trained("2 retain"),
+    "lora": trained("2 forget"),
     "quantise": [(f"{bits} bits", metric) for bits in (8, 4) for metric in ("leak", "probability")],
     "context": [
         (f"{name} of the corpus", metric) for name in ("opening", "summary") for metric in ("leak", "probability")
