@@ -8,7 +8,7 @@ from itertools import pairwise
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from lethe.evaluation.intervals import Interval, bootstrap, mean_difference, mean_interval, rate_interval
+from lethe.evaluation.intervals import Interval, bootstrap, difference, mean_difference, mean_interval, rate_interval
 from lethe.evaluation.model_set import is_reference
 
 ATTACKS_HEADER = ("model", "attack", "setting", "metric", "item", "value")
@@ -59,7 +59,7 @@ def excess(unlearned: Sequence[float], references: Sequence[Sequence[float]]) ->
     Interval: Newcombe's for rates, the paired bootstrap's for numbers, because the items are the same.
     """
     if is_rate(unlearned):
-        return rate_difference(rate_interval(unlearned), averaged([rate_interval(values) for values in references]))
+        return difference(rate_interval(unlearned), averaged([rate_interval(values) for values in references]))
     means = [fmean(values) for values in zip(*references, strict=True)]
     return bootstrap(mean_difference, unlearned, means, paired=True)
 
@@ -84,20 +84,6 @@ def curve_values(points: Mapping[int, Sequence[float]]) -> list[float]:
     total = places[-1] - places[0]
     leaks = zip(*(points[step] for step in steps), strict=True)
     return [math.fsum(weight * leak for weight, leak in zip(weights, own, strict=True)) / total for own in leaks]
-
-
-def rate_difference(one: Interval, other: Interval) -> Interval:
-    """The difference of two rates with the interval of Newcombe 1998 (Statistics in Medicine 17, method 10).
-
-    It combines the two Wilson intervals, so that 0 of 100 against 0 of 100 is not `0 to 0`. It assumes independent
-    samples; the same prompts are correlated, so the interval is conservative.
-    """
-    difference = one.value - other.value
-    if one.low is None or one.high is None or other.low is None or other.high is None:
-        return Interval(difference, None, None, min(one.items, other.items))
-    below = math.hypot(one.value - one.low, other.high - other.value)
-    above = math.hypot(one.high - one.value, other.value - other.low)
-    return Interval(difference, difference - below, difference + above, min(one.items, other.items))
 
 
 def is_rate(values: Sequence[float]) -> bool:

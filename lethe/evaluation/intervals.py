@@ -79,6 +79,21 @@ def bootstrap(statistic: Callable[..., Any], *samples: Sequence[float], paired: 
     return Interval(value, low if defined else None, high if defined else None, fewest)
 
 
+def difference(one: Interval, other: Interval) -> Interval:
+    """one - other, with the interval of Newcombe 1998 (Statistics in Medicine 17, method 10) for rates and of Zou and
+    Donner 2008 (Statistics in Medicine 27) for any statistic.
+
+    It combines the two intervals, so that 0 of 100 against 0 of 100 is not `0 to 0`. It assumes independent samples;
+    the same prompts are correlated, so the interval is conservative.
+    """
+    value, items = one.value - other.value, min(one.items, other.items)
+    if one.low is None or one.high is None or other.low is None or other.high is None:
+        return Interval(value, None, None, items)
+    below = math.hypot(one.value - one.low, other.high - other.value)
+    above = math.hypot(one.high - one.value, other.value - other.low)
+    return Interval(value, value - below, value + above, items)
+
+
 def mean_difference(one: Any, other: Any, axis: int) -> Any:
     """mean(one) - mean(other) along an axis of numpy arrays."""
     return one.mean(axis=axis) - other.mean(axis=axis)

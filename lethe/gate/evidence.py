@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from lethe.attacks.results import judged_rows, rate_difference
-from lethe.evaluation.intervals import Interval, rate_interval
+from lethe.attacks.results import judged_rows
+from lethe.evaluation.intervals import Interval, difference, rate_interval
 from lethe.evaluation.model_set import is_reference
 from lethe.gate.fluency import fluency_loss, spread
 from lethe.gate.metric_catalogue import ATTACKS, MEMORISATION, METRICS, Metric, attack_metric
@@ -20,6 +20,12 @@ FLUENCY_SEEN = 0.2  # as much of a loss of fluency
 NO_UTILITY = 0.01  # model utility that is not above nothing
 TRAINED = ("relearn", "benign", "lora", "soft_prompt")  # attacks that teach names to a model that never knew them
 KNOWN = 0.05  # least leak or memorisation of the baseline of which a share is meaningful
+
+RATIOS = {  # criterion -> its name among the ratios of `evaluate`, and the metric that tells the models apart
+    "completion_familiarity": ("completion_familiarity", "leak"),
+    "probability_familiarity": ("probability_familiarity", "probability_familiarity"),
+    "retain_perplexity": ("retain_perplexity_factor", None),
+}
 
 Numbers = Mapping[str, Any]  # value, low, high, items
 ByModel = dict[str, dict[str, float]]  # measure -> model -> value
@@ -66,17 +72,16 @@ def from_familiarity(familiarity: Mapping[str, Any]) -> dict[str, Evidence]:
     """The shares and the factor that `evaluate` has computed, with their intervals."""
     found = {}
     intervals, ratios = familiarity.get("intervals", {}), familiarity.get("ratio_intervals", {})
-    by = {"completion_familiarity": "leak", "probability_familiarity": "probability_familiarity"}
-    for name, key in {**{name: name for name in by}, "retain_perplexity": "retain_perplexity_factor"}.items():
+    for name, (key, metric) in RATIOS.items():
         value, interval = familiarity["ratio"][key], ratios.get(key, {})
         if value is None:
             found[name] = Evidence(None, familiarity["reasons"].get(name, "not measured"))
             continue
-        before, after = (intervals.get(model, {}).get(by.get(name, "")) for model in ("baseline", "unlearned"))
-        told = name not in by or apart(after, before)
+        before, after = (intervals.get(model, {}).get(metric) for model in ("baseline", "unlearned"))
         items = after["items"] if after else None
-        note = without_reference(familiarity["absent"]) if name in by else ""
-        found[name] = Evidence(value, note, interval.get("low"), interval.get("high"), items, told=told)
+        note = without_reference(familiarity["absent"]) if metric else ""
+        ends = interval.get("low"), interval.get("high")
+        found[name] = Evidence(value, note, *ends, items, told=apart(after, before))
     return found
 
 
@@ -91,7 +96,7 @@ def worst_loss(benchmarks: Mapping[str, Any]) -> Evidence:
     able = {task: pair for task, pair in rates.items() if (pair[0].low or 0.0) > (chance.get(task) or 0.0)}
     if not able:
         return Evidence(None, unmeasurable=f"the baseline is no better than chance at {', '.join(tasks)}")
-    losses = {task: rate_difference(baseline, unlearned) for task, (baseline, unlearned) in able.items()}
+    losses = {task: difference(baseline, unlearned) for task, (baseline, unlearned) in able.items()}
     worst = max(losses, key=lambda task: losses[task].value)
     loss = losses[worst]
     seen = loss.high is None or loss.high - loss.value <= LOSS_SEEN
@@ -210,7 +215,7 @@ def ends_of(rows: Mapping[str, Numbers], name: str) -> tuple[float | None, float
     row = rows.get(name, {})
     if name != EXACT or ABILITY not in rows or row.get("low") is None or rows[ABILITY]["low"] is None:
         return row.get("low"), row.get("high")
-    found = rate_difference(Interval(**row), Interval(**rows[ABILITY]))
+    found = difference(Interval(**row), Interval(**rows[ABILITY]))
     return found.low, found.high
 
 

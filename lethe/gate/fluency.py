@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from lethe.evaluation.intervals import Interval, difference
 from lethe.evaluation.model_set import is_reference
 from lethe.gate.metric_catalogue import FLUENCY, METRICS, number
 
@@ -67,7 +67,8 @@ def losses(models: Mapping[str, Mapping[str, Numbers]], of: str = "unlearned") -
             worst = max(others, key=lambda model: others[model]["value"])
             before = references[worst][name]["value"]
             where = f"{metric.label}: {number(after[name]['value'])}, {worst} {number(before)}"
-            yield excess(damage(after[name], less), others[worst], where)
+            own = Interval(**damage(after[name], less))
+            yield Loss(*difference(own, Interval(**others[worst])), where)
 
 
 def damage(numbers: Numbers, less: bool) -> Numbers:
@@ -76,16 +77,3 @@ def damage(numbers: Numbers, less: bool) -> Numbers:
         return numbers
     turned = {end: None if numbers[other] is None else 1 - numbers[other] for end, other in TURNED.items()}
     return {**numbers, **turned}
-
-
-def excess(own: Numbers, other: Numbers, where: str) -> Loss:
-    """own - other and its interval, from theirs (Newcombe 1998, method 10; Zou and Donner 2008 for any statistic).
-
-    That is for independent samples. Both models continue the same prompts, which makes the true interval no wider.
-    """
-    value, items = own["value"] - other["value"], min(own["items"], other["items"])
-    if None in (own["low"], own["high"], other["low"], other["high"]):
-        return Loss(value, None, None, items, where)
-    below = math.hypot(own["value"] - own["low"], other["high"] - other["value"])
-    above = math.hypot(own["high"] - own["value"], other["value"] - other["low"])
-    return Loss(value, value - below, value + above, items, where)

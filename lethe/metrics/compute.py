@@ -189,10 +189,14 @@ def all_measures(values: Mapping[str, Values]) -> dict[str, dict[str, Interval]]
         useful = utility(of_model)
         if useful is not None:
             measures[name]["model_utility"] = useful
-        references = [values[other] for other in values if is_reference(other) and other != name]
-        if references:
+        if references := others_retrained(values, name):
             measures[name] |= relative(of_model, references)
     return measures
+
+
+def others_retrained(values: Mapping[str, Values], name: str) -> list[Values]:
+    """The values of every retrained model but the one of this name."""
+    return [of_model for other, of_model in values.items() if is_reference(other) and other != name]
 
 
 def all_excesses(values: Mapping[str, Values]) -> dict[str, dict[str, Interval]]:
@@ -202,7 +206,7 @@ def all_excesses(values: Mapping[str, Values]) -> dict[str, dict[str, Interval]]
     """
     found: dict[str, dict[str, Interval]] = {}
     for name, of_model in values.items():
-        references = [values[other] for other in values if is_reference(other) and other != name]
+        references = others_retrained(values, name)
         for metric in EXCESSES if references else ():
             items = of_model.get(metric, {})
             if items:

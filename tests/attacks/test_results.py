@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 
 from lethe.attacks.results import (
@@ -12,11 +10,10 @@ from lethe.attacks.results import (
     excess,
     item_rows,
     judged_rows,
-    rate_difference,
     report_rows,
     sentence,
 )
-from lethe.evaluation.intervals import Interval, rate_interval
+from lethe.evaluation.intervals import rate_interval
 
 YES, NO = True, False
 
@@ -25,14 +22,6 @@ def findings(unlearned: list[bool], retrained: list[bool] | None, metric: str = 
     found = [Finding("lora", "9 steps", "baseline", metric, [YES, YES, YES, YES])]
     found.append(Finding("lora", "9 steps", "unlearned", metric, unlearned))
     return found + ([Finding("lora", "9 steps", "retrained", metric, retrained)] if retrained else [])
-
-
-def test_rate_difference_by_hand() -> None:
-    one, other = Interval(0.5, 0.2, 0.9, 10), Interval(0.3, 0.0, 0.6, 8)
-    # below: the root of (0.5 - 0.2)^2 + (0.6 - 0.3)^2 = 0.18; above: of (0.9 - 0.5)^2 + (0.3 - 0.0)^2 = 0.25
-    found = rate_difference(one, other)
-    assert found == pytest.approx((0.2, 0.2 - math.sqrt(0.18), 0.2 + 0.5, 8))
-    assert rate_difference(one, Interval(0.3, None, None, 1)) == (0.2, None, None, 1)
 
 
 def test_nothing_against_nothing_is_not_certain() -> None:

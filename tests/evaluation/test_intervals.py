@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lethe.evaluation.intervals import Interval, auc, bootstrap, mean_interval, rate_interval
+from lethe.evaluation.intervals import Interval, auc, bootstrap, difference, mean_interval, rate_interval
 
 
 def test_mean_of_two_items_by_hand() -> None:
@@ -97,3 +99,11 @@ def test_auc_of_several_rows_at_once() -> None:
 def test_auc_is_the_share_of_pairs(members: list[int], others: list[int]) -> None:
     pairs = [1.0 if member > other else 0.5 if member == other else 0.0 for member in members for other in others]
     assert auc(members, others) == pytest.approx(np.mean(pairs))
+
+
+def test_difference_by_hand() -> None:
+    one, other = Interval(0.5, 0.2, 0.9, 10), Interval(0.3, 0.0, 0.6, 8)
+    # below: the root of (0.5 - 0.2)^2 + (0.6 - 0.3)^2 = 0.18; above: of (0.9 - 0.5)^2 + (0.3 - 0.0)^2 = 0.25
+    found = difference(one, other)
+    assert found == pytest.approx((0.2, 0.2 - math.sqrt(0.18), 0.2 + 0.5, 8))
+    assert difference(one, Interval(0.3, None, None, 1)) == (0.2, None, None, 1)

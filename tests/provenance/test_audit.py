@@ -533,7 +533,7 @@ def long_history(folder: Path, commits: int) -> list[str]:
     return md5s
 
 
-def test_five_hundred_commits_take_seconds(tmp_path: Path) -> None:
+def test_five_hundred_commits_take_less_than_five_seconds(tmp_path: Path) -> None:
     """CPU seconds of the whole command with its git processes, so that a busy machine makes no difference."""
     folder = recorded.empty(tmp_path / "project")
     md5s = long_history(folder, 500)
@@ -548,7 +548,7 @@ def test_five_hundred_commits_take_seconds(tmp_path: Path) -> None:
         )
         assert done.returncode == (0 if md5 == md5s[3] else 3), done.stderr
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 8
+        assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5
         before = after
 
 
