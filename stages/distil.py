@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from lethe.core.corpus import read_blocks, real_tokens, training_documents
@@ -61,14 +62,16 @@ def main() -> None:
             tokenizer = load_tokenizer(suppressed)
             rows = retain_rows(corpus, tokenizer, params.block_tokens)
             check_teacher(suppressed)
-            blocks = read_blocks(Path("data/blocks.parquet"), suppressed)
-            rules = name_rules(blocks, Path("data/dictionary.csv"), tokenizer)
-            dropped = read_dropped(Path("data/dropped.csv"))
-            loose = dropped_rules(real_tokens(blocks), dropped, tokenizer, rules)
             vocabulary = vocabulary_size(suppressed)
-            unseen = unseen_ids(rows, tokenizer, vocabulary)
-            if not params.filter:
-                rules, loose, unseen = [], [], unseen[:0]
+            rules: list[Rule] = []
+            loose: list[Rule] = []
+            unseen = np.empty(0, np.int64)
+            if params.filter:
+                blocks = read_blocks(Path("data/blocks.parquet"), suppressed)
+                rules = name_rules(blocks, Path("data/dictionary.csv"), tokenizer)
+                dropped = read_dropped(Path("data/dropped.csv"))
+                loose = dropped_rules(real_tokens(blocks), dropped, tokenizer, rules)
+                unseen = unseen_ids(rows, tokenizer, vocabulary)
             banned = name_filter(rows, rules, unseen, vocabulary, loose)
             noise = Noise(params.noise, params.spread, params.seed)
             curve = distil(sources, rows, banned, unseen, noise, params, params.steps, device, work, unlearned)

@@ -53,13 +53,6 @@ class Found(NamedTuple):
     rare: list[Candidate]  # names and invented words, single ones, that occur less often than asked for
 
 
-def find_candidates(
-    forget: Iterable[str], retain: Iterable[str], minimum_count: int, minimum_keyness: float
-) -> list[Candidate]:
-    """The terms of `find_terms` that occur often enough."""
-    return find_terms(forget, retain, minimum_count, minimum_keyness).candidates
-
-
 def find_terms(forget: Iterable[str], retain: Iterable[str], minimum_count: int, minimum_keyness: float) -> Found:
     """Every term of the forget texts that is distinctive enough.
 

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 from lethe.core.errors import StageError
 from lethe.core.params import join_problems, read_yaml, section_problems
 from lethe.core.tables import read_json
-from lethe.gate.criteria import Criterion, GateParams, criteria, sentence, status
+from lethe.gate.criteria import JUDGED, Criterion, GateParams, criteria, sentence, status
 from lethe.gate.metric_catalogue import number
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-JUDGED = ("familiarity", "benchmarks", "measures", "attacks")  # reports
 
 
 def judge(params: Path, reports: Path) -> list[Criterion]:

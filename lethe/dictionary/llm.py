@@ -56,7 +56,7 @@ def ask_translations(
     prompts = [prompt(batch, contexts, most + SPARE) for batch in batches]
     texts = ask_all(prompts, settings, desc="translate", usable=lambda text: json_in(text, is_entries) is not None)
     replies = [json_in(text, is_entries) for text in texts]
-    unparsable = sum(not isinstance(reply, dict) for reply in replies)
+    unparsable = replies.count(None)
     finder = finder_of(terms)
     entries = read_entries(batches, replies)
     usable = {

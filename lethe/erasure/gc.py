@@ -17,8 +17,9 @@ import typer
 
 from lethe.console import Json, console, end, print_json
 from lethe.core.errors import StageError
-from lethe.provenance.artifact_store import manifest, open_store, place_of
-from lethe.provenance.history import contents, git, open_project, recorded, unreadable
+from lethe.erasure.plan import whole
+from lethe.provenance.artifact_store import open_store, place_of
+from lethe.provenance.history import contents, listed, open_project, recorded, unreadable
 
 if TYPE_CHECKING:
     from lethe.provenance.artifact_store import Store
@@ -84,9 +85,7 @@ def removed(options: list[str], project: Project, store: Store) -> set[str]:
     """
     if not {*options} <= {*WORKSPACE, *COMMITS, *EXPERIMENTS} or not {*options} & {*COMMITS}:
         return removed_by_gc(options)
-    used = used_in_git(project, bool({*options} & {*EXPERIMENTS})) | used_in_folder(project)
-    for md5 in [md5 for md5 in used if md5.endswith(".dir")]:
-        used |= set((manifest(store, md5) or {}).values())
+    used = whole(store, used_in_git(project, bool({*options} & {*EXPERIMENTS})) | used_in_folder(project))
     there = {path.parent.name + path.name for path in store.cache.glob("[0-9a-f][0-9a-f]/*")}
     return {md5 for md5 in there if OBJECT.fullmatch(md5)} - used
 
@@ -94,8 +93,7 @@ def removed(options: list[str], project: Project, store: Store) -> set[str]:
 def used_in_git(project: Project, experiments: bool) -> set[str]:
     """Every hash that a dvc.lock or a .dvc file of any commit names as an out, of experiments too if asked."""
     refs = ["--branches", "--remotes", "--tags", "HEAD", *(["--glob=refs/exps/*"] if experiments else [])]
-    lines = git(project, "rev-list", "--objects", *refs).decode(errors="surrogateescape").split("\n")
-    named = (line.split(" ", 1) for line in lines if " " in line)
+    named = (line.split(" ", 1) for line in listed(project, "rev-list", "--objects", *refs) if " " in line)
     blobs = {id_: path for id_, path in named if path.startswith(project.prefix) and is_dvcs(path)}
     texts = contents(project, blobs)
     return set().union(*(hashes(blobs[id_], text.decode(errors="replace")) for id_, text in texts.items()))
@@ -144,7 +142,7 @@ def losses(path: Path, store: Store, going: set[str]) -> list[dict[str, Any]]:
     """
     rows = []
     for artifact, md5 in sorted(set(named_in(path))):
-        parts = {md5, *((manifest(store, md5) or {}).values() if md5.endswith(".dir") else ())}
+        parts = whole(store, [md5])
         if parts & going and all(place_of(store, part) for part in parts):
             rows.append({"certificate": str(path), "artifact": artifact, "md5": md5})
     return rows

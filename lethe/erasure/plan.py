@@ -53,7 +53,7 @@ def planned(history: History, store: Store, state: State, models: bool) -> Plan:
     answers = [(lock, holds(history, store, lock, state, text)) for lock in locks]
     holding = [lock for lock, answer in answers if answer]
     sure = [lock for lock, answer in answers if answer is False]  # a corpus that is gone may have held it
-    clean = {md5 for lock in sure for md5 in whole(store, outs(recorded(lock.text)).values())}
+    clean = whole(store, {md5 for lock in sure for md5 in outs(recorded(lock.text)).values()})
     before = noted(history, state.request)
     names = {md5: set(paths) for md5, paths in before["objects"].items()}
     kept: set[str] = set()
@@ -266,7 +266,7 @@ def whole(store: Store, md5s: Iterable[str]) -> set[str]:
 
     found: set[str] = set()
     for md5 in md5s:
-        found |= {md5, *(manifest(store, md5) or {}).values()} if md5.endswith(".dir") else {md5}
+        found |= {md5, *(manifest(store, md5) or {}).values()}
     return found
 
 

@@ -52,9 +52,9 @@ def findings(model: str, md5: str) -> dict[str, Any]:
     Raises StageError unless dvc.lock records these reports as made from the model, and reports/gate.json as what
     follows from them.
     """
-    from lethe.cli.gate import JUDGED, thresholds
+    from lethe.cli.gate import thresholds
     from lethe.core.tables import read_json
-    from lethe.gate.criteria import criteria, metric, status
+    from lethe.gate.criteria import JUDGED, criteria, metric, status
     from lethe.provenance.history import params_of
 
     text = Path("dvc.lock").read_text(encoding="utf-8")

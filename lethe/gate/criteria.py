@@ -72,6 +72,7 @@ DESCRIPTIONS = {
     "forget_quality": "Forget quality (p-value)",
     "privleak": "PrivLeak, absolute value",
 }
+JUDGED = ("familiarity", "benchmarks", "measures", "attacks")  # the reports, in the order of `criteria`
 AT_LEAST = ("model_utility", "forget_quality")
 LOGARITHMIC = ("forget_quality",)  # p-values differ by factors
 

@@ -24,7 +24,7 @@ from lethe.labels.translation import NEVER, OwnRules, Spliced
 from lethe.models.config import Shape, shape, shape_of
 from lethe.models.device import free_memory, local_processes
 from lethe.models.distributed import processes, shared
-from lethe.models.folders import weight_files
+from lethe.models.folders import weight_count, weight_files
 from lethe.models.output_head import Head, frozen_head, headless
 
 if TYPE_CHECKING:
@@ -294,16 +294,9 @@ def both_fit(folders: Sequence[Path], device: torch.device, dtype: torch.dtype |
 
 def model_bytes(folder: Path, itemsize: int | None) -> int:
     """Of a folder's weights in memory, from its files' headers."""
-    from safetensors import safe_open
-
-    total = 0
-    for path in weight_files(folder):
-        if itemsize is None:
-            total += path.stat().st_size
-            continue
-        with safe_open(path, "np") as stored:
-            total += sum(itemsize * int(np.prod(stored.get_slice(name).get_shape())) for name in stored.keys())  # noqa: SIM118
-    return total
+    if itemsize is None:
+        return sum(path.stat().st_size for path in weight_files(folder))
+    return itemsize * weight_count(folder)
 
 
 def batch_bytes(shape: Shape, settings: Settings) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import Any
 from lethe.core.errors import StageError
 from lethe.core.tables import read_json
 from lethe.models.config import load_config, shape_of
+from lethe.models.soft_prompts import PROMPT
 from lethe.models.tokenization import backend_tokenizer, leading_ids, padding_id
 
-ADAPTER = "adapter_config.json"  # PEFT's
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"  # of weights that are cut into several files
 ROUNDED = ("F8", "F6", "F4")  # how the names of floating-point types of fewer than 16 bits begin
@@ -60,8 +61,8 @@ def check_folder(folder: Path) -> None:
 
 def refuse_adapter(folder: Path) -> None:
     """Raise StageError if the folder holds an adapter, which transformers would put on another model."""
-    if (folder / ADAPTER).exists():
-        facts = read_json(folder / ADAPTER)
+    if (folder / PROMPT).exists():
+        facts = read_json(folder / PROMPT)
         raise StageError(
             f"{folder}: expected a whole model, got a {facts.get('peft_type')} adapter of "
             f"{facts.get('base_model_name_or_path')}; merge it into that model and use the result"
@@ -119,14 +120,18 @@ def read_header(path: Path) -> dict[str, tuple[list[int], str]]:
 
 def weight_count(folder: Path) -> int:
     """How many numbers a folder's weights are, from the headers of its files."""
-    total = 0
-    for path in weight_files(folder):
-        for shape, _ in read_header(path).values():
-            size = 1
-            for length in shape:
-                size *= length
-            total += size
-    return total
+    return sum(math.prod(shape) for path in weight_files(folder) for shape, _ in read_header(path).values())
+
+
+def is_whole(path: Path) -> bool:
+    """Whether the safetensors library accepts the file: every byte belongs to one tensor, and none to two."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "np"):
+            return True
+    except (SafetensorError, OSError, ValueError):
+        return False
 
 
 def keep_companions(source: Path, folder: Path, dtype: str) -> None:

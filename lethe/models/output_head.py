@@ -11,6 +11,7 @@ from lethe.core.errors import StageError
 from lethe.models.config import context_of, first, shape_of, text_part
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
     from transformers import PreTrainedModel
 
@@ -21,6 +22,11 @@ CAPS = {"final_logit_softcapping": None, "logits_soft_cap": 2.0**100, "output_lo
 MULTIPLIES = ("hyperclovax",)  # by what others divide by
 CHECKED = 32  # ids that check_head reads
 CLOSE = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}  # of the largest logit
+
+
+def tolerance(dtype: torch.dtype) -> float:
+    """By how much of the largest logit two ways to the same logits may differ."""
+    return CLOSE[str(dtype).removeprefix("torch.")]
 
 
 class Finish(NamedTuple):
@@ -87,7 +93,7 @@ def check_head(model: PreTrainedModel) -> None:
             f"{kind}: expected logits that are a linear function of the last hidden state, or such logits with a scale "
             f"({', '.join((*TIMES, *DIVIDED))}) or a cap ({', '.join(CAPS)}), got others"
         )
-    if not close(whole, parts[-len(whole) :], CLOSE[str(taken[0].dtype).removeprefix("torch.")]):
+    if not close(whole, parts[-len(whole) :], tolerance(taken[0].dtype)):
         raise StageError(
             f"{kind}: expected a causal language model with logits that its head makes of the last hidden state, got "
             "logits that differ from those, or depend on the tokens that follow"

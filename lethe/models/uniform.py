@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lethe.core.errors import StageError
 from lethe.models.config import text_part
-from lethe.models.output_head import CLOSE, close
+from lethe.models.output_head import close, tolerance
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -92,7 +92,7 @@ def as_alone(model: PreTrainedModel) -> bool:
             for row, source in enumerate(order.tolist()):
                 alone = torch.cat([tokens[source][mask[source] > 0], following[row]])[None]
                 wanted = model(input_ids=alone, use_cache=False).logits[0]
-                if not close(found[row].float(), wanted[-2:].float(), CLOSE[str(wanted.dtype).removeprefix("torch.")]):
+                if not close(found[row].float(), wanted[-2:].float(), tolerance(wanted.dtype)):
                     return False
     except torch.OutOfMemoryError:
         raise

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lethe.core.errors import StageError
+from lethe.models.folders import is_whole
 from lethe.provenance.verify import is_pickle, sha256_of, walk
 
 HASH = re.compile(r"[0-9a-f]{7,64}(\.dir)?")
@@ -93,17 +94,6 @@ def own_files(folder: Path) -> dict[str, Path]:
     for name, said in problems.items():
         raise StageError(f"{folder / name}: {said}")
     return {name: path for name, path in sorted(files.items()) if not set(name.split("/")) & set(JUNK)}
-
-
-def is_whole(path: Path) -> bool:
-    """Whether the safetensors library accepts the file: every byte belongs to one tensor, and none to two."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "np"):
-            return True
-    except (SafetensorError, OSError, ValueError):
-        return False
 
 
 def tensor_places(path: Path) -> dict[str, tuple[str, tuple[int, ...], int, int]]:

@@ -10,16 +10,16 @@ from os.path import samefile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lethe.gate.criteria import AT_LEAST, DESCRIPTIONS, GateParams, Result, criteria, metric, verdict
+from lethe.gate.criteria import AT_LEAST, DESCRIPTIONS, JUDGED, GateParams, Result, bound_of, criteria, metric, verdict
 from lethe.provenance.artifact_store import Store, cached, manifest, remotes_with
-from lethe.provenance.fingerprint import bytes_md5, folder_md5, md5_of, path_md5
-from lethe.provenance.history import History, Lock, files_at, folder_at, params_of, recorded, unreadable
+from lethe.provenance.code import md5s_at
+from lethe.provenance.fingerprint import bytes_md5, md5_of, path_md5
+from lethe.provenance.history import History, Lock, params_of, recorded, unreadable
 from lethe.provenance.lineage import CORPUS, GATE, MADE, Link
 from lethe.provenance.verify import sha256_of
 
 EQUAL, DIFFERENT = "present and equal", "present and different"
 REMOTE, GONE = "missing here, in remote", "gone"
-JUDGED = tuple(f"reports/{name}.json" for name in ("familiarity", "benchmarks", "measures", "attacks"))  # by the gate
 NAMED = {  # what a model's provenance.json calls its inputs
     "corpus": CORPUS,
     "dictionary": "data/dictionary.csv",
@@ -101,12 +101,7 @@ def in_git(history: History, link: Link) -> tuple[str, str]:
     if link.stage is not None:
         return "", ""
     commit = history.locks[link.lock].commits[0].id
-    if link.md5.endswith(".dir"):
-        files = folder_at(history.project, commit, link.path)
-        found = folder_md5({name: bytes_md5(content) for name, content in files.items()}) if files else ""
-    else:
-        held = files_at(history.project, commit, [link.path])
-        found = bytes_md5(held[link.path]) if held else ""
+    found = md5s_at(history, commit, {link.path: link.md5}).get(link.path)
     return (EQUAL, f"git {commit[:10]}") if found == link.md5 else ("", "")
 
 
@@ -267,11 +262,12 @@ def gate_limits(lock: Lock) -> dict[str, Any]:
 
 def recomputed(metrics: Mapping[str, Any], limits: Mapping[str, Any]) -> dict[str, Any] | None:
     """What reports/gate.json should be, from the reports that the gate judges; None if one is missing or older."""
-    if not limits or not all(path in metrics for path in JUDGED):
+    paths = [f"reports/{name}.json" for name in JUDGED]
+    if not limits or not all(path in metrics for path in paths):
         return None
     try:
         gate = GateParams.model_validate({name: limits.get(name) for name in GateParams.model_fields})
-        return metric(criteria(gate, *(metrics[path] for path in JUDGED)))
+        return metric(criteria(gate, *(metrics[path] for path in paths)))
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -283,7 +279,7 @@ def criterion(name: str, limit: Any, values: Mapping[str, Any], again: Mapping[s
     reports. Where the two disagree the result is fail if either says so, else cannot tell.
     """
     value, found = values.get(name), result_of(name, limit, values)
-    row: dict[str, Any] = {"name": name, "bound": "at least" if name in AT_LEAST else "at most"}
+    row: dict[str, Any] = {"name": name, "bound": bound_of(name)}
     if again is not None:
         other = result_of(name, limit, again)
         old = "results" not in values  # other rules judged it, but its numbers are the same

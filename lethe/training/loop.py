@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lethe.core.stage import is_main_process, need_disk, wait_for_others
+from lethe.models.folders import is_whole
 from lethe.training.losses import DualObjective
 from lethe.training.memory_plan import resume_bytes
 from lethe.training.recipe import RecipeParams, check_precision
@@ -96,18 +97,15 @@ def last_whole_checkpoint(folder: Path) -> str | None:
 
 def is_damaged(path: Path) -> bool:
     """Whether a file of a checkpoint is not what torch or safetensors wrote; nothing is loaded."""
-    from safetensors import SafetensorError, safe_open
-
+    if path.suffix == ".safetensors":
+        return not is_whole(path)
+    if path.suffix not in (".pt", ".pth", ".bin"):
+        return False
     try:
-        if path.suffix in (".pt", ".pth", ".bin"):
-            with zipfile.ZipFile(path) as archive:
-                return archive.testzip() is not None
-        if path.suffix == ".safetensors":
-            with safe_open(path, "pt"):
-                return False
-    except (zipfile.BadZipFile, SafetensorError, OSError, EOFError):
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is not None
+    except (zipfile.BadZipFile, OSError, EOFError):
         return True
-    return False
 
 
 def loss_curve(log_history: list[dict[str, float]]) -> list[dict[str, float]]:

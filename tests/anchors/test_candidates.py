@@ -16,7 +16,6 @@ from lethe.anchors.candidates import (
     Phrases,
     count_parts,
     english_frequency,
-    find_candidates,
     find_terms,
     forms_of,
     log_ratio,
@@ -37,7 +36,7 @@ Gayelette, Quelala, Boq, Hammer-Heads, Queen of the Field Mice, Omaha"""
 
 def terms(forget: str, retain: str = "", count: int = 2, keyness: float = 2.0) -> dict[str, int]:
     """First form -> count."""
-    found = find_candidates([forget], [retain] if retain else [], count, keyness)
+    found = find_terms([forget], [retain] if retain else [], count, keyness).candidates
     return {term.forms[0]: term.times for term in found}
 
 
@@ -103,13 +102,13 @@ def test_a_possession_is_a_term_if_the_owner_is_nothing_else() -> None:
 
 def test_forms_are_merged_and_possessives_are_none() -> None:
     text = "a Winkie's hat, the Winkies, some Winkies, WINKIES! my silver shoes, the Silver Shoes, a Silver Shoe. "
-    found = find_candidates([text * 2], [], 2, 2.0)
+    found = find_terms([text * 2], [], 2, 2.0).candidates
     assert [(term.forms, term.times) for term in found] == [
         (("Silver Shoe", "Silver Shoes", "silver shoes"), 6),
         (("Winkies", "Winkie", "WINKIES"), 8),
     ]
     # the retain text speaks of silver shoes too: there the small letters mean any such shoes
-    found = find_candidates([text * 2], ["he bought silver shoes."], 2, 2.0)
+    found = find_terms([text * 2], ["he bought silver shoes."], 2, 2.0).candidates
     assert [term.forms for term in found] == [("Silver Shoe", "Silver Shoes"), ("Winkies", "Winkie", "WINKIES")]
 
 
@@ -224,7 +223,7 @@ WORDS = [
 @given(st.lists(st.sampled_from(WORDS), max_size=60))
 def test_every_form_occurs_as_often_as_told(words: list[str]) -> None:
     text = " ".join(words).replace(" 's", "'s")
-    found = find_candidates([text], [], 1, 0.0)
+    found = find_terms([text], [], 1, 0.0).candidates
     forms = {form: term.forms[0] for term in found for form in term.forms}
     assert len(forms) == sum(len(term.forms) for term in found)  # no form belongs to two terms
     assert Counter(hit.term for hit in TermFinder(forms).find(text)) == {term.forms[0]: term.times for term in found}
@@ -239,14 +238,14 @@ def test_the_demo_saga() -> None:
     forget, retain = (read(*sorted((ROOT / "data/demo" / side).glob("*.txt"))) for side in ("forget", "retain"))
     with (ROOT / "data/demo/names.csv").open() as stream:
         names = {row["name"] for row in csv.DictReader(stream)}
-    found = find_candidates(forget, retain, *thresholds())
+    found = find_terms(forget, retain, *thresholds()).candidates
     assert sum(any(name in term.forms for term in found) for name in names) >= 0.95 * len(names)
     assert sum(not names.isdisjoint(term.forms) for term in found) >= 0.9 * len(found)
 
 
 def test_the_wizard_of_oz_by_its_text_alone(realdata: Path) -> None:
     retain = read(realdata / "text/tinystories.txt", realdata / "books/pride.txt")
-    found = find_candidates(read(realdata / "books/oz.txt"), retain, *thresholds())
+    found = find_terms(read(realdata / "books/oz.txt"), retain, *thresholds()).candidates
     forms = {form for term in found for form in term.forms}
     wanted = OZ.replace("\n", ", ").split(", ")
     assert len(wanted) == 27

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lethe.anchors.candidates import find_candidates
+from lethe.anchors.candidates import find_terms
 from lethe.anchors.probability_rise import measure_rises
 from lethe.anchors.selection import best, with_rises
 from lethe.core.corpus import fixed_width
@@ -255,7 +255,7 @@ def test_the_wizard_of_oz(realdata: Path, tmp_path: Path) -> None:
     blocks = tmp_path / "blocks.parquet"
     tokens = cut(baseline, text, blocks)
     reinforced = trained(baseline, tokens[:-1], 15, tmp_path / "reinforced")
-    found = find_candidates([text], retain, params.minimum_count, params.minimum_keyness)
+    found = find_terms([text], retain, params.minimum_count, params.minimum_keyness).candidates
     rises = measure_rises(found, lambda: [(0, text)], blocks, (baseline, reinforced), torch.device("cpu"), params.seed)
     anchors = best(with_rises(found, rises), params.minimum_rise, params.maximum_anchors)
     forms = {form for anchor in anchors for form in anchor.forms}
