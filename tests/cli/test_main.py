@@ -390,11 +390,11 @@ CRITERIA = [
     "Accuracy loss on the worst benchmark at most 0.02 0.010 -0.378 to 0.378 cannot tell 9 items are too few to tell",
     "Fluency loss over baseline and retrained, worst metric at most 0.1 0.050 -0.021 to 0.121 pass Continuations with "
     "a doubled word, retain prompts: 0.050, baseline 0.000",
-    "Model utility, relative to baseline at least 0.95 0.986 pass",
+    "Model utility, relative to baseline at least 0.95 0.986 0.914 to 1.057 pass",
     "Memorisation excess over retrained, worst metric at most 0.05 0.030 pass Verbatim memorisation (ROUGE-L)",
     "Two-choice trivia excess over retrained at most 0.1 0.190 fail",
-    "Extraction attack excess over retrained, worst attack at most 0.1 0.410 fail Relearning on forget text, 8 forget "
-    "passages, 20 steps: Leak",
+    "Extraction attack excess over retrained, worst attack at most 0.1 0.410 0.360 to 0.460 fail Relearning on "
+    "forget text, 8 forget passages, 20 steps: Leak",
     "Forget quality (p-value) at least 0.05 0.012 fail",
     "PrivLeak, absolute value at most 0.05 0.180 fail",
     "release gate: FAIL (5 of 9 criteria): probability familiarity, trivia excess, attack excess, forget quality, "
