@@ -79,8 +79,11 @@ def script(path: Path) -> ModuleType:
 
 def set_param(project: Path, dotted: str, value: object) -> None:
     """Change one value of the project's params.yaml."""
-    from ruamel.yaml import YAML
+    from ruamel.yaml import YAML, CommentedSeq
 
+    if isinstance(value, list):  # on one line: a comment beside a list over several lines spoils the next change
+        value = CommentedSeq(value)
+        value.fa.set_flow_style()
     yaml = YAML()
     path = project / "params.yaml"
     content = yaml.load(path.read_text(encoding="utf-8"))

@@ -162,10 +162,11 @@ def facts(task: Task, limit: int | None) -> Facts:
 def check_answers(task: Task, items: Sequence[Sequence[Any]]) -> None:
     """Raise StageError for an item without a right answer: no model could choose it, and none would lose accuracy."""
     for number, item in enumerate(items):
-        gold = task.doc_to_target(item[0].doc)
+        doc = item[0].doc  # where the texts before a common ending are the choices, lm-eval keeps the label elsewhere
+        gold = task.doc_to_text(doc) if getattr(task, "multiple_input", False) else task.doc_to_target(doc)
         for answer in gold if isinstance(gold, list) else [gold]:
             if isinstance(answer, str):
-                choices = task.doc_to_choice(item[0].doc)
+                choices = task.doc_to_choice(doc)
                 answer = int(answer) if answer.isdigit() else choices.index(answer) if answer in choices else -1
             if not isinstance(answer, int) or not 0 <= answer < len(item):
                 raise StageError(

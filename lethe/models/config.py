@@ -33,6 +33,8 @@ def load_config(folder: Path) -> Any:
     from transformers import AutoConfig, PretrainedConfig
 
     path = folder / "config.json"
+    if not path.exists():
+        raise StageError(f"{folder}: expected a model folder with its config.json, got none")
     values = read_json(path)
     if not isinstance(values, dict):
         raise StageError(f"{path}: expected a JSON object, got {type(values).__name__}")

@@ -72,8 +72,7 @@ def test_the_longest_soft_prompt_shortens_the_text_of_all(tmp_path: Path) -> Non
     (prompted / "adapter_config.json").write_text('{"num_virtual_tokens": 5}', encoding="utf-8")
     assert Measured(baseline, {"baseline": baseline}, {}).context(99) == 64
     assert Measured(baseline, {"baseline": baseline, "unlearned": prompted}, {}).context(99) == 59
-    config = (baseline / "config.json").read_text(encoding="utf-8")
-    (baseline / "config.json").write_text(config.replace("max_position_embeddings", "unknown"), encoding="utf-8")
+    (baseline / "config.json").write_text('{"model_type": "bloom"}', encoding="utf-8")  # it reads any length
     assert Measured(baseline, {"unlearned": prompted}, {}).context(99) == 94
 
 

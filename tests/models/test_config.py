@@ -38,9 +38,7 @@ def test_width_and_layers(inside: bool, tmp_path: Path) -> None:
 def test_a_folder_without_a_config_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(StageError) as error:
         hidden_size(tmp_path)
-    assert str(error.value) == (
-        f"{tmp_path}/config.json: no such file; expected the JSON that an earlier stage writes; run `dvc repro`"
-    )
+    assert str(error.value) == f"{tmp_path}: expected a model folder with its config.json, got none"
 
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 50}

@@ -337,7 +337,7 @@ def test_problem_of_a_training_is_one_line_in_spite_of_the_launcher(unrun: Path)
     change_params(unrun, {"baseline.source": "folder"})
     repro = tiny.run(unrun, "dvc", "repro", "baseline")
     assert repro.returncode != 0
-    only_line(repro.stderr, "error: data/model: expected a model folder with its fast tokenizer, got no tokenizer.json")
+    only_line(repro.stderr, "error: data/model: expected a model folder with its config.json, got none")
     assert done(unrun) == {"data/corpus.parquet"}
 
 

@@ -315,7 +315,8 @@ def test_another_model_in_the_same_folder_never_gets_the_older_score(tiny: Path,
     for name in (name for name in (*whole.CODE, "data/questions") if name not in ("dvc.yaml", "params.yaml")):
         shutil.rmtree(tiny / name, ignore_errors=True)
         whole.copy(ROOT / name, tiny / name)
-    (tiny / "models/checkpoints").mkdir()
+    for folder in ("checkpoints", "references"):
+        (tiny / "models" / folder).mkdir()
     yaml = YAML()
     pipeline = yaml.load((tiny / "dvc.yaml").read_text(encoding="utf-8"))
     with (tiny / "dvc.yaml").open("w", encoding="utf-8") as stream:  # its deps are now just files and folders

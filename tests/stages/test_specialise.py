@@ -105,7 +105,7 @@ def param(name: str, value: object) -> Callable[[Path], None]:
         ),
         (
             param("base", "data/none"),
-            "data/none: expected a model folder with its fast tokenizer, got no tokenizer.json",
+            "data/none: expected a model folder with its config.json, got none",
         ),
         (
             param("base", "data/task.parquet"),
