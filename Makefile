@@ -4,7 +4,7 @@ VENV := .venv
 ENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
 .PHONY: help setup repro test quick kernels lint deps docs pictures demo bench study compare compare-all soak book \
-        tofu noise tastes sst2 clean
+        tofu erasing tastes sst2 clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -73,8 +73,8 @@ tofu: setup ## TOFU's forget10 unlearned: make tofu DATA=<folder with tofu/>
 	@test -n "$(DATA)" || { echo "make tofu: found no DATA, wanted DATA=<folder with tofu/>"; exit 1; }
 	$(ENV) python -m studies.tofu $(DATA)
 
-noise: setup ## noise, damage and relearning of the student, as a curve (about 40 CPU-minutes)
-	$(ENV) python -m studies.noise_curve
+erasing: setup ## what each part of erasing buys and costs: seeds, noise curve, parts, objectives (two CPU-hours)
+	$(ENV) python -m studies.erasing
 
 tastes: setup ## which prompt unlearns the demo's table, three seeds
 	$(ENV) python -m studies.demo_task

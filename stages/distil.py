@@ -48,6 +48,7 @@ class Params(RecipeParams):
     noise: float = Field(ge=0, le=1)
     spread: float = Field(ge=0, le=1)
     filter: bool
+    fresh_rows: bool
     block_tokens: PositiveInt
 
 
@@ -74,7 +75,8 @@ def main() -> None:
                 unseen = unseen_ids(rows, tokenizer, vocabulary)
             banned = name_filter(rows, rules, unseen, vocabulary, loose)
             noise = Noise(params.noise, params.spread, params.seed)
-            curve = distil(sources, rows, banned, unseen, noise, params, params.steps, device, work, unlearned)
+            anew = unseen if params.fresh_rows else unseen[:0]
+            curve = distil(sources, rows, banned, anew, noise, params, params.steps, device, work, unlearned)
         if not is_main_process():
             return
         if params.steps:
@@ -84,7 +86,7 @@ def main() -> None:
         write_csv(curve, LOSS_HEADER, work / "reports/loss/distil.csv")
         facts = {"steps": params.steps}
         if params.steps:
-            facts |= params.model_dump(include={"noise", "spread", "filter"})
+            facts |= params.model_dump(include={"noise", "spread", "filter", "fresh_rows"})
         write_json(facts | {"sha256": folder_sha256(unlearned)}, work / "reports/distil.json")
         done = (
             f"KL {curve[0]['loss']:.3f} -> {curve[-1]['loss']:.3f} in {params.steps} steps" if curve else "switched off"

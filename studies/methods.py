@@ -105,11 +105,16 @@ def present(project: Path) -> list[str]:
 
 def changes(objective: str, tuning: str, prompts: str, stages: list[str]) -> Changes:
     """The parameters of one run."""
-    rate = LEARNING_RATE.get(objective, GENTLE) * FASTER[tuning]
-    own = {"finetune.objective": objective, "finetune.tuning": tuning, "finetune.learning_rate": rate}
+    own = {"finetune.objective": objective, "finetune.tuning": tuning}
+    own["finetune.learning_rate"] = learning_rate(objective, tuning)
     judged = {f"{stage}.set": prompts for stage in stages if stage != "benchmark"}
     optional = [more for stage, more in OPTIONAL.items() if stage in stages]
     return COMMON | own | judged | {key: value for more in optional for key, value in more.items()}
+
+
+def learning_rate(objective: str, tuning: str) -> float:
+    """What the objective is tuned to, times what the tuning needs."""
+    return LEARNING_RATE.get(objective, GENTLE) * FASTER[tuning]
 
 
 def baseline_of(project: Path) -> str:

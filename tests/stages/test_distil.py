@@ -77,19 +77,22 @@ def test_what_extract_dropped_is_filtered_too(suppressed: Path, monkeypatch: pyt
         distil.main()
 
 
-@pytest.mark.parametrize("on", [True, False])
+@pytest.mark.parametrize(("filtered", "fresh"), [(True, True), (True, False), (False, True)])
 def test_without_the_filter_the_teacher_says_everything(
-    suppressed: Path, monkeypatch: pytest.MonkeyPatch, on: bool
+    suppressed: Path, monkeypatch: pytest.MonkeyPatch, filtered: bool, fresh: bool
 ) -> None:
     def stop(sources: object, rows: object, banned: Filter, unseen: np.ndarray, *given: object) -> None:
         raise StageError(f"{len(banned.everywhere) > 0} {(banned.at >= 0).any()} {len(unseen) > 0}")
 
     monkeypatch.setattr(distil, "distil", stop)
-    set_param(suppressed, "distil.filter", on)
+    set_param(suppressed, "distil.filter", filtered)
+    set_param(suppressed, "distil.fresh_rows", fresh)
     with pytest.raises(StageError) as error:
         distil.main()
-    assert str(error.value).split()[::2] == [str(on)] * 2  # the prefixes of rules occur in the retain text or not
-    assert on or str(error.value).split()[1] == "False"
+    everywhere, at, anew = str(error.value).split()
+    assert everywhere == str(filtered)
+    assert filtered or at == "False"  # the prefixes of rules occur in the retain text or not
+    assert anew == str(filtered and fresh)
 
 
 def test_switched_off_the_unlearned_model_is_the_suppressed_one(
