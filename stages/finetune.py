@@ -16,7 +16,7 @@ from lethe.core.hashing import file_sha256, folder_sha256, path_sha256
 from lethe.core.params import read_params
 from lethe.core.stage import is_main_process, run, workspace
 from lethe.core.tables import write_csv, write_json
-from lethe.models.checkpoints import load_tokenizer
+from lethe.models.checkpoints import load_tokenizer, write_absent
 from lethe.models.config import context_length, hidden_size
 from lethe.models.device import prepare
 from lethe.training.adapters import check_prompt_room
@@ -68,6 +68,8 @@ def main() -> None:
         curve, change = fine_tune(baseline, rows, params, folders, device, work)
         if not is_main_process():
             return
+        if not params.checkpoints:  # DVC warns of an empty folder, again and again
+            write_absent(checkpoints, "finetune.checkpoints is empty")
         inputs = {
             "corpus": file_sha256(Path("data/corpus.parquet")),
             "dictionary": file_sha256(Path("data/dictionary.csv")),

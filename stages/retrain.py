@@ -68,6 +68,8 @@ def main() -> None:
                 folder = work / f"seed-{seed}"
                 folder.mkdir(exist_ok=True)
                 curves.append(run_recipe(start, documents, recipe, device, folder, target, f"retrain seed {seed}"))
+        if is_main_process() and not any(references.iterdir()):  # DVC warns of an empty folder, again and again
+            write_absent(references, "there is at most one retrained model, models/retrained")
         write_csv(curves[0] if curves else [], LOSS_HEADER, work / "reports/loss/retrain.csv")
         print(f"retrain: {sentence(reason, dict(zip(params.seeds, curves, strict=False)), params.folder)}")
 

@@ -150,7 +150,7 @@ def measured(project: Path, name: str) -> Row:
         row: Row = {}
         for side in SIDES:
             losses = block_losses(model, windows(held_out_texts(corpus, side), tokenizer, context))
-            row[f"{side}_perplexity"] = round(perplexity(losses), 3)
+            row[f"{side}_perplexity"] = perplexity(losses)
         for setting, metric, values in relearn(model, found):
             if metric in ("leak", CURVE):
                 name = CURVE if metric == CURVE else f"leak after {setting.rpartition(', ')[2]}"

@@ -105,8 +105,8 @@ def present(project: Path) -> list[str]:
 
 def changes(objective: str, tuning: str, prompts: str, stages: list[str]) -> Changes:
     """The parameters of one run."""
-    own = {"finetune.objective": objective, "finetune.tuning": tuning}
-    own["finetune.learning_rate"] = learning_rate(objective, tuning)
+    rate = learning_rate(objective, tuning)
+    own = {"finetune.objective": objective, "finetune.tuning": tuning, "finetune.learning_rate": rate}
     judged = {f"{stage}.set": prompts for stage in stages if stage != "benchmark"}
     optional = [more for stage, more in OPTIONAL.items() if stage in stages]
     return COMMON | own | judged | {key: value for more in optional for key, value in more.items()}

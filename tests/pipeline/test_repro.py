@@ -88,7 +88,9 @@ def test_everything_is_made_and_readable(reproduced: Path) -> None:
     assert all((reproduced / out).exists() for out in tiny.hashes(reproduced))
     reports = {path.stem: json.loads(path.read_text()) for path in (reproduced / "reports").glob("*.json")}
     assert reports["familiarity"]["prompts"] > 0
-    assert set(reports["familiarity"]["models"]) == {"baseline", "retrained", "step-00002", "unlearned"}
+    assert list(reports["familiarity"]["models"]) == [
+        *("baseline", "retrained", "retrained-2", "step-00002", "suppressed", "unlearned")
+    ]
     assert reports["benchmarks"]["items"] == {"local_ending": 10, "local_order": 10}
     assert reports["labels"]["anchors_matched"] > 0
     assert reports["finetune"]["weights_changed"] > 0

@@ -18,7 +18,7 @@ from lethe.core.params import read_params, section_problems
 from lethe.core.tables import MASKED, read_parquet, write_parquet
 from lethe.evaluation.model_set import measured
 from lethe.inference.scoring import token_loss
-from lethe.models.checkpoints import load_model, load_tokenizer
+from lethe.models.checkpoints import absent_reason, load_model, load_tokenizer
 from stages import finetune
 from tests.conftest import TINY_TEXT, kill_at_a_checkpoint, set_param, tiny_model, touch_deps, write_corpus
 
@@ -83,10 +83,11 @@ def test_every_objective_trains(labelled: Path, objective: str, tuning: str) -> 
     set_param(labelled, "finetune.objective", objective)
     set_param(labelled, "finetune.tuning", tuning)
     set_param(labelled, "finetune.steps", 2)
-    set_param(labelled, "finetune.checkpoints", [1])
+    set_param(labelled, "finetune.checkpoints", [])
     set_param(labelled, "finetune.prompt.tokens", 4)
     set_param(labelled, "finetune.retain_rows", 0.5)
     finetune.main()
+    assert absent_reason(Path("models/checkpoints")) == "finetune.checkpoints is empty"
     report = json.loads(Path("reports/finetune.json").read_text())
     assert (report["objective"], report["tuning"]) == (objective, tuning)
     assert report["trainable_parameters"] > 0

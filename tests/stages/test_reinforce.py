@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lethe.anchors.prior_knowledge import Known
 from lethe.core.errors import StageError
 from lethe.core.hashing import folder_sha256
 from lethe.models.checkpoints import load_model
@@ -38,11 +39,17 @@ def test_loss_falls_and_the_folder_is_plain(blocked: Path, tuning: str) -> None:
     assert set(model.state_dict()) == set(before.state_dict())
 
 
-def test_same_inputs_same_bytes(blocked: Path) -> None:
+def test_same_inputs_same_bytes(
+    blocked: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     reinforce.main()
     first = folder_sha256(Path("models/reinforced"))
+    capsys.readouterr()
+    monkeypatch.setattr(reinforce, "prior_knowledge", lambda *given: Known(2, 60))  # said, and nothing else
     reinforce.main()
     assert folder_sha256(Path("models/reinforced")) == first
+    warned = capsys.readouterr().out.splitlines()[0]
+    assert warned.startswith("reinforce: warning: the baseline says a name of the forget set after 2 of 60 pieces")
 
 
 def test_blocks_of_another_tokenizer(blocked: Path) -> None:
