@@ -45,6 +45,11 @@ class Params(UnlearningParams):
             )
         return self
 
+    @property
+    def trains_on_distributions(self) -> bool:
+        """Whether soft labels are read; other objectives than the paper's use the likeliest token, if any label."""
+        return self.labels == "soft" and self.objective == "generic_labels"
+
 
 def main() -> None:
     params = read_params("finetune", Params)
@@ -54,8 +59,7 @@ def main() -> None:
         tokenizer = load_tokenizer(baseline)
         method = chosen(params, hidden_size(baseline), params.seed)
         check_layer(params, method, baseline)
-        soft = params.labels == "soft" and params.objective == "generic_labels"
-        generic = read_labels(labels, params.alpha, baseline, soft)
+        generic = read_labels(labels, params.alpha, baseline, params.trains_on_distributions)
         if params.tuning == "prompt":
             check_prompt_room(params.prompt, generic.tokens.shape[1], context_length(baseline), "finetune")
         rows = labelled_rows(generic, params, method, tokenizer, baseline, params.seed)

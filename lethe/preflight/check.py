@@ -166,7 +166,7 @@ def context_of(baseline: BaselineParams) -> int | None:
 
 def alpha_is_labelled(label: LabelParams, finetune: FinetuneParams) -> Iterator[str]:
     """Whether there will be labels for the alpha to train on."""
-    soft = {"soft_alphas": label.soft_alphas} if finetune.labels == "soft" else {}
+    soft = {"soft_alphas": label.soft_alphas} if finetune.trains_on_distributions else {}
     for name, alphas in ({"alphas": label.alphas} | soft).items():
         if finetune.alpha not in alphas:
             yield f"finetune.alpha: expected one of label.{name}: {alphas}, got {finetune.alpha}"

@@ -232,6 +232,14 @@ def test_a_soft_prompt_has_to_leave_room_for_a_block(inputs: Path) -> None:
     ]
 
 
+def test_only_the_paper_s_objective_needs_soft_labels(inputs: Path) -> None:
+    set_param(inputs, "finetune.labels", "soft")
+    set_param(inputs, "finetune.alpha", 5.0)
+    assert problem_lines() == ["finetune.alpha: expected one of label.soft_alphas: [1.0], got 5.0"]
+    set_param(inputs, "finetune.objective", "npo")
+    assert problem_lines() == []
+
+
 def test_disk_space_by_hand(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"finetune.checkpoints": [5, 10], "finetune.steps": 30}.items():
         set_param(inputs, name, value)
