@@ -42,7 +42,7 @@ PARTS: dict[str, Changes] = {
     "no noise": {"distil.noise": 0.0, "distil.spread": 0.0},
 }
 OBJECTIVES = ("npo", "simnpo", "rmu", "grad_diff")
-JUDGED: Changes = {
+JUDGED: Changes = {f"{stage}.seed": 0 for stage in SEEDED} | {  # as `seeds` has them, whose models are in the cache
     "attack.set": "development",
     "attack.relearn.passages": [8],
     "measure.set": "development",
