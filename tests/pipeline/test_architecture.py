@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,6 +46,13 @@ def test_every_room_has_its_layer_and_says_what_is_in_it() -> None:
     assert {room(path) for path in SOURCES if path != Path("lethe/__init__.py")} == set(LEVEL)
     for package in sorted({path.parent for path in SOURCES if path.parent != Path("stages")} - {Path("lethe")}):
         assert ast.get_docstring(ast.parse((ROOT / package / "__init__.py").read_text(encoding="utf-8"))), package
+
+
+def test_the_pages_list_every_package_in_its_layer() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = page.split("| layer | packages and modules |\n|---|---|\n")[1].split("\n\n")[0].splitlines()
+    listed = [set(re.findall(r"`([\w/]+)`", row)) - {"stages/"} for row in rows]
+    assert listed == [set(layer) - {"stages", "__main__"} for layer in LAYERS]
 
 
 @each_source
