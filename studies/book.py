@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 from lethe.evaluation.lm_eval import STOCK, stock_file
 from lethe.gate.metric_catalogue import number
 from lethe.report.step_table import METRICS
-from tools.sandbox import ROOT, Changes, clone, repro, run
+from tools.sandbox import ROOT, Changes, clone, failures_in, repro, run, write_result
 
 PRESET = "presets/book.yaml"
 RESULT = ROOT / "reports/book/result.json"
@@ -59,16 +58,11 @@ def main() -> None:
     arguments = parser.parse_args()
     check_data(arguments.data, arguments.smoke)
     project = clone(ROOT / ".scratch" / ("book-smoke" if arguments.smoke else "book"))
-    try:
+    with failures_in(project):
         result = forget_book(project, arguments.data, arguments.smoke)
-    except subprocess.CalledProcessError as error:
-        sys.exit(
-            f"error: {project}: `{' '.join(error.cmd)}` failed with exit code {error.returncode}; its message is above"
-        )
     if not arguments.smoke:
         result["stages"] = earlier_costs(RESULT) | result["stages"]
-        RESULT.parent.mkdir(parents=True, exist_ok=True)
-        RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_result(result, RESULT)
     print(table(result))
 
 

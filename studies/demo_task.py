@@ -9,13 +9,12 @@ names its tuning: `prompt` is SPUL's, before the input embeddings; `prefix` has 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from tools.sandbox import ROOT, Changes, clone, repro
+from tools.sandbox import ROOT, Changes, clone, failures_in, repro, write_result
 
 VARIANTS: dict[str, Changes] = {
     "as in params.yaml": {},
@@ -36,10 +35,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     arguments = parser.parse_args()
-    rows = list(results(clone(ROOT / ".scratch/tastes"), arguments.seeds))
-    path = ROOT / "reports/study/tastes.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"seeds": arguments.seeds, "runs": rows}, indent=2) + "\n", encoding="utf-8")
+    project = clone(ROOT / ".scratch/tastes")
+    with failures_in(project):
+        rows = list(results(project, arguments.seeds))
+    write_result({"seeds": arguments.seeds, "runs": rows}, ROOT / "reports/study/tastes.json")
     print(table(rows))
 
 

@@ -27,7 +27,7 @@ from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.random_models import random_llama
-from tools.sandbox import ROOT, Changes, clone, repro
+from tools.sandbox import ROOT, Changes, clone, failures_in, repro, write_result
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -92,17 +92,17 @@ def main() -> None:
     seeds = arguments.seeds[:1] if arguments.smoke else arguments.seeds
     rows: list[dict[str, Any]] = []
     flops = flop_table(counted(small_model(), 32, 70, 30, 0.02))
-    for row in results(project, seeds, arguments.smoke):
-        rows.append(row)
-        if not arguments.smoke:
-            write(rows, arguments.retain, flops)
+    with failures_in(project):
+        for row in results(project, seeds, arguments.smoke):
+            rows.append(row)
+            if not arguments.smoke:
+                write(rows, arguments.retain, flops)
     print(tables(rows, flops))
 
 
 def write(rows: Sequence[Mapping[str, Any]], retain: int, flops: str) -> None:
     """The result so far, as numbers and as the paper's tables."""
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps({"retain": retain, "runs": list(rows)}, indent=1) + "\n", encoding="utf-8")
+    write_result({"retain": retain, "runs": list(rows)}, RESULT)
     RESULT.with_suffix(".md").write_text(tables(rows, flops) + "\n", encoding="utf-8")
 
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from lethe.core.errors import StageError
-from lethe.inference import kv_cache, scoring
 from lethe.inference import decoding as generation
+from lethe.inference import kv_cache, scoring
 from lethe.inference.side_by_side import side_by_side
 from lethe.models.checkpoints import load_model, load_tokenizer
 from tests.conftest import tiny_model, tiny_tokenizer
