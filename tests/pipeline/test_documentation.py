@@ -12,15 +12,18 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 from typer.main import get_command
 
 from lethe.cli import commands
+from lethe.preflight.check import problems_of
 from tests import tiny
 from tests.conftest import ROOT, script, set_param
 from tests.documented import Block, anchors, blocks, broken_links, prose
+from tools.sandbox import change_params
 
 TRACKED = subprocess.run(
     ["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -193,6 +196,29 @@ PREPARED = {"README.md": own_texts, "docs/provenance.md": moved_model, "docs/cus
 
 def home(project: Path) -> Path:
     return project.parent / "home"
+
+
+def changed_parameters(command: str) -> dict[str, Any]:
+    """The parameters that a command sets: -S section.key=value, quoted with a plus where the section lacks the key."""
+    found = re.findall(r"-S '?\+?([\w.]+)=([^\s']+)'?", command)
+    return {key: YAML(typ="safe").load(value) for key, value in found}
+
+
+EXPERIMENTS = [
+    *(command for name in PAGES for block in of(name) for command in block.commands if changed_parameters(command)),
+    *re.findall(r"^# (dvc exp run .+)$", (ROOT / "params.yaml").read_text(encoding="utf-8"), re.MULTILINE),
+]
+
+
+@pytest.mark.parametrize("command", EXPERIMENTS)
+def test_an_experiment_that_a_page_shows_is_one_of_the_default(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the pages' commands run in the tiny project, whose parameters are not those that a reader has
+    monkeypatch.chdir(ROOT)
+    tiny.copy(ROOT / "params.yaml", tmp_path / "params.yaml")
+    change_params(tmp_path, changed_parameters(command))
+    assert problems_of(tmp_path / "params.yaml") == problems_of(Path("params.yaml"))
 
 
 @pytest.mark.slow
