@@ -40,8 +40,8 @@ lint: setup ## style and types
 deps: setup ## write the code that each stage imports into dvc.yaml
 	$(ENV) python -m tools.deps
 
-docs: setup ## the generated parts of docs/pipeline.md, from dvc.yaml
-	$(ENV) python tools/generate_docs.py
+docs: setup ## the generated parts of docs/pipeline.md and docs/design.md, from dvc.yaml and the sources
+	$(ENV) python -m tools.generate_docs
 
 pictures: ## docs/images/ from reports/index.html, with a headless Chromium (CHROME=/path/to/it)
 	@$(PYTHON) tools/pictures.py
@@ -57,7 +57,7 @@ study: setup ## three seeds and the ablations on the embedded default (about 50 
 	$(ENV) python -m studies.ablations
 
 soak: setup ## kill -9 dvc or a trainer at 20 random moments of a tiny pipeline; the bytes must not notice
-	$(ENV) python -m benchmarks.kill_test
+	$(ENV) python -m studies.kill_test
 
 compare: setup ## eight methods side by side on the embedded default (under 30 minutes on two cores)
 	$(ENV) python -m studies.methods

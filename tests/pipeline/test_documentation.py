@@ -23,6 +23,7 @@ from lethe.preflight.check import problems_of
 from tests import tiny
 from tests.conftest import ROOT, script, set_param
 from tests.documented import Block, anchors, blocks, broken_links, prose
+from tools import generate_docs
 from tools.sandbox import change_params
 
 TRACKED = subprocess.run(
@@ -31,7 +32,6 @@ TRACKED = subprocess.run(
 PAGES = [name for name in TRACKED if not name.startswith(("reports/", "CHANGELOG"))]
 each_page = pytest.mark.parametrize("name", PAGES)
 LANGUAGES = {"bash", "console", "text", "yaml", "json", "mermaid"}
-GENERATE = script(ROOT / "tools/generate_docs.py")
 PICTURES = script(ROOT / "tools/pictures.py")
 FORGET, RETAIN = (ROOT / name for name in tiny.EXCERPTS)
 
@@ -49,9 +49,9 @@ RUN = [name for name in PAGES if to_run(name)]
 
 
 def test_generated_parts_are_up_to_date() -> None:
-    text = GENERATE.PAGE.read_text(encoding="utf-8")
-    assert GENERATE.generated(ROOT) == text, "run `make docs`"
-    assert sorted(re.findall(r"<!-- generated: (\w+)", text)) == sorted(GENERATE.PARTS)
+    texts = {page: (ROOT / page).read_text(encoding="utf-8") for page in generate_docs.PAGES}
+    assert {page: generate_docs.generated(ROOT / page) for page in texts} == texts, "run `make docs`"
+    assert sorted(re.findall(r"<!-- generated: (\w+)", "".join(texts.values()))) == sorted(generate_docs.PARTS)
 
 
 def test_the_front_page_names_every_stage() -> None:
@@ -63,13 +63,13 @@ def test_the_front_page_names_every_stage() -> None:
 def test_an_arrow_that_follows_from_others_is_left_out() -> None:
     # c reads a and b, b reads a: a -> c follows. d reads a alone
     needs: dict[str, set[str]] = {"a": set(), "b": {"a"}, "c": {"a", "b"}, "d": {"a"}}
-    assert GENERATE.arrows(needs) == [("a", "b"), ("b", "c"), ("a", "d")]
+    assert generate_docs.arrows(needs) == [("a", "b"), ("b", "c"), ("a", "d")]
 
 
 def test_a_row_of_the_table_has_data_and_no_code() -> None:
     stage = {"desc": "Does.", "deps": ["data/a.csv", "stages/x.py", "lethe/core", "constraints.txt", "${x.file}"]}
     stage |= {"outs": ["data/b.csv"], "metrics": [{"reports/c.json": {"cache": False}}]}
-    assert GENERATE.artifacts({"x": stage}).splitlines()[2:] == [
+    assert generate_docs.artifacts({"x": stage}).splitlines()[2:] == [
         "| `x` | Does. | `data/a.csv`, `${x.file}` | `data/b.csv`, `reports/c.json` |"
     ]
 
