@@ -43,6 +43,17 @@ def test_a_package_has_at_most_twelve_modules() -> None:
     assert {str(package) for package in packages if packages.count(package) > MODULES_IN_A_PACKAGE} == set()
 
 
+def test_a_test_is_named_for_the_module_that_it_tests() -> None:
+    # tests/pipeline has what is about the whole; these two are about more than one module
+    others = {"provenance/test_provenance_walk.py", "report/test_page_in_browser.py"}
+    modules = {name: {path.stem for path in sources() if room(path) == name} for name in LEVEL}
+    found = [path.relative_to(ROOT / "tests") for path in sorted((ROOT / "tests").glob("*/test_*.py"))]
+    named = [path for path in found if path.parts[0] in modules and str(path) not in others]
+    assert len(named) > 100
+    strangers = [path for path in named if path.stem.removeprefix("test_") not in modules[path.parts[0]]]
+    assert strangers == []
+
+
 @each_source
 def test_nothing_is_too_large_to_be_read(path: Path) -> None:
     lines = len((ROOT / path).read_text(encoding="utf-8").splitlines())
