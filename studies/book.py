@@ -13,13 +13,14 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lethe.evaluation.lm_eval import STOCK, stock_file
 from lethe.gate.metric_catalogue import number
 from lethe.report.step_table import METRICS
+from tools import markdown
 from tools.sandbox import ROOT, Changes, clone, failures_in, repro, run, write_result
 
 PRESET = "presets/book.yaml"
@@ -113,17 +114,12 @@ def earlier_costs(path: Path) -> dict[str, Any]:
 def table(result: Mapping[str, Any]) -> str:
     """A Markdown table, measures as rows, models as columns, and a line on the verdict and the cost."""
     models, benchmarks = result["models"], result["benchmarks"]
-    lines = [f"| {result['prompts']} {result['set']} prompts | {' | '.join(COLUMNS.values())} |", "|---|---|---|---|"]
-    lines += [row(name, [models.get(model, {}).get(key) for model in COLUMNS]) for key, name in MEASURES.items()]
+    rows = [[name, *(number(models.get(model, {}).get(key)) for model in COLUMNS)] for key, name in MEASURES.items()]
     for task, items in benchmarks["items"].items():
         name = f"{task} ({items} items, chance {benchmarks['chance'][task]:.2f})"
-        lines.append(row(name, [benchmarks["models"].get(model, {}).get(task) for model in COLUMNS]))
-    return "\n".join([*lines, "", verdict(result["ratio"]), "", cost(result["stages"])])
-
-
-def row(name: str, values: Sequence[float | None]) -> str:
-    """One line of the table; an empty cell was not measured."""
-    return f"| {name} | {' | '.join(map(number, values))} |"
+        rows.append([name, *(number(benchmarks["models"].get(model, {}).get(task)) for model in COLUMNS)])
+    shown = markdown.table([f"{result['prompts']} {result['set']} prompts", *COLUMNS.values()], rows)
+    return "\n\n".join([shown, verdict(result["ratio"]), cost(result["stages"])])
 
 
 def verdict(ratio: Mapping[str, float | None]) -> str:

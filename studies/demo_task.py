@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from tools import markdown
 from tools.sandbox import ROOT, Changes, clone, failures_in, repro, write_result
 
 VARIANTS: dict[str, Changes] = {
@@ -62,12 +63,12 @@ def measured(found: Mapping[str, Any]) -> dict[str, Any]:
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Markdown: a row per variant, means over seeds."""
-    lines = [f"| {' | '.join(HEADER)} |", "|---" * len(HEADER) + "|"]
+    lines = []
     for variant in dict.fromkeys(row["variant"] for row in rows):
         own = [row for row in rows if row["variant"] == variant]
         shares = [f"{mean(row[name] for row in own):.3f}" for name in HEADER[3:]]
-        lines.append(f"| {' | '.join([variant, own[0]['tuning'], str(own[0]['numbers']), *shares])} |")
-    return "\n".join(lines)
+        lines.append([variant, own[0]["tuning"], own[0]["numbers"], *shares])
+    return markdown.table(HEADER, lines)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lethe.text.matching import name_finder
+from tools import markdown
 from tools.sandbox import ROOT, Changes, clone, failures_in, repro, write_result
 
 PRESET = "presets/book.yaml"
@@ -169,12 +170,13 @@ def prompts(forget: Sequence[Mapping[str, Any]], anchors: Sequence[str]) -> Iter
 def table(result: Mapping[str, Any]) -> str:
     """A Markdown table, measures as rows, models as columns, 95 % intervals in brackets."""
     items = result["models"]["unlearned"]["truth_ratio"]["items"]
-    lines = [f"| {items} questions to forget | {' | '.join(COLUMNS.values())} |", "|---|---|---|---|"]
-    for metric, name in MEASURES.items():
-        cells = (cell(result["models"].get(model, {}).get(metric)) for model in COLUMNS)
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+    rows = [
+        [name, *(cell(result["models"].get(model, {}).get(metric)) for model in COLUMNS)]
+        for metric, name in MEASURES.items()
+    ]
+    shown = markdown.table([f"{items} questions to forget", *COLUMNS.values()], rows)
     seconds = sum(spent["cpu_seconds"] for spent in result["stages"].values())
-    return "\n".join([*lines, "", f"{result['anchors']} anchors; {seconds:.0f} CPU seconds."])
+    return f"{shown}\n\n{result['anchors']} anchors; {seconds:.0f} CPU seconds."
 
 
 def cell(row: Mapping[str, Any] | None) -> str:

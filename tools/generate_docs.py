@@ -12,6 +12,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from tools.markdown import table
 from tools.structure import ROOT, package_imports
 
 PAGES = ("docs/pipeline.md", "docs/design.md")
@@ -42,7 +43,7 @@ def artifacts(stages: Stages) -> str:
         (f"`{name}`", stage["desc"], quoted(data_read(stage)), quoted(data_written(stage)))
         for name, stage in stages.items()
     )
-    return table(("stage", "what it does", "reads", "writes"), rows)
+    return table(("stage", "what it does", "reads", "writes"), list(rows)) + "\n"
 
 
 def graph(stages: Stages) -> str:
@@ -95,12 +96,6 @@ def data_written(stage: dict[str, Any]) -> list[str]:
 def quoted(paths: Iterable[str]) -> str:
     """The paths as code, separated by commas."""
     return ", ".join(f"`{path}`" for path in paths)
-
-
-def table(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    """A Markdown table."""
-    lines = [titles, ("---",) * len(titles), *rows]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 PARTS: dict[str, Callable[[Stages], str]] = {"artifacts": artifacts, "graph": graph, "packages": packages}

@@ -1,4 +1,4 @@
-"""Parameters changed for a study: set where they stand, added where a section has them from a shared one."""
+"""What studies share: parameters changed, commands that fail, results and tables written."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from lethe.core.params import read_params, read_yaml
 from stages import finetune, specialise
 from tests import tiny
 from tests.conftest import ROOT
+from tools.markdown import table
 from tools.sandbox import change_params, failures_in, run, write_result
 
 
@@ -56,3 +57,9 @@ def test_a_command_that_fails_ends_the_study_in_one_line(tmp_path: Path) -> None
 def test_a_result_is_written_with_its_folder(tmp_path: Path) -> None:
     write_result({"leak": 0.5}, tmp_path / "reports/new/result.json")
     assert (tmp_path / "reports/new/result.json").read_text() == '{\n  "leak": 0.5\n}\n'
+
+
+def test_a_table_has_a_cell_for_every_title() -> None:
+    assert table(["model", "leak"], [["a", 0.5], ("b", None)]) == "| model | leak |\n|---|---|\n| a | 0.5 |\n| b |  |"
+    with pytest.raises(ValueError, match="expected 2 cells, got 1"):
+        table(["model", "leak"], [["a"]])
