@@ -152,8 +152,8 @@ def _draw_lines(axes: Any, title: str, x_label: str, lines: Sequence[Line]) -> N
     axes.grid(axis="y", color=INK, alpha=0.12, linewidth=0.6)
     if len(lines) > 1:  # below the chart, where no curve runs
         columns = len(lines) if len(lines) <= MOST_COLUMNS else MOST_COLUMNS - 1
-        style = {"frameon": False, "fontsize": 8, "handlelength": 1.2, "columnspacing": 0.9, "handletextpad": 0.4}
-        axes.figure.legend(loc="outside lower center", ncols=columns, **style)
+        small = {"frameon": False, "fontsize": 8, "handlelength": 1.2, "columnspacing": 0.9, "handletextpad": 0.4}
+        axes.figure.legend(loc="outside lower center", ncols=columns, **small)
 
 
 def _draw_points(axes: Any, leakage: str, utility: str, points: Sequence[Point]) -> None:
