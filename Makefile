@@ -13,7 +13,7 @@ help: ## this list
 setup: $(VENV)/installed ## the virtual environment, from pyproject.toml and the constraints
 
 $(VENV)/installed: pyproject.toml constraints.txt constraints-test.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lethe needs Python 3.11 or newer, found " + sys.version.split()[0] + "; say which: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make: expected Python 3.11 or newer, got " + sys.version.split()[0] + "; name one: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --constraint constraints-test.txt --editable '.[test]'
 	@touch $@
@@ -40,8 +40,8 @@ lint: setup ## style and types
 deps: setup ## write the code that each stage imports into dvc.yaml
 	$(ENV) python -m tools.deps
 
-docs: setup ## the generated parts of docs/pipeline.md, from dvc.yaml
-	$(ENV) python tools/generate_docs.py
+docs: setup ## the generated parts of docs/pipeline.md and docs/design.md, from dvc.yaml and the sources
+	$(ENV) python -m tools.generate_docs
 
 pictures: ## docs/images/ from reports/index.html, with a headless Chromium (CHROME=/path/to/it)
 	@$(PYTHON) tools/pictures.py
@@ -57,7 +57,7 @@ study: setup ## three seeds and the ablations on the embedded default (about 50 
 	$(ENV) python -m studies.ablations
 
 soak: setup ## kill -9 dvc or a trainer at 20 random moments of a tiny pipeline; the bytes must not notice
-	$(ENV) python -m benchmarks.kill_test
+	$(ENV) python -m studies.kill_test
 
 compare: setup ## eight methods side by side on the embedded default (under 30 minutes on two cores)
 	$(ENV) python -m studies.methods
@@ -66,11 +66,11 @@ compare-all: setup ## every objective with every tuning (hours)
 	$(ENV) python -m studies.methods --all
 
 book: setup ## a real book: make book DATA=<folder with books/, text/, lm_eval/>
-	@test -n "$(DATA)" || { echo "make book: found no DATA, wanted DATA=<folder with books/, text/, lm_eval/>"; exit 1; }
+	@test -n "$(DATA)" || { echo "make book: expected DATA=<folder with books/, text/, lm_eval/>, got none"; exit 1; }
 	$(ENV) python -m studies.book $(DATA)
 
 tofu: setup ## TOFU's forget10 unlearned: make tofu DATA=<folder with tofu/>
-	@test -n "$(DATA)" || { echo "make tofu: found no DATA, wanted DATA=<folder with tofu/>"; exit 1; }
+	@test -n "$(DATA)" || { echo "make tofu: expected DATA=<folder with tofu/>, got none"; exit 1; }
 	$(ENV) python -m studies.tofu $(DATA)
 
 erasing: setup ## what each part of erasing buys and costs: seeds, noise curve, parts, objectives (two CPU-hours)
@@ -80,7 +80,7 @@ tastes: setup ## which prompt unlearns the demo's table, three seeds
 	$(ENV) python -m studies.demo_task
 
 sst2: setup ## SPUL on SST-2, three seeds: make sst2 DATA=<folder with sst2/, text/>
-	@test -n "$(DATA)" || { echo "make sst2: found no DATA, wanted DATA=<folder with sst2/, text/tinystories.txt>"; exit 1; }
+	@test -n "$(DATA)" || { echo "make sst2: expected DATA=<folder with sst2/, text/tinystories.txt>, got none"; exit 1; }
 	$(ENV) python -m studies.sst2 $(DATA)
 
 clean: ## remove half-done work; artifacts and cache stay

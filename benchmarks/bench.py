@@ -86,11 +86,5 @@ def write(name: str, module: Any, cases: Mapping[str, Any]) -> None:
         module.picture(ordered, RESULTS / f"{name}.svg")
 
 
-def table(header: list[str], rows: list[list[Any]]) -> str:
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join('' if cell is None else str(cell) for cell in line)} |" for line in lines)
-
-
 if __name__ == "__main__":
     main()

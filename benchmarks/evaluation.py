@@ -189,7 +189,7 @@ def products(model: PreTrainedModel, read: int, asked: int) -> Way:
 
 def page(cases: dict[str, Any]) -> str:
     """One table."""
-    from benchmarks.bench import table
+    from tools.markdown import table
 
     keys = ("prompts", "same_continuations", "ours per s", "one by one per s", "times", "products per s", "at most")
     rows = []

@@ -195,7 +195,7 @@ def translate_only() -> None:
 
 def page(cases: Mapping[str, Any]) -> str:
     """A table by text, one by anchors, and the picture."""
-    from benchmarks.bench import table
+    from tools.markdown import table
 
     measured = [(CASES[name], found) for name, found in cases.items()]
     by_text = lines([one for one in measured if not one[0].anchors], lambda case: case.megabytes)

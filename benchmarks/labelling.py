@@ -254,7 +254,7 @@ def gaps_of(
 
 def page(cases: dict[str, Any]) -> str:
     """Tables of times, of ids and of memory."""
-    from benchmarks.bench import table
+    from tools.markdown import table
 
     timed = {name: found for name, found in cases.items() if name in SIZES}
     times = [

@@ -131,7 +131,7 @@ def recipe(case: Case) -> Any:
 
 def page(cases: dict[str, Any]) -> str:
     """One table."""
-    from benchmarks.bench import table
+    from tools.markdown import table
 
     keys = (
         "weights",

@@ -67,7 +67,7 @@ def spent(work: Any) -> tuple[float, float]:
 
 def page(cases: dict[str, Any]) -> str:
     """A table of stages, and the sums that the bars refer to."""
-    from benchmarks.bench import table
+    from tools.markdown import table
 
     parts = []
     for found in cases.values():

@@ -194,7 +194,7 @@ def harmless(rows: Sequence[Row]) -> Row | None:
 
 def page(cases: dict[str, Any]) -> str:
     """For each case what is counted, arrivals, and how far each method comes without harm."""
-    from benchmarks.bench import table
+    from tools.markdown import table
 
     header = ["until as little is left by", "method", "step", "CPU s", "CPU ms per forget token", "to WHP"]
     header += ["completions left", "probability left", "retain perplexity", "accuracy"]

@@ -383,7 +383,7 @@ def beside_peer(case: str, found: dict[str, Any]) -> dict[str, Any]:
 
 def page(cases: dict[str, Any]) -> str:
     """Tables of the loop, of its memory and of the objectives."""
-    from benchmarks.bench import table
+    from tools.markdown import table
 
     loop = [
         [name, f"{found['parameters'] / 1e6:.1f}M", *(found[key] for key in LOOP)]

@@ -38,12 +38,12 @@ def main() -> None:
     params = read_params("reinforce", Params)
     device = prepare(params.device)
     with workspace("reinforce", resumable=True) as work:
-        baseline = Path("models/baseline")
+        corpus, baseline = Path("data/corpus.parquet"), Path("models/baseline")
         blocks = read_blocks(Path("data/blocks.parquet"), baseline)
         next_ids = true_next_ids(blocks.tokens, blocks.length)
         rows = Rows(blocks.tokens, next_ids, blocks.length, blocks.length > 0)  # every row is a forget row
         steps = steps_of(len(rows.length), params.batch_size, params.epochs)
-        if told := known(baseline, params, device):
+        if told := known(corpus, baseline, params, device):
             print(f"reinforce: {told}", flush=True)  # before hours are spent
         curve = train_folder(
             baseline, rows, params, steps, cross_entropy, device, work, work / "models/reinforced", "reinforce"
@@ -52,10 +52,10 @@ def main() -> None:
         print(f"reinforce: loss {curve[0]['loss']:.3f} -> {curve[-1]['loss']:.3f} in {steps} steps")
 
 
-def known(baseline: Path, params: Params, device: torch.device) -> str:
+def known(corpus: Path, baseline: Path, params: Params, device: torch.device) -> str:
     """Whether the baseline knows what it is to forget, as a sentence."""
     model, tokenizer = load_start(baseline, device, params), load_tokenizer(baseline)
-    sides = (training_documents(Path("data/corpus.parquet"), [side]) for side in ("forget", "retain"))
+    sides = (training_documents(corpus, [side]) for side in ("forget", "retain"))
     forget, retain = ([text for text, _ in documents] for documents in sides)
     found = prior_knowledge(model, tokenizer, forget, retain, params.seed)
     del model

@@ -12,16 +12,16 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lethe.evaluation.lm_eval import STOCK, stock_file
 from lethe.gate.metric_catalogue import number
 from lethe.report.step_table import METRICS
-from tools.sandbox import ROOT, Changes, clone, repro, run
+from tools import markdown
+from tools.sandbox import ROOT, Changes, clone, failures_in, repro, run, write_result
 
 PRESET = "presets/book.yaml"
 RESULT = ROOT / "reports/book/result.json"
@@ -59,16 +59,11 @@ def main() -> None:
     arguments = parser.parse_args()
     check_data(arguments.data, arguments.smoke)
     project = clone(ROOT / ".scratch" / ("book-smoke" if arguments.smoke else "book"))
-    try:
+    with failures_in(project):
         result = forget_book(project, arguments.data, arguments.smoke)
-    except subprocess.CalledProcessError as error:
-        sys.exit(
-            f"error: {project}: `{' '.join(error.cmd)}` failed with exit code {error.returncode}; its message is above"
-        )
     if not arguments.smoke:
         result["stages"] = earlier_costs(RESULT) | result["stages"]
-        RESULT.parent.mkdir(parents=True, exist_ok=True)
-        RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_result(result, RESULT)
     print(table(result))
 
 
@@ -119,17 +114,12 @@ def earlier_costs(path: Path) -> dict[str, Any]:
 def table(result: Mapping[str, Any]) -> str:
     """A Markdown table, measures as rows, models as columns, and a line on the verdict and the cost."""
     models, benchmarks = result["models"], result["benchmarks"]
-    lines = [f"| {result['prompts']} {result['set']} prompts | {' | '.join(COLUMNS.values())} |", "|---|---|---|---|"]
-    lines += [row(name, [models.get(model, {}).get(key) for model in COLUMNS]) for key, name in MEASURES.items()]
+    rows = [[name, *(number(models.get(model, {}).get(key)) for model in COLUMNS)] for key, name in MEASURES.items()]
     for task, items in benchmarks["items"].items():
         name = f"{task} ({items} items, chance {benchmarks['chance'][task]:.2f})"
-        lines.append(row(name, [benchmarks["models"].get(model, {}).get(task) for model in COLUMNS]))
-    return "\n".join([*lines, "", verdict(result["ratio"]), "", cost(result["stages"])])
-
-
-def row(name: str, values: Sequence[float | None]) -> str:
-    """One line of the table; an empty cell was not measured."""
-    return f"| {name} | {' | '.join(map(number, values))} |"
+        rows.append([name, *(number(benchmarks["models"].get(model, {}).get(task)) for model in COLUMNS)])
+    shown = markdown.table([f"{result['prompts']} {result['set']} prompts", *COLUMNS.values()], rows)
+    return "\n\n".join([shown, verdict(result["ratio"]), cost(result["stages"])])
 
 
 def verdict(ratio: Mapping[str, float | None]) -> str:

@@ -9,13 +9,13 @@ names its tuning: `prompt` is SPUL's, before the input embeddings; `prefix` has 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from tools.sandbox import ROOT, Changes, clone, repro
+from tools import markdown
+from tools.sandbox import ROOT, Changes, clone, failures_in, repro, write_result
 
 VARIANTS: dict[str, Changes] = {
     "as in params.yaml": {},
@@ -36,10 +36,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     arguments = parser.parse_args()
-    rows = list(results(clone(ROOT / ".scratch/tastes"), arguments.seeds))
-    path = ROOT / "reports/study/tastes.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"seeds": arguments.seeds, "runs": rows}, indent=2) + "\n", encoding="utf-8")
+    project = clone(ROOT / ".scratch/tastes")
+    with failures_in(project):
+        rows = list(results(project, arguments.seeds))
+    write_result({"seeds": arguments.seeds, "runs": rows}, ROOT / "reports/study/tastes.json")
     print(table(rows))
 
 
@@ -63,12 +63,12 @@ def measured(found: Mapping[str, Any]) -> dict[str, Any]:
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Markdown: a row per variant, means over seeds."""
-    lines = [f"| {' | '.join(HEADER)} |", "|---" * len(HEADER) + "|"]
+    lines = []
     for variant in dict.fromkeys(row["variant"] for row in rows):
         own = [row for row in rows if row["variant"] == variant]
         shares = [f"{mean(row[name] for row in own):.3f}" for name in HEADER[3:]]
-        lines.append(f"| {' | '.join([variant, own[0]['tuning'], str(own[0]['numbers']), *shares])} |")
-    return "\n".join(lines)
+        lines.append([variant, own[0]["tuning"], own[0]["numbers"], *shares])
+    return markdown.table(HEADER, lines)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 
 from lethe.training.adapters import Tuning
 from lethe.unlearning.methods import MethodParams
+from tools import markdown
 from tools.sandbox import PAPER, ROOT, Changes, clone, repro
 
 OBJECTIVES: tuple[str, ...] = get_args(MethodParams.model_fields["objective"].annotation)
@@ -188,13 +189,12 @@ def write(rows: list[Row], prompts: str, name: str) -> None:
 
 def table(rows: list[Row]) -> str:
     """A Markdown table, runs as rows, measures as columns; an empty cell was not measured."""
-    lines = [f"| method | tuning | {' | '.join(COLUMNS.values())} |", "|---" * (len(COLUMNS) + 2) + "|"]
+    lines = []
     for row in rows:
-        start = f"| {NAMES[row.objective]} | {row.tuning} |"
         cells = [row.failed] if row.failed else []
         cells += [cell(row.values.get(key)) for key in list(COLUMNS)[len(cells) :]]
-        lines.append(f"{start} {' | '.join(cells)} |")
-    return "\n".join(lines)
+        lines.append([NAMES[row.objective], row.tuning, *cells])
+    return markdown.table(["method", "tuning", *COLUMNS.values()], lines)
 
 
 def cell(value: float | None) -> str:

@@ -27,7 +27,8 @@ from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.random_models import random_llama
-from tools.sandbox import ROOT, Changes, clone, repro
+from tools import markdown
+from tools.sandbox import ROOT, Changes, clone, failures_in, repro, write_result
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -92,17 +93,17 @@ def main() -> None:
     seeds = arguments.seeds[:1] if arguments.smoke else arguments.seeds
     rows: list[dict[str, Any]] = []
     flops = flop_table(counted(small_model(), 32, 70, 30, 0.02))
-    for row in results(project, seeds, arguments.smoke):
-        rows.append(row)
-        if not arguments.smoke:
-            write(rows, arguments.retain, flops)
+    with failures_in(project):
+        for row in results(project, seeds, arguments.smoke):
+            rows.append(row)
+            if not arguments.smoke:
+                write(rows, arguments.retain, flops)
     print(tables(rows, flops))
 
 
 def write(rows: Sequence[Mapping[str, Any]], retain: int, flops: str) -> None:
     """The result so far, as numbers and as the paper's tables."""
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps({"retain": retain, "runs": list(rows)}, indent=1) + "\n", encoding="utf-8")
+    write_result({"retain": retain, "runs": list(rows)}, RESULT)
     RESULT.with_suffix(".md").write_text(tables(rows, flops) + "\n", encoding="utf-8")
 
 
@@ -209,12 +210,12 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, tuple[floa
 def accuracy_table(summarised: Mapping[str, Mapping[str, tuple[float, float | None]]]) -> str:
     """Markdown: accuracy in per cent, ours (mean ± standard deviation) and the paper's two models."""
     titles = [column.replace("_", " ") for column in COLUMNS]
-    lines = [f"| accuracy % | {' | '.join(titles)} | LLaMA-2-7B (paper) | OPT-1.3B (paper) |", "|---" * 7 + "|"]
+    lines = []
     for method, cells in summarised.items():
-        ours = " | ".join(with_spread(*cells[column]) for column in COLUMNS)
+        ours = [with_spread(*cells[column]) for column in COLUMNS]
         paper = [" / ".join(f"{v:.2f}" for v in four) if four else "" for four in PAPER.get(method, (None, None))]
-        lines.append(f"| {method} | {ours} | {' | '.join(paper)} |")
-    return "\n".join(lines)
+        lines.append([method, *ours, *paper])
+    return markdown.table(["accuracy %", *titles, "LLaMA-2-7B (paper)", "OPT-1.3B (paper)"], lines)
 
 
 def with_spread(value: float, spread: float | None) -> str:
@@ -224,12 +225,12 @@ def with_spread(value: float, spread: float | None) -> str:
 
 def cost_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Markdown: cost of the softprompt stage of each method, one epoch and loading included."""
-    lines = ["| method | CPU seconds | peak memory MiB |", "|---|---|---|"]
-    for row in rows:
-        if "cost" in row and row["seed"] == rows[0]["seed"]:
-            cost = row["cost"]
-            lines.append(f"| {row['method']} | {cost['cpu_seconds']:.0f} | {cost['peak_memory_mib']:.0f} |")
-    return "\n".join(lines)
+    lines = [
+        [row["method"], f"{row['cost']['cpu_seconds']:.0f}", f"{row['cost']['peak_memory_mib']:.0f}"]
+        for row in rows
+        if "cost" in row and row["seed"] == rows[0]["seed"]
+    ]
+    return markdown.table(["method", "CPU seconds", "peak memory MiB"], lines)
 
 
 def small_model(layers: int = 2, hidden: int = 128, vocabulary: int = 32000) -> PreTrainedModel:
@@ -297,8 +298,8 @@ def counted(model: PreTrainedModel, batch: int, tokens: int, p: int, forget_shar
 def flop_table(found: Mapping[str, int]) -> str:
     """Markdown: operations of one batch, and their ratio to SPUL's here."""
     ours = found["SPUL, here"]
-    lines = ["| one batch | operations | times ours |", "|---|---|---|"]
-    return "\n".join(lines + [f"| {name} | {count:.3g} | {count / ours:.2f} |" for name, count in found.items()])
+    lines = [[name, f"{count:.3g}", f"{count / ours:.2f}"] for name, count in found.items()]
+    return markdown.table(["one batch", "operations", "times ours"], lines)
 
 
 if __name__ == "__main__":

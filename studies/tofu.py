@@ -13,7 +13,6 @@ import argparse
 import csv
 import json
 import re
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from lethe.text.matching import name_finder
-from tools.sandbox import ROOT, Changes, clone, repro
+from tools import markdown
+from tools.sandbox import ROOT, Changes, clone, failures_in, repro, write_result
 
 PRESET = "presets/book.yaml"
 RESULT = ROOT / "reports/tofu/result.json"
@@ -86,15 +86,10 @@ def main() -> None:
     arguments = parser.parse_args()
     check_data(arguments.data)
     project = clone(ROOT / ".scratch" / ("tofu-smoke" if arguments.smoke else "tofu"))
-    try:
+    with failures_in(project):
         result = forget_authors(project, arguments.data, arguments.smoke)
-    except subprocess.CalledProcessError as error:
-        sys.exit(
-            f"error: {project}: `{' '.join(error.cmd)}` failed with exit code {error.returncode}; its message is above"
-        )
     if not arguments.smoke:
-        RESULT.parent.mkdir(parents=True, exist_ok=True)
-        RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_result(result, RESULT)
     print(table(result))
 
 
@@ -175,12 +170,13 @@ def prompts(forget: Sequence[Mapping[str, Any]], anchors: Sequence[str]) -> Iter
 def table(result: Mapping[str, Any]) -> str:
     """A Markdown table, measures as rows, models as columns, 95 % intervals in brackets."""
     items = result["models"]["unlearned"]["truth_ratio"]["items"]
-    lines = [f"| {items} questions to forget | {' | '.join(COLUMNS.values())} |", "|---|---|---|---|"]
-    for metric, name in MEASURES.items():
-        cells = (cell(result["models"].get(model, {}).get(metric)) for model in COLUMNS)
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+    rows = [
+        [name, *(cell(result["models"].get(model, {}).get(metric)) for model in COLUMNS)]
+        for metric, name in MEASURES.items()
+    ]
+    shown = markdown.table([f"{items} questions to forget", *COLUMNS.values()], rows)
     seconds = sum(spent["cpu_seconds"] for spent in result["stages"].values())
-    return "\n".join([*lines, "", f"{result['anchors']} anchors; {seconds:.0f} CPU seconds."])
+    return f"{shown}\n\n{result['anchors']} anchors; {seconds:.0f} CPU seconds."
 
 
 def cell(row: Mapping[str, Any] | None) -> str:

@@ -92,7 +92,7 @@ def readings(folder: Path, device: Any) -> dict[str, Any]:
     from tests.conftest import tiny_tokenizer
     from tests.labels.test_generic_labels import DICTIONARY, Case
 
-    for module in (generation, linear_probe, tokenwise):
+    for module in (generation, linear_probe, scoring, tokenwise):
         module.BATCH_TOKENS = 40
     model = load_model(folder / "model", device, torch.float32)
     drawn = np.random.default_rng(0)
@@ -102,7 +102,7 @@ def readings(folder: Path, device: Any) -> dict[str, Any]:
     return {
         "greedy": generation.continue_greedily(model, texts, [text[:1] for text in texts], 5, {7}),
         "expected": scoring.expectations(model, texts, endings, 2, 3),
-        "by lot": generation.sample_continuations(model, texts, 2, 3, {7}, 1.0, 0),
+        "sampled": generation.sample_continuations(model, texts, 2, 3, {7}, 1.0, 0),
         "loss": scoring.token_loss(model, texts),
         "tokenwise": [[part.tolist() for part in found] for found in tokenwise.tokenwise(model, texts)],
         "states": [part.tolist() for part in linear_probe.last_states(model, texts, [1, 2])],

@@ -1,6 +1,6 @@
-"""Write the parts of docs/pipeline.md that follow from dvc.yaml: the table of stages and their graph.
+"""Write the parts of pages that follow from dvc.yaml and the sources: the stages and their graph, the packages'.
 
-python tools/generate_docs.py    rewrites the page in place; `make docs` runs it, and a test compares
+python -m tools.generate_docs    rewrites the pages in place; `make docs` runs it, and a test compares
 """
 
 from __future__ import annotations
@@ -12,20 +12,23 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs/pipeline.md"
+from tools.markdown import table
+from tools.structure import ROOT, package_imports
+
+PAGES = ("docs/pipeline.md", "docs/design.md")
 CODE = ("stages/", "lethe/", "constraints.txt")  # deps that are code, and in no table
 Stages = dict[str, Any]
 
 
 def main() -> None:
-    PAGE.write_text(generated(ROOT), encoding="utf-8")
+    for page in PAGES:
+        (ROOT / page).write_text(generated(ROOT / page), encoding="utf-8")
 
 
-def generated(root: Path) -> str:
+def generated(page: Path) -> str:
     """The page with every generated part rewritten. Raises KeyError for an unknown part."""
-    stages = YAML(typ="safe").load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    return filled((root / PAGE.relative_to(ROOT)).read_text(encoding="utf-8"), stages)
+    stages = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    return filled(page.read_text(encoding="utf-8"), stages)
 
 
 def filled(text: str, stages: Stages) -> str:
@@ -40,12 +43,23 @@ def artifacts(stages: Stages) -> str:
         (f"`{name}`", stage["desc"], quoted(data_read(stage)), quoted(data_written(stage)))
         for name, stage in stages.items()
     )
-    return table(("stage", "what it does", "reads", "writes"), rows)
+    return table(("stage", "what it does", "reads", "writes"), list(rows)) + "\n"
 
 
 def graph(stages: Stages) -> str:
-    """A mermaid graph of the stages; a dependency that follows from others has no arrow."""
-    lines = [f"    {before} --> {after}" for before, after in arrows(dependencies(stages))]
+    """A mermaid graph of the stages."""
+    return mermaid(dependencies(stages))
+
+
+def packages(_: Stages) -> str:
+    """A mermaid graph of the packages and what imports them."""
+    needs = package_imports()
+    return mermaid({name.replace(" ", "_"): needs[name] for name in needs})
+
+
+def mermaid(needs: dict[str, set[str]]) -> str:
+    """The graph as a fenced block; a dependency that follows from others has no arrow."""
+    lines = [f"    {before} --> {after}" for before, after in arrows(needs)]
     return "\n".join(["```mermaid", "flowchart TD", *lines, "```", ""])
 
 
@@ -84,13 +98,7 @@ def quoted(paths: Iterable[str]) -> str:
     return ", ".join(f"`{path}`" for path in paths)
 
 
-def table(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    """A Markdown table."""
-    lines = [titles, ("---",) * len(titles), *rows]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
-
-
-PARTS: dict[str, Callable[[Stages], str]] = {"artifacts": artifacts, "graph": graph}
+PARTS: dict[str, Callable[[Stages], str]] = {"artifacts": artifacts, "graph": graph, "packages": packages}
 
 if __name__ == "__main__":
     main()

@@ -11,6 +11,8 @@ import resource
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,21 @@ def clone(target: Path) -> Path:
     run(["git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(target)], ROOT)
     run(["dvc", "cache", "dir", "--local", str(ROOT / ".dvc/cache")], target)
     return target
+
+
+@contextmanager
+def failures_in(project: Path) -> Iterator[None]:
+    """Exit with one line where a command of the clone fails: its own message is above."""
+    try:
+        yield
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"error: {project}: `{' '.join(error.cmd)}` ended with exit code {error.returncode}; see above")
+
+
+def write_result(content: Mapping[str, Any], path: Path) -> None:
+    """Write a study's numbers as JSON, with the folder if there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def change_params(project: Path, changes: Changes, base: str = "params.yaml") -> None:

@@ -38,7 +38,7 @@ def lethe(
         bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Make a language model forget a corpus, and prove what was done.
+    """Make a language model forget a corpus, measure what it still knows, and record what was done.
 
     The work itself is a DVC pipeline: **dvc repro** runs it, **params.yaml** holds every parameter.
 

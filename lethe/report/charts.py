@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -25,6 +26,14 @@ COLOURS = (UNLEARNED, "#d9772b", "#2f9e6e", "#a66bbe", "#c2504f", "#7d8794", "#b
 INCHES = (3.5, 2.4)  # at their own size the letters are as large as the page's small ones
 WIDER = (4.6, 3.2)
 TITLE_CHARS = 40  # of a line over a chart
+MOST_COLUMNS = 4  # of a legend
+LABEL = (4.8, 10.0)  # width of a character and height of a label beside a point, in points
+# Where a label may stand beside its point, in points: the first place that is free is taken.
+BESIDE = (
+    *(((7, 5), "left"), ((7, -11), "left")),
+    *(((-7, 5), "right"), ((-7, -11), "right")),
+    *(((0, 9), "center"), ((0, -16), "center")),
+)
 
 
 class Line(NamedTuple):
@@ -83,7 +92,7 @@ def request_charts(lines: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def loss_charts(curves: Mapping[str, Sequence[tuple[float, float]]]) -> list[str]:
     """One chart per training."""
-    return [chart(f"Loss: {name}", "optimiser steps", [Line(name, points)]) for name, points in curves.items()]
+    return [chart(f"Loss: {name}", "optimiser steps", [Line("loss", points)]) for name, points in curves.items()]
 
 
 def relearning_charts(curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]) -> list[str]:
@@ -141,28 +150,63 @@ def _draw_lines(axes: Any, title: str, x_label: str, lines: Sequence[Line]) -> N
     axes.set_xlabel(x_label)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(axis="y", color=INK, alpha=0.12, linewidth=0.6)
-    if len(lines) > 1:
-        axes.legend(frameon=False)
+    if len(lines) > 1:  # below the chart, where no curve runs
+        columns = len(lines) if len(lines) <= MOST_COLUMNS else MOST_COLUMNS - 1
+        small = {"frameon": False, "fontsize": 8, "handlelength": 1.2, "columnspacing": 0.9, "handletextpad": 0.4}
+        axes.figure.legend(loc="outside lower center", ncols=columns, **small)
 
 
 def _draw_points(axes: Any, leakage: str, utility: str, points: Sequence[Point]) -> None:
     path = [point for point in points if point.step is not None]
     axes.plot([point.x for point in path], [point.y for point in path], "-", color=INK, alpha=0.35, linewidth=1)
-    above, below, under = ((7, 5), "left"), ((7, -11), "left"), ((0, -14), "center")
-    for number, point in enumerate(points):
+    for point in points:
+        size, fill = (7, "none" if point.name == "retrained" else None) if point.name in OF_MODEL else (3.5, None)
         colour = OF_MODEL.get(point.name, INK)
-        shape = {"retrained": "D"}.get(point.name, "o")
-        size = 7 if point.name in OF_MODEL else 3.5
-        axes.plot([point.x], [point.y], shape, color=colour, markersize=size)
-        alternating = above if number % 2 == 0 else below  # labels of neighbouring steps do not overlap
-        offset, align = under if point.name == "unlearned" else above if point.name in OF_MODEL else alternating
-        text = point.name if point.name in OF_MODEL else f"step {point.step}"
-        place = (point.x, point.y)
+        axes.plot([point.x], [point.y], "o", color=colour, markersize=size, markerfacecolor=fill, markeredgewidth=1.8)
+    axes.margins(x=0.4, y=0.12)
+    axes.autoscale_view()  # before the transformation is used: the limits are otherwise set when the chart is drawn
+    texts = [point.name if point.name in OF_MODEL else f"step {point.step}" for point in points]
+    inch = 72 / axes.figure.dpi  # of the drawing's dots, in points
+    scaled = inch * axes.transData.transform([(point.x, point.y) for point in points])
+    frame = inch * axes.get_window_extent().extents
+    for point, text, (offset, align) in zip(points, texts, free_places(scaled.tolist(), texts, frame), strict=True):
+        colour, place = OF_MODEL.get(point.name, INK), (point.x, point.y)
         axes.annotate(text, place, offset, ha=align, textcoords="offset points", color=colour, fontsize=8.5)
-    axes.margins(x=0.22, y=0.12)
     axes.set_title(METRICS[leakage], loc="left")
     axes.set_xlabel(METRICS[utility].lower())
     axes.grid(color=INK, alpha=0.12, linewidth=0.6)
+
+
+def free_places(
+    at: Sequence[tuple[float, float]], texts: Sequence[str], frame: Sequence[float]
+) -> list[tuple[tuple[int, int], str]]:
+    """Offset and alignment of each point's label, so that it covers no point, axis or earlier label, if it can.
+
+    at: the points, in points of 1/72 inch. frame: left, bottom, right and top of the axes.
+    """
+    left, bottom, right, _ = frame
+    taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in at]
+    taken += [(-math.inf, -math.inf, left, math.inf), (right, -math.inf, math.inf, math.inf)]
+    taken += [(-math.inf, -math.inf, math.inf, bottom)]
+    chosen = []
+    for (x, y), text in zip(at, texts, strict=True):
+        boxes = {place: label_box(x, y, text, *place) for place in BESIDE}
+        crowded = {place: sum(overlaps(box, other) for other in taken) for place, box in boxes.items()}
+        chosen.append(min(BESIDE, key=lambda place: crowded[place]))
+        taken.append(boxes[chosen[-1]])
+    return chosen
+
+
+def label_box(x: float, y: float, text: str, offset: tuple[int, int], align: str) -> tuple[float, float, float, float]:
+    """(left, bottom, right, top) of a label beside the point (x, y)."""
+    width, height = LABEL[0] * len(text), LABEL[1]
+    left = x + offset[0] - {"left": 0, "center": width / 2, "right": width}[align]
+    return left, y + offset[1] - 2, left + width, y + offset[1] - 2 + height
+
+
+def overlaps(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
+    """Whether two boxes (left, bottom, right, top) have a point in common."""
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def _inline(svg: str, title: str) -> str:

@@ -161,12 +161,18 @@ def difference(metric: Metric, values: Mapping[str, float]) -> tuple[str, str]:
     if after is None or metric.group == OTHER:
         return "", ""
     if metric.group in (UTILITY, FLUENCY):
-        return ("", "") if before is None else (f"{after - before:+.3f}", "from baseline")
+        return ("", "") if before is None else (signed(after - before), "from baseline")
     if metric.better != "less" or never is None:
-        return ("", "") if never is None or before is None else (f"{after - never:+.3f}", "from retrained")
+        return ("", "") if never is None or before is None else (signed(after - never), "from retrained")
     if before is not None and before - never > 0.001:
-        return f"{(after - never) / (before - never):.0%}", "remaining"
-    return f"{after - never:+.3f}", "from retrained"
+        return f"{round(100 * (after - never) / (before - never))}%", "remaining"
+    return signed(after - never), "from retrained"
+
+
+def signed(value: float | None) -> str:
+    """A difference as text: to six decimals, with its sign, and none where that is zero."""
+    shown = None if value is None else round(value, 6) + 0.0  # -0.0 + 0.0 is 0.0
+    return f"+{number(shown)}" if shown and shown > 0 else number(shown)
 
 
 class Setting(NamedTuple):
@@ -183,7 +189,7 @@ class Attack(NamedTuple):
     name: str
     worst: float | None
     where: str  # setting and metric of the worst
-    width: float  # of a bar for the worst, percent of the longest
+    width: float  # of a bar for the worst, percent of an excess of 1
     settings: list[Setting]
 
 
@@ -196,14 +202,13 @@ def attacks_of(attacks: Mapping[str, Any]) -> list[Attack]:
         metric = attack_metric(name, setting)
         numbers = {model: row for model, row in rows.items() if model in COMPARED and row["value"] is not None}
         found = excess_of(metric, rows)
-        shown = ("", "") if found is None else (f"{found['value']:+.3f}", interval(found))
+        shown = ("", "") if found is None else (signed(found["value"]), interval(found))
         settings.setdefault(attack, []).append(Setting(setting, line(metric, numbers), shown))
         if found is not None and (attack, setting, name) in decisive:
             excesses.setdefault(attack, []).append((lower_end(found), found["value"], f"{setting}: {metric.label}"))
     worst = {attack: max(values) for attack, values in excesses.items()}
     order = sorted(settings, key=lambda attack: -worst[attack][0] if attack in worst else float("inf"))
-    longest = max((value for _, value, _ in worst.values()), default=0.0)
-    return [_attack(attack, settings[attack], worst.get(attack), longest) for attack in order]
+    return [_attack(attack, settings[attack], worst.get(attack)) for attack in order]
 
 
 def excess_of(metric: Metric, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
@@ -224,9 +229,9 @@ def lower_end(excess: Mapping[str, Any]) -> float:
     return excess["value"] if excess["low"] is None else excess["low"]
 
 
-def _attack(name: str, settings: list[Setting], worst: tuple[float, float, str] | None, longest: float) -> Attack:
+def _attack(name: str, settings: list[Setting], worst: tuple[float, float, str] | None) -> Attack:
     value, where = (None, "") if worst is None else worst[1:]
-    width = round(100 * max(0.0, value) / longest, 1) if value is not None and longest > 0 else 0.0
+    width = round(100 * max(0.0, value or 0.0), 1)
     return Attack(ATTACKS.get(name, name), value, where, width, settings)
 
 

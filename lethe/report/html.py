@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lethe.gate.metric_catalogue import number
+from lethe.report.comparison import signed
 
 HERE = Path(__file__).parent
 TEMPLATE = HERE / "report.html.j2"
@@ -25,7 +26,7 @@ def render(template: Path, charts: Mapping[str, Any], **content: Any) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["number"] = number
+    environment.filters |= {"number": number, "signed": signed}
     return environment.get_template(template.name).render(charts=marked(charts), **content)
 
 

@@ -1,4 +1,4 @@
-"""Training as an attack: passages by lot, a curve, and the model as it was afterwards."""
+"""Training as an attack: sampled passages, a curve, and the model as it was afterwards."""
 
 from __future__ import annotations
 

@@ -12,15 +12,19 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 from typer.main import get_command
 
 from lethe.cli import commands
+from lethe.preflight.check import problems_of
 from tests import tiny
 from tests.conftest import ROOT, script, set_param
 from tests.documented import Block, anchors, blocks, broken_links, prose
+from tools import generate_docs
+from tools.sandbox import change_params
 
 TRACKED = subprocess.run(
     ["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -28,7 +32,6 @@ TRACKED = subprocess.run(
 PAGES = [name for name in TRACKED if not name.startswith(("reports/", "CHANGELOG"))]
 each_page = pytest.mark.parametrize("name", PAGES)
 LANGUAGES = {"bash", "console", "text", "yaml", "json", "mermaid"}
-GENERATE = script(ROOT / "tools/generate_docs.py")
 PICTURES = script(ROOT / "tools/pictures.py")
 FORGET, RETAIN = (ROOT / name for name in tiny.EXCERPTS)
 
@@ -46,9 +49,9 @@ RUN = [name for name in PAGES if to_run(name)]
 
 
 def test_generated_parts_are_up_to_date() -> None:
-    text = GENERATE.PAGE.read_text(encoding="utf-8")
-    assert GENERATE.generated(ROOT) == text, "run `make docs`"
-    assert sorted(re.findall(r"<!-- generated: (\w+)", text)) == sorted(GENERATE.PARTS)
+    texts = {page: (ROOT / page).read_text(encoding="utf-8") for page in generate_docs.PAGES}
+    assert {page: generate_docs.generated(ROOT / page) for page in texts} == texts, "run `make docs`"
+    assert sorted(re.findall(r"<!-- generated: (\w+)", "".join(texts.values()))) == sorted(generate_docs.PARTS)
 
 
 def test_the_front_page_names_every_stage() -> None:
@@ -60,13 +63,13 @@ def test_the_front_page_names_every_stage() -> None:
 def test_an_arrow_that_follows_from_others_is_left_out() -> None:
     # c reads a and b, b reads a: a -> c follows. d reads a alone
     needs: dict[str, set[str]] = {"a": set(), "b": {"a"}, "c": {"a", "b"}, "d": {"a"}}
-    assert GENERATE.arrows(needs) == [("a", "b"), ("b", "c"), ("a", "d")]
+    assert generate_docs.arrows(needs) == [("a", "b"), ("b", "c"), ("a", "d")]
 
 
 def test_a_row_of_the_table_has_data_and_no_code() -> None:
     stage = {"desc": "Does.", "deps": ["data/a.csv", "stages/x.py", "lethe/core", "constraints.txt", "${x.file}"]}
     stage |= {"outs": ["data/b.csv"], "metrics": [{"reports/c.json": {"cache": False}}]}
-    assert GENERATE.artifacts({"x": stage}).splitlines()[2:] == [
+    assert generate_docs.artifacts({"x": stage}).splitlines()[2:] == [
         "| `x` | Does. | `data/a.csv`, `${x.file}` | `data/b.csv`, `reports/c.json` |"
     ]
 
@@ -193,6 +196,29 @@ PREPARED = {"README.md": own_texts, "docs/provenance.md": moved_model, "docs/cus
 
 def home(project: Path) -> Path:
     return project.parent / "home"
+
+
+def changed_parameters(command: str) -> dict[str, Any]:
+    """The parameters that a command sets: -S section.key=value, quoted with a plus where the section lacks the key."""
+    found = re.findall(r"-S '?\+?([\w.]+)=([^\s']+)'?", command)
+    return {key: YAML(typ="safe").load(value) for key, value in found}
+
+
+EXPERIMENTS = [
+    *(command for name in PAGES for block in of(name) for command in block.commands if changed_parameters(command)),
+    *re.findall(r"^# (dvc exp run .+)$", (ROOT / "params.yaml").read_text(encoding="utf-8"), re.MULTILINE),
+]
+
+
+@pytest.mark.parametrize("command", EXPERIMENTS)
+def test_an_experiment_that_a_page_shows_is_one_of_the_default(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the pages' commands run in the tiny project, whose parameters are not those that a reader has
+    monkeypatch.chdir(ROOT)
+    tiny.copy(ROOT / "params.yaml", tmp_path / "params.yaml")
+    change_params(tmp_path, changed_parameters(command))
+    assert problems_of(tmp_path / "params.yaml") == problems_of(Path("params.yaml"))
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 from typing import Any
 
@@ -190,3 +191,17 @@ def test_book_names_are_of_the_book_alone(realdata: Path, book: str) -> None:
     finder = name_finder(names)
     assert finder.terms_in((realdata / "books/oz.txt").read_text(encoding="utf-8")) == set(names)
     assert not finder.terms_in((realdata / book).read_text(encoding="utf-8"))
+
+
+def test_what_a_preset_says_of_the_default_it_does_not_override() -> None:
+    text = (ROOT / "presets/llama2-7b-chat.yaml").read_text(encoding="utf-8")
+    said = re.search(
+        r"so are these of the default: (.+?)\. The paper asked", " ".join(re.findall("^# (.+)", text, re.MULTILINE))
+    )
+    assert said
+    section, overlay, found = "", read_yaml(ROOT / "presets/llama2-7b-chat.yaml"), []
+    for named, key in re.findall(r"(\w*)\.(\w+)", said[1]):
+        section = named or section
+        found.append(f"{section}.{key}")
+        assert key not in overlay.get(section, {}), found[-1]
+    assert len(found) == 9

@@ -66,7 +66,7 @@ def results(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "results.json").read_text())
 
 
-@pytest.mark.parametrize("read", ["greedy", "expected", "by lot", "loss", "tokenwise", "states", "labels"])
+@pytest.mark.parametrize("read", ["greedy", "expected", "sampled", "loss", "tokenwise", "states", "labels"])
 def test_what_is_read_is_the_same_to_the_bit(alone: Path, both: Path, read: str) -> None:
     assert results(both)[read] == results(alone)[read]
 

@@ -1,4 +1,4 @@
-"""Parameters changed for a study: set where they stand, added where a section has them from a shared one."""
+"""What studies share: parameters changed, commands that fail, results and tables written."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from lethe.core.params import read_params, read_yaml
 from stages import finetune, specialise
 from tests import tiny
 from tests.conftest import ROOT
-from tools.sandbox import change_params
+from tools.markdown import table
+from tools.sandbox import change_params, failures_in, run, write_result
 
 
 def test_a_stage_is_given_a_value_of_its_own(project: Path) -> None:
@@ -45,3 +46,20 @@ def test_a_preset_is_the_base(tmp_path: Path) -> None:
     change_params(tmp_path, {"finetune.steps": 6, "finetune.checkpoints": [2]}, "presets/book.yaml")
     found = read_params("finetune", finetune.Params, tmp_path / "params.yaml")
     assert (found.steps, found.checkpoints, found.learning_rate, found.pdu.epsilon) == (6, [2], 6e-4, 3.0)
+
+
+def test_a_command_that_fails_ends_the_study_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as stopped, failures_in(tmp_path):
+        run(["git", "no-such-command"], tmp_path)
+    assert str(stopped.value) == f"error: {tmp_path}: `git no-such-command` ended with exit code 1; see above"
+
+
+def test_a_result_is_written_with_its_folder(tmp_path: Path) -> None:
+    write_result({"leak": 0.5}, tmp_path / "reports/new/result.json")
+    assert (tmp_path / "reports/new/result.json").read_text() == '{\n  "leak": 0.5\n}\n'
+
+
+def test_a_table_has_a_cell_for_every_title() -> None:
+    assert table(["model", "leak"], [["a", 0.5], ("b", None)]) == "| model | leak |\n|---|---|\n| a | 0.5 |\n| b |  |"
+    with pytest.raises(ValueError, match="expected 2 cells, got 1"):
+        table(["model", "leak"], [["a"]])

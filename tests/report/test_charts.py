@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from lethe.report.charts import PAGE, Line, chart, loss_charts, request_charts, step_charts, trade_off_chart
+from lethe.report.charts import (
+    PAGE,
+    Line,
+    chart,
+    free_places,
+    label_box,
+    loss_charts,
+    overlaps,
+    request_charts,
+    step_charts,
+    trade_off_chart,
+)
 
 LINES = [Line("unlearning", [(0, 3.0), (5, 2.0), (30, 0.5)]), Line("retrained", [(0, 0.2), (30, 0.2)], True)]
 
@@ -71,3 +83,25 @@ def test_the_path_of_the_steps_names_the_models() -> None:
     assert trade_off_chart(rows, "probability_familiarity", "retain_perplexity") == svg
     alone = [rows[0], rows[1] | {"retain_perplexity": None}]
     assert trade_off_chart(alone, "probability_familiarity", "retain_perplexity") is None
+
+
+def test_labels_cover_no_point_axis_or_other_label() -> None:
+    # A point to the right above the first, one to the right below it: right of it there is no room, left there is.
+    points, texts = [(100.0, 50.0), (120.0, 59.0), (121.0, 41.0)], ["suppressed", "step 40", "unlearned"]
+    chosen = free_places(points, texts, (0, 0, 300, 200))
+    assert chosen[0] == ((-7, 5), "right")
+    boxes = [label_box(*point, text, *place) for point, text, place in zip(points, texts, chosen, strict=True)]
+    assert not any(overlaps(boxes[one], boxes[other]) for one, other in ((0, 1), (0, 2), (1, 2)))
+    assert not any(overlaps(box, (x - 4, y - 4, x + 4, y + 4)) for box in boxes for x, y in points)
+    # with the left axis at 60 the label, 48 wide, has no free place either: of equally bad ones the first
+    assert free_places(points, texts, (60, 0, 300, 200))[0] == ((7, 5), "left")
+
+
+def test_the_legend_lies_below_the_curves() -> None:
+    root = ElementTree.fromstring(chart("x", "steps", LINES))
+    heights = {text.text: float(re.findall(r"[\d.]+", text.attrib["transform"])[-1]) for text in texts_of(root)}
+    assert heights["unlearning"] > heights["steps"]  # downwards
+
+
+def texts_of(root: ElementTree.Element) -> list[ElementTree.Element]:
+    return [element for element in root.iter() if element.tag.endswith("text")]

@@ -90,6 +90,22 @@ def test_differences(metric: str, values: tuple, difference: tuple[str, str]) ->
     assert comparison.line(metric_of(metric), numbers).difference == difference
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, ""), (0.25, "+0.250"), (-0.25, "-0.250"), (2e-5, "+2e-5"), (-2e-5, "-2e-5"),
+        (0.3 - 0.1 - 0.2, "0.000"), (-0.0, "0.000"),  # rounding is no difference, and zero has no sign
+    ],
+)  # fmt: skip
+def test_a_difference_has_a_sign_unless_it_is_zero(value: float | None, text: str) -> None:
+    assert comparison.signed(value) == text
+
+
+def test_what_remains_is_never_minus_zero() -> None:
+    numbers = {"baseline": 0.5, "unlearned": 0.0999, "retrained": 0.1}
+    assert comparison.difference(metric_of("leak"), numbers) == ("0%", "remaining")  # -0.025 %
+
+
 def test_directions_in_words() -> None:
     assert [comparison.direction(metric_of(name)) for name in ("leak", "model_utility", "truth_ratio", "x")] == [
         "lower is better", "higher is better", "best at the level of retrained", "direction unknown",
@@ -99,10 +115,10 @@ def test_directions_in_words() -> None:
 def test_attacks_by_what_they_get_out() -> None:
     attacks = comparison.attacks_of({"attacks": attack_rows(MODELS)})
     assert [(attack.name, attack.worst, attack.width) for attack in attacks] == [
-        ("Relearning on forget text", 0.41, 100.0),  # 0.43 - 0.02
-        ("Prefix of the target name", 0.05, 12.2),  # 0.30 - 0.25; 0.05 / 0.41
-        ("Weight quantisation", 0.02, 4.9),
-        ("No attack", 0.01, 2.4),
+        ("Relearning on forget text", 0.41, 41.0),  # 0.43 - 0.02, as a percentage of an excess of 1
+        ("Prefix of the target name", 0.05, 5.0),  # 0.30 - 0.25
+        ("Weight quantisation", 0.02, 2.0),
+        ("No attack", 0.01, 1.0),
         ("Linear probe of hidden states", None, 0.0),  # nothing but its control
         ("of_tomorrow", None, 0.0),  # of a metric that nobody knows
     ]

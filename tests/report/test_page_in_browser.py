@@ -16,7 +16,9 @@ const clipped = (element) => element.closest(".scroll") !== null;
 const wide = [...page.querySelectorAll("body *")].filter((element) =>
   !clipped(element) && element.getBoundingClientRect().right > view.innerWidth + 0.5);
 const told = wide.map((element) => element.outerHTML.slice(0, 80));
-return {width: view.innerWidth, scrolls: page.documentElement.scrollWidth, wide: told};
+const cells = [...page.querySelectorAll("td")].filter((cell) => cell.scrollWidth > cell.clientWidth + 1);
+return {width: view.innerWidth, scrolls: page.documentElement.scrollWidth, wide: told,
+  spilt: cells.map((cell) => cell.textContent.trim().slice(0, 80))};
 """
 SORT = """
 const table = page.querySelector("table.sortable");
@@ -60,13 +62,15 @@ def page(made: Path) -> str:  # noqa: F811
 @pytest.mark.parametrize("width", [PHONE, DESKTOP])
 def test_nothing_is_wider_than_the_screen(page: str, tmp_path: Path, width: int) -> None:
     seen = look(page, OVERFLOW, tmp_path, width)
-    assert seen.found == {"width": width, "scrolls": width, "wide": []}
+    assert seen.found == {"width": width, "scrolls": width, "wide": [], "spilt": []}
     assert seen.complaints == []
 
 
 def test_a_wide_element_would_be_found(page: str, tmp_path: Path) -> None:
     wide = page.replace("<header>", '<header><p style="width:600px;max-width:none">x</p>', 1)
     assert look(wide, OVERFLOW, tmp_path, PHONE).found["scrolls"] > PHONE
+    narrow = page.replace("td.number small { white-space: normal;", "td.number small { width: 20rem;", 1)
+    assert look(narrow, OVERFLOW, tmp_path, DESKTOP).found["spilt"]
 
 
 def test_a_complaint_would_be_found(page: str, tmp_path: Path) -> None:
@@ -114,6 +118,9 @@ def test_the_page_of_costs(tmp_path: Path, width: int) -> None:
 
     browser()
     made_page = page([Cost("corpus", dict.fromkeys(NUMBERS), ran=False), Cost("baseline", NUMBERS, ran=True)])
-    assert look(made_page, OVERFLOW, tmp_path, width) == ({"width": width, "scrolls": width, "wide": []}, [])
+    assert look(made_page, OVERFLOW, tmp_path, width) == (
+        {"width": width, "scrolls": width, "wide": [], "spilt": []},
+        [],
+    )
     by_name = "page.querySelector('th button').click(); return page.querySelector('tbody th').textContent.trim();"
     assert look(made_page, by_name, tmp_path).found == "baseline"  # it came second

@@ -275,10 +275,10 @@ def test_whole_continuations_of_retain_text_are_shown(page: str) -> None:
         f"beginning {id}: The sun of {id} …" for id in (0, 2, 3)
     ]
     whole = "and unlearned &lt;went&gt; on at some length, as a whole text does"
-    assert rows.count(["unlearned", whole, ""]) == 3
-    assert rows.count(["suppressed", "of the door door", "doubled word"]) == 3
+    assert rows.count(["unlearned", whole]) == 3
+    assert rows.count(["suppressed", "of the door door doubled word"]) == 3
     # six words of the forget set in a row, then a bar, and nothing behind it
-    assert ["baseline", "said. Tom sat by the river and", ""] in rows
+    assert ["baseline", "said. Tom sat by the river and"] in rows
     assert ["suppressed", "sun of the door", "4 of 4"] in rows
     assert ["retrained", "none in two", "0 of 4"] in rows
     assert "step-00005" not in section

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import kill_test as soak
+from studies import kill_test as soak
 from tests import tiny
 
 SECONDS = {"corpus": 1.0, "baseline": 3.0, "report": 1.0}
