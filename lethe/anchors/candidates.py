@@ -18,7 +18,8 @@ from itertools import pairwise, product
 from typing import NamedTuple, TypeVar
 
 from lethe.anchors.proper_names import CONNECTORS, OWNER, SMALL, WORD, Key, Side, is_name, name_runs, read_side
-from lethe.text.matching import TermFinder, plurals
+from lethe.text.matching import BROKEN, TermFinder, plurals
+from lethe.text.spelling import plain
 
 TITLES = frozenset({"miss", "sir", "madam", "master", "mister"})  # and abbreviations: no names by themselves
 PREFIX = re.compile(r"^(?:un|in|im|dis|mis|re|pre|fore|over|out|under|non)")
@@ -309,8 +310,14 @@ def count_forms(
     found: dict[Term, Counter[str]] = {term: Counter() for term in forms.values()}
     for text in texts:
         for hit in finder.find(view(text)):
-            found[forms[hit.term]][" ".join(text[hit.start : hit.end].replace("’", "'").split())] += 1
+            found[forms[hit.term]][as_written(text[hit.start : hit.end], hit.form)] += 1
     return found
+
+
+def as_written(text: str, form: str) -> str:
+    """An occurrence as a form: on one line, a hyphen at the line's end only where the form that was found has one."""
+    whole = plain(BROKEN.sub("", text))
+    return whole if whole.lower() == form.lower() else plain(BROKEN.sub("-", text))
 
 
 def folded(text: str) -> str:

@@ -13,6 +13,9 @@ from itertools import pairwise
 from sys import intern
 from typing import Any, NamedTuple
 
+from lethe.text.spelling import seen
+
+BROKEN = re.compile(r"(?<=[^\W\d_])-[ \t]*\r?\n[ \t]*(?=([^\W\d_]))")  # a word that a line's end cuts in two
 WORD = re.compile(
     r"(?:Mr|Mrs|Ms|Dr|St|Prof|Capt|Rev|Sgt|Lt|Col|Gen|Mme)\.|[A-HJ-Z]\.(?=\s*[A-Z])|[^\W\d_]+(?:[-'’][^\W\d_]+)*"
 )
@@ -58,7 +61,7 @@ def read_text(text: str, side: Side) -> int:
     """Add one text to the side's counts; return its number of words."""
     words = 0
     run: list[tuple[str, bool]] = []
-    for word, gap, heading in read_words(text):
+    for word, gap, heading in read_words(unbroken(text)):
         words += word != OWNER
         if word[0].islower() and not run:
             side.small[word] += 1
@@ -77,6 +80,19 @@ def read_text(text: str, side: Side) -> int:
     for counts, most in ((side.small, MOST_WORDS), (side.capital, MOST_WORDS), (side.runs, MOST_RUNS)):
         forget_rare(counts, most)
     return words
+
+
+def unbroken(text: str) -> str:
+    """The text in plain spelling, names that a hyphen at the end of a line cuts in two put together."""
+    return BROKEN.sub(lambda found: "" if found[1].islower() and begins_name(found) else found[0], seen(text).text)
+
+
+def begins_name(found: re.Match[str]) -> bool:
+    """Whether the word before a line's end has a capital; well-known, cut at its hyphen, has none."""
+    start = found.start()
+    while start and found.string[start - 1].isalpha():
+        start -= 1
+    return found.string[start].isupper()
 
 
 def forget_rare(counts: Counter[Any], most: int) -> None:

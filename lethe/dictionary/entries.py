@@ -11,7 +11,7 @@ from lethe.core.errors import StageError
 from lethe.core.tables import ANCHORS, DICTIONARY, DROPPED, OVERRIDES, numbered_csv, read_csv
 from lethe.dictionary.entity_types import Usage
 from lethe.dictionary.inflection import in_form, plural_forms, plural_of, singular_of
-from lethe.text.matching import TermFinder
+from lethe.text.matching import TermFinder, owners
 
 Terms = Mapping[str, Sequence[str]]  # anchor -> all its forms, the anchor first
 
@@ -38,10 +38,7 @@ class Override(NamedTuple):
 def read_terms(path: Path) -> dict[str, list[str]]:
     """The anchors with their forms; a form that two anchors share goes to the anchor it equals, else to the first."""
     rows = read_csv(path, ANCHORS, unique=("anchor",), filled=("anchor", "forms"))
-    owner = {row["anchor"]: row["anchor"] for row in rows}
-    for row in rows:
-        for form in row["forms"].split("|"):
-            owner.setdefault(form, row["anchor"])
+    owner = owners({row["anchor"]: row["forms"].split("|") for row in rows})
     terms: dict[str, list[str]] = {row["anchor"]: [] for row in rows}
     for form, anchor in owner.items():
         terms[anchor].append(form)
