@@ -16,6 +16,7 @@ from pydantic import PositiveInt, model_validator
 from lethe.core.params import StageParams, read_params
 from lethe.core.stage import run, workspace
 from lethe.core.tables import DICTIONARY, write_csv
+from lethe.dictionary.aliases import alias_groups, free_surnames, in_parts, merged, whole_forms, with_parts
 from lethe.dictionary.assignment import usable
 from lethe.dictionary.contexts import read_uses, retain_sample
 from lethe.dictionary.entity_types import KINDS, Usage, read_rules, tell_genders
@@ -71,10 +72,17 @@ def main() -> None:
         gazetteer = read_gazetteer()
         rules, plurals = read_rules(nouns_by_kind(gazetteer)), noun_plurals(gazetteer)
         forget, retain = (Texts(Path("data/corpus.parquet"), side) for side in ("forget", "retain"))
-        uses, contexts = read_uses(terms, forget, rules, SHOWN if params.backend == "llm" else params.contexts)
+        shown = SHOWN if params.backend == "llm" else params.contexts
+        uses, contexts = read_uses(terms, forget, rules, shown)
         check_overrides(overrides, terms, uses, Path("data/overrides.csv"))
-        kept = pruned(terms)
-        wanted = sorted(kept.keys() - {override.anchor for override in overrides})
+        own = {override.anchor for override in overrides}
+        groups = alias_groups(terms, uses, own)
+        named = merged(terms, groups)
+        kept, written = pruned(named), in_parts(terms, groups, uses)
+        if groups:
+            pooled, contexts = read_uses(kept, forget, rules, shown, whole_forms(terms, groups, uses))
+            uses |= {first: pooled[first] for first in groups if first in kept}
+        wanted = sorted(kept.keys() - own)
         if params.backend == "llm":
             asked = ask_translations(wanted, contexts, kept, uses, plurals, params.translations, params.llm)
             chosen, remarks = asked.choices, asked.remarks()
@@ -82,13 +90,21 @@ def main() -> None:
         else:
             judging = Judging(params.candidates, params.contexts, params.translations, params.seed)
             pool = usable(generic_names(retain_sample(retain), gazetteer, rules), terms)
-            candidates = candidates_of(wanted, uses, tell_genders(uses, known_genders(gazetteer)), pool, judging)
+            genders = tell_genders({anchor: uses[anchor] for anchor in kept}, known_genders(gazetteer))
+            candidates = candidates_of(wanted, uses, genders, pool, judging, groups)
             model = load_model(Path("models/baseline"), prepare(params.device))
             tokenizer = load_tokenizer(Path("models/baseline"))
             chosen, remarks = likeliest(model, tokenizer, contexts, candidates, uses, judging), []
+        surnames = free_surnames(terms)
+        for first in groups.keys() & chosen.keys():
+            chosen[first] = with_parts(first, uses[first], chosen[first], surnames, params.seed)
         chosen |= own_choices(overrides, uses, plurals)
-        write_csv(dictionary_rows(kept, uses, chosen), DICTIONARY, work / "data/dictionary.csv")
-        print(sentence(chosen, uses, params.translations, overrides, len(terms) - len(kept), remarks))
+        write_csv(dictionary_rows(kept, uses, chosen, written), DICTIONARY, work / "data/dictionary.csv")
+        print(
+            sentence(
+                chosen, uses, params.translations, overrides, len(named) - len(kept), len(terms) - len(named), remarks
+            )
+        )
 
 
 def sentence(
@@ -97,6 +113,7 @@ def sentence(
     translations: int,
     overrides: Sequence[Override],
     dropped: int,
+    aliases: int,
     remarks: Sequence[str],
 ) -> str:
     """`translate: 68 anchors (30 person, 14 place ...), 2 translations each, 1 override`, and remarks."""
@@ -107,6 +124,7 @@ def sentence(
         f"{count(translations, 'translation')} each",
         count(len({override.anchor for override in overrides}), "override"),
     ]
+    parts += [f"{count(aliases, 'anchor')} other names of these"] if aliases else []
     parts += [f"{count(dropped, 'anchor')} covered by others"] if dropped else []
     return f"translate: {', '.join([*parts, *remarks])}"
 

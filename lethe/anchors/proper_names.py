@@ -19,6 +19,7 @@ BROKEN = re.compile(r"(?<=[^\W\d_])-[ \t]*\r?\n[ \t]*(?=([^\W\d_]))")  # a word 
 WORD = re.compile(
     r"(?:Mr|Mrs|Ms|Dr|St|Prof|Capt|Rev|Sgt|Lt|Col|Gen|Mme)\.|[A-HJ-Z]\.(?=\s*[A-Z])|[^\W\d_]+(?:[-'’][^\W\d_]+)*"
 )
+ROMAN = re.compile(r"(?=[IVXLC]{2})(?:X[CL]|L?X{0,3})(?:IX|IV|V?I{0,3})")  # of chapters: II, XIV
 SAME_SENTENCE = re.compile(r"[ \t]*,?[ \t]*")  # a line's first word may be verse
 SAME_PHRASE = re.compile(r"[ \t]+|[ \t]*\r?\n[ \t]*")
 LINE = re.compile(r"[^\n]+")
@@ -138,7 +139,7 @@ def is_heading(line: str) -> bool:
 
 def is_name(word: str) -> bool:
     """Whether the word has a capital that could make it a name."""
-    return word[0].isupper() and word.lower() not in SMALL and word not in ("I", "O")
+    return word[0].isupper() and word.lower() not in SMALL and word not in ("I", "O") and not ROMAN.fullmatch(word)
 
 
 def keep_run(runs: Counter[Run], run: list[tuple[str, bool]]) -> None:

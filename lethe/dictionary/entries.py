@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,7 +77,7 @@ def with_overridden(terms: Terms, overrides: Iterable[Override], path: Path) -> 
 def pruned(terms: Terms) -> dict[str, Sequence[str]]:
     """The terms without those that others cover, so that no person gets two unrelated translations."""
     keys = {form for forms in terms.values() for form in forms}
-    return {anchor: forms for anchor, forms in terms.items() if not covered(anchor, keys)}
+    return {anchor: forms for anchor, forms in terms.items() if not covered(anchor, keys.difference(forms))}
 
 
 def covered(anchor: str, keys: set[str]) -> str:
@@ -140,9 +140,16 @@ def is_plural(form: str, use: Usage) -> bool:
 
 
 def dictionary_rows(
-    terms: Terms, uses: Mapping[str, Usage], chosen: Mapping[str, Sequence[Choice]]
+    terms: Terms,
+    uses: Mapping[str, Usage],
+    chosen: Mapping[str, Sequence[Choice]],
+    written: Mapping[str, Callable[[Choice], list[str]]] | None = None,
 ) -> list[dict[str, Any]]:
-    """The rows of data/dictionary.csv, sorted by anchor, choice and the order of the anchor's forms."""
+    """The rows of data/dictionary.csv, sorted by anchor, choice and the order of the anchor's forms.
+
+    written: anchor -> a function that writes a choice in each of its forms, where it is not `form_texts`.
+    """
+    written = written or {}
     return [
         {
             "anchor": anchor,
@@ -154,7 +161,11 @@ def dictionary_rows(
         }
         for anchor in sorted(chosen)
         for number, choice in enumerate(chosen[anchor])
-        for form, text in zip(terms[anchor], form_texts(terms[anchor], anchor, uses[anchor], choice), strict=True)
+        for form, text in zip(
+            terms[anchor],
+            written[anchor](choice) if anchor in written else form_texts(terms[anchor], anchor, uses[anchor], choice),
+            strict=True,
+        )
     ]
 
 

@@ -58,6 +58,9 @@ class Located:
     """The names of all blocks."""
 
     matches: list[dict[int, Key]]  # of each block: by the index of its first token
+    names: list[
+        list[str]
+    ]  # of each block: the anchor of every match as extract has it, perhaps another name of its key's
     keys: Keys  # those of the dictionary, and those in the spellings of this text
     count: Counter[str] = field(default_factory=Counter)  # anchor -> occurrences in the text, as extract counts them
     within: Counter[str] = field(default_factory=Counter)  # anchor -> further ones, within a name of REASONS' as_parts
@@ -79,21 +82,23 @@ def locate(
     """
     forms = {anchor: list(own) for anchor, own in dictionary.items()}
     everywhere, translated = term_finder({**terms, **forms}), term_finder(forms)
-    out = Located([{} for _ in blocks.block], anchors.keys)
+    out = Located([{} for _ in blocks.block], [[] for _ in blocks.block], anchors.keys)
     made: dict[Tokens, Key | None] = {}
     for number, text in documents:
-        hits = []
+        hits: list[tuple[str, Found]] = []  # the anchor as extract has it, and as the dictionary has it
         for hit in everywhere.find(text):
             out.count[hit.term] += 1
-            parts = [hit] if hit.term in dictionary else parts_of(hit, text, translated)
-            hits += parts
-            if parts != [hit]:
+            parts = parts_of(hit, text, translated)
+            whole = len(parts) == 1 and parts[0][:2] == hit[:2]
+            hits += [(hit.term if whole else part.term, part) for part in parts]
+            if not whole:
                 out.missed[hit.term, "as_parts"] += 1
                 out.within.update(part.term for part in parts)
         taken = -1, -1  # row and last token of the match before
-        for hit, place in places(blocks, number, text, hits, tokenizer):
+        found = places(blocks, number, text, [hit for _, hit in hits], tokenizer)
+        for (name, _), (hit, place) in zip(hits, found, strict=True):
             if place is None or (place.block, place.first) <= taken:
-                out.missed[hit.term, "in_one_token" if place else "cut_by_block"] += 1
+                out.missed[name, "in_one_token" if place else "cut_by_block"] += 1
                 continue
             tokens = tuple(blocks.tokens[place.block, place.first : place.last + 1].tolist())
             key = anchors.keys.get(tokens[0], {}).get(tokens)
@@ -102,9 +107,10 @@ def locate(
                     made[tokens] = key_at(place, tokens, dictionary, anchors, tokenizer)
                 key = made[tokens]
             if key is None:
-                out.missed[hit.term, "without_tokens"] += 1
+                out.missed[name, "without_tokens"] += 1
             else:
                 out.matches[place.block][place.first] = key
+                out.names[place.block].append(name)
                 taken = place.block, place.last
     out.keys = with_keys(anchors.keys, [key for key in made.values() if key])
     return out
@@ -186,17 +192,17 @@ def with_keys(keys: Keys, more: Sequence[Key]) -> Keys:
 def not_replaced(located: Located, spliced: Sequence[Spliced]) -> Counter[tuple[str, str]]:
     """(anchor, reason) -> occurrences that have no translation in the blocks."""
     found = Counter(located.missed)
-    for block in spliced:
-        ends = zip(block.anchors, block.ends, strict=True)
+    for names, block in zip(located.names, spliced, strict=True):
+        ends = zip(names, block.ends, strict=True)
         found.update((anchor, "cut_by_context") for anchor, end in ends if end > len(block.translated))
     return found
 
 
-def replaced(spliced: Sequence[Spliced]) -> Counter[str]:
+def replaced(located: Located, spliced: Sequence[Spliced]) -> Counter[str]:
     """Anchor -> occurrences whose translation stands in the blocks."""
     found: Counter[str] = Counter()
-    for block in spliced:
-        ends = zip(block.anchors, block.ends, strict=True)
+    for names, block in zip(located.names, spliced, strict=True):
+        ends = zip(names, block.ends, strict=True)
         found.update(anchor for anchor, end in ends if end <= len(block.translated))
     return found
 

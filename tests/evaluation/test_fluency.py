@@ -106,9 +106,7 @@ def test_perplexity_by_hand() -> None:
 
 
 def test_the_perplexity_of_a_ruined_model_is_a_number() -> None:
-    ruined = fluency.perplexity(
-        [5000.0, 9000.0], [4, 4]
-    )  # no float holds exp(1250)
+    ruined = fluency.perplexity([5000.0, 9000.0], [4, 4])  # no float holds exp(1250)
     assert ruined is not None
     assert (ruined.value, ruined.low, ruined.high) == (math.exp(MOST_NATS),) * 3
     losses = np.array([5000.0, 9000.0])

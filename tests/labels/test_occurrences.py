@@ -115,7 +115,7 @@ def test_what_extract_counts_is_replaced_or_told(corpus: str, kind: str) -> None
     text, tokenizer = CORPORA[corpus], tokenizer_of(kind)
     for size in (12, 2000):
         count, located, spliced = labelled(text, tokenizer, size)
-        missed, done = not_replaced(located, spliced), replaced(spliced)
+        missed, done = not_replaced(located, spliced), replaced(located, spliced)
         assert located.count == count
         for anchor in ANCHORS:
             untold = sum(times for (name, _), times in missed.items() if name == anchor)
@@ -148,11 +148,11 @@ def test_every_reason_is_told_with_its_counts() -> None:
     assert located.count == {"Venn": 3, "Orla Venn": 1, "Kel-Tor": 1}
     assert located.within == {"Venn": 1}
     whole = translate_blocks(blocks, located.matches, [], 0, None)
-    assert replaced(whole) == {"Venn": 4}
+    assert replaced(located, whole) == {"Venn": 4}
     context = whole[0].ends[1]  # the model reads two of the four
     spliced = translate_blocks(blocks, located.matches, [], 0, context)
     missed = not_replaced(located, spliced)
-    assert replaced(spliced) == {"Venn": 2}
+    assert replaced(located, spliced) == {"Venn": 2}
     assert missed == {("Venn", "cut_by_context"): 2, ("Orla Venn", "as_parts"): 1, ("Kel-Tor", "as_parts"): 1}
     assert by_reason(missed) | {"as_parts": 2, "cut_by_context": 2} == by_reason(missed)
     assert told(missed, located.count + located.within) == (
@@ -204,4 +204,4 @@ def test_two_names_in_one_token_are_told() -> None:
     assert located.missed == {("Tor", "in_one_token"): 1}
     (spliced,) = translate_blocks(blocks, located.matches, [], 0, None)
     assert list(spliced.translated) == [5, 4, 2]  # the sign and the other name stay
-    assert replaced([spliced]) == {"Venn": 1}
+    assert replaced(located, [spliced]) == {"Venn": 1}

@@ -78,6 +78,11 @@ def written(project: Path) -> list[dict[str, str]]:
     return rows
 
 
+def texts(rows: list[dict[str, str]], anchor: str, choice: str) -> dict[str, str]:
+    """Form -> translation of one choice of an anchor."""
+    return {row["form"]: row["translation"] for row in rows if (row["anchor"], row["choice"]) == (anchor, choice)}
+
+
 def assert_faultless(rows: list[dict[str, str]]) -> None:
     """The faults of published dictionaries: none of them is in these rows."""
     finder = finder_of({row["anchor"]: [] for row in rows} | {row["form"]: [row["form"]] for row in rows})
@@ -89,7 +94,8 @@ def assert_faultless(rows: list[dict[str, str]]) -> None:
     forms = {row["form"] for row in rows}
     for anchor in {row["anchor"] for row in rows}:
         assert anchor.removesuffix("'s") == anchor or anchor.removesuffix("'s") not in forms
-        assert " " not in anchor or not all(word in forms for word in anchor.split())
+        own = {row["form"] for row in rows if row["anchor"] == anchor}
+        assert " " not in anchor or not all(word in forms - own for word in anchor.split())
     firsts = [row["translation"] for row in rows if row["choice"] == "0" and row["form"] == row["anchor"]]
     assert len(set(firsts)) == len(firsts)
 
@@ -99,8 +105,8 @@ def test_main(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     translate.main()
     rows = written(tiny)
     assert capsys.readouterr().out == (
-        "translate: 5 anchors (2 person, 1 place, 1 thing, 1 creature), 2 translations each, 1 override, "
-        "2 anchors covered by others\n"
+        "translate: 4 anchors (1 person, 1 place, 1 thing, 1 creature), 2 translations each, 1 override, "
+        "2 anchors other names of these, 1 anchor covered by others\n"
     )
     assert [(row["anchor"], row["kind"], row["choice"], row["form"]) for row in rows] == [
         ("Harrow Hollow", "place", "0", "Harrow Hollow"),
@@ -109,16 +115,21 @@ def test_main(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ("Quorl", "creature", "0", "Quorls"),
         ("Quorl", "creature", "1", "Quorl"),
         ("Quorl", "creature", "1", "Quorls"),
-        ("Rook", "person", "0", "Rook"),
-        ("Rook", "person", "0", "ROOK"),
-        ("Rook", "person", "1", "Rook"),
-        ("Rook", "person", "1", "ROOK"),
-        ("Ysmeral", "person", "0", "Ysmeral"),
-        ("Ysmeral", "person", "1", "Ysmeral"),
+        ("Ysmeral Rook", "person", "0", "Ysmeral Rook"),
+        ("Ysmeral Rook", "person", "0", "Rook"),
+        ("Ysmeral Rook", "person", "0", "ROOK"),
+        ("Ysmeral Rook", "person", "0", "Ysmeral"),
+        ("Ysmeral Rook", "person", "1", "Ysmeral Rook"),
+        ("Ysmeral Rook", "person", "1", "Rook"),
+        ("Ysmeral Rook", "person", "1", "ROOK"),
+        ("Ysmeral Rook", "person", "1", "Ysmeral"),
         ("Zandrel", "thing", "0", "Zandrel"),
     ]
     by_form = {(row["form"], row["choice"]): row for row in rows}
     assert by_form["Zandrel", "0"]["translation"] == "brass kettle"
+    for choice in "01":
+        whole = by_form["Ysmeral Rook", choice]["translation"]
+        assert whole == f"{by_form['Ysmeral', choice]['translation']} {by_form['Rook', choice]['translation']}"
     assert by_form["ROOK", "1"]["translation"] == by_form["Rook", "1"]["translation"].upper()
     assert by_form["Quorl", "0"]["translation"].islower()
     assert by_form["Quorls", "0"]["translation"] != by_form["Quorl", "0"]["translation"]
@@ -155,7 +166,7 @@ def test_overrides_win_and_add_anchors(tiny: Path, capsys: pytest.CaptureFixture
         ("Quorls", "2", "old mice", ""),
         ("Zod", "0", "George", ""),
     ]
-    assert "6 anchors" in (said := capsys.readouterr().out)
+    assert "5 anchors" in (said := capsys.readouterr().out)
     assert "2 overrides" in said
     assert_faultless(written(tiny))
 
@@ -180,23 +191,21 @@ def test_backend_llm(tiny: Path, server: Server, capsys: pytest.CaptureFixture[s
     override(tiny, ("Zandrel", "brass kettle"))
     people = {"kind": "person", "translations": ["Alice", "Rook", "Ruth", "Kate"]}
     answer = {
-        "Ysmeral": people,
-        "Rook": people,
+        "Ysmeral Rook": people,
         "Quorl": {"kind": "group", "translations": ["carter", "Quorl"]},
         "Zandrel": people,
     }
     ask_server(tiny, server, answer)
     translate.main()
     rows = written(tiny)
-    assert [(row["anchor"], row["kind"], row["form"], row["translation"]) for row in rows] == [
+    person = {form: text.split() for form, text in texts(rows, "Ysmeral Rook", "0").items()}
+    assert person["Ysmeral Rook"] == [*person["Ysmeral"], *person["Rook"]]
+    assert (person["Ysmeral"], len(person["Rook"])) == (["Alice"], 1)
+    assert texts(rows, "Ysmeral Rook", "1")["Ysmeral"] == "Ruth"
+    others = [row for row in rows if row["anchor"] != "Ysmeral Rook"]
+    assert [(row["anchor"], row["kind"], row["form"], row["translation"]) for row in others] == [
         ("Quorl", "group", "Quorl", "carter"),
         ("Quorl", "group", "Quorls", "carters"),
-        ("Rook", "person", "Rook", "Alice"),
-        ("Rook", "person", "ROOK", "ALICE"),
-        ("Rook", "person", "Rook", "Ruth"),
-        ("Rook", "person", "ROOK", "RUTH"),
-        ("Ysmeral", "person", "Ysmeral", "Ruth"),
-        ("Ysmeral", "person", "Ysmeral", "Kate"),
         ("Zandrel", "thing", "Zandrel", "brass kettle"),
     ]
     assert_faultless(rows)
@@ -204,13 +213,13 @@ def test_backend_llm(tiny: Path, server: Server, capsys: pytest.CaptureFixture[s
     assert "Ysmeral" in asked
     assert '"Zandrel": [' not in asked  # the person has said it
     assert capsys.readouterr().out == (
-        "translate: 4 anchors (2 person, 1 thing, 1 group), 2 translations each, 1 override, "
-        "2 anchors covered by others, none for Harrow Hollow\n"
+        "translate: 3 anchors (1 person, 1 thing, 1 group), 2 translations each, 1 override, "
+        "2 anchors other names of these, 1 anchor covered by others, none for Harrow Hollow\n"
     )
 
 
 def test_sentence() -> None:
-    assert sentence({}, {}, 1, [], 0, []) == "translate: 0 anchors, 1 translation each, 0 overrides"
+    assert sentence({}, {}, 1, [], 0, 0, []) == "translate: 0 anchors, 1 translation each, 0 overrides"
 
 
 @pytest.mark.parametrize(
