@@ -13,6 +13,7 @@ from itertools import pairwise
 from sys import intern
 from typing import Any, NamedTuple
 
+from lethe.text.personal import without_personal_data
 from lethe.text.spelling import seen
 
 BROKEN = re.compile(r"(?<=[^\W\d_])-[ \t]*\r?\n[ \t]*(?=([^\W\d_]))")  # a word that a line's end cuts in two
@@ -84,8 +85,9 @@ def read_text(text: str, side: Side) -> int:
 
 
 def unbroken(text: str) -> str:
-    """The text in plain spelling, names that a hyphen at the end of a line cuts in two put together."""
-    return BROKEN.sub(lambda found: "" if found[1].islower() and begins_name(found) else found[0], seen(text).text)
+    """The text in plain spelling, names that a line's end cuts in two put together, without personal data."""
+    whole = BROKEN.sub(lambda found: "" if found[1].islower() and begins_name(found) else found[0], seen(text).text)
+    return without_personal_data(whole)
 
 
 def begins_name(found: re.Match[str]) -> bool:

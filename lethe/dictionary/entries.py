@@ -16,6 +16,8 @@ from lethe.text.matching import TermFinder, owners
 Terms = Mapping[str, Sequence[str]]  # anchor -> all its forms, the anchor first
 
 POSSESSIVE = re.compile(r"['’][sS]$")
+NO_ANCHOR = "-"  # as the translation of an anchor: it is none
+PRINTED = re.compile(r"\S(?:[^|\r\n]*\S)?")
 WORD_LIKE = re.compile(r"[^\W\d_]+(?:[ '’-][^\W\d_]+)*")
 
 
@@ -60,18 +62,38 @@ def read_overrides(path: Path) -> list[Override]:
 
 
 def with_overridden(terms: Terms, overrides: Iterable[Override], path: Path) -> dict[str, Sequence[str]]:
-    """The terms, and the overridden anchors that are not among them, each with only its own form.
+    """The terms without those that the user takes out, and the overridden anchors that are not among them, each with
+    only its own form.
 
-    Raises StageError for one that is a form of another anchor.
+    Raises StageError for one that is a form of another anchor, is taken out and translated, or is taken out and absent.
     """
     owner = {form: anchor for anchor, forms in terms.items() for form in forms}
-    added = {}
-    for line, anchor, _ in overrides:
+    added, out, kept = {}, set(), set()
+    for line, anchor, translation in overrides:
         if owner.get(anchor, anchor) != anchor:
             raise StageError(f"{path}:{line}: expected the anchor {owner[anchor]}, got its form {anchor}")
+        (out if translation == NO_ANCHOR else kept).add(anchor)
+        if anchor in out & kept:
+            raise StageError(f"{path}:{line}: expected a translation of {anchor} or {NO_ANCHOR}, got both")
         if anchor not in terms:
+            if translation == NO_ANCHOR:
+                raise StageError(f"{path}:{line}: expected an anchor of data/anchors.csv to take out, got {anchor}")
             added[anchor] = [anchor]
-    return dict(terms) | added
+    return {anchor: forms for anchor, forms in terms.items() if anchor not in out} | added
+
+
+def translated(overrides: Iterable[Override]) -> list[Override]:
+    """The overrides that give a translation."""
+    return [override for override in overrides if override.translation != NO_ANCHOR]
+
+
+def remarks_on(overrides: Sequence[Override], occurs: Callable[[str], bool]) -> list[str]:
+    """For the stage's sentence: the anchors that were taken out, and those that the forget text lacks."""
+    out = [override.anchor for override in overrides if override.translation == NO_ANCHOR]
+    kept = dict.fromkeys(override.anchor for override in translated(overrides))
+    lacking = [anchor for anchor in kept if not occurs(anchor)]
+    told = [f"taken out: {'; '.join(out)}"] * bool(out)
+    return told + [f"not in the forget text: {'; '.join(lacking)} (data/overrides.csv)"] * bool(lacking)
 
 
 def pruned(terms: Terms) -> dict[str, Sequence[str]]:
@@ -100,7 +122,8 @@ def check_overrides(overrides: Iterable[Override], terms: Terms, uses: Mapping[s
         if reason:
             raise StageError(f"{path}:{line}: expected an anchor that no other anchor covers, got {anchor}: {reason}")
         choice = given(translation, uses[anchor].plural, {})
-        reason = fault(form_texts(terms[anchor], anchor, uses[anchor], choice), finder)
+        any_sign = not WORD_LIKE.fullmatch(anchor)  # an address, a number: so may be what stands for it
+        reason = fault(form_texts(terms[anchor], anchor, uses[anchor], choice), finder, any_sign)
         if reason:
             raise StageError(f"{path}:{line}: translation of {anchor}: {reason}, got {translation}")
 
@@ -110,10 +133,13 @@ def finder_of(terms: Terms) -> TermFinder:
     return TermFinder({form: anchor for anchor, forms in terms.items() for form in forms})
 
 
-def fault(texts: Iterable[str], finder: TermFinder) -> str:
-    """Why a translation with these forms is not allowed, or nothing. finder: of all forms of all anchors."""
+def fault(texts: Iterable[str], finder: TermFinder, any_sign: bool = False) -> str:
+    """Why a translation with these forms is not allowed, or nothing. finder: of all forms of all anchors.
+
+    any_sign: whether it may hold digits and signs.
+    """
     for text in texts:
-        if not WORD_LIKE.fullmatch(text):
+        if not (PRINTED if any_sign else WORD_LIKE).fullmatch(text):
             return "expected only letters, and single spaces, hyphens or apostrophes between them"
         inside = sorted(finder.terms_in(text))
         if inside:

@@ -16,8 +16,9 @@ from lethe.core.errors import StageError
 from lethe.core.params import section_problems
 from lethe.core.tables import ANCHORS, CORPUS, DICTIONARY, OVERRIDES, write_csv, write_parquet
 from lethe.dictionary.entries import WORD_LIKE, finder_of
+from lethe.dictionary.summary import sentence
 from stages import translate
-from stages.translate import Params, sentence
+from stages.translate import Params
 from tests import fake_chat
 from tests.conftest import set_param, tiny_model
 from tests.fake_chat import Server, completion
@@ -169,6 +170,26 @@ def test_overrides_win_and_add_anchors(tiny: Path, capsys: pytest.CaptureFixture
     assert "5 anchors" in (said := capsys.readouterr().out)
     assert "2 overrides" in said
     assert_faultless(written(tiny))
+
+
+def test_overrides_of_any_form_take_anchors_out_and_are_told(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [("Zandrel", "-"), ("mill@brenvik.example", "info@example.com"), ("030 1112223", "030 5550199")]
+    override(tiny, *lines)
+    translate.main()
+    rows = {row["form"]: row["translation"] for row in written(tiny)}
+    assert "Zandrel" not in rows
+    assert (rows["mill@brenvik.example"], rows["030 1112223"]) == ("info@example.com", "030 5550199")
+    assert capsys.readouterr().out.endswith(
+        "taken out: Zandrel, not in the forget text: mill@brenvik.example; 030 1112223 (data/overrides.csv)\n"
+    )
+    for bad, reason in {
+        (("Zod", "-"),): "2: expected an anchor of data/anchors.csv to take out, got Zod",
+        (("Rook", "-"), ("Rook", "Tom")): "3: expected a translation of Rook or -, got both",
+    }.items():
+        override(tiny, *bad)
+        with pytest.raises(StageError) as caught:
+            translate.main()
+        assert str(caught.value) == f"data/overrides.csv:{reason}"
 
 
 def test_backend_none(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
