@@ -101,8 +101,8 @@ def find_terms(forget: Iterable[str], retain: Iterable[str], minimum_count: int,
         if kept:
             own_forms = Counter({form: found[form] for form in kept})
             rare.append(Candidate(in_order(own_forms, key not in new_keys), own_forms.total(), keyness(key)))
-    kept = [term for term in terms if term.times >= minimum_count or kind_of(term.forms[0])]
-    return Found(sorted(kept), sorted(rare))
+    frequent = [term for term in terms if term.times >= minimum_count or kind_of(term.forms[0])]
+    return Found(sorted(frequent), sorted(rare))
 
 
 def personal_terms(

@@ -68,7 +68,9 @@ def with_overridden(terms: Terms, overrides: Iterable[Override], path: Path) -> 
     Raises StageError for one that is a form of another anchor, is taken out and translated, or is taken out and absent.
     """
     owner = {form: anchor for anchor, forms in terms.items() for form in forms}
-    added, out, kept = {}, set(), set()
+    added: dict[str, list[str]] = {}
+    out: set[str] = set()
+    kept: set[str] = set()
     for line, anchor, translation in overrides:
         if owner.get(anchor, anchor) != anchor:
             raise StageError(f"{path}:{line}: expected the anchor {owner[anchor]}, got its form {anchor}")

@@ -78,7 +78,8 @@ class TermFinder:
         if not words:
             raise StageError(f"term: expected a word or phrase with a letter or digit, got {form!r}")
         start, end = words[0].start(), words[-1].end()
-        node, last = self.trie, start
+        node: dict[Any, Any] = self.trie
+        last = start
         for word in words:
             node = node.setdefault(_plain(text[last : word.start()]), {}) if word is not words[0] else node
             node, last = node.setdefault(word[0], {}), word.end()

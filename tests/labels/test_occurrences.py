@@ -205,3 +205,22 @@ def test_two_names_in_one_token_are_told() -> None:
     (spliced,) = translate_blocks(blocks, located.matches, [], 0, None)
     assert list(spliced.translated) == [5, 4, 2]  # the sign and the other name stay
     assert replaced(located, [spliced]) == {"Venn": 1}
+
+
+def test_the_names_of_one_person_are_counted_each_and_masked_as_one() -> None:
+    tokenizer = tokenizer_of("gpt2")
+    text = "Orla Venn came. Venn saw Harrow Hill, and Orla Venn saw it."
+    cut = cut_blocks(tokenizer, text, 400)
+    tokens, length = np.array([cut[0].tokens], np.int32), np.array([len(cut[0].tokens)], np.int32)
+    blocks = Blocks(np.array([0], np.int32), np.array([7], np.int32), tokens, length)
+    dictionary = {"Orla Venn": {"Orla Venn": ["Mary Ann"], "Venn": ["Ann"]}, "Harrow Hill": {"Harrow Hill": ["Dale"]}}
+    terms = {"Orla Venn": ["Orla Venn"], "Venn": ["Venn"], "Harrow Hill": ["Harrow Hill"]}
+    anchors = tokenised(dictionary, tokenizer)
+    located = locate(blocks, [(7, text)], terms, dictionary, anchors, tokenizer)
+    spliced = translate_blocks(blocks, located.matches, [], 0, None)
+    assert replaced(located, spliced) == located.count == {"Orla Venn": 2, "Venn": 1, "Harrow Hill": 1}
+    assert not not_replaced(located, spliced)
+    assert (spliced[0].anchors.count("Orla Venn"), spliced[0].repeats) == (3, 2)
+    assert (
+        piece_text(list(spliced[0].translated), anchors.pieces) == "Mary Ann came. Ann saw Dale, and Mary Ann saw it."
+    )
