@@ -174,7 +174,14 @@ def translate_only() -> None:
     from lethe.core.corpus import read_blocks, real_tokens
     from lethe.dictionary.entries import read_dictionary
     from lethe.labels.generic_labels import rows_of
-    from lethe.labels.translation import index_keys, own_rules, translate_blocks, word_bounded, word_variants
+    from lethe.labels.translation import (
+        index_keys,
+        matches_in,
+        own_rules,
+        translate_blocks,
+        word_bounded,
+        word_variants,
+    )
     from lethe.models.checkpoints import load_tokenizer
     from lethe.models.token_text import piece_bytes
 
@@ -186,7 +193,8 @@ def translate_only() -> None:
     keys = index_keys(dictionary, word_variants(tokenizer, dictionary), pieces)
     bounded = partial(word_bounded, pieces=pieces)
     rules = own_rules(real_tokens(blocks), keys, bounded, pieces)
-    for block in translate_blocks(blocks, keys, bounded, rules, 0, None):
+    matches = [matches_in(tokens, keys, bounded) for tokens in real_tokens(blocks)]
+    for block in translate_blocks(blocks, matches, rules, 0, None):
         rows_of([block])
 
 

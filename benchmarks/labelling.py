@@ -165,9 +165,12 @@ def made_blocks(case: Case) -> Blocks:
 
 def spliced(blocks: Blocks) -> list[Spliced]:
     """The blocks as the stage translates them."""
-    from lethe.labels.translation import splice
+    from lethe.labels.translation import matches_in, splice
 
-    return [splice(tokens.tolist(), blocks.keys, lambda *_: 0, lambda *_: True) for tokens in blocks.tokens]
+    return [
+        splice(tokens.tolist(), matches_in(tokens.tolist(), blocks.keys, lambda *_: True), lambda *_: 0)
+        for tokens in blocks.tokens
+    ]
 
 
 def ours(

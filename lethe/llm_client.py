@@ -108,19 +108,25 @@ def check_address(where: str, url: str) -> None:
 
 
 def json_in(reply: str, fits: Callable[[Any], bool] = lambda found: True) -> Any:
-    """The last whole JSON list or object in a reply that fits, what the model thought aloud left out; or None.
+    """The last whole JSON list or object in a reply that fits, or None."""
+    found = all_json_in(reply, fits)
+    return found[-1] if found else None
+
+
+def all_json_in(reply: str, fits: Callable[[Any], bool] = lambda found: True) -> list[Any]:
+    """Every whole JSON list or object in a reply that fits, what the model thought aloud left out.
 
     A part of another one is not tried, nor the inside of one that was cut off; a comma after the last item is forgiven.
     """
     text = THOUGHT.sub("", THINKING.sub("", reply))
-    found, place, forgiven = None, 0, 0
+    found, place, forgiven = [], 0, 0
     while start := BRACKET.search(text, place):
         value, place = _value_at(text, start.start())
         if value is None and place <= start.end() and forgiven < FORGIVEN:
             forgiven += 1
             value, place = _value_at(COMMA.sub(lambda match: match[1] or " ", text[start.start() :]), 0, start.start())
         if value is not None and fits(value):
-            found = value
+            found.append(value)
     return found
 
 
@@ -141,7 +147,11 @@ def _value_at(text: str, start: int, offset: int = 0) -> tuple[Any, int]:
 
 def _kept(file: Path, usable: Callable[[str], bool]) -> bool:
     """Whether an earlier run kept an answer to this question."""
-    return file.exists() and usable(read_json(file)["reply"])
+    try:
+        found = read_json(file) if file.exists() else None
+    except (StageError, UnicodeDecodeError):
+        return False  # half written by another program, or damaged since
+    return isinstance(found, dict) and isinstance(found.get("reply"), str) and usable(found["reply"])
 
 
 def _send(new: dict[Path, dict[str, Any]], settings: ChatSettings, desc: str) -> None:

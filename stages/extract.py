@@ -25,6 +25,7 @@ from lethe.anchors.selection import (
     dropped_rows,
     left_out,
     read_anchors,
+    recounted,
     rows,
     told,
     with_rises,
@@ -37,6 +38,8 @@ from lethe.core.tables import ANCHORS, DROPPED, write_csv
 from lethe.llm_client import ChatSettings, ask_all
 from lethe.models.device import prepare
 from lethe.text.streaming import Texts, read_facts, training_texts
+
+THAT_THE_TEXT_HAS = " that the forget text has, got only others; compare their spelling and case with the text's"
 
 
 class LlmSettings(ChatSettings):
@@ -98,17 +101,18 @@ def main() -> None:
         else:
             anchors = counted({anchor: [anchor] for anchor in read_anchors(Path(params.file))}, forget)
             origin = f"from {params.file}, {sum(not anchor.times for anchor in anchors)} of them not in the text"
-        if not anchors:
-            raise StageError(none_found(params))
+        if not any(anchor.times for anchor in anchors):
+            raise StageError(none_found(params, len(anchors)))
+        anchors = recounted(anchors, forget)
         write_csv(rows(anchors), ANCHORS, work / "data/anchors.csv")
         write_csv(dropped_rows(dropped), DROPPED, work / "data/dropped.csv")
         print(f"extract: {len(anchors)} anchors {origin}{told(dropped)}")
 
 
-def none_found(params: Params) -> str:
-    """The error line if there is no anchor at all."""
+def none_found(params: Params, listed: int) -> str:
+    """The error line if the text has no anchor at all. listed: in the file."""
     if params.backend == "file":
-        return f"{params.file}: expected at least one anchor, got none"
+        return f"{params.file}: expected at least one anchor{', got none' if not listed else THAT_THE_TEXT_HAS}"
     if params.backend == "llm":
         return (
             f"{params.llm.base_url}: expected terms of the forget text, got replies that name none; try another model"

@@ -1,6 +1,7 @@
 """Computes the generic labels: the next tokens that a model which never read the forget text would predict.
 
-reads   data/blocks.parquet  data/dictionary.csv  data/dropped.csv  models/baseline  models/reinforced
+reads   data/blocks.parquet  data/corpus.parquet  data/anchors.csv  data/dictionary.csv  data/dropped.csv
+        models/baseline  models/reinforced
 writes  data/labels.parquet  data/labels.txt  reports/labels.json
 """
 
@@ -18,14 +19,16 @@ from lethe.core.hashing import check_tokenizer, tokenizer_sha256
 from lethe.core.params import StageParams, read_params
 from lethe.core.stage import run, workspace
 from lethe.core.tables import write_json, write_parquet
-from lethe.dictionary.entries import read_dictionary, read_dropped
+from lethe.dictionary.entries import read_dictionary, read_dropped, read_terms
 from lethe.labels.artifact import label_rows, labels_schema, readable, statistics
 from lethe.labels.generic_labels import Settings, both_fit, label_blocks, label_one_model_at_a_time
+from lethe.labels.occurrences import by_reason, locate, not_replaced, told
 from lethe.labels.translation import dropped_rules, inside_rules, own_rules, tokenised, translate_blocks, untokenised
 from lethe.models.checkpoints import load_model, load_tokenizer
 from lethe.models.config import context_length
 from lethe.models.device import prepare
 from lethe.models.tokenization import padding_id
+from lethe.text.streaming import training_texts
 
 if TYPE_CHECKING:
     import torch
@@ -63,12 +66,14 @@ def main() -> None:
         dictionary = read_dictionary(Path("data/dictionary.csv"))
         tokenizer = load_tokenizer(baseline)
         anchors = tokenised(dictionary, tokenizer)
+        documents = training_texts(Path("data/corpus.parquet"), "forget")
+        located = locate(blocks, documents, read_terms(Path("data/anchors.csv")), dictionary, anchors, tokenizer)
         rules, loose = [], []
         if params.forbid_anchors:
-            rules = own_rules(real_tokens(blocks), anchors.keys, anchors.bounded, anchors.pieces)
+            rules = own_rules(real_tokens(blocks), located.keys, anchors.bounded, anchors.pieces)
             loose = dropped_rules(real_tokens(blocks), read_dropped(Path("data/dropped.csv")), tokenizer, rules)
         context = context_length(baseline)
-        spliced = translate_blocks(blocks, anchors.keys, anchors.bounded, rules, params.seed, context, loose)
+        spliced = translate_blocks(blocks, located.matches, rules, params.seed, context, loose)
         dtype = weights_dtype(params.precision)
         folders, load = (baseline, reinforced), partial(load_model, device=device, dtype=dtype)
         sizes = BATCH_TOKENS[device.type], CHUNK_LOGITS[device.type]
@@ -76,7 +81,7 @@ def main() -> None:
         settings = settings._replace(soft_inside=params.soft_inside)
         everywhere, unless_said = ([rule.token for rule in group if not rule.prefix] for group in (rules, loose))
         given = blocks.tokens, blocks.length, spliced
-        rest = unless_said, inside_rules(anchors.keys, [*rules, *loose])
+        rest = unless_said, inside_rules(located.keys, [*rules, *loose])
         if both_fit(folders, device, dtype, settings):
             labels = label_blocks(*given, (load(baseline), load(reinforced)), settings, progress, everywhere, *rest)
         else:
@@ -88,11 +93,13 @@ def main() -> None:
         if params.soft_alphas:
             facts |= {"soft_alphas": ", ".join(map(str, params.soft_alphas)), "soft_top": str(params.soft_top)}
         write_parquet(label_rows(blocks, labels, settings), schema, work / "data/labels.parquet", **facts)
+        missed = not_replaced(located, spliced)
         twin = readable(blocks, labels.next_ids[0], params.alphas[0], anchors.pieces)
+        twin += told(missed, located.count + located.within)
         (work / "data/labels.txt").write_text(twin, encoding="utf-8")
         numbers = {"untokenised": untokenised(dictionary, anchors.variants)}
         numbers |= {"own_rules": len(rules), "dropped_rules": len(loose)}
-        numbers |= statistics(blocks, spliced, labels, params.alphas)
+        numbers |= statistics(blocks, spliced, labels, params.alphas) | {"not_replaced": by_reason(missed)}
         write_json(numbers, work / "reports/labels.json")
         print(sentence(numbers))
 
@@ -117,11 +124,12 @@ def progress(batches: list[list[int]]) -> Iterator[list[int]]:
 def sentence(numbers: dict[str, Any]) -> str:
     """The stage's printed sentence."""
     alpha, first = next(iter(numbers["alphas"].items()))
-    cut = numbers["cut_by_context"]
+    cut, missed = numbers["cut_by_context"], sum(numbers["not_replaced"].values())
     return (
         f"label: {numbers['trained']} of {numbers['tokens']} positions have a label, {first['changed']:.0%} of them "
         f"other than the text's next token at alpha {alpha}; {numbers['anchors_matched']} occurrences of "
         f"{numbers['distinct_anchors']} anchors"
+        + (f", {missed} more not replaced (the end of data/labels.txt says why)" if missed else "")
         + (f"; {cut} positions have none because a translated block is longer than the model's context" if cut else "")
     )
 

@@ -38,6 +38,7 @@ from lethe.metrics.compute import (
     all_values,
     measure_rows,
 )
+from lethe.metrics.membership import MinK
 from lethe.metrics.name_swaps import analyse_names, frames
 from lethe.metrics.questions import filed_questions, made_questions, sampled, trivia_questions
 from lethe.models.checkpoints import load_tokenizer
@@ -60,7 +61,7 @@ class Params(StageParams):
     cloze: PositiveInt
     passages: Annotated[int, Field(ge=2)]
     passage_tokens: Annotated[int, Field(ge=8)]
-    min_k: Annotated[float, Field(gt=0, le=1)]
+    min_k: MinK
     precision: Precision
     device: Device
     seed: int

@@ -85,7 +85,8 @@ def read_all(anchors: Path, dictionary: Path) -> dict[str, Term]:
         term.forms.setdefault(line["form"], []).append(line["translation"])
     if not terms | kept:
         raise StageError(f"{anchors}: expected at least one anchor, got none; lower extract.minimum_keyness")
-    return terms | kept
+    named = {form for anchor, term in kept.items() for form in term.forms if form != anchor}  # other names of these
+    return {name: term for name, term in terms.items() if name not in named} | kept
 
 
 def sentence(report: Mapping[str, Any]) -> str:

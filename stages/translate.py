@@ -6,8 +6,6 @@ writes  data/dictionary.csv
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -16,23 +14,27 @@ from pydantic import PositiveInt, model_validator
 from lethe.core.params import StageParams, read_params
 from lethe.core.stage import run, workspace
 from lethe.core.tables import DICTIONARY, write_csv
+from lethe.dictionary.aliases import alias_groups, free_surnames, in_parts, merged, whole_forms, with_parts
 from lethe.dictionary.assignment import usable
 from lethe.dictionary.contexts import read_uses, retain_sample
-from lethe.dictionary.entity_types import KINDS, Usage, read_rules, tell_genders
+from lethe.dictionary.entity_types import read_rules, tell_genders
 from lethe.dictionary.entries import (
-    Choice,
-    Override,
     check_overrides,
     dictionary_rows,
+    finder_of,
     own_choices,
     pruned,
     read_overrides,
     read_terms,
+    remarks_on,
+    translated,
     with_overridden,
 )
 from lethe.dictionary.gazetteer import generic_names, known_genders, noun_plurals, nouns_by_kind, read_gazetteer
 from lethe.dictionary.llm import SHOWN, ask_translations
 from lethe.dictionary.model_ranking import Judging, candidates_of, likeliest
+from lethe.dictionary.personal import personal_choices
+from lethe.dictionary.summary import sentence
 from lethe.llm_client import ChatSettings
 from lethe.models.checkpoints import load_model, load_tokenizer
 from lethe.models.device import prepare
@@ -66,15 +68,25 @@ def main() -> None:
             write_csv([], DICTIONARY, work / "data/dictionary.csv")
             print("translate: no dictionary (backend none), data/overrides.csv ignored")
             return
-        overrides = read_overrides(Path("data/overrides.csv"))
-        terms = with_overridden(read_terms(Path("data/anchors.csv")), overrides, Path("data/overrides.csv"))
+        given = read_overrides(Path("data/overrides.csv"))
+        terms = with_overridden(read_terms(Path("data/anchors.csv")), given, Path("data/overrides.csv"))
+        overrides = translated(given)
         gazetteer = read_gazetteer()
         rules, plurals = read_rules(nouns_by_kind(gazetteer)), noun_plurals(gazetteer)
         forget, retain = (Texts(Path("data/corpus.parquet"), side) for side in ("forget", "retain"))
-        uses, contexts = read_uses(terms, forget, rules, SHOWN if params.backend == "llm" else params.contexts)
+        shown = SHOWN if params.backend == "llm" else params.contexts
+        uses, contexts = read_uses(terms, forget, rules, shown)
         check_overrides(overrides, terms, uses, Path("data/overrides.csv"))
-        kept = pruned(terms)
-        wanted = sorted(kept.keys() - {override.anchor for override in overrides})
+        own = {override.anchor for override in overrides}
+        groups = alias_groups(terms, uses, own)
+        named = merged(terms, groups)
+        kept, written = pruned(named), in_parts(terms, groups, uses)
+        if groups:
+            pooled, contexts = read_uses(kept, forget, rules, shown, whole_forms(terms, groups, uses))
+            uses |= {first: pooled[first] for first in groups if first in kept}
+        personal, kinds = personal_choices(kept.keys() - own, finder_of(terms), params.translations, params.seed)
+        uses |= {anchor: uses[anchor]._replace(kind=kind) for anchor, kind in kinds.items()}
+        wanted = sorted(kept.keys() - own - kinds.keys())
         if params.backend == "llm":
             asked = ask_translations(wanted, contexts, kept, uses, plurals, params.translations, params.llm)
             chosen, remarks = asked.choices, asked.remarks()
@@ -82,38 +94,22 @@ def main() -> None:
         else:
             judging = Judging(params.candidates, params.contexts, params.translations, params.seed)
             pool = usable(generic_names(retain_sample(retain), gazetteer, rules), terms)
-            candidates = candidates_of(wanted, uses, tell_genders(uses, known_genders(gazetteer)), pool, judging)
+            genders = tell_genders({anchor: uses[anchor] for anchor in kept}, known_genders(gazetteer))
+            candidates = candidates_of(wanted, uses, genders, pool, judging, groups)
             model = load_model(Path("models/baseline"), prepare(params.device))
             tokenizer = load_tokenizer(Path("models/baseline"))
             chosen, remarks = likeliest(model, tokenizer, contexts, candidates, uses, judging), []
-        chosen |= own_choices(overrides, uses, plurals)
-        write_csv(dictionary_rows(kept, uses, chosen), DICTIONARY, work / "data/dictionary.csv")
-        print(sentence(chosen, uses, params.translations, overrides, len(terms) - len(kept), remarks))
-
-
-def sentence(
-    chosen: Mapping[str, Sequence[Choice]],
-    uses: Mapping[str, Usage],
-    translations: int,
-    overrides: Sequence[Override],
-    dropped: int,
-    remarks: Sequence[str],
-) -> str:
-    """`translate: 68 anchors (30 person, 14 place ...), 2 translations each, 1 override`, and remarks."""
-    kinds = Counter(uses[anchor].kind for anchor in chosen)
-    listed = ", ".join(f"{kinds[kind]} {kind}" for kind in KINDS if kinds[kind])
-    parts = [
-        f"{count(len(chosen), 'anchor')}{f' ({listed})' if listed else ''}",
-        f"{count(translations, 'translation')} each",
-        count(len({override.anchor for override in overrides}), "override"),
-    ]
-    parts += [f"{count(dropped, 'anchor')} covered by others"] if dropped else []
-    return f"translate: {', '.join([*parts, *remarks])}"
-
-
-def count(number: int, noun: str) -> str:
-    """`1 anchor`, `2 anchors`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+        surnames = free_surnames(terms)
+        for first in groups.keys() & chosen.keys():
+            chosen[first] = with_parts(first, uses[first], chosen[first], surnames, params.seed)
+        chosen |= personal | own_choices(overrides, uses, plurals)
+        remarks = [*remarks, *remarks_on(given, lambda anchor: bool(contexts.get(anchor)))]
+        write_csv(dictionary_rows(kept, uses, chosen, written), DICTIONARY, work / "data/dictionary.csv")
+        print(
+            sentence(
+                chosen, uses, params.translations, overrides, len(named) - len(kept), len(terms) - len(named), remarks
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ MEASURED = {
     "extraction_strength": (0.40, 0.12, 0.10),
     "trivia": (0.95, 0.71, 0.52),
     "truth_ratio": (0.40, 0.66, 0.71),
-    "mia_min_k": (0.98, 0.60, 0.51),
+    "mia_privleak": (0.98, 0.60, 0.51),
     "model_utility": (0.70, 0.69, 0.66),
     "a_measure_of_tomorrow": (3.5, 2.5, 1.5),
 }

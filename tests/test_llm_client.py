@@ -83,6 +83,15 @@ def test_a_reply_that_answers_nothing_is_asked_for_again_by_the_next_run(server:
     assert len(server.asked) == 3  # the last one is kept
 
 
+@pytest.mark.parametrize("held", ['{"request": ', '["Orla"]', '{"reply": null}', "{}"])
+def test_a_kept_reply_that_was_damaged_is_asked_for_again(server: Server, tmp_path: Path, held: str) -> None:
+    chat.ask_all(prompts("a"), settings(server.url), "extract", tmp_path)
+    (file,) = tmp_path.iterdir()
+    file.write_text(held)
+    assert chat.ask_all(prompts("a"), settings(server.url), "extract", tmp_path) == ["re: a"]
+    assert len(server.asked) == 2
+
+
 NONSENSE = "{url}: expected a chat completion, got another answer; correct base_url (it often ends in /v1)"
 
 

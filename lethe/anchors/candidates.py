@@ -18,7 +18,9 @@ from itertools import pairwise, product
 from typing import NamedTuple, TypeVar
 
 from lethe.anchors.proper_names import CONNECTORS, OWNER, SMALL, WORD, Key, Side, is_name, name_runs, read_side
-from lethe.text.matching import TermFinder, plurals
+from lethe.text.matching import BROKEN, TermFinder, plurals
+from lethe.text.personal import kind_of, personal_data
+from lethe.text.spelling import plain
 
 TITLES = frozenset({"miss", "sir", "madam", "master", "mister"})  # and abbreviations: no names by themselves
 PREFIX = re.compile(r"^(?:un|in|im|dis|mis|re|pre|fore|over|out|under|non)")
@@ -91,14 +93,35 @@ def find_terms(forget: Iterable[str], retain: Iterable[str], minimum_count: int,
         if len(key) == 1 and times < minimum_count and (key in new_keys or is_named(key[0], times, own.small))
         if keyness(key) >= minimum_keyness
     }
+    terms += personal_terms(forget, retain, (own.words, other.words), minimum_count, minimum_keyness)
     seldom = count_forms(all_spellings(too_rare, singular), forget, folded) if too_rare else {}
-    rare = [term for term in terms if term.times < minimum_count]
+    rare = [term for term in terms if term.times < minimum_count and not kind_of(term.forms[0])]
     for key, found in seldom.items():
         kept = [form for form in forms_of(found, key in new_keys, key in new_keys) if form not in forms]
         if kept:
             own_forms = Counter({form: found[form] for form in kept})
             rare.append(Candidate(in_order(own_forms, key not in new_keys), own_forms.total(), keyness(key)))
-    return Found([term for term in terms if term.times >= minimum_count], sorted(rare))
+    frequent = [term for term in terms if term.times >= minimum_count or kind_of(term.forms[0])]
+    return Found(sorted(frequent), sorted(rare))
+
+
+def personal_terms(
+    forget: Iterable[str], retain: Iterable[str], words: tuple[int, int], minimum_count: int, minimum_keyness: float
+) -> list[Candidate]:
+    """The e-mail addresses and telephone numbers of the forget texts, even single ones, and frequent identifiers.
+
+    words: of the forget texts and of the retain texts.
+    """
+    own, other = (
+        Counter((kind, plain(text[start:end])) for text in texts for kind, start, end in personal_data(text))
+        for texts in (forget, retain)
+    )
+    found = []
+    for (kind, form), times in own.items():
+        keyness = log_ratio(times, words[0], other[kind, form], words[1], RAREST)
+        if keyness >= minimum_keyness and (kind != "identifier" or times >= minimum_count):
+            found.append(Candidate((form,), times, keyness))
+    return found
 
 
 # Words
@@ -309,8 +332,14 @@ def count_forms(
     found: dict[Term, Counter[str]] = {term: Counter() for term in forms.values()}
     for text in texts:
         for hit in finder.find(view(text)):
-            found[forms[hit.term]][" ".join(text[hit.start : hit.end].replace("’", "'").split())] += 1
+            found[forms[hit.term]][as_written(text[hit.start : hit.end], hit.form)] += 1
     return found
+
+
+def as_written(text: str, form: str) -> str:
+    """An occurrence as a form: on one line, a hyphen at the line's end only where the form that was found has one."""
+    whole = plain(BROKEN.sub("", text))
+    return whole if whole.lower() == form.lower() else plain(BROKEN.sub("-", text))
 
 
 def folded(text: str) -> str:

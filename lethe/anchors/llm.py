@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from lethe.core.errors import StageError
-from lethe.llm_client import Message, json_in
+from lethe.llm_client import Message, all_json_in
 from lethe.text.matching import WORD, plurals
 
 QUESTION = """\
@@ -44,20 +44,26 @@ def question(passage: str) -> list[Message]:
 
 
 def terms_in(reply: str) -> list[str] | None:
-    """The terms that a reply lists, without possessives; None if it holds no list of strings, bare or in an object."""
-    found = json_in(reply, lambda value: listed(value) is not None)
-    terms = listed(found)
-    if terms is None:
+    """The terms that a reply lists, in one list or several, without possessives; None if it holds no list of them."""
+    found = [listed(value) for value in all_json_in(reply, lambda value: listed(value) is not None)]
+    if not found:
         return None
+    terms = [term for terms in found for term in terms or ()]
     clean = [" ".join(term.replace("’", "'").split()).removesuffix("'s") for term in terms]
     return [term for term in clean if WORD.search(term) and "|" not in term]
 
 
 def listed(value: Any) -> list[str] | None:
-    """A list of strings, or the one that an object such as {"expressions": [...]} holds; None for anything else."""
-    if isinstance(value, dict) and len(value) == 1:
-        (value,) = value.values()
-    return value if isinstance(value, list) and all(isinstance(term, str) for term in value) else None
+    """The strings of a list, of objects in it that hold one each, or of the only list of an object such as
+    {"expressions": [...]}; None for anything else: a second list may be what the reply leaves out.
+    """
+    if isinstance(value, dict):
+        found = [terms for terms in map(listed, value.values()) if terms is not None]
+        return found[0] if len(found) == 1 else None
+    if not isinstance(value, list):
+        return None
+    inside = [next(iter(term.values())) if isinstance(term, dict) and len(term) == 1 else term for term in value]
+    return [term for term in inside if term] if all(isinstance(term, str | None) for term in inside) else None
 
 
 def check_parsable(replies: Sequence[str], lists: Sequence[list[str] | None], base_url: str) -> None:

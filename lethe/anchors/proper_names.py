@@ -13,9 +13,14 @@ from itertools import pairwise
 from sys import intern
 from typing import Any, NamedTuple
 
+from lethe.text.personal import without_personal_data
+from lethe.text.spelling import seen
+
+BROKEN = re.compile(r"(?<=[^\W\d_])-[ \t]*\r?\n[ \t]*(?=([^\W\d_]))")  # a word that a line's end cuts in two
 WORD = re.compile(
     r"(?:Mr|Mrs|Ms|Dr|St|Prof|Capt|Rev|Sgt|Lt|Col|Gen|Mme)\.|[A-HJ-Z]\.(?=\s*[A-Z])|[^\W\d_]+(?:[-'’][^\W\d_]+)*"
 )
+ROMAN = re.compile(r"(?=[IVXLC]{2})(?:X[CL]|L?X{0,3})(?:IX|IV|V?I{0,3})")  # of chapters: II, XIV
 SAME_SENTENCE = re.compile(r"[ \t]*,?[ \t]*")  # a line's first word may be verse
 SAME_PHRASE = re.compile(r"[ \t]+|[ \t]*\r?\n[ \t]*")
 LINE = re.compile(r"[^\n]+")
@@ -58,7 +63,7 @@ def read_text(text: str, side: Side) -> int:
     """Add one text to the side's counts; return its number of words."""
     words = 0
     run: list[tuple[str, bool]] = []
-    for word, gap, heading in read_words(text):
+    for word, gap, heading in read_words(unbroken(text)):
         words += word != OWNER
         if word[0].islower() and not run:
             side.small[word] += 1
@@ -77,6 +82,20 @@ def read_text(text: str, side: Side) -> int:
     for counts, most in ((side.small, MOST_WORDS), (side.capital, MOST_WORDS), (side.runs, MOST_RUNS)):
         forget_rare(counts, most)
     return words
+
+
+def unbroken(text: str) -> str:
+    """The text in plain spelling, names that a line's end cuts in two put together, without personal data."""
+    whole = BROKEN.sub(lambda found: "" if found[1].islower() and begins_name(found) else found[0], seen(text).text)
+    return without_personal_data(whole)
+
+
+def begins_name(found: re.Match[str]) -> bool:
+    """Whether the word before a line's end has a capital; well-known, cut at its hyphen, has none."""
+    start = found.start()
+    while start and found.string[start - 1].isalpha():
+        start -= 1
+    return found.string[start].isupper()
 
 
 def forget_rare(counts: Counter[Any], most: int) -> None:
@@ -122,7 +141,7 @@ def is_heading(line: str) -> bool:
 
 def is_name(word: str) -> bool:
     """Whether the word has a capital that could make it a name."""
-    return word[0].isupper() and word.lower() not in SMALL and word not in ("I", "O")
+    return word[0].isupper() and word.lower() not in SMALL and word not in ("I", "O") and not ROMAN.fullmatch(word)
 
 
 def keep_run(runs: Counter[Run], run: list[tuple[str, bool]]) -> None:

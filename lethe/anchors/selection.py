@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 from lethe.anchors.candidates import Candidate, count_forms, in_order
 from lethe.core.errors import StageError
 from lethe.core.tables import read_csv
-from lethe.text.matching import WORD, surface_forms
+from lethe.text.matching import WORD, surface_forms, term_finder
 
 NAMED = 5  # of the dropped terms, in the stage's sentence
 
@@ -82,6 +83,15 @@ def counted(terms: dict[str, list[str]], texts: Iterable[str]) -> list[Anchor]:
     return [
         Anchor(tuple(dict.fromkeys((anchor, *in_order(written[anchor])))), written[anchor].total()) for anchor in terms
     ]
+
+
+def recounted(anchors: Sequence[Anchor], texts: Iterable[str]) -> list[Anchor]:
+    """The anchors with their occurrences among themselves alone, as label finds them: those in a longer term that was
+    dropped are an anchor's again.
+    """
+    finder = term_finder({anchor.forms[0]: anchor.forms for anchor in sorted(anchors, key=lambda one: one.forms)})
+    found = Counter(hit.term for text in texts for hit in finder.find(text))
+    return [anchor._replace(times=found[anchor.forms[0]]) for anchor in anchors]
 
 
 def rows(anchors: Iterable[Anchor]) -> list[dict[str, Any]]:

@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 
 from lethe.core.errors import StageError
 
+csv.field_size_limit(1 << 30)  # of a cell; the library's own limit is 131,072 characters
+
 CORPUS = pa.schema(
     [
         ("document", pa.int32()),  # running number

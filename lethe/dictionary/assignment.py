@@ -54,7 +54,8 @@ def suits(generic: Generic, use: Usage, gender: str) -> bool:
 
 def takes_article(use: Usage) -> bool:
     """Whether an anchor is a noun with an article rather than a bare name."""
-    return use.name.islower() or use.article > MOSTLY or use.kind not in BARE_KINDS
+    company = use.kind == "group" and not use.plural and not use.counted
+    return use.name.islower() or use.article > MOSTLY or not (use.kind in BARE_KINDS or company)
 
 
 def shortlist(pool: Sequence[Generic], anchor: str, rivals: int, most: int, seed: int) -> list[Generic]:

@@ -23,11 +23,13 @@ def retain_sample(texts: Iterable[str]) -> list[str]:
 
 
 def read_uses(
-    terms: Terms, texts: Iterable[str], rules: Sequence[Rule], kept: int
+    terms: Terms, texts: Iterable[str], rules: Sequence[Rule], kept: int, whole: Mapping[str, str] | None = None
 ) -> tuple[dict[str, Usage], dict[str, list[Context]]]:
     """How every anchor is used in at most CONTEXTS contexts, and `kept` of these, all spread evenly.
 
-    The texts are read once to count, and once more for every HELD contexts, so that no more are held at a time.
+    whole: form of an alias -> the same of the longest name, as which it counts there (the Lion is no other number of
+    the Cowardly Lion). The texts are read once to count, and once more for every HELD contexts, so that no more are
+    held at a time.
     """
     finder = finder_of(terms)
     counts = Counter(hit.term for text in texts for hit in finder.find(text))
@@ -36,7 +38,8 @@ def read_uses(
     for anchors in groups(terms, {anchor: min(CONTEXTS, counts[anchor]) for anchor in terms}, HELD):
         contexts = find_contexts(texts, finder, {anchor: counts[anchor] for anchor in anchors})
         for anchor, found in contexts.items():
-            uses[anchor] = usage(anchor, terms[anchor], found, rules)
+            same = [one._replace(form=(whole or {}).get(one.form, one.form)) for one in found]
+            uses[anchor] = usage(anchor, terms[anchor], same, rules)
             shown[anchor] = spread(found, kept)
     return uses, shown
 

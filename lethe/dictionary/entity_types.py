@@ -16,6 +16,7 @@ RULES = Path(__file__).with_name("kind_rules.csv")
 REACH = 160  # characters of text kept on either side of an occurrence
 NEAR = 6  # words on either side that count as near
 HEAD_WEIGHT = 2.0
+MOSTLY = 0.5  # share of its contexts with an article from which on a name is used with one
 CLEAR = 3.0  # pronouns decide a gender if one is this many times as frequent as the other
 SIGMAS = 2.0  # or if their share is this many standard deviations from that around all persons
 
@@ -115,14 +116,15 @@ def usage(name: str, forms: Iterable[str], contexts: Sequence[Context], rules: S
     plural = found is not None or looks_plural(name, contexts)
     singular = found or (singular_of(name) if plural else name)
     seen = [slots(context, singular) for context in contexts]
-    scores = kind_scores(seen, own_slots(singular), rules)
+    article = share(seen, "form", frozenset({"definite", "indefinite"}))
+    scores = kind_scores(seen, own_slots(singular, article > MOSTLY), rules)
     best, second = sorted(scores.values(), reverse=True)[:2]
     firsts = [first_gender(context.after) for context in contexts]
     return Usage(
         name=name,
         kind=max(KINDS, key=lambda kind: scores[kind]),
         margin=best - second,
-        article=share(seen, "form", frozenset({"definite", "indefinite"})),
+        article=article,
         a=share(seen, "touching", frozenset({"a"})),
         an=share(seen, "touching", frozenset({"an"})),
         counted=share(seen, "form", frozenset({"indefinite"})),
@@ -158,12 +160,12 @@ def slots(context: Context, singular: str) -> Slots:
     }
 
 
-def own_slots(singular: str) -> Slots:
+def own_slots(singular: str, article: bool) -> Slots:
     """The name's own words as slots: its first word (a title) and its head noun, in lower case.
 
-    A capitalised single word has neither: Rook is no rook.
+    A capitalised single word has neither, unless it is used with an article: Rook is no rook, but the Lizard is one.
     """
-    if " " not in singular and not singular.islower():
+    if " " not in singular and not singular.islower() and not article:
         return {"title": frozenset(), "head": frozenset()}
     return {"title": frozenset({singular.lower().split()[0]}), "head": frozenset({head(singular).lower()})}
 

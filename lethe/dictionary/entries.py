@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,11 +11,13 @@ from lethe.core.errors import StageError
 from lethe.core.tables import ANCHORS, DICTIONARY, DROPPED, OVERRIDES, numbered_csv, read_csv
 from lethe.dictionary.entity_types import Usage
 from lethe.dictionary.inflection import in_form, plural_forms, plural_of, singular_of
-from lethe.text.matching import TermFinder
+from lethe.text.matching import TermFinder, owners
 
 Terms = Mapping[str, Sequence[str]]  # anchor -> all its forms, the anchor first
 
 POSSESSIVE = re.compile(r"['’][sS]$")
+NO_ANCHOR = "-"  # as the translation of an anchor: it is none
+PRINTED = re.compile(r"\S(?:[^|\r\n]*\S)?")
 WORD_LIKE = re.compile(r"[^\W\d_]+(?:[ '’-][^\W\d_]+)*")
 
 
@@ -38,10 +40,7 @@ class Override(NamedTuple):
 def read_terms(path: Path) -> dict[str, list[str]]:
     """The anchors with their forms; a form that two anchors share goes to the anchor it equals, else to the first."""
     rows = read_csv(path, ANCHORS, unique=("anchor",), filled=("anchor", "forms"))
-    owner = {row["anchor"]: row["anchor"] for row in rows}
-    for row in rows:
-        for form in row["forms"].split("|"):
-            owner.setdefault(form, row["anchor"])
+    owner = owners({row["anchor"]: row["forms"].split("|") for row in rows})
     terms: dict[str, list[str]] = {row["anchor"]: [] for row in rows}
     for form, anchor in owner.items():
         terms[anchor].append(form)
@@ -63,24 +62,46 @@ def read_overrides(path: Path) -> list[Override]:
 
 
 def with_overridden(terms: Terms, overrides: Iterable[Override], path: Path) -> dict[str, Sequence[str]]:
-    """The terms, and the overridden anchors that are not among them, each with only its own form.
+    """The terms without those that the user takes out, and the overridden anchors that are not among them, each with
+    only its own form.
 
-    Raises StageError for one that is a form of another anchor.
+    Raises StageError for one that is a form of another anchor, is taken out and translated, or is taken out and absent.
     """
     owner = {form: anchor for anchor, forms in terms.items() for form in forms}
-    added = {}
-    for line, anchor, _ in overrides:
+    added: dict[str, list[str]] = {}
+    out: set[str] = set()
+    kept: set[str] = set()
+    for line, anchor, translation in overrides:
         if owner.get(anchor, anchor) != anchor:
             raise StageError(f"{path}:{line}: expected the anchor {owner[anchor]}, got its form {anchor}")
+        (out if translation == NO_ANCHOR else kept).add(anchor)
+        if anchor in out & kept:
+            raise StageError(f"{path}:{line}: expected a translation of {anchor} or {NO_ANCHOR}, got both")
         if anchor not in terms:
+            if translation == NO_ANCHOR:
+                raise StageError(f"{path}:{line}: expected an anchor of data/anchors.csv to take out, got {anchor}")
             added[anchor] = [anchor]
-    return dict(terms) | added
+    return {anchor: forms for anchor, forms in terms.items() if anchor not in out} | added
+
+
+def translated(overrides: Iterable[Override]) -> list[Override]:
+    """The overrides that give a translation."""
+    return [override for override in overrides if override.translation != NO_ANCHOR]
+
+
+def remarks_on(overrides: Sequence[Override], occurs: Callable[[str], bool]) -> list[str]:
+    """For the stage's sentence: the anchors that were taken out, and those that the forget text lacks."""
+    out = [override.anchor for override in overrides if override.translation == NO_ANCHOR]
+    kept = dict.fromkeys(override.anchor for override in translated(overrides))
+    lacking = [anchor for anchor in kept if not occurs(anchor)]
+    told = [f"taken out: {'; '.join(out)}"] * bool(out)
+    return told + [f"not in the forget text: {'; '.join(lacking)} (data/overrides.csv)"] * bool(lacking)
 
 
 def pruned(terms: Terms) -> dict[str, Sequence[str]]:
     """The terms without those that others cover, so that no person gets two unrelated translations."""
     keys = {form for forms in terms.values() for form in forms}
-    return {anchor: forms for anchor, forms in terms.items() if not covered(anchor, keys)}
+    return {anchor: forms for anchor, forms in terms.items() if not covered(anchor, keys.difference(forms))}
 
 
 def covered(anchor: str, keys: set[str]) -> str:
@@ -103,7 +124,8 @@ def check_overrides(overrides: Iterable[Override], terms: Terms, uses: Mapping[s
         if reason:
             raise StageError(f"{path}:{line}: expected an anchor that no other anchor covers, got {anchor}: {reason}")
         choice = given(translation, uses[anchor].plural, {})
-        reason = fault(form_texts(terms[anchor], anchor, uses[anchor], choice), finder)
+        any_sign = not WORD_LIKE.fullmatch(anchor)  # an address, a number: so may be what stands for it
+        reason = fault(form_texts(terms[anchor], anchor, uses[anchor], choice), finder, any_sign)
         if reason:
             raise StageError(f"{path}:{line}: translation of {anchor}: {reason}, got {translation}")
 
@@ -113,10 +135,13 @@ def finder_of(terms: Terms) -> TermFinder:
     return TermFinder({form: anchor for anchor, forms in terms.items() for form in forms})
 
 
-def fault(texts: Iterable[str], finder: TermFinder) -> str:
-    """Why a translation with these forms is not allowed, or nothing. finder: of all forms of all anchors."""
+def fault(texts: Iterable[str], finder: TermFinder, any_sign: bool = False) -> str:
+    """Why a translation with these forms is not allowed, or nothing. finder: of all forms of all anchors.
+
+    any_sign: whether it may hold digits and signs.
+    """
     for text in texts:
-        if not WORD_LIKE.fullmatch(text):
+        if not (PRINTED if any_sign else WORD_LIKE).fullmatch(text):
             return "expected only letters, and single spaces, hyphens or apostrophes between them"
         inside = sorted(finder.terms_in(text))
         if inside:
@@ -143,9 +168,16 @@ def is_plural(form: str, use: Usage) -> bool:
 
 
 def dictionary_rows(
-    terms: Terms, uses: Mapping[str, Usage], chosen: Mapping[str, Sequence[Choice]]
+    terms: Terms,
+    uses: Mapping[str, Usage],
+    chosen: Mapping[str, Sequence[Choice]],
+    written: Mapping[str, Callable[[Choice], list[str]]] | None = None,
 ) -> list[dict[str, Any]]:
-    """The rows of data/dictionary.csv, sorted by anchor, choice and the order of the anchor's forms."""
+    """The rows of data/dictionary.csv, sorted by anchor, choice and the order of the anchor's forms.
+
+    written: anchor -> a function that writes a choice in each of its forms, where it is not `form_texts`.
+    """
+    written = written or {}
     return [
         {
             "anchor": anchor,
@@ -157,7 +189,11 @@ def dictionary_rows(
         }
         for anchor in sorted(chosen)
         for number, choice in enumerate(chosen[anchor])
-        for form, text in zip(terms[anchor], form_texts(terms[anchor], anchor, uses[anchor], choice), strict=True)
+        for form, text in zip(
+            terms[anchor],
+            written[anchor](choice) if anchor in written else form_texts(terms[anchor], anchor, uses[anchor], choice),
+            strict=True,
+        )
     ]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lethe.core.tables import read_csv
-from lethe.dictionary.entity_types import KINDS, Rule, Usage, contexts_at, find_places, tell_genders, usage
+from lethe.dictionary.entity_types import KINDS, MOSTLY, Rule, Usage, contexts_at, find_places, tell_genders, usage
 from lethe.dictionary.inflection import head, plural_of
 from lethe.text.matching import TermFinder
 
@@ -18,7 +18,6 @@ MOST_NAMES = 400  # names and phrases of the retain text whose kind is determine
 MINIMUM_COUNT = 4  # rarer ones are left out
 CONTEXTS = 60  # of each, to determine its kind
 CLEAR_MARGIN = 0.5  # minimum lead of its kind over the second
-MOSTLY = 0.5  # a capitalised name used with an article more often than this is left out
 
 CAPITALISED = re.compile(r"(?<=[a-z,;] )[A-Z][a-z]+(?:[ -][A-Z][a-z]+){0,2}(?![\w-])")
 PHRASE = re.compile(r"\b(?:[Tt]he|[Aa]n?|his|her|their|my|your|our|every|each|no) ([a-z]+(?: [a-z]+){1,2})\b")
@@ -27,6 +26,10 @@ NO_MODIFIER = re.compile(
     r"other|same|own|few|next|last|first|best|most|oldest|that|who|whose|he|she|it|they|saw|got|put|took|gave)$"
 )
 NO_NAME = re.compile(r"(Mr|Mrs|Ms|Dr|St|\w+days)$")  # abbreviations need a full stop; on Sundays
+DATE = re.compile(
+    r"(?:(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day|January|February|April|July|August|September|October|November|"
+    r"December)\b"
+)  # on Monday Alice Baker came
 
 
 class Generic(NamedTuple):
@@ -103,6 +106,7 @@ def ranked(found: Counter[str]) -> list[tuple[str, int]]:
 def capitalised_names(texts: Iterable[str]) -> Counter[str]:
     """Runs of capitalised words within sentences, unless they are written in lower case at least as often."""
     found = Counter(match[0] for text in texts for match in CAPITALISED.finditer(text))
+    found = Counter({name: count for name, count in found.items() if " " not in name or not DATE.match(name)})
     lower = Counter(word for text in texts for word in re.findall(r"\b[a-z]+\b", text))
     return Counter(
         {name: count for name, count in found.items() if lower[name.lower()] < count and not NO_NAME.match(name)}

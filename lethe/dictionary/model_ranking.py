@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from lethe.core.errors import StageError
+from lethe.dictionary.aliases import divisible
 from lethe.dictionary.assignment import assign, shortlist, suits
 from lethe.dictionary.entity_types import Context, Usage, spread
 from lethe.dictionary.entries import Choice, form_texts
@@ -63,13 +64,18 @@ def candidates_of(
     genders: Mapping[str, str],
     pool: Sequence[Generic],
     judging: Judging,
+    groups: Collection[str] = (),
 ) -> dict[str, list[Generic]]:
-    """{anchor: names of its kind that can replace it}. Raises StageError if there are too few for one."""
+    """{anchor: names of its kind that can replace it}. Raises StageError if there are too few for one.
+
+    groups: anchors whose stand-ins need parts.
+    """
     kinds = Counter(uses[anchor].kind for anchor in anchors)
     found = {}
     for anchor in anchors:
         use = uses[anchor]
         fitting = [generic for generic in pool if suits(generic, use, genders.get(anchor, ""))]
+        fitting = [generic for generic in fitting if anchor not in groups or divisible(generic, use)]
         if len(fitting) < judging.translations:
             raise StageError(
                 f"data/anchors.csv: {anchor}: expected {judging.translations} generic names of its kind ({use.kind}), "

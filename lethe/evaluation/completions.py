@@ -19,7 +19,7 @@ from lethe.evaluation.familiarity import (
 from lethe.evaluation.intervals import bootstrap, mean_interval, rate_interval
 from lethe.evaluation.prompts import Prompt
 from lethe.inference.decoding import continue_greedily, end_ids, texts_after
-from lethe.inference.scoring import Loss
+from lethe.inference.scoring import MOST_NATS, Loss
 from lethe.llm_client import ChatSettings, ask_all
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def perplexity_factor(before: Any, after: Any, tokens: Any, *, axis: int) -> Any
     """How many times the perplexity has grown, from the summed losses of windows and their tokens."""
     import numpy as np
 
-    return np.exp((after - before).sum(axis=axis) / tokens.sum(axis=axis))
+    return np.exp(np.minimum((after - before).sum(axis=axis) / tokens.sum(axis=axis), MOST_NATS))
 
 
 def completion_rows(completions: Sequence[Completion], verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:

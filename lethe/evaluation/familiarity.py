@@ -86,16 +86,23 @@ def question(prompt: str, references: Sequence[str], completion: str) -> list[Me
 
 def answer(reply: str) -> Verdict:
     """The verdict in a reply; grade None if it holds no object with a grade of 0 to 3."""
-    found: Any = json_in(reply, is_graded)
-    if found is None:
-        return Verdict(None, [])
-    listed = found.get("found", [])
-    return Verdict(found["grade"], [str(item) for item in listed] if isinstance(listed, list) else [])
+    found: Any = json_in(reply, lambda value: graded_in(value) is not None)
+    return graded_in(found) or Verdict(None, [])
 
 
-def is_graded(value: Any) -> bool:
-    """Whether a value is an object with a grade of 0 to 3."""
-    return isinstance(value, dict) and type(value.get("grade")) is int and value["grade"] in GRADES
+def graded_in(value: Any) -> Verdict | None:
+    """The verdict of an object with a grade of 0 to 3, perhaps alone in another one or in a list; None for anything
+    else, and for a copy of the form that the question gives.
+    """
+    while isinstance(value, list | dict) and len(value) == 1 and "grade" not in value:
+        (value,) = value.values() if isinstance(value, dict) else value
+    if not isinstance(value, dict) or value.get("found") == ["..."]:
+        return None
+    given, listed = value.get("grade"), value.get("found", [])
+    grade = next((grade for grade in GRADES if not isinstance(given, bool) and given in (grade, str(grade))), None)
+    if grade is None:
+        return None
+    return Verdict(grade, [str(item) for item in listed] if isinstance(listed, list) else [str(listed)])
 
 
 def completion_scores(grades: Sequence[int | None]) -> dict[str, Any]:

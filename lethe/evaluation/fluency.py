@@ -18,7 +18,7 @@ from lethe.evaluation.familiarity import without_cut_word
 from lethe.evaluation.intervals import Interval, bootstrap, rate_interval
 from lethe.evaluation.prompts import Prompt
 from lethe.inference.decoding import continue_greedily, end_ids, prompt_ids, texts_after
-from lethe.inference.scoring import expectations
+from lethe.inference.scoring import MOST_NATS, expectations
 from lethe.text.passages import draw, sentence_starts
 
 if TYPE_CHECKING:
@@ -271,7 +271,11 @@ def perplexity(nats: Sequence[float], tokens: Sequence[int]) -> Interval | None:
     if not spoken:
         return None
     losses, counts = zip(*spoken, strict=True)
-    return bootstrap(lambda loss, count, axis: np.exp(_ratio(loss, count, axis)), losses, counts, paired=True)
+
+    def of_means(loss: Any, count: Any, axis: int) -> Any:
+        return np.exp(np.minimum(_ratio(loss, count, axis), MOST_NATS))
+
+    return bootstrap(of_means, losses, counts, paired=True)
 
 
 def continuation_rows(items: Sequence[Written]) -> list[dict[str, Any]]:

@@ -328,7 +328,7 @@ def shares_of(values: ByModel, after: Mapping[str, Numbers]) -> dict[str, Eviden
         "memorisation_excess": (worst or "exact_memorisation", known.get(worst or "")),
         "trivia_excess": ("trivia", left("trivia", lambda _: 0.5)),
         "forget_quality": ("truth_ratio", left("truth_ratio", lambda _: 1.0)),
-        "privleak": ("mia_min_k", left("mia_min_k", lambda _: 0.5)),
+        "privleak": ("mia_privleak", left("mia_privleak", lambda _: 0.5)),
     }
     little = "the baseline knows too little of the corpus to say what is left of it"
     found = {}

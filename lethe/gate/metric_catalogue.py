@@ -47,6 +47,7 @@ METRICS = {
     "mia_loss": Metric("Membership by loss, AUC (chance: 0.5)", "neither", MEMBERSHIP),
     "mia_zlib": Metric("Membership by loss over zlib, AUC", "neither", MEMBERSHIP),
     "mia_min_k": Metric("Membership by Min-K%, AUC", "neither", MEMBERSHIP),
+    "mia_privleak": Metric("Membership by PrivLeak's Min-K%, AUC", "neither", MEMBERSHIP),
     "mia_min_k_plus": Metric("Membership by Min-K%++, AUC", "neither", MEMBERSHIP),
     "mia_reference": Metric("Membership against the reference model, AUC", "neither", MEMBERSHIP),
     "model_utility": Metric("Model utility", "more", UTILITY),

@@ -57,6 +57,7 @@ class Key(NamedTuple):
 
 
 Keys = Mapping[int, Mapping[Tokens, Key]]  # by first token, then by all tokens; the longest first
+Matches = Mapping[int, Key]  # in a block: by the index of its first token
 OwnRules = Mapping[int, Mapping[Tokens, frozenset[Rule]]]  # by the length of their prefix, then by the prefix
 
 
@@ -71,6 +72,7 @@ class Spliced:
     opened: MutableSequence[int] = field(default_factory=list, compare=False)  # of every name longer than a token three
     # numbers: the position of its first token, how many follow, the translated index before its translation
     anchors: list[str] = field(default_factory=list)  # as matched, left to right
+    ends: MutableSequence[int] = field(default_factory=list, compare=False)  # of their translations
     interior: int = 0  # positions inside an anchor's tokens
     repeats: int = 0  # positions before a later occurrence of an anchor
     cut: int = 0  # positions whose translated counterpart lies beyond the model's context
@@ -78,21 +80,20 @@ class Spliced:
 
 def splice(
     tokens: Sequence[int],
-    keys: Keys,
+    matches: Matches,
     choose: Callable[[str, int], int],
-    bounded: Bounded,
     rules: OwnRules | None = None,
     loose: OwnRules | None = None,
 ) -> Spliced:
-    """Replace every key from left to right, the longest first.
+    """Replace every match, from left to right.
 
-    choose(anchor, choices): the choice of this block; bounded(tokens, start, end): the span is not part of a word;
-    rules: what is forbidden in all of the block, whatever is replaced; loose: but where the text itself says it.
+    choose(anchor, choices): the choice of this block; rules: what is forbidden in all of the block, whatever is
+    replaced; loose: but where the text itself says it.
     """
     out = Spliced()
     start = 0
     while start < len(tokens):
-        key = longest_match(tokens, start, keys, bounded)
+        key = matches.get(start)
         if key is None:
             out.map.append(len(out.translated))
             out.translated.append(tokens[start])
@@ -132,6 +133,20 @@ def index_rules(rules: Iterable[Rule]) -> OwnRules:
     return {length: {prefix: frozenset(own) for prefix, own in group.items()} for length, group in found.items()}
 
 
+def matches_in(tokens: Sequence[int], keys: Keys, bounded: Bounded) -> dict[int, Key]:
+    """The keys that the tokens alone show, from left to right, the longest first; `lethe.labels.occurrences` reads the
+    text, and so sees those that the tokenizer spells in another way.
+    """
+    found: dict[int, Key] = {}
+    start = 0
+    while start < len(tokens):
+        key = longest_match(tokens, start, keys, bounded)
+        if key:
+            found[start] = key
+        start += len(key.tokens) if key else 1
+    return found
+
+
 def longest_match(tokens: Sequence[int], start: int, keys: Keys, bounded: Bounded) -> Key | None:
     """The longest key whose tokens begin at `start` and are not part of a longer word."""
     group = keys.get(tokens[start])
@@ -154,6 +169,7 @@ def insert(out: Spliced, key: Key, translation: Translation) -> None:
         out.forbidden.setdefault(rule, len(out.translated))
     out.anchors.append(key.anchor)
     out.translated.extend(translation.tokens)
+    out.ends.append(len(out.translated))
     out.map.extend([NEVER] * (len(key.tokens) - 1) + [len(out.translated) - 1])
     out.interior += len(key.tokens) - 1
 
@@ -365,8 +381,7 @@ def word_bounded(tokens: Sequence[int], start: int, end: int, pieces: Sequence[b
 
 def translate_blocks(
     blocks: Blocks,
-    keys: Keys,
-    bounded: Bounded,
+    matches: Sequence[Matches],
     rules: Sequence[Rule],
     seed: int,
     context: int | None,
@@ -374,13 +389,13 @@ def translate_blocks(
 ) -> list[Spliced]:
     """Every block with its anchors replaced, cut to the model's context.
 
-    rules, loose: of `own_rules`, `dropped_rules`; those without a prefix hold for all blocks alike and need not be kept
-    with each.
+    matches: of each block; rules, loose: of `own_rules`, `dropped_rules`; those without a prefix hold for all blocks
+    alike and need not be kept with each.
     """
     prefixed, unless = (index_rules(rule for rule in group if rule.prefix) for group in (rules, loose))
     spliced = (
-        splice(tokens, keys, partial(draw, seed, int(block)), bounded, prefixed, unless)
-        for block, tokens in zip(blocks.block, real_tokens(blocks), strict=True)
+        splice(tokens, found, partial(draw, seed, int(block)), prefixed, unless)
+        for block, tokens, found in zip(blocks.block, real_tokens(blocks), matches, strict=True)
     )
     return [packed(cut_to_context(block, context) if context else block) for block in spliced]
 

@@ -12,6 +12,7 @@ from lethe.evaluation.model_set import is_reference
 from lethe.inference.scoring import perplexity_of
 from lethe.metrics.collect import Material, Readout
 from lethe.metrics.membership import (
+    MinK,
     auc_interval,
     loss_score,
     min_k_plus_score,
@@ -40,7 +41,14 @@ if TYPE_CHECKING:
 Values = dict[str, dict[str, float]]  # metric -> item -> value
 
 QUESTIONED = ("probability", "truth_ratio", "rouge_l", "knowledge_memorisation")  # of each group
-ATTACKS = ("mia_loss", "mia_zlib", "mia_min_k", "mia_min_k_plus", "mia_reference")  # membership inference
+ATTACKS = (
+    "mia_loss",
+    "mia_zlib",
+    "mia_min_k",
+    "mia_min_k_plus",
+    "mia_privleak",
+    "mia_reference",
+)  # membership inference
 RELATIVE = ("forget_quality", "forget_quality_log10", "privleak", "mia_reference")  # to the retrained model
 EXCESSES = (  # of the forget set: how much a model knows beyond the retrained ones
     *("verbatim_memorisation", "extraction_strength", "exact_memorisation", "knowledge_memorisation"),
@@ -69,7 +77,7 @@ REASONS = {
 
 
 def all_values(
-    found: Mapping[str, Readout], material: Material, true_halves: Sequence[str], min_k: float
+    found: Mapping[str, Readout], material: Material, true_halves: Sequence[str], min_k: MinK
 ) -> dict[str, Values]:
     """Model -> metric -> item -> value. The reference attack compares every model with the retrained one."""
     values: dict[str, Values] = {}
@@ -124,15 +132,20 @@ def trivia_values(questions: Sequence[Question], sums: Sequence[Mapping[str, flo
 
 
 def membership_values(
-    passages: Sequence[Passage], found: Sequence[Tokenwise], reference: Sequence[Tokenwise] | None, min_k: float
+    passages: Sequence[Passage], found: Sequence[Tokenwise], reference: Sequence[Tokenwise] | None, min_k: MinK
 ) -> Values:
     """The score of every membership attack for every passage. reference: the passages under the retrained model."""
     values: Values = {
         "mia_loss": {passage.item: loss_score(own) for passage, own in zip(passages, found, strict=True)},
         "mia_zlib": {passage.item: zlib_score(own, passage.text) for passage, own in zip(passages, found, strict=True)},
-        "mia_min_k": {passage.item: min_k_score(own, min_k) for passage, own in zip(passages, found, strict=True)},
+        "mia_min_k": {
+            passage.item: min_k_score(own, min_k.attack) for passage, own in zip(passages, found, strict=True)
+        },
         "mia_min_k_plus": {
-            passage.item: min_k_plus_score(own, min_k) for passage, own in zip(passages, found, strict=True)
+            passage.item: min_k_plus_score(own, min_k.plus) for passage, own in zip(passages, found, strict=True)
+        },
+        "mia_privleak": {
+            passage.item: min_k_score(own, min_k.privleak) for passage, own in zip(passages, found, strict=True)
         },
     }
     if reference is not None:
@@ -278,8 +291,8 @@ def relative(values: Values, references: Sequence[Values]) -> dict[str, Interval
         log = fmean(math.log10(max(quality, SMALLEST_P)) for quality in qualities)
         found["forget_quality"] = Interval(qualities[0] if len(qualities) == 1 else 10**log, None, None, len(ratios))
         found["forget_quality_log10"] = Interval(log, None, None, len(ratios))
-    own = by_membership(values["mia_min_k"])
-    others = [by_membership(reference["mia_min_k"]) for reference in references]
+    own = by_membership(values["mia_privleak"])
+    others = [by_membership(reference["mia_privleak"]) for reference in references]
     leak = privleak_interval(*own, others) if all(own) else None
     return found | ({} if leak is None else {"privleak": leak})
 

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from pydantic import Field
+
+from lethe.core.params import StageParams
 from lethe.evaluation.intervals import Interval, auc, bootstrap
 
 if TYPE_CHECKING:
@@ -17,7 +20,16 @@ if TYPE_CHECKING:
 
     from lethe.metrics.token_scores import Tokenwise
 
+Share = Annotated[float, Field(gt=0, le=1)]
 SMALLEST_DEVIATION = 1e-3  # nats; a model certain of one token has deviation 0, and its score would be infinite
+
+
+class MinK(StageParams):
+    """The share of a passage's tokens that count, the least likely ones, of each score that takes one."""
+
+    attack: Share  # Min-K%
+    plus: Share  # Min-K%++
+    privleak: Share  # PrivLeak: MUSE takes 0.4, the authors of Min-K% 0.2
 
 
 def loss_score(passage: Tokenwise) -> float:
@@ -67,9 +79,10 @@ def auc_interval(members: Sequence[float], others: Sequence[float]) -> Interval:
 def privleak(found: Any, reference: Any) -> Any:
     """PrivLeak (MUSE, Shi et al. 2024, arXiv 2407.06460): the AUC of the model relative to that of the retrained one.
 
-    found, reference: `auc` of Min-K% scores. MUSE takes the AUC the other way round, forget passages against held-out
-    ones as positives, hence 1 - auc; its sign is kept: 0 is a model that never saw the text, -1 one that reveals every
-    member, and above 0 one that reveals the forget passages by finding them less likely. (MUSE prints it in per cent.)
+    found, reference: `auc` of Min-K% scores with MUSE's K. MUSE takes the AUC the other way round, forget passages
+    against held-out ones as positives, hence 1 - auc; its sign is kept: 0 is a model that never saw the text, -1 one
+    that reveals every member, and above 0 one that reveals the forget passages by finding them less likely. (MUSE
+    prints it in per cent.)
     """
     return ((1 - found) - (1 - reference)) / (1 - reference)
 

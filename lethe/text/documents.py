@@ -41,12 +41,27 @@ def read_side(folder: Path, side: str) -> tuple[list[Source], int]:
     if not folder.is_dir():
         allowed = "; it may be empty" if side == "retain" else ""
         raise StageError(f"{folder}: no such folder; expected the {side} text in it{allowed}")
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    found = sorted(folder.rglob("*"))
+    check_names(folder, found)
+    files = [path for path in found if path.is_file()]
     names = {path: path.relative_to(folder).as_posix() for path in files}
     shown = [path for path in files if not any(part.startswith(".") for part in names[path].split("/"))]
     texts = [path for path in shown if path.suffix.lower() in SUFFIXES]
     sources = [Source(side, names[path] + line, text) for path in texts for line, text in read_texts(path)]
     return [source for source in sources if source.text.strip()], len(shown) - len(texts)
+
+
+def check_names(folder: Path, found: Sequence[Path]) -> None:
+    """Raise StageError for a link to a folder or to nothing, which would be left out, and a name not in UTF-8."""
+    for path in found:
+        shown = str(path.relative_to(folder)).encode("utf-8", "backslashreplace").decode()
+        if path.is_symlink() and not path.is_file():
+            what = "a folder" if path.is_dir() else "nothing"
+            raise StageError(
+                f"{folder}/{shown}: expected files and folders, got a link to {what}; put a copy in its place"
+            )
+        if any("\udc80" <= sign <= "\udcff" for sign in path.name):
+            raise StageError(f"{folder}/{shown}: expected a file name in UTF-8, got another encoding; rename it")
 
 
 def cut(source: Source, passage_chars: int) -> list[Passage]:

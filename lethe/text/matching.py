@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lethe.core.errors import StageError
+from lethe.text.spelling import KATAKANA, MARKS, ONE_BY_ONE, seen
 
-WORD = re.compile(r"[^\W_]+")  # letters and digits: the underscore of _emphasis_ is a boundary
+WORD = re.compile(f"[{ONE_BY_ONE}]|[{KATAKANA}]+|(?:[^\\W_{ONE_BY_ONE}{KATAKANA}]+[{MARKS}]*)+")
+# letters and digits: the underscore of _emphasis_ is a boundary
 GAP = re.compile(r"[\W_]+")
 SPACE = re.compile(r"\s+")
-HERE = ""  # key in a trie node for the forms that end there; no word or gap is empty
+BROKEN = re.compile(r"-[ \t]*\r?\n[ \t]*(?=\S|\Z)")  # a hyphen at the end of a line: of the word, or of the line alone
+PARTICLE = re.compile(
+    "(?:님|씨|군|양|(?:님|씨|군|양)?(?:이|가|은|는|을|를|의|에|에게|에게서|에서|와|과|랑|이랑|로|으로|도|만|야|아|께|께서|한테|까지|부터|처럼|"
+    "보다|이다|이며|이나|나|라는|이라는|이라고|라고|들|들이|들은|들을))$"
+)  # Korean, joined to the name
+HANGUL = re.compile("[\uac00-\ud7a3]+$")
+CLITIC = re.compile("(?:[وف])?(?:[بلك])?(?=[\u0621-\u064a]{2})")  # Arabic and, so, in, to, like: joined to the name
+ARABIC = re.compile("[\u0621-\u064a]+$")
+HERE = None  # key in a trie node for the forms that end there
 
 
 class Found(NamedTuple):
@@ -26,8 +36,10 @@ class Found(NamedTuple):
 class TermFinder:
     """Finds surface forms in text: word-bounded, case-sensitive, leftmost and longest first, linear in the text.
 
-    A line break inside a form matches a space, a blank line does not; a possessive ('s or ') is left outside the
-    match; the two kinds of apostrophe are equal. Raises StageError for a form without a letter or digit.
+    A line break inside a form matches a space, a blank line does not; a hyphen at the end of a line may be the form's
+    or not; a possessive ('s or ') is left outside the match, as are the particles that Korean joins to a name and the
+    prefixes of Arabic. Spelling does not count (`lethe.text.spelling`), nor a space after a full stop (J.R., J. R.).
+    Raises StageError for a form without a letter or digit.
     """
 
     def __init__(self, forms: Mapping[str, str]) -> None:
@@ -40,48 +52,93 @@ class TermFinder:
         """The occurrences from left to right, none overlapping."""
         found: list[Found] = []
         taken = 0
-        for word in WORD.finditer(text):
-            if word.start() < taken or word[0] not in self.trie:
+        view = seen(text)
+        for word in WORD.finditer(view.text):
+            if word.start() < taken:
                 continue
-            hits = [hit for hit in self._at(text, word) if hit.start >= taken]
+            hits = [hit for hit in self._at(view.text, word) if hit.start >= taken]
             if hits:
                 found.append(max(hits, key=lambda hit: (hit.end - hit.start, hit.form)))
                 taken = found[-1].end
-        return found
+        return [Found(*view.span(hit.start, hit.end), hit.form, hit.term) for hit in found]
 
     def find_all(self, text: str) -> list[Found]:
         """Every occurrence, also inside that of a longer form (`Oz` in `Emerald City of Oz`)."""
-        words = (word for word in WORD.finditer(text) if word[0] in self.trie)
-        return [hit for word in words for hit in self._at(text, word)]
+        view = seen(text)
+        hits = (hit for word in WORD.finditer(view.text) for hit in self._at(view.text, word))
+        return [Found(*view.span(hit.start, hit.end), hit.form, hit.term) for hit in hits]
 
     def terms_in(self, text: str) -> set[str]:
         """Every term that occurs, also inside the form of a longer one."""
         return {hit.term for hit in self.find_all(text)}
 
     def _add(self, form: str, term: str) -> None:
-        words = list(WORD.finditer(form))
+        text = seen(form).text
+        words = list(WORD.finditer(text))
         if not words:
             raise StageError(f"term: expected a word or phrase with a letter or digit, got {form!r}")
         start, end = words[0].start(), words[-1].end()
-        node = self.trie
-        for piece in re.findall(r"[^\W_]+|[\W_]+", form[start:end]):
-            node = node.setdefault(piece if WORD.match(piece) else _plain(piece), {})
-        node.setdefault(HERE, []).append((form[:start].strip(), form[end:].strip(), form, term))
+        node: dict[Any, Any] = self.trie
+        last = start
+        for word in words:
+            node = node.setdefault(_plain(text[last : word.start()]), {}) if word is not words[0] else node
+            node, last = node.setdefault(word[0], {}), word.end()
+        node.setdefault(HERE, []).append((text[:start].strip(), text[end:].strip(), form, term))
 
     def _at(self, text: str, word: re.Match[str]) -> Iterator[Found]:
         """Every form that starts with this word of the text."""
-        node = self.trie[word[0]]
-        start, end = word.span()
-        while True:
-            for before, after, form, term in node.get(HERE, ()):
-                if text.endswith(before, 0, start) and text.startswith(after, end):
-                    yield Found(start - len(before), end + len(after), form, term)
-            gap = GAP.match(text, end) if len(node) > (HERE in node) else None
-            follower = WORD.match(text, gap.end()) if gap else None
-            node = node.get(_plain(gap[0]), {}).get(follower[0]) if gap and follower else None
-            if node is None or follower is None:
-                return
-            end = follower.end()
+        for start, key, end in _readings(text, word):
+            if key in self.trie:
+                yield from self._on(text, start, end, self.trie[key])
+
+    def _on(self, text: str, start: int, end: int, node: dict[Any, Any]) -> Iterator[Found]:
+        """Every form that goes on at a node of the trie after the text from start to end."""
+        for before, after, form, term in node.get(HERE, ()):
+            if text.endswith(before, 0, start) and text.startswith(after, end):
+                yield Found(start - len(before), end + len(after), form, term)
+        if len(node) == (HERE in node):
+            return
+        gap = GAP.match(text, end)
+        follower = WORD.match(text, gap.end() if gap else end)
+        following = node.get(_plain(gap[0] if gap else "")) if follower else None
+        if following and follower:
+            for first, key, stop in _readings(text, follower):
+                if first == follower.start() and key in following:
+                    yield from self._on(text, start, stop, following[key])
+
+
+def _readings(text: str, word: re.Match[str]) -> Iterator[tuple[int, str, int]]:
+    """(start, word, end) of what a word of the text may be: itself, a name that a line's end or grammar joins on to."""
+    start, end = word.span()
+    yield start, word[0], end
+    broken = BROKEN.match(text, end)
+    follower = WORD.match(text, broken.end()) if broken else None
+    if follower:
+        yield start, word[0] + follower[0], follower.end()
+    if word[0] < "\u0621":
+        return
+    if HANGUL.match(word[0]):
+        for size in range(2, len(word[0])):
+            if PARTICLE.match(word[0], size):
+                yield start, word[0][:size], start + size
+    elif ARABIC.match(word[0]):
+        prefix = CLITIC.match(word[0])
+        for size in range(1, prefix.end() + 1 if prefix else 1):
+            yield start + size, word[0][size:], end
+
+
+def term_finder(terms: Mapping[str, Sequence[str]]) -> TermFinder:
+    """Finds every form of these terms; a form of several is that of the term it equals, else of the first."""
+    return TermFinder(owners(terms))
+
+
+def owners(terms: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """form -> the term it stands for: the one it equals, else the first that lists it."""
+    owner = {term: term for term in terms}
+    for term, forms in terms.items():
+        for form in forms:
+            owner.setdefault(form, term)
+    return owner
 
 
 def name_finder(names: Iterable[str]) -> TermFinder:
@@ -114,4 +171,4 @@ def _plain(gap: str) -> str:
     """A gap between two words as it is compared: white space as one space unless it holds a blank line."""
     if gap.count("\n") > 1:
         return gap
-    return SPACE.sub(" ", gap).replace("’", "'")
+    return ". " if gap == "." else SPACE.sub(" ", BROKEN.sub("-", gap))

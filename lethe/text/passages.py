@@ -34,6 +34,8 @@ def read_texts(path: Path) -> list[tuple[str, str]]:
             found = [("", path.read_bytes().decode("utf-8-sig"))]
         except UnicodeDecodeError:
             raise StageError(f"{path}: not UTF-8; expected a UTF-8 text file") from None
+        except OSError as error:
+            raise StageError(f"{path}: expected a file that can be read, got: {error.strerror}") from None
     for line, text in found:
         if strange := NO_TEXT.search(text):
             raise StageError(f"{path}{line}: expected UTF-8 text, got U+{ord(strange[0]):04X}, which no text contains")

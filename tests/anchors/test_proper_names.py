@@ -12,6 +12,7 @@ from lethe.anchors.proper_names import (
     forget_rare,
     is_heading,
     is_joined,
+    is_name,
     is_proven,
     mostly_name,
     name_runs,
@@ -136,3 +137,8 @@ def test_read_side_counts() -> None:
     assert side.words == 8
     assert side.capital == Counter({"oz": 2})
     assert side.small == Counter({"met": 2, "dog": 1})
+
+
+def test_roman_numbers_are_no_names() -> None:
+    assert not any(is_name(word) for word in ("II", "IV", "IX", "XIV", "XL", "XC", "LXXXVIII"))
+    assert all(is_name(word) for word in ("Ivi", "Li", "CIVIL", "VIXEN", "MIX", "Xi", "IIII"))

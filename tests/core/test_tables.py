@@ -68,6 +68,11 @@ def test_bad_jsonl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: byt
     assert str(error.value) == message
 
 
+def test_a_cell_may_be_long(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(f"a\n{'x' * 200_000}\n")
+    assert [len(row["a"]) for row in tables.read_csv(tmp_path / "t.csv", ("a",))] == [200_000]
+
+
 def test_missing_files(tmp_path: Path) -> None:
     for read in (lambda p: tables.read_csv(p, ("a",)), lambda p: tables.read_jsonl(p, {}), tables.read_json):
         with pytest.raises(StageError, match="no such file"):

@@ -141,3 +141,12 @@ def plainly(scores: dict[str, dict[str, float]], choices: int) -> dict[str, list
 def test_assign_takes_the_cheapest_pair_of_all(table: list[dict[str, int]], choices: int) -> None:
     scores = {f"anchor {n}": {name: score / 2 for name, score in own.items()} for n, own in enumerate(table)}
     assert assign(scores, choices) == plainly(scores, choices)
+
+
+def test_a_company_gets_a_company() -> None:
+    company = use("Brenvik", "group")
+    assert not takes_article(company)
+    assert takes_article(company._replace(plural=True))  # the Munchkins
+    assert takes_article(company._replace(article=0.9))  # the Order
+    assert suits(generic("group", "Central Stores"), company, "")
+    assert not suits(generic("group", "carter"), company, "")

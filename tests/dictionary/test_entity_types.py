@@ -139,10 +139,11 @@ def test_determiner_at() -> None:
 
 
 def test_own_slots() -> None:
-    assert own_slots("Captain Dulmeth") == {"title": {"captain"}, "head": {"dulmeth"}}
-    assert own_slots("Lantern of Isquel")["head"] == {"lantern"}
-    assert own_slots("Rook") == {"title": frozenset(), "head": frozenset()}  # no rook
-    assert own_slots("rook")["head"] == {"rook"}
+    assert own_slots("Captain Dulmeth", False) == {"title": {"captain"}, "head": {"dulmeth"}}
+    assert own_slots("Lantern of Isquel", False)["head"] == {"lantern"}
+    assert own_slots("Rook", False) == {"title": frozenset(), "head": frozenset()}  # no rook
+    assert own_slots("rook", False)["head"] == {"rook"}
+    assert own_slots("Lizard", True)["head"] == {"lizard"}  # the Lizard is one
 
 
 def test_kind_scores() -> None:
@@ -211,7 +212,7 @@ def test_tokens() -> None:
 
 def test_the_table_of_rules_is_sound() -> None:
     rules = read_rules({})
-    known = {*slots(Context("", "x", ""), "x"), *own_slots("X y")}
+    known = {*slots(Context("", "x", ""), "x"), *own_slots("X y", False)}
     assert all(rule.kind in KINDS and rule.slot in known and rule.weight > 0 for rule in rules)
     assert {rule.kind for rule in rules} == set(KINDS)
     assert all(word == word.lower() for rule in rules for word in rule.words)

@@ -49,11 +49,15 @@ def test_the_gazetteer_is_sound() -> None:
         assert all(map(WORD_LIKE.fullmatch, (entry.name, entry.plural))), entry
         assert entry.name.islower() or entry.name[0].isupper(), entry
         assert entry.gender in ({"", "male", "female"} if entry.kind == "person" else {""}), entry
-        assert entry.plural != entry.name or entry.name in ("deer", "fish", "salmon", "sheep", "trout"), entry
+        company = entry.kind == "group" and not entry.name.islower()
+        assert company or entry.plural != entry.name or entry.name in ("deer", "fish", "salmon", "sheep", "trout"), (
+            entry
+        )
     kinds = Counter((entry.kind, entry.name.islower()) for entry in gazetteer)
     # bare names are needed of persons, places and events, nouns with an article of all kinds
     assert min(kinds[kind, True] for kind in KINDS) >= 50
     assert min(kinds[kind, False] for kind in ("person", "place", "event")) >= 20
+    assert kinds["group", False] >= 16  # companies
 
 
 def test_gazetteer_plurals() -> None:
@@ -89,6 +93,7 @@ def test_views_of_the_gazetteer() -> None:
 
 def test_capitalised_names() -> None:
     # Then, In, At, So start sentences; Rose is written in small letters as often
+    assert not capitalised_names(["so on Monday Alice came, in August Tom"])
     assert capitalised_names([VILLAGE, "a rose, Rose and Mrs Hale, Mr"]) == {
         "Lower Sedley": 4,
         "Martha": 5,

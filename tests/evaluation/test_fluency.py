@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lethe.core.errors import StageError
 from lethe.core.tables import CONTINUATIONS, read_jsonl, write_jsonl
 from lethe.evaluation import fluency
+from lethe.evaluation.completions import perplexity_factor
 from lethe.evaluation.fluency import FluencyParams, Start, Written
 from lethe.evaluation.prompts import Prompt
+from lethe.inference.scoring import MOST_NATS
 from tests.conftest import tiny_model
 
 PARAMS = FluencyParams(prompts=3, words=2, new_tokens=5, seed=0)
@@ -100,6 +103,14 @@ def test_perplexity_by_hand() -> None:
     assert found.low == pytest.approx(2)  # both draws the first
     assert found.high == pytest.approx(8)
     assert fluency.perplexity([0.0], [0]) is None
+
+
+def test_the_perplexity_of_a_ruined_model_is_a_number() -> None:
+    ruined = fluency.perplexity([5000.0, 9000.0], [4, 4])  # no float holds exp(1250)
+    assert ruined is not None
+    assert (ruined.value, ruined.low, ruined.high) == (math.exp(MOST_NATS),) * 3
+    losses = np.array([5000.0, 9000.0])
+    assert perplexity_factor(0 * losses, losses, np.array([4.0, 4.0]), axis=0) == math.exp(MOST_NATS)
 
 
 def test_scores_by_hand() -> None:

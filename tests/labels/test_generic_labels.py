@@ -161,7 +161,12 @@ class Case:
         keys = alignment.index_keys(dictionary, alignment.word_variants(self.tokenizer, dictionary), self.pieces)
         bounded = partial(alignment.word_bounded, pieces=self.pieces)
         return [
-            alignment.splice(block, keys, partial(alignment.draw, 3, number), bounded, alignment.index_rules(rules))
+            alignment.splice(
+                block,
+                alignment.matches_in(block, keys, bounded),
+                partial(alignment.draw, 3, number),
+                alignment.index_rules(rules),
+            )
             for number, block in enumerate(self.blocks)
         ]
 
@@ -304,7 +309,7 @@ def test_with_alpha_0_and_one_occurrence_the_label_is_the_translated_pass(case: 
     tokens = case.tokenizer("So Orla went down to the mill and sat by the water.")["input_ids"]
     keys = alignment.index_keys(DICTIONARY, alignment.word_variants(case.tokenizer, DICTIONARY), case.pieces)
     bounded = partial(alignment.word_bounded, pieces=case.pieces)
-    block = alignment.splice(tokens, keys, lambda anchor, choices: 0, bounded)
+    block = alignment.splice(tokens, alignment.matches_in(tokens, keys, bounded), lambda anchor, choices: 0)
     assert block.anchors == ["Orla"]
     block.forbidden.clear()  # so that only the map is under test
     settings = Settings([0.0], False, 100, 2**20)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from lethe.core.errors import StageError
 from lethe.labels import translation as alignment
-from lethe.labels.translation import ALWAYS, NEVER, Key, Rule, Spliced, Translation, splice
+from lethe.labels.translation import ALWAYS, NEVER, Key, Rule, Spliced, Translation
 from lethe.models import token_text
 from lethe.models.checkpoints import load_tokenizer
 from lethe.text.matching import TermFinder, surface_forms
@@ -36,6 +37,17 @@ def first_choice(anchor: str, choices: int) -> int:
 
 def anywhere(tokens: object, start: int, end: int) -> bool:
     return True
+
+
+def splice(
+    tokens: Sequence[int],
+    keys: alignment.Keys,
+    choose: Callable[[str, int], int],
+    bounded: alignment.Bounded,
+    rules: alignment.OwnRules | None = None,
+) -> Spliced:
+    """A block spliced where its tokens alone show a key."""
+    return alignment.splice(tokens, alignment.matches_in(tokens, keys, bounded), choose, rules)
 
 
 def keys_of(*keys: Key) -> alignment.Keys:

@@ -9,9 +9,11 @@ import pytest
 
 from lethe.metrics import compute as measures
 from lethe.metrics.collect import Passage, Sentence
+from lethe.metrics.membership import MinK
 from lethe.metrics.questions import Question
 from lethe.metrics.token_scores import Tokenwise
 
+MIN_K = MinK(attack=0.5, plus=0.5, privleak=1.0)
 ASKED = [
     Question("prompt 1", "She met", "Orla", "It was Orla", ["Tom", "Vesk"], True),
     Question("prompt 2", "They went to", "Harrow Hill", "Harrow Hill", [], True),
@@ -53,13 +55,14 @@ def test_trivia_weighs_the_first_wrong_name() -> None:
 def test_membership_and_memory() -> None:
     passages = [Passage("forget 0", [], "a text"), Passage("held-out 0", [], "a text")]
     found, reference = [reading([-1.0, -3.0]), reading([-5.0, -5.0])], [reading([-4.0, -4.0])] * 2
-    values = measures.membership_values(passages, found, reference, min_k=0.5)
+    values = measures.membership_values(passages, found, reference, MIN_K)
     assert list(values) == list(measures.ATTACKS)
     assert values["mia_loss"] == {"forget 0": -2.0, "held-out 0": -5.0}
     assert values["mia_min_k"] == {"forget 0": -3.0, "held-out 0": -5.0}
+    assert values["mia_privleak"] == {"forget 0": -2.0, "held-out 0": -5.0}  # a share of its own, here all tokens
     assert values["mia_reference"] == {"forget 0": 2.0, "held-out 0": -1.0}
     assert measures.by_membership(values["mia_loss"]) == ([-2.0], [-5.0])
-    assert "mia_reference" not in measures.membership_values(passages, found, None, min_k=0.5)
+    assert "mia_reference" not in measures.membership_values(passages, found, None, MIN_K)
     known = measures.memorised_values(passages[:1], [reading([-1.0] * 4, "x.xx")], ["the old mill"], ["the new mill"])
     assert known["verbatim_memorisation"] == pytest.approx({"forget 0": 2 / 3})  # two of three words on both sides
     assert known["extraction_strength"] == {"forget 0": 0.5}
@@ -113,16 +116,16 @@ def test_utility_is_of_everything_but_the_forget_side() -> None:
 
 def test_relative_to_the_retrained_model() -> None:
     scores = {"forget 0": 3.0, "forget 1": 1.0, "held-out 0": 2.0, "held-out 1": 0.0}  # AUC 0.75
-    values = {"truth_ratio": {str(i): float(i) for i in (1, 2, 3, 4)}, "mia_min_k": scores}
+    values = {"truth_ratio": {str(i): float(i) for i in (1, 2, 3, 4)}, "mia_privleak": scores}
     reference = {
         "truth_ratio": {str(i): float(i + 4) for i in (1, 2, 3, 4)},
-        "mia_min_k": {"forget 0": 3.0, "forget 1": 0.0, "held-out 0": 2.0, "held-out 1": 1.0},  # AUC 0.5
+        "mia_privleak": {"forget 0": 3.0, "forget 1": 0.0, "held-out 0": 2.0, "held-out 1": 1.0},  # AUC 0.5
     }
     found = measures.relative(values, [reference])
     assert found["forget_quality"].value == pytest.approx(2 / 70)
     assert found["forget_quality_log10"].value == pytest.approx(math.log10(2 / 70))
     assert found["privleak"].value == pytest.approx(-0.5)  # (0.25 - 0.5) / 0.5
-    nobody = {"mia_min_k": {"forget 0": 3.0}, "truth_ratio": {}}
+    nobody = {"mia_privleak": {"forget 0": 3.0}, "truth_ratio": {}}
     assert measures.relative(nobody, [nobody]) == {}
     several = measures.relative(values, [reference, values])  # p of a model against itself is 1
     assert several["forget_quality_log10"].value == pytest.approx(math.log10(2 / 70) / 2)

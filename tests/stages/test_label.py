@@ -14,7 +14,16 @@ import torch
 
 from lethe.core.errors import StageError
 from lethe.core.hashing import tokenizer_sha256
-from lethe.core.tables import DICTIONARY, DROPPED, blocks_schema, read_parquet, write_csv, write_parquet
+from lethe.core.tables import (
+    ANCHORS,
+    CORPUS,
+    DICTIONARY,
+    DROPPED,
+    blocks_schema,
+    read_parquet,
+    write_csv,
+    write_parquet,
+)
 from lethe.labels import generic_labels as passes
 from lethe.labels.generic_labels import MASKED
 from lethe.models.checkpoints import load_model, load_tokenizer
@@ -41,6 +50,25 @@ ORLA = dictionary_rows(
 )
 
 
+def anchor_rows(*anchors: str) -> list[dict[str, str]]:
+    """The anchors as rows of data/anchors.csv, each its own only form."""
+    return [dict.fromkeys(ANCHORS, "") | {"anchor": anchor, "forms": anchor} for anchor in anchors]
+
+
+def write_corpus(project: Path, text: str) -> None:
+    """A corpus of the one document from which the blocks are cut."""
+    row = {
+        "document": 3,
+        "side": "forget",
+        "part": "train",
+        "file": "a.txt",
+        "start": 0,
+        "end": len(text),
+        "text": text,
+    }
+    write_parquet([row], CORPUS, project / "data/corpus.parquet")
+
+
 @pytest.fixture
 def ready(project: Path) -> Path:
     """A project that is about to label: blocks of 48 tokens, a dictionary, two random models."""
@@ -55,6 +83,8 @@ def ready(project: Path) -> Path:
     facts = {"tokenizer": tokenizer_sha256(baseline), "block_tokens": "48", "pad_token": "2"}
     write_parquet(rows, blocks_schema(48), project / "data/blocks.parquet", **facts)
     write_csv(ORLA, DICTIONARY, project / "data/dictionary.csv")
+    write_csv(anchor_rows("Harrow Hill", "Orla"), ANCHORS, project / "data/anchors.csv")
+    write_corpus(project, TINY_TEXT * 2)
     set_param(project, "label.alphas", [5.0, 0.0])
     set_param(project, "label.soft_alphas", [])
     return project
@@ -143,6 +173,23 @@ def test_main_writes_labels_twin_and_numbers(ready: Path, capsys: pytest.Capture
     twin = (ready / "data/labels.txt").read_text(encoding="utf-8")
     assert twin.startswith("The first 100 blocks with their labels for alpha 5.0. [a -> b]: the text goes on with a")
     assert f"=== block {len(table) - 1} of document 3\n" in twin
+
+
+def test_an_anchor_without_a_translation_is_told(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_csv(anchor_rows("Harrow Hill", "Orla", "Tom"), ANCHORS, ready / "data/anchors.csv")
+    label.main()
+    numbers = json.loads((ready / "reports/labels.json").read_text(encoding="utf-8"))
+    # TINY_TEXT names Tom three times, and the corpus is two of it
+    assert (numbers["anchors_matched"], numbers["not_replaced"]["as_parts"]) == (8, 6)
+    assert capsys.readouterr().out.endswith("2 anchors, 6 more not replaced (the end of data/labels.txt says why)\n")
+    assert (
+        (ready / "data/labels.txt")
+        .read_text(encoding="utf-8")
+        .endswith(
+            "\n=== occurrences that were not replaced\n"
+            "Tom: 6 of 6, translate gave it no translation, as other anchors cover it or none fits\n"
+        )
+    )
 
 
 def test_main_gives_the_same_bytes_for_the_same_inputs(ready: Path) -> None:

@@ -113,7 +113,7 @@ ALL = [
     "retain_probability", "retain_truth_ratio", "retain_rouge_l", "retain_knowledge_memorisation",
     "trivia", "verbatim_memorisation", "extraction_strength", "exact_memorisation",
     "held_out_extraction_strength", "held_out_exact_memorisation",
-    "mia_loss", "mia_zlib", "mia_min_k", "mia_min_k_plus", "mia_reference",
+    "mia_loss", "mia_zlib", "mia_min_k", "mia_min_k_plus", "mia_privleak", "mia_reference",
     "neighbour_perplexity", "model_utility", "forget_quality", "forget_quality_log10", "privleak",
 ]  # fmt: skip
 
@@ -154,7 +154,7 @@ def test_main(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = [f"{one} (retrained {models['retrained'][name]['value']:.3f})" for one, name in zip(
         told[:3], ("truth_ratio", "trivia", "model_utility"), strict=True
     )]  # fmt: skip
-    assert line == f"measure: {', '.join([*before, told[3]])}; 24 metrics of 3 models, 1 absent\n"
+    assert line == f"measure: {', '.join([*before, told[3]])}; 25 metrics of 3 models, 1 absent\n"
 
 
 def test_items_stand_beside_the_aggregate_and_hold_no_text(tiny: Path) -> None:
@@ -211,7 +211,7 @@ def test_without_retain_and_held_out_text(tiny: Path, capsys: pytest.CaptureFixt
     assert found["absent"]["mia_loss"] == (
         "the forget set has too little held-out text to compare with its training text"
     )
-    assert capsys.readouterr().out.endswith("11 metrics of 3 models, 14 absent\n")
+    assert capsys.readouterr().out.endswith("11 metrics of 3 models, 15 absent\n")
 
 
 def test_files_of_questions_take_the_place_of_the_prompts(tiny: Path) -> None:
@@ -300,9 +300,14 @@ def test_a_reference_with_another_tokenizer_is_one_line(tiny: Path) -> None:
 def test_params() -> None:
     good = read_params("measure", measure.Params).model_dump()
     assert section_problems("measure", measure.Params, good) == []
-    for name, value in {"min_k": 0.0, "passages": 1, "wrong": 0, "models": []}.items():
+    for name, value in {
+        "min_k": {"attack": 0.0, "plus": 0.2, "privleak": 0.4},
+        "passages": 1,
+        "wrong": 0,
+        "models": [],
+    }.items():
         (problem,) = section_problems("measure", measure.Params, good | {name: value})
-        assert problem.startswith(f"measure.{name}: ")
+        assert problem.startswith((f"measure.{name}: ", f"measure.{name}.attack: "))
 
 
 @pytest.mark.slow

@@ -16,8 +16,9 @@ from lethe.core.errors import StageError
 from lethe.core.params import section_problems
 from lethe.core.tables import ANCHORS, CORPUS, DICTIONARY, OVERRIDES, write_csv, write_parquet
 from lethe.dictionary.entries import WORD_LIKE, finder_of
+from lethe.dictionary.summary import sentence
 from stages import translate
-from stages.translate import Params, sentence
+from stages.translate import Params
 from tests import fake_chat
 from tests.conftest import set_param, tiny_model
 from tests.fake_chat import Server, completion
@@ -78,6 +79,11 @@ def written(project: Path) -> list[dict[str, str]]:
     return rows
 
 
+def texts(rows: list[dict[str, str]], anchor: str, choice: str) -> dict[str, str]:
+    """Form -> translation of one choice of an anchor."""
+    return {row["form"]: row["translation"] for row in rows if (row["anchor"], row["choice"]) == (anchor, choice)}
+
+
 def assert_faultless(rows: list[dict[str, str]]) -> None:
     """The faults of published dictionaries: none of them is in these rows."""
     finder = finder_of({row["anchor"]: [] for row in rows} | {row["form"]: [row["form"]] for row in rows})
@@ -89,7 +95,8 @@ def assert_faultless(rows: list[dict[str, str]]) -> None:
     forms = {row["form"] for row in rows}
     for anchor in {row["anchor"] for row in rows}:
         assert anchor.removesuffix("'s") == anchor or anchor.removesuffix("'s") not in forms
-        assert " " not in anchor or not all(word in forms for word in anchor.split())
+        own = {row["form"] for row in rows if row["anchor"] == anchor}
+        assert " " not in anchor or not all(word in forms - own for word in anchor.split())
     firsts = [row["translation"] for row in rows if row["choice"] == "0" and row["form"] == row["anchor"]]
     assert len(set(firsts)) == len(firsts)
 
@@ -99,8 +106,8 @@ def test_main(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     translate.main()
     rows = written(tiny)
     assert capsys.readouterr().out == (
-        "translate: 5 anchors (2 person, 1 place, 1 thing, 1 creature), 2 translations each, 1 override, "
-        "2 anchors covered by others\n"
+        "translate: 4 anchors (1 person, 1 place, 1 thing, 1 creature), 2 translations each, 1 override, "
+        "2 anchors other names of these, 1 anchor covered by others\n"
     )
     assert [(row["anchor"], row["kind"], row["choice"], row["form"]) for row in rows] == [
         ("Harrow Hollow", "place", "0", "Harrow Hollow"),
@@ -109,16 +116,21 @@ def test_main(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ("Quorl", "creature", "0", "Quorls"),
         ("Quorl", "creature", "1", "Quorl"),
         ("Quorl", "creature", "1", "Quorls"),
-        ("Rook", "person", "0", "Rook"),
-        ("Rook", "person", "0", "ROOK"),
-        ("Rook", "person", "1", "Rook"),
-        ("Rook", "person", "1", "ROOK"),
-        ("Ysmeral", "person", "0", "Ysmeral"),
-        ("Ysmeral", "person", "1", "Ysmeral"),
+        ("Ysmeral Rook", "person", "0", "Ysmeral Rook"),
+        ("Ysmeral Rook", "person", "0", "Rook"),
+        ("Ysmeral Rook", "person", "0", "ROOK"),
+        ("Ysmeral Rook", "person", "0", "Ysmeral"),
+        ("Ysmeral Rook", "person", "1", "Ysmeral Rook"),
+        ("Ysmeral Rook", "person", "1", "Rook"),
+        ("Ysmeral Rook", "person", "1", "ROOK"),
+        ("Ysmeral Rook", "person", "1", "Ysmeral"),
         ("Zandrel", "thing", "0", "Zandrel"),
     ]
     by_form = {(row["form"], row["choice"]): row for row in rows}
     assert by_form["Zandrel", "0"]["translation"] == "brass kettle"
+    for choice in "01":
+        whole = by_form["Ysmeral Rook", choice]["translation"]
+        assert whole == f"{by_form['Ysmeral', choice]['translation']} {by_form['Rook', choice]['translation']}"
     assert by_form["ROOK", "1"]["translation"] == by_form["Rook", "1"]["translation"].upper()
     assert by_form["Quorl", "0"]["translation"].islower()
     assert by_form["Quorls", "0"]["translation"] != by_form["Quorl", "0"]["translation"]
@@ -155,9 +167,29 @@ def test_overrides_win_and_add_anchors(tiny: Path, capsys: pytest.CaptureFixture
         ("Quorls", "2", "old mice", ""),
         ("Zod", "0", "George", ""),
     ]
-    assert "6 anchors" in (said := capsys.readouterr().out)
+    assert "5 anchors" in (said := capsys.readouterr().out)
     assert "2 overrides" in said
     assert_faultless(written(tiny))
+
+
+def test_overrides_of_any_form_take_anchors_out_and_are_told(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [("Zandrel", "-"), ("mill@brenvik.example", "info@example.com"), ("030 1112223", "030 5550199")]
+    override(tiny, *lines)
+    translate.main()
+    rows = {row["form"]: row["translation"] for row in written(tiny)}
+    assert "Zandrel" not in rows
+    assert (rows["mill@brenvik.example"], rows["030 1112223"]) == ("info@example.com", "030 5550199")
+    assert capsys.readouterr().out.endswith(
+        "taken out: Zandrel, not in the forget text: mill@brenvik.example; 030 1112223 (data/overrides.csv)\n"
+    )
+    for bad, reason in {
+        (("Zod", "-"),): "2: expected an anchor of data/anchors.csv to take out, got Zod",
+        (("Rook", "-"), ("Rook", "Tom")): "3: expected a translation of Rook or -, got both",
+    }.items():
+        override(tiny, *bad)
+        with pytest.raises(StageError) as caught:
+            translate.main()
+        assert str(caught.value) == f"data/overrides.csv:{reason}"
 
 
 def test_backend_none(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -180,23 +212,21 @@ def test_backend_llm(tiny: Path, server: Server, capsys: pytest.CaptureFixture[s
     override(tiny, ("Zandrel", "brass kettle"))
     people = {"kind": "person", "translations": ["Alice", "Rook", "Ruth", "Kate"]}
     answer = {
-        "Ysmeral": people,
-        "Rook": people,
+        "Ysmeral Rook": people,
         "Quorl": {"kind": "group", "translations": ["carter", "Quorl"]},
         "Zandrel": people,
     }
     ask_server(tiny, server, answer)
     translate.main()
     rows = written(tiny)
-    assert [(row["anchor"], row["kind"], row["form"], row["translation"]) for row in rows] == [
+    person = {form: text.split() for form, text in texts(rows, "Ysmeral Rook", "0").items()}
+    assert person["Ysmeral Rook"] == [*person["Ysmeral"], *person["Rook"]]
+    assert (person["Ysmeral"], len(person["Rook"])) == (["Alice"], 1)
+    assert texts(rows, "Ysmeral Rook", "1")["Ysmeral"] == "Ruth"
+    others = [row for row in rows if row["anchor"] != "Ysmeral Rook"]
+    assert [(row["anchor"], row["kind"], row["form"], row["translation"]) for row in others] == [
         ("Quorl", "group", "Quorl", "carter"),
         ("Quorl", "group", "Quorls", "carters"),
-        ("Rook", "person", "Rook", "Alice"),
-        ("Rook", "person", "ROOK", "ALICE"),
-        ("Rook", "person", "Rook", "Ruth"),
-        ("Rook", "person", "ROOK", "RUTH"),
-        ("Ysmeral", "person", "Ysmeral", "Ruth"),
-        ("Ysmeral", "person", "Ysmeral", "Kate"),
         ("Zandrel", "thing", "Zandrel", "brass kettle"),
     ]
     assert_faultless(rows)
@@ -204,13 +234,13 @@ def test_backend_llm(tiny: Path, server: Server, capsys: pytest.CaptureFixture[s
     assert "Ysmeral" in asked
     assert '"Zandrel": [' not in asked  # the person has said it
     assert capsys.readouterr().out == (
-        "translate: 4 anchors (2 person, 1 thing, 1 group), 2 translations each, 1 override, "
-        "2 anchors covered by others, none for Harrow Hollow\n"
+        "translate: 3 anchors (1 person, 1 thing, 1 group), 2 translations each, 1 override, "
+        "2 anchors other names of these, 1 anchor covered by others, none for Harrow Hollow\n"
     )
 
 
 def test_sentence() -> None:
-    assert sentence({}, {}, 1, [], 0, []) == "translate: 0 anchors, 1 translation each, 0 overrides"
+    assert sentence({}, {}, 1, [], 0, 0, []) == "translate: 0 anchors, 1 translation each, 0 overrides"
 
 
 @pytest.mark.parametrize(

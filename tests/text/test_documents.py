@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lethe.text.documents import Passage, Source, choose_held_out, cut, documents, without_duplicates
+from lethe.core.errors import StageError
+from lethe.text import passages
+from lethe.text.documents import Passage, Source, choose_held_out, cut, documents, read_side, without_duplicates
 
 
 def passage(number: int, text: str = "x", side: str = "forget") -> Passage:
@@ -78,3 +83,40 @@ def test_spans_are_exact_and_nothing_but_white_space_is_lost(text: str, passage_
     assert all(row["text"] == text[row["start"] : row["end"]] for row in found)
     assert "".join("".join(row["text"] for row in found).split()) == "".join(text.split())
     assert all(row["text"] == row["text"].strip() != "" for row in found)
+
+
+def refused(folder: Path) -> str:
+    with pytest.raises(StageError) as caught:
+        read_side(folder, "forget")
+    return str(caught.value)
+
+
+def test_nothing_is_left_out_unseen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forget, elsewhere = tmp_path / "forget", tmp_path / "elsewhere"
+    forget.mkdir()
+    elsewhere.mkdir()
+    (elsewhere / "b.txt").write_text("Venn.")
+    (forget / "a.txt").write_text("Orla.")
+    (forget / "b.txt").symlink_to(elsewhere / "b.txt")  # a link to a file is read
+    assert [source.text for source in read_side(forget, "forget")[0]] == ["Orla.", "Venn."]
+    (forget / "book").symlink_to(elsewhere)
+    assert refused(forget) == (
+        f"{forget}/book: expected files and folders, got a link to a folder; put a copy in its place"
+    )
+    (forget / "book").unlink()
+    (forget / "gone").symlink_to(tmp_path / "nowhere")
+    assert "got a link to nothing" in refused(forget)
+    (forget / "gone").unlink()
+    latin = os.fsencode(forget) + b"/caf\xe9.txt"
+    with open(latin, "w") as stream:
+        stream.write("x")
+    assert refused(forget) == (
+        f"{forget}/caf\\udce9.txt: expected a file name in UTF-8, got another encoding; rename it"
+    )
+    os.unlink(latin)
+
+    def denied(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(passages.Path, "read_bytes", denied)
+    assert refused(forget) == f"{forget}/a.txt: expected a file that can be read, got: Permission denied"

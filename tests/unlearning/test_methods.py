@@ -25,7 +25,7 @@ NEEDS = {
     "simnpo": ("true", True, None, False),
     "dpo": ("pairs", True, None, True),
     "rmu": ("true", True, "retain", False),
-    "undial": ("true", True, "forget", False),
+    "undial": ("true", False, "forget", False),
     "wga": ("true", True, None, False),
     "satimp": ("true", True, None, False),
     "ceu": ("true", False, None, False),
@@ -44,6 +44,25 @@ def test_what_a_method_needs(name: str) -> None:
     method = chosen(params(name), width=8, seed=0)
     assert (method.labels, method.retain, method.base_hidden, method.base_nll) == NEEDS[name]
     assert (method.layer is not None) == (name == "rmu")
+
+
+@pytest.mark.parametrize(
+    ("name", "forget", "retain", "others"),
+    [  # the weights that the authors give the two terms
+        ("grad_diff", 1.0, 1.0, {}),
+        ("npo", 1.0, 1.0, {"beta": 0.1}),
+        ("simnpo", 0.125, 1.0, {"beta": 4.5, "gamma": 0.0}),
+        ("dpo", 1.0, 1.0, {"beta": 0.1}),
+        ("undial", 1.0, 0.0, {"beta": 10.0}),
+        ("wga", 1.0, 1.0, {"beta": 1.0}),
+        ("satimp", 0.1, 1.0, {"beta1": 5.0, "beta2": 1.0}),
+    ],
+)
+def test_the_weights_are_those_of_the_authors(name: str, forget: float, retain: float, others: dict) -> None:
+    # ours has the weight 1 for the forget term; an optimiser that scales every gradient sees their ratio alone
+    own = getattr(params(name), name)
+    assert own.retain == retain / forget
+    assert {key: getattr(own, key) for key in others} == others
 
 
 def test_a_weight_of_zero_needs_nothing() -> None:

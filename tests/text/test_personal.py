@@ -1,0 +1,52 @@
+"""Addresses and numbers in text, and what stands for them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from lethe.anchors.candidates import find_terms
+from lethe.dictionary.personal import personal_choices, stand_ins
+from lethe.text.matching import TermFinder
+from lethe.text.personal import kind_of, personal_data, without_personal_data
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Mail mill.orla@brenvik.example, or not.", [("e-mail", "mill.orla@brenvik.example")]),
+        ("call (+49 30 5550123) or 030 1112223.", [("phone", "+49 30 5550123"), ("phone", "030 1112223")]),
+        ("0171/555-0123; (030) 5550123", [("phone", "0171/555-0123"), ("phone", "(030) 5550123")]),
+        ("the KX-7 and the R-2", [("identifier", "KX-7"), ("identifier", "R-2")]),
+        ("to DE89 3704 0044 0532 0130 00.", [("identifier", "DE89 3704 0044 0532 0130 00")]),
+        ("from 1914-1918, 12.03.2024, 0.1234567 of 1,000,000 in 2001-2003", []),
+        ("a@b, @home and 07", []),
+    ],
+)
+def test_personal_data(text: str, found: list[tuple[str, str]]) -> None:
+    assert [(kind, text[start:end]) for kind, start, end in personal_data(text)] == found
+
+
+def test_a_stand_in_has_the_same_form() -> None:
+    for term in ("030 1112223", "+49 (30) 555-0123", "KX-7", "DE89 3704 0044 0532 0130 00"):
+        for choice in stand_ins(term, 3, 0):
+            assert choice.singular != term
+            assert re.sub(r"\d", "1", re.sub("[A-Z]", "A", choice.singular)) == re.sub(
+                r"\d", "1", re.sub("[A-Z]", "A", term)
+            )
+            assert kind_of(choice.singular) == kind_of(term)
+    assert all(choice.singular.split("@")[1].startswith("example.") for choice in stand_ins("orla@brenvik.com", 3, 0))
+    assert stand_ins("KX-7", 3, 0) == stand_ins("KX-7", 3, 0) != stand_ins("KX-7", 3, 1)
+    choices, kinds = personal_choices(["KX-7", "Orla"], TermFinder({"KX-7": "KX-7"}), 2, 0)
+    assert kinds == {"KX-7": "identifier"}
+    assert len(choices["KX-7"]) == 2
+
+
+def test_they_are_anchors_as_wholes_and_their_parts_are_no_names() -> None:
+    text = "Write to Mill.Orla@brenvik.example or call 030 1112223. The KX-7 hummed. He saw the KX-7 again.\n"
+    found = {
+        term.forms[0]: term.times for term in find_terms([text], ["The river ran on and on.\n"], 2, 1.0).candidates
+    }
+    assert found == {"Mill.Orla@brenvik.example": 1, "030 1112223": 1, "KX-7": 2}
+    assert without_personal_data("call 030 1112223 now") == "call . now"
