@@ -57,6 +57,7 @@ def planned(history: History, store: Store, state: State, models: bool) -> Plan:
     before = noted(history, state.request)
     names = {md5: set(paths) for md5, paths in before["objects"].items()}
     kept: set[str] = set()
+    spared: set[str] = set()
     for lock in holding:
         entries = recorded(lock.text)
         for path, md5 in outs(entries).items():
@@ -64,9 +65,12 @@ def planned(history: History, store: Store, state: State, models: bool) -> Plan:
                 continue
             if path.startswith(KNOWING) and path not in WORST and not (models and path not in HARMLESS):
                 kept |= {f"{path}: {why_kept(path)}"}
+                spared |= beside_weights(store, md5)
                 continue
             for each in whole(store, [md5]) - clean:
                 names.setdefault(each, set()).add(path)
+    for md5 in spared - before["objects"].keys():
+        names.pop(md5, None)  # a kept model's config and tokenizer are those of the deleted ones, too
     for name, facts in state.files.items():
         names.setdefault(facts["md5"], set()).add(f"{state.folder}/{name}")
     for path, md5, share in copies(history, store, locks, state, text):
@@ -98,12 +102,16 @@ def journal(history: History, request: str) -> Path:
     return history.project.folder / f".dvc/tmp/purge-{request}.json"
 
 
-def note_down(plan: Plan, history: History, request: str) -> None:
-    """Write the journal: once a corpus is gone, nothing else tells which objects were made from it."""
+def note_down(plan: Plan, history: History, request: str, bodies: Iterable[str]) -> None:
+    """Write the journal: once a corpus is gone, nothing else tells which objects were made from it.
+
+    bodies: hashes of the reinforced model's weights, whatever their headers say.
+    """
     content = {
         "objects": {item.md5: item.paths for item in plan.objects},
         "folders": plan.folders,
         "experiments": plan.experiments,
+        "bodies": sorted({*bodies, *noted(history, request)["bodies"]}),
     }
     path = journal(history, request)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,8 +123,8 @@ def note_down(plan: Plan, history: History, request: str) -> None:
 def noted(history: History, request: str) -> dict[str, Any]:
     """What an interrupted purge of the request had found, nothing if there was none."""
     path = journal(history, request)
-    empty: dict[str, Any] = {"objects": {}, "folders": [], "experiments": []}
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else empty
+    empty: dict[str, Any] = {"objects": {}, "folders": [], "experiments": [], "bodies": []}
+    return empty | (json.loads(path.read_text(encoding="utf-8")) if path.exists() else {})
 
 
 def remaining(history: History, paths: Iterable[str]) -> Iterator[str]:
@@ -268,6 +276,13 @@ def whole(store: Store, md5s: Iterable[str]) -> set[str]:
     for md5 in md5s:
         found |= {md5, *(manifest(store, md5) or {}).values()}
     return found
+
+
+def beside_weights(store: Store, md5: str) -> set[str]:
+    """The files of a model's folder but its weights."""
+    from lethe.provenance.artifact_store import manifest
+
+    return {each for name, each in (manifest(store, md5) or {}).items() if not name.endswith(".safetensors")}
 
 
 def there(store: Store, md5: str) -> list[str]:

@@ -12,7 +12,7 @@ import typer
 
 from lethe.console import Json, console, print_json
 from lethe.core.errors import StageError
-from lethe.erasure.plan import Plan, Removal, journal, note_down, planned
+from lethe.erasure.plan import Plan, Removal, journal, note_down, noted, planned
 
 if TYPE_CHECKING:
     from lethe.erasure.requests import State
@@ -38,15 +38,28 @@ def command(
     ] = False,
     confirm: Annotated[str | None, typer.Option(help="The request's id again, instead of typing it.")] = None,
     json: Json = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Delete nothing: search everything that can be read for what is left.")
+    ] = False,
+    text: Annotated[
+        Path | None, typer.Option(help="With --check, after a purge: the request's text, which is here no more.")
+    ] = None,
 ) -> None:
     """List every object that holds a request's text or the reinforced model, and delete it after a typed confirmation.
 
     It covers the cache, remotes, the project's folder, unfinished work, cached replies of language models and
-    experiments. The ledger keeps the hashes. With --json and without --confirm it only lists.
+    experiments. The ledger keeps the hashes. With --json and without --confirm it only lists. Afterwards everything
+    that can be read is searched for passages of the text and for the deleted bytes, and what is left is named.
+
+    --check does this search alone, before or after a purge. Exit code **0**: nothing was found, and all of it was read.
+    **1**: nothing was found, but something could not be read. **3**: something was found.
     """
+    from lethe.erasure.check import bodies_of, remains, report, texts_of
     from lethe.erasure.requests import LEDGER, alone, append, day, fold, known, open_ledger
 
     state = known(request, fold(open_ledger(LEDGER).rows))
+    if check:
+        return report(state, text, json)
     check_state(state)
     history, store, plan = survey(state, models)
     if json and confirm is None:
@@ -55,7 +68,8 @@ def command(
     show(plan, request)
     if (confirm if confirm is not None else typed(request)) != request:
         raise StageError(f"purge: expected {request} typed as confirmation, got something else; nothing was deleted")
-    note_down(plan, history, request)
+    texts = texts_of(history, store, state, text)[0]
+    note_down(plan, history, request, bodies_of(store, {item.md5: item.paths for item in plan.objects}))
     carry_out(plan, history, store)
     *_, left = survey(state, models)
     remaining = [*(item.md5 for item in existing(left)), *left.folders, *left.experiments]
@@ -65,9 +79,11 @@ def command(
             f"{request}`"
         )
     content = {"objects": [item._asdict() for item in plan.objects], "experiments": plan.experiments}
+    content |= {"kept": plan.kept, "bodies": noted(history, request)["bodies"]}
     with alone() as rows:
-        row = append(LEDGER, rows, "purged", request, day(None), {"purged": content | {"kept": plan.kept}})
+        row = append(LEDGER, rows, "purged", request, day(None), {"purged": content})
     journal(history, request).unlink()
+    remains(history, store, state._replace(purged=content), texts)
     print(
         f"purge: all that held {request} is deleted; the ledger keeps {len(plan.objects)} hashes, head {row['sha256']}"
     )
