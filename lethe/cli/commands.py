@@ -10,6 +10,7 @@ import typer
 
 from lethe.cli import compare
 from lethe.cli import main as cli
+from lethe.custody import revoke
 from lethe.erasure import gc, purge, requests
 from lethe.preflight import doctor, presets, repro
 from lethe.provenance import audit, replay, trace
@@ -174,6 +175,7 @@ app.command("audit")(audit.command)
 app.command("trace")(trace.command)
 app.command("certify")(certify.command)
 app.command("verify")(cli.verify)
+app.command("revoke")(revoke.command)
 app.command("compare")(compare.command)
 app.command("doctor")(doctor.command)
 app.command("preset")(presets.command)
