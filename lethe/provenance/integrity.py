@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lethe.gate.criteria import DESCRIPTIONS, JUDGED, Criterion, GateParams, Result, bound_of, criteria, metric, verdict
-from lethe.provenance.artifact_store import Store, cached, manifest, remotes_with
+from lethe.provenance.artifact_store import Store, cached, manifest, read_file, remotes_with
 from lethe.provenance.code import md5s_at
 from lethe.provenance.fingerprint import bytes_md5, md5_of, path_md5
 from lethe.provenance.history import History, Lock, params_of, recorded, unreadable
-from lethe.provenance.lineage import CORPUS, GATE, MADE, Link
+from lethe.provenance.lineage import CORPUS, GATE, MADE, Link, json_object
 from lethe.provenance.verify import sha256_of
 
 EQUAL, DIFFERENT = "present and equal", "present and different"
@@ -30,6 +30,7 @@ NAMED = {  # what a model's provenance.json calls its inputs
 
 
 SHARED = ("memorisation_excess", "trivia_excess", "attack_excess", "forget_quality", "privleak")  # by share_left
+OWN = "the model"  # that is asked about
 SINCE = {"shares"}  # what reports/gate.json did not say before
 Measured = tuple[Mapping[str, Any], Lock]
 
@@ -159,14 +160,45 @@ def cross_checks(
     """
     metrics, lock = measured
     files = file_statuses(store, links[0], metrics) if deep else ()
-    inputs = input_statuses(history, store, links, own, deep)
-    return [*inputs, *param_statuses(history, links, own), *files, *gate_statuses(metrics, lock)]
+    found = [*version_statuses(links), *own_statuses(history, store, links, own, OWN, deep)]
+    for link in links[1:] if deep else ():
+        if link.path.startswith("models/"):
+            words = json_object(read_file(store, link.md5, "provenance.json") or b"")
+            found += own_statuses(history, store, links, words, link.path, deep)
+    return [*found, *files, *gate_statuses(metrics, lock)]
+
+
+def version_statuses(links: Iterable[Link]) -> Iterator[Status]:
+    """A line for each artifact that the chain has in two versions: no one run made all of it."""
+    versions: dict[str, list[Link]] = {}
+    for link in links:
+        versions.setdefault(link.path, []).append(link)
+    for path, found in versions.items():
+        if len(found) > 1:
+            named = ", ".join(f"{link.md5} of lock {link.lock}" for link in found)
+            yield Status(f"{path} along the chain", found[0].md5, DIFFERENT, f"{len(found)} versions: {named}")
+    if CORPUS in versions and len(versions[CORPUS]) == 1:
+        yield Status(f"{CORPUS} along the chain", versions[CORPUS][0].md5, EQUAL, "one version for every stage")
+
+
+def own_statuses(
+    history: History, store: Store, links: list[Link], own: Mapping[str, Any], whose: str, deep: bool
+) -> Iterator[Status]:
+    """What a provenance.json says of inputs and params, compared with the chain."""
+    yield from input_statuses(history, store, links, own, whose, deep)
+    yield from param_statuses(history, links, own, whose)
+
+
+def label(whose: str) -> str:
+    """What a line of the answer calls a provenance.json."""
+    return "provenance.json" if whose == OWN else f"provenance.json of {whose}"
 
 
 def input_statuses(
-    history: History, store: Store, links: list[Link], own: Mapping[str, Any], deep: bool
+    history: History, store: Store, links: list[Link], own: Mapping[str, Any], whose: str, deep: bool
 ) -> Iterator[Status]:
     """Whether the inputs that provenance.json names by sha256, the corpus first of all, are those of the chain."""
+    by = f"provenance.json of {whose}"
     by_path = {link.path: link for link in links[1:]}
     named = own.get("sha256")
     for name, digest in named.items() if isinstance(named, dict) else ():
@@ -175,10 +207,10 @@ def input_statuses(
             continue
         found = link and artifact_sha256(history, store, link)
         if link and found:
-            said = f"provenance.json of the model names the {name} by this sha256"
+            said = f"{by} names the {name} by this sha256"
             if found != digest:
-                said = f"provenance.json of the model names {name} sha256 {str(digest)[:12]}, got {found[:12]}"
-            yield Status(f"{link.path} by provenance.json", link.md5, EQUAL if found == digest else DIFFERENT, said)
+                said = f"{by} names {name} sha256 {str(digest)[:12]}, got {found[:12]}"
+            yield Status(f"{link.path} by {label(whose)}", link.md5, EQUAL if found == digest else DIFFERENT, said)
 
 
 def artifact_sha256(history: History, store: Store, link: Link) -> str:
@@ -198,7 +230,7 @@ def artifact_sha256(history: History, store: Store, link: Link) -> str:
     return hashlib.sha256(lines.encode()).hexdigest() if found else ""
 
 
-def param_statuses(history: History, links: list[Link], own: Mapping[str, Any]) -> Iterator[Status]:
+def param_statuses(history: History, links: list[Link], own: Mapping[str, Any], whose: str) -> Iterator[Status]:
     """Whether the params that provenance.json names are those of dvc.lock, stage by stage."""
     sections = own.get("params")
     locks = {link.stage: history.locks[link.lock].text for link in links if link.stage}
@@ -209,7 +241,7 @@ def param_statuses(history: History, links: list[Link], own: Mapping[str, Any]) 
         if both:
             said = ", ".join(f"{name} {section[name]}, in dvc.lock {recorded_params[name]}" for name in wrong)
             digest = bytes_md5(json.dumps(section, sort_keys=True, default=str).encode())
-            yield Status(f"params of {stage} by provenance.json", digest, DIFFERENT if wrong else EQUAL, said)
+            yield Status(f"params of {stage} by {label(whose)}", digest, DIFFERENT if wrong else EQUAL, said)
 
 
 def file_statuses(store: Store, model: Link, metrics: Mapping[str, Any]) -> Iterator[Status]:
@@ -245,6 +277,29 @@ def gate_statuses(metrics: Mapping[str, Any], lock: Lock) -> Iterator[Status]:
         wrong = [f"{name} {own.get(name)}, by its inputs {again.get(name)}" for name in differing]
     digest = bytes_md5(json.dumps(values, sort_keys=True).encode())
     yield Status(f"{GATE} by its inputs", digest, DIFFERENT if wrong else EQUAL, ", ".join(wrong))
+
+
+def unchecked(own: Mapping[str, Any], rows: Iterable[Status], metrics: Mapping[str, Any], lock: Lock) -> list[str]:
+    """What could not be checked, and what no check of records can tell."""
+    states: dict[str, list[str]] = {}
+    for row in rows:
+        states.setdefault(row.state, []).append(row.path)
+    said = []
+    if gone := states.get(GONE):
+        said.append(f"the bytes of {', '.join(gone)}: gone, so only their recorded hash is compared")
+    if remote := states.get(REMOTE):
+        said.append(f"the bytes of {', '.join(remote)}: in a remote, and not fetched")
+    if not own:
+        said.append("what the model says of itself: its provenance.json is not available")
+    if not isinstance(metrics.get(GATE), dict):
+        said.append("the verdict: no reports/gate.json was recorded with the model")
+    elif recomputed(metrics, gate_limits(lock)) is None:
+        wanted = (f"reports/{name}.json" for name in JUDGED)
+        absent = ", ".join(path for path in wanted if path not in metrics)
+        said.append(f"whether the verdict follows: {absent or 'a report'} is missing or of an older form")
+    said.append("that the recorded commands were run: `lethe replay --chain` repeats them")
+    said.append("that the measurements are true of the weights: `lethe replay --stage evaluate` repeats one")
+    return said
 
 
 # The verdict

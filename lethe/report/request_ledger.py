@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -82,7 +83,37 @@ def parsed(text: bytes) -> dict[str, Any] | str:
     for name, kind in (FIELDS | OF_EVENT.get(str(row.get("event")), {})).items():
         if not isinstance(row.get(name), kind):
             return f"{name}: expected {kind.__name__}, got {type(row[name]).__name__ if name in row else 'none'}"
-    return row
+    return misshapen(row) or row
+
+
+def misshapen(row: Mapping[str, Any]) -> str:
+    """What is wrong inside the fields of a line, "" if nothing is: its hash is no secret, so anybody can write one."""
+    inner = {
+        "files": lambda facts: (
+            isinstance(facts, dict) and all(isinstance(facts.get(of), str) for of in ("md5", "sha256"))
+        ),
+        "measures": lambda numbers: isinstance(numbers, dict) and all(map(is_measure, numbers.values())),
+    }
+    for name, fits in inner.items():
+        value = row.get(name)
+        wrong = [key for key, each in value.items() if not fits(each)] if isinstance(value, dict) else []
+        if wrong:
+            return f"{name}: {wrong[0]}: expected what `lethe requests` writes, got something else"
+    if isinstance(model := row.get("model"), dict) and not isinstance(model.get("md5"), str):
+        return "model: expected its md5, got none"
+    verdict = row.get("verdict")
+    if verdict is not None and not (isinstance(verdict, dict) and isinstance(verdict.get("status"), str)):
+        return "verdict: expected its status, got something else"
+    objects = row["purged"].get("objects") if isinstance(row.get("purged"), dict) else []
+    fine = isinstance(objects, list) and all(isinstance(each, dict) and isinstance(each.get("md5"), str)
+                                             and isinstance(each.get("paths"), list) for each in objects)  # fmt: skip
+    return "" if fine else "purged: expected its objects, got something else"
+
+
+def is_measure(value: Any) -> bool:
+    """Whether it is a finite number, or none."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return value is None or number
 
 
 def broken(row: Mapping[str, Any], number: int, previous: set[str]) -> str | None:

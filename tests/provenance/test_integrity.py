@@ -28,6 +28,7 @@ def states(folder: Path, model: str) -> dict[str, str]:
 def test_what_a_model_says_of_itself_and_its_reports_is_compared(judged_run: Run) -> None:
     folder, made = judged_run
     found = states(folder, made["models/unlearned"])
+    assert found["data/corpus.parquet along the chain"] == "present and equal"
     compared = {name for name in found if " by " in name}
     assert compared == {
         "data/corpus.parquet by provenance.json",
@@ -208,3 +209,57 @@ def test_a_share_is_judged_as_the_gate_judged_it(tmp_path: Path, left: float, re
     forge(folder, "reports/gate.json", '"shares"', '"before"')  # from before it named them
     recorded.commit(folder, "older gate")
     assert json_of(folder, "audit", made["models/unlearned"])["gate"]["verdict"] == result
+
+
+def test_a_chain_of_two_corpora_is_noticed(judged_copy: Run) -> None:
+    folder, made = judged_copy
+    with pytest.MonkeyPatch.context() as patch:
+        recorded.judged(patch, 0.05)
+        other = recorded.run(folder, recorded.TINY_TEXT * 2)
+    lock = folder / "dvc.lock"
+    head, tail = lock.read_text().split("\n  finetune:\n")
+    assert other["data/labels.parquet"] in tail
+    lock.write_text(f"{head}\n  finetune:\n{tail.replace(other['data/labels.parquet'], made['data/labels.parquet'])}")
+    recorded.commit(folder, "labels of the first corpus, the rest of the second")
+    answer = json_of(folder, "audit", "models/unlearned")
+    wrong = {row["path"]: row["said"] for row in answer["contradictions"]}
+    assert wrong["data/corpus.parquet along the chain"].startswith("2 versions: ")
+    refused = str(lethe(folder, "certify", "models/unlearned", "--new-key").exception)
+    assert refused.startswith("models/unlearned: expected records that agree with each other, got ")
+
+
+def test_another_model_of_the_chain_is_compared_with_its_own_words(judged_copy: Run) -> None:
+    folder, made = judged_copy
+    reinforced = folder / "models/reinforced"
+    (reinforced / "provenance.json").write_text(json.dumps({"sha256": {"corpus": "0" * 64}}))
+    recorded.cache(folder, reinforced)
+    lock = folder / "dvc.lock"
+    lock.write_text(lock.read_text().replace(made["models/reinforced"], fingerprint.path_md5(reinforced)))
+    recorded.git(folder, "checkout", "--quiet", "--orphan", "clean")  # a history without the first one
+    recorded.commit(folder, "reinforced on another corpus")
+    answer = json_of(folder, "audit", "models/unlearned", "--verify")
+    (row,) = answer["contradictions"]
+    assert row["path"] == "data/corpus.parquet by provenance.json of models/reinforced"
+
+
+def test_what_cannot_be_checked_is_said(judged_copy: Run) -> None:
+    folder, made = judged_copy
+    always = ("that the recorded commands were run: ", "that the measurements are true of the weights: ")
+    said = json_of(folder, "audit", "models/unlearned", "--verify")["unchecked"]
+    assert len(said) == 2
+    assert all(text.startswith(start) for text, start in zip(said, always, strict=True))
+    labels = recorded.remove_cached(folder, made["data/labels.parquet"])
+    (folder / "data/labels.parquet").unlink()
+    corpus = recorded.remove_cached(folder, made["data/corpus.parquet"])
+    (folder / "data/corpus.parquet").unlink()
+    recorded.put_remote(folder, made["data/corpus.parquet"], corpus)
+    recorded.git(folder, "rm", "--quiet", "--cached", "reports/attacks.json")
+    recorded.commit(folder, "without a report")
+    done = lethe(folder, "audit", "models/unlearned", "--verify")
+    for words in (
+        "unchecked the bytes of data/labels.parquet: gone, so only their recorded hash is compared",
+        "unchecked the bytes of data/corpus.parquet: in a remote, and not fetched",
+        "unchecked that the recorded commands were run: `lethe replay --chain` repeats them",
+    ):
+        assert words in done.output
+    assert labels
