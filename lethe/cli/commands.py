@@ -100,7 +100,7 @@ def gate(
     """Apply the release gate to the last run: the thresholds of `report.gate` in params.yaml.
 
     Reads reports/*.json, runs nothing, and names the commit that holds them. Exit code **0**: every criterion is met.
-    **1**: one is missed. **2**: none is missed, but one could not be measured, or a report is missing or is not the one
+    **3**: one is missed. **1**: none is missed, but one could not be measured, or a report is missing or is not the one
     that dvc.lock records.
     """
     from lethe.cli.gate import as_dict, judge, judge_ref, origin, table

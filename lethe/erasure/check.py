@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-import sys
-import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
-from lethe.console import NO, console, line, print_json
+from lethe.console import NO, Ticker, console, line, print_json
 from lethe.core.errors import StageError
 from lethe.erasure.passages import Wanted, passages_in, share, wanted
 from lethe.erasure.places import Item, Unread, everything
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
     from lethe.provenance.artifact_store import Store
     from lethe.provenance.history import History
 
-EVERY = 20.0  # seconds between two lines of progress
 CANNOT_TELL = 1  # exit code
 EMPTY = (hashlib.md5(b"").hexdigest(), hashlib.md5(b"[]").hexdigest() + ".dir")  # of a file, a folder
 
@@ -165,17 +162,15 @@ def searched(history: History, store: Store, asked: Asked) -> Answer:
     answer, seen = Answer({}, [], []), dict[tuple[int, int], list[Found]]()
     reader = Reader(tokenizer(history, store), shortest(asked.text))
     names = paths_of(history)
-    last, began = time.monotonic(), 0
+    ticker, read = Ticker(), 0
     for item in everything(history, store):
         if isinstance(item, Unread):
             answer.unread.append(item)
             continue
         count, size = answer.searched.get(item.place, (0, 0))
         answer.searched[item.place] = count + 1, size + item.size
-        began += item.size
-        if time.monotonic() - last > EVERY:
-            last = time.monotonic()
-            print(f"purge: searched {began / 1e9:.2f} GB, now {item.place} {item.name}", file=sys.stderr)
+        read += item.size
+        ticker.tell(f"purge: searched {read / 1e9:.2f} GB, now {item.place} {item.name}")
         shown = item._replace(name=f"{item.name} ({names[item.md5]})" if item.md5 in names else item.name)
         if item.same in seen:  # another name of the same bytes
             answer.found.extend(each._replace(place=item.place, name=shown.name) for each in seen[item.same])

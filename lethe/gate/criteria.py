@@ -15,7 +15,7 @@ from lethe.gate.spread import reach
 Share = Annotated[float, Field(ge=0, le=1)]
 Status = Literal["pass", "fail", "cannot tell"]
 Result = Literal["pass", "fail", "cannot tell", "not measurable"]
-EXIT_CODES: dict[Status, int] = {"pass": 0, "fail": 1, "cannot tell": 2}
+EXIT_CODES: dict[Status, int] = {"pass": 0, "fail": 3, "cannot tell": 1}
 
 
 class GateParams(StageParams):
