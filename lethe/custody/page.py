@@ -59,7 +59,8 @@ def criterion(row: Mapping[str, Any]) -> dict[str, Any]:
     """A criterion of the gate as a row of the table; only a number that meets its limit is met."""
     name = str(row.get("name"))
     open_ = "not measurable here" if row.get("result") == "not measurable" else "cannot tell"
-    shown = "met" if row.get("met") is True else "MISSED" if row.get("met") is False else open_
+    missed = row.get("met") is False or row.get("result") == "fail"
+    shown = "MISSED" if missed else "met" if row.get("met") is True else open_
     limit = f"{row.get('bound')} {row.get('limit')}"
     again = f"; by its reports {row['recomputed']}" if "recomputed" in row else ""
     value = "none" if row.get("value") is None else f"{row['value']}{again}"

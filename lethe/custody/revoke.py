@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lethe.console import Json, print_json
 from lethe.core.errors import StageError
 from lethe.custody.stated import LIST_TYPE, REASONS, now
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import CryptoSigner
 
 
 def command(
@@ -31,16 +34,34 @@ def command(
     A list only grows, and nothing leaves this machine: publish the list where the certificates are. Whoever has an
     older list that is not stale yet does not see what was revoked since.
     """
-    from lethe.provenance.certificate import named, read_key, signed, write
-    from lethe.provenance.verify import envelope_bytes
+    from filelock import FileLock
+
+    from lethe.provenance.certificate import read_key
 
     if reason not in REASONS:
         raise StageError(f"--reason: expected one of {', '.join(REASONS)}, got {reason}")
     if days < 1:
         raise StageError(f"--days: expected at least 1, got {days}")
     signer = read_key(key)
+    with FileLock(f"{out}.lock"):
+        content = grown(certificates or [], key, signer, out, (reason, by, days))
+    if json:
+        print_json({"written": str(out), **content})
+    else:
+        count = len(content["revoked"])
+        print(f"revoke: {out}: list {content['number']} with {count} certificates, stale on {content['nextUpdate']}")
+
+
+def grown(
+    certificates: list[Path], key: Path, signer: CryptoSigner, out: Path, terms: tuple[str, Path | None, int]
+) -> dict[str, Any]:
+    """Write the list with these certificates, too; returns its content. terms: reason, successor, days."""
+    from lethe.provenance.certificate import named, signed, write
+    from lethe.provenance.verify import envelope_bytes
+
+    reason, by, days = terms
     rows, number = read(out, key)
-    found = [named(path, key) for path in certificates or ()]
+    found = [named(path, key) for path in certificates]
     successor = named(by, key)["id"] if by else None
     issued = now()
     new = {"revokedOn": stamp(issued), "reason": reason} | ({"supersededBy": successor} if successor else {})
@@ -49,10 +70,7 @@ def command(
     times = {"issuedOn": stamp(issued), "nextUpdate": stamp(issued + timedelta(days=days))}
     content = {**times, "number": number + 1, "revoked": rows}
     write(out, envelope_bytes(signed(content, signer, LIST_TYPE)))
-    if json:
-        print_json({"written": str(out), **content})
-    else:
-        print(f"revoke: {out}: list {number + 1} with {len(rows)} certificates, stale on {times['nextUpdate']}")
+    return content
 
 
 def stamp(time: Any) -> str:

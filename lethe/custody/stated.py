@@ -95,12 +95,12 @@ def stated_by(statement: dict[str, Any]) -> list[tuple[str, str]]:
 def verdict_words(predicate: dict[str, Any]) -> str:
     """`FAIL: attack_excess 0.5, at most 0.1; not measured: privleak`."""
     rows = [row for row in part(predicate, "thresholds", list) if isinstance(row, dict)]
-    missed = [row for row in rows if row.get("met") is False]
+    missed = [row for row in rows if row.get("met") is False or row.get("result") == "fail"]
     beyond = [str(row.get("name")) for row in rows if row.get("result") == "not measurable"]
     unknown = [str(row.get("name")) for row in rows if row.get("met") is None and str(row.get("name")) not in beyond]
     words = [f"{row.get('name')} {row.get('value')}, {row.get('bound')} {row.get('limit')}" for row in missed]
     words += [f"cannot tell: {', '.join(unknown)}"] if unknown else []
-    verdict, passed = predicate.get("verdict"), [row for row in rows if row.get("met") is True]
+    verdict, passed = predicate.get("verdict"), [row for row in rows if row.get("met") is True and row not in missed]
     if verdict == "pass" and (words or not rows or 2 * len(passed) < len(rows)):
         return f"CANNOT TELL: it says pass, but of its own criteria: {'; '.join(words) or 'none'}"
     words += [f"not measurable here: {', '.join(beyond)}"] if beyond else []

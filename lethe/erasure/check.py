@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
@@ -197,7 +198,7 @@ def examined(item: Item, asked: Asked, reader: Reader) -> tuple[list[Found], str
     try:
         with item.open() as opened:
             stream = Hashed(opened)
-            runs = passages_in(read(stream), asked.text)
+            runs = passages_in(chain([f"{item.name.replace('_', ' ')}\n\0\n"], read(stream)), asked.text)
             whole, body = stream.finish()
     except ERRORS as error:
         return [], f"{type(error).__name__}: {(str(error).splitlines() or ['broken'])[0]}"

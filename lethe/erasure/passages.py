@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,9 +12,11 @@ from lethe.text.overlap import runs, words_of
 from lethe.text.passages import RUN_WORDS
 
 WORD = re.compile(r"[^\W_](?:[\w\u0300-\u036f'’ʼ‘\u00ad‐‑-]*[\w\u0300-\u036f])?")  # a superset of overlap.WORD's words
-SPLIT = re.compile(r"(?<=\w)[-‐‑\u00ad]\s*\n\s*(?=\w)")  # a word cut at the end of a line
+SPLIT = re.compile(r"(?<=\w)[-‐‑\u00ad][^\S\n]{0,20}\n[^\S\n]{0,80}(?=\w)")  # a word cut at the end of a line
 ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
 TAG = re.compile(r"<[^<>]{0,300}>")
+UNSEEN = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")  # characters without a width
+CODED = re.compile(r"[A-Za-z0-9+/]{40,}={0,2}|(?:[A-Za-z0-9+/]{60,76}\r?\n){2,}[A-Za-z0-9+/]*={0,2}")
 BLANKS = {"n": "\n", "t": "\t", "r": "\r", "b": "", "f": "\f"}
 CARRY = 2_000  # characters of one piece that are read again with the next: more than eight words
 
@@ -57,7 +60,14 @@ def passages_in(pieces: Iterable[str], asked: Wanted) -> set[str]:
 
 def forms(text: str) -> Iterator[str]:
     """The text as it stands; where it has escapes or tags, without them too."""
+    if UNSEEN.search(text):
+        text = UNSEEN.sub("", text)
     yield text
+    for coded in CODED.findall(text):
+        try:
+            yield base64.b64decode("".join(coded.split()).rstrip("=") + "==").decode(errors="replace")
+        except ValueError:
+            continue
     if "\\" in text:
         text = ESCAPE.sub(unescaped, text)
         yield text

@@ -62,6 +62,9 @@ def folder(project: Project, store: Store) -> Iterator[Item | Unread]:
         here = Path(where)
         kept = [name for name in sorted(folders) if (here / name).resolve() not in apart]
         in_git = here.name == ".git"
+        if in_git and here.parent != project.folder and (here / "objects").is_dir():
+            name = (here / "objects").relative_to(project.folder).as_posix()
+            yield Unread("folder", name, "another repository, whose objects are packed")
         folders[:] = [name for name in kept if not (in_git and name == "objects") and not (here / name).is_symlink()]
         yield from (leading_out(project, here / name) for name in kept if (here / name).is_symlink())
         for name in sorted(names):

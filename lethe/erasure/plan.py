@@ -8,6 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lethe.core.errors import StageError
+from lethe.provenance.history import DIGEST
+
 if TYPE_CHECKING:
     from lethe.erasure.requests import State
     from lethe.provenance.artifact_store import Store
@@ -91,6 +94,11 @@ def planned(history: History, store: Store, state: State, models: bool) -> Plan:
         [
             *sorted(kept),
             *in_git(history, state),
+            *(
+                []
+                if is_own(history, ".scratch/any")
+                else [".scratch: a link out of the project; what it holds is kept"]
+            ),
             *unreadable(history, store, locks),
             *(f"{line}: what only it names is not deleted" for line in skipped_lines(history)),
         ],
@@ -124,14 +132,25 @@ def noted(history: History, request: str) -> dict[str, Any]:
     """What an interrupted purge of the request had found, nothing if there was none."""
     path = journal(history, request)
     empty: dict[str, Any] = {"objects": {}, "folders": [], "experiments": [], "bodies": []}
-    return empty | (json.loads(path.read_text(encoding="utf-8")) if path.exists() else {})
+    found = empty | (json.loads(path.read_text(encoding="utf-8")) if path.exists() else {})
+    if not all(map(DIGEST.fullmatch, found["objects"])):
+        raise StageError(f"{path}: expected the notes of an interrupted purge, got another file; delete it")
+    return found
 
 
 def remaining(history: History, paths: Iterable[str]) -> Iterator[str]:
     """Those of the noted paths that still exist; others may have been made anew since, and are found by their hash."""
     for path in paths:
-        if (history.project.folder / path).exists() and path.startswith(OWN):
+        if (history.project.folder / path).exists() and path.startswith(OWN) and is_own(history, path):
             yield path
+
+
+def is_own(history: History, path: str) -> bool:
+    """Whether a path lies in the project, also after links: nothing else is deleted."""
+    from lethe.provenance.history import leads_out
+
+    root = history.project.folder.resolve()
+    return not leads_out(path) and (root / path).parent.resolve().is_relative_to(root)
 
 
 def request_text(history: History, store: Store, state: State) -> str:
@@ -303,8 +322,15 @@ def folders(history: History, state: State, names: Mapping[str, set[str]]) -> It
     for path in {path for paths in names.values() for path in paths if not leads_out(path)}:
         if (root / path).exists() and not path.startswith(f"{state.folder}/") and path_md5(root / path) in names:
             yield path
+    inside = is_own(history, ".scratch/any")  # a link out of the project is named among what is kept
     for work in sorted([*(root / ".scratch").glob("*/*"), *(root / ".scratch").glob("*")]):
-        if work.parent.name != "cost" and work.suffix != ".lock" and work.name != "lock" and not is_shelf(work, root):
+        if (
+            inside
+            and work.parent.name != "cost"
+            and work.suffix != ".lock"
+            and work.name != "lock"
+            and not is_shelf(work, root)
+        ):
             yield work.relative_to(root).as_posix()
     for work in sorted((root / ".dvc/tmp/exps").glob("*/*")):  # folders that experiments ran in
         if work.parent.name not in ("cache", "celery"):  # DVC's own queue, without any text

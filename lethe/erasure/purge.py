@@ -61,6 +61,7 @@ def command(
     if check:
         return report(state, text, json)
     check_state(state)
+    check_folder(state)
     history, store, plan = survey(state, models)
     if json and confirm is None:
         print_json(plan._asdict() | {"objects": [item._asdict() for item in plan.objects], "loses": LOSES})
@@ -98,6 +99,25 @@ def check_state(state: State) -> None:
         )
     if state.status == "purged":
         raise StageError(f"purge: expected a satisfied or superseded request, got {state.request}, which is purged")
+
+
+def check_folder(state: State) -> None:
+    """Raise StageError unless the request's folder is one that `lethe requests add` would take, with its files alone.
+
+    The ledger is a file: whoever can write it could name any folder there.
+    """
+    from lethe.core.corpus import MADE
+    from lethe.provenance.history import leads_out
+
+    folder, root = Path(state.folder), Path().resolve()
+    inside = (root / folder).resolve().is_relative_to(root) and (root / folder).resolve() != root
+    if leads_out(state.folder) or not inside or len(folder.parts) < 2 or folder.parts[0] in MADE:
+        raise StageError(f"purge: {state.folder}: expected a folder of text inside the project, got another place")
+    wanted = {str(folder / name) for name in state.files}
+    more = [str(path) for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+    more = [path for path in more if path not in wanted]
+    if more:
+        raise StageError(f"purge: {more[0]}: expected only files that the request names, got another; move it away")
 
 
 def typed(request: str) -> str:
@@ -143,7 +163,7 @@ def carry_out(plan: Plan, history: History, store: Store) -> None:
         delete(history.project.folder / path)
     for name in plan.experiments:
         done = subprocess.run(
-            [sys.executable, "-m", "dvc", "exp", "remove", name],
+            [sys.executable, "-m", "dvc", "exp", "remove", "--", name],  # one may be called -A
             cwd=history.project.folder,
             capture_output=True,
             text=True,

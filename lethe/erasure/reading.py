@@ -16,7 +16,7 @@ from typing import IO, Any, NamedTuple
 
 CHUNK = 1 << 21  # bytes read at once
 AGAIN = 1 << 11  # bytes of the end of one chunk that are read again with the next
-LARGEST = 1 << 35  # bytes that one archive may unpack to
+LARGEST = 1 << 35  # bytes that the archives of one file may unpack to
 DEEPEST = 4  # archives in archives
 GAPS = 7  # white space in eight words that something else cut
 SHORTEST = 24  # bytes: hardly any eight words are shorter
@@ -38,10 +38,14 @@ class UnreadError(Exception):
 
 
 class Reader(NamedTuple):
-    """decode: how token ids become text, None without a tokenizer. shortest: bytes of text amid other data."""
+    """decode: how token ids become text, None without a tokenizer. shortest: bytes of text amid other data.
+
+    left: how many bytes the archives of this file may still unpack to, all together.
+    """
 
     decode: Callable[[list[int]], str] | None
     shortest: int = SHORTEST
+    left: list[int] = []  # noqa: RUF012 - empty means LARGEST
 
 
 def pieces(stream: IO[bytes], reader: Reader, depth: int = 0) -> Iterator[str]:
@@ -49,6 +53,7 @@ def pieces(stream: IO[bytes], reader: Reader, depth: int = 0) -> Iterator[str]:
 
     Raises UnreadError at what cannot be unpacked; what was read until then has been given.
     """
+    reader = reader if reader.left else reader._replace(left=[LARGEST])
     start = stream.read(8)
     stream.seek(0)
     closed = next((kind for magic, kind in CLOSED.items() if start.startswith(magic)), "")
@@ -140,19 +145,19 @@ def inside(stream: IO[bytes], reader: Reader, depth: int) -> Iterator[str]:
     """The text of an unpacked stream. Raises UnreadError where it is nested too deeply or far too long."""
     if depth >= DEEPEST:
         raise UnreadError(f"more than {DEEPEST} archives in each other")
-    yield from pieces(Limited(stream), reader, depth + 1)  # type: ignore[arg-type]
+    yield from pieces(Limited(stream, reader.left), reader, depth + 1)  # type: ignore[arg-type]
 
 
 class Limited(io.RawIOBase):
-    """A stream that ends with an error after LARGEST bytes: a small archive can unpack to any length."""
+    """A stream that ends with an error after so many bytes: a small archive can unpack to any length."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self.stream, self.given = stream, 0
+    def __init__(self, stream: IO[bytes], left: list[int]) -> None:
+        self.stream, self.left = stream, left
 
     def read(self, size: int = -1) -> bytes:
         content = self.stream.read(CHUNK if size < 0 else size)
-        self.given += len(content)
-        if self.given > LARGEST:
+        self.left[0] -= len(content)
+        if self.left[0] < 0:
             raise ValueError(f"it unpacks to more than {LARGEST >> 30} GiB")
         return content
 

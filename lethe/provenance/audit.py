@@ -104,6 +104,7 @@ def elsewhere(history: History, store: Store, subject: Subject) -> list[dict[str
 
 def about(history: History, store: Store, subject: Subject, found: Found, verify: bool) -> dict[str, Any]:
     """The answer for a model that was found."""
+    from lethe.gate.criteria import JUDGED
     from lethe.provenance import lineage
     from lethe.provenance.code import code_commit, code_used, recommitted
     from lethe.provenance.integrity import DIFFERENT, cross_checks, gate_of, unchecked
@@ -120,6 +121,10 @@ def about(history: History, store: Store, subject: Subject, found: Found, verify
     rows = None
     if verify:
         rows = verified(history, store, links, (code, commit, differing), (reports, metrics, measured_in.id), checks)
+    unvouched = sorted(reports.keys() - metrics.keys())
+    gate = gate_of(metrics, lock)
+    if gate and gate["verdict"] == "pass" and {f"reports/{name}.json" for name in JUDGED}.intersection(unvouched):
+        gate["verdict"] = "cannot tell"  # it may not follow from the report that was edited
     return {
         "model": {"path": found.path, "md5": found.md5, "how": found.how},
         "recorded": recorded_by(history, made_in, found),
@@ -133,8 +138,8 @@ def about(history: History, store: Store, subject: Subject, found: Found, verify
         "versions": own.get("versions"),
         "metrics": metrics,
         "measured_in": measured_in.id,
-        "unvouched": sorted(reports.keys() - metrics.keys()),
-        "gate": gate_of(metrics, lock),
+        "unvouched": unvouched,
+        "gate": gate,
         "contradictions": [row._asdict() for row in checks if row.state == DIFFERENT],
         "verify": None if rows is None else [row._asdict() for row in rows],
         "unchecked": None if rows is None else unchecked(own, rows, metrics, lock),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from lethe.provenance.fingerprint import Subject
     from lethe.provenance.history import History
 
+CERTIFICATE, PAGE = b'{\n "parts": ', b"<!doctype html>"  # how the files begin
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 ATTACKS = "reports/attacks.json"
 PROVES = (
@@ -75,15 +78,19 @@ def command(
     if not new_key and not model:
         raise StageError("MODEL: expected a model folder (or --new-key), got none")
     made = write_new_key(key) if new_key else []
+    if new_key and (said := loose(key)):
+        print(f"certify: warning: {said}", file=sys.stderr)
     stated: list[tuple[str, str]] = []
     if model:
         terms = {"id": f"urn:uuid:{uuid.uuid4()}", "validUntil": last_moment(valid_until)}
         terms["supersedes"] = [named(supersedes, key)] if supersedes else []
+        page = out.with_suffix(".html") if html else None
+        check_places(Path(model), out, *([page] if page else []))
         signer, statement = read_key(key), statement_about(model, file_names, ref)
         statement["predicate"] |= terms
         write(out, envelope_bytes(signed(statement, signer)))
         made.append(out)
-        made += [write_page(out, statement, signer)] if html else []
+        made += [write_page(page, out.name, statement, signer)] if page else []
         stated = stated_by(statement)
     paths = [str(path) for path in made]
     print_json({"written": paths, "stated": [list(row) for row in stated]}) if json else show(paths, stated)
@@ -117,6 +124,16 @@ def write_new_key(path: Path) -> list[Path]:
     return [path, public]
 
 
+def loose(key: Path) -> str:
+    """A warning where git would take the private key into the next commit, "" where it would not."""
+    folder = key.resolve().parent
+    inside = subprocess.run(["git", "rev-parse", "--is-inside-work-tree"], cwd=folder, capture_output=True)
+    ignored = subprocess.run(["git", "check-ignore", "--quiet", key.name], cwd=folder, capture_output=True)
+    if inside.stdout.strip() != b"true" or ignored.returncode == 0:
+        return ""
+    return f"{key}: git does not ignore it; whoever has it can sign; echo '*.key' >> .gitignore"
+
+
 def read_key(path: Path) -> CryptoSigner:
     """The signer of a private key. Raises StageError if there is none."""
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -130,12 +147,25 @@ def read_key(path: Path) -> CryptoSigner:
         raise StageError(f"{path}: expected a private key of lethe certify --new-key, got another file") from None
 
 
-def write_page(out: Path, statement: Mapping[str, Any], signer: CryptoSigner) -> Path:
+def check_places(model: Path, out: Path, *pages: Path) -> None:
+    """Raise StageError where a certificate would overwrite something else, or change the model that it is about."""
+    if out in pages:
+        raise StageError(f"--out: expected another name than that of the page, got {out}; certificate.json")
+    for path in (out, *pages):
+        if path.resolve().is_relative_to(model.resolve()):
+            raise StageError(f"--out: expected a place outside of the model, whose files it names, got {path}")
+        own = CERTIFICATE if path is out else PAGE
+        if path.exists() and not (path.is_file() and path.read_bytes()[: len(own)] == own):
+            raise StageError(
+                f"--out: expected a new path or an earlier certificate, got {path}, which is something else"
+            )
+
+
+def write_page(path: Path, certificate: str, statement: Mapping[str, Any], signer: CryptoSigner) -> Path:
     """Write the page of a certificate beside it."""
     from lethe.custody.page import page
 
-    path = out.with_suffix(".html")
-    write(path, page(statement, signer.public_key.keyid, out.name).encode(errors="backslashreplace"))
+    write(path, page(statement, signer.public_key.keyid, certificate).encode(errors="backslashreplace"))
     return path
 
 

@@ -276,6 +276,7 @@ def check_statement(statement: dict[str, Any]) -> None:
         model = statement["predicate"]["model"]
         good = all(isinstance(name, str) and isinstance(sha, str) and isinstance(size, int) for name, sha, size in rows)
         good = good and bool(rows) and all(isinstance(model[name], str) for name in ("path", "md5"))
+        good = good and len({name for name, _, _ in rows}) == len(rows)  # two rows of one file say two things
     except (KeyError, TypeError):
         good = False
     if not good:

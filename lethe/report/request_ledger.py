@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 from lethe.core.errors import StageError
 
 LEDGER = Path("data/requests.jsonl")
+MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 FIRST = "0" * 64  # the previous hash of the first line
 EVENTS = ("added", "satisfied", "purged")
 FIELDS: dict[str, type] = {"number": int, "event": str, "request": str, "date": str, "previous": str, "sha256": str}
@@ -41,6 +43,8 @@ def read_ledger(path: Path) -> list[dict[str, Any]]:
 
 def open_ledger(path: Path) -> Ledger:
     """The ledger at a path; a broken line is told with its number and does not stop the others."""
+    if path.exists() and not path.is_file():
+        raise StageError(f"{path}: expected a file, got a folder, pipe or device")
     return examined(path.read_bytes(), str(path)) if path.exists() else Ledger([], [], 1)
 
 
@@ -90,7 +94,7 @@ def misshapen(row: Mapping[str, Any]) -> str:
     """What is wrong inside the fields of a line, "" if nothing is: its hash is no secret, so anybody can write one."""
     inner = {
         "files": lambda facts: (
-            isinstance(facts, dict) and all(isinstance(facts.get(of), str) for of in ("md5", "sha256"))
+            isinstance(facts, dict) and is_md5(facts.get("md5")) and isinstance(facts.get("sha256"), str)
         ),
         "measures": lambda numbers: isinstance(numbers, dict) and all(map(is_measure, numbers.values())),
     }
@@ -105,9 +109,15 @@ def misshapen(row: Mapping[str, Any]) -> str:
     if verdict is not None and not (isinstance(verdict, dict) and isinstance(verdict.get("status"), str)):
         return "verdict: expected its status, got something else"
     objects = row["purged"].get("objects") if isinstance(row.get("purged"), dict) else []
-    fine = isinstance(objects, list) and all(isinstance(each, dict) and isinstance(each.get("md5"), str)
-                                             and isinstance(each.get("paths"), list) for each in objects)  # fmt: skip
+    fine = isinstance(objects, list) and all(
+        isinstance(each, dict) and is_md5(each.get("md5")) and isinstance(each.get("paths"), list) for each in objects
+    )
     return "" if fine else "purged: expected its objects, got something else"
+
+
+def is_md5(value: Any) -> bool:
+    """Whether it is a hash as DVC writes it: one becomes a path in the cache."""
+    return isinstance(value, str) and MD5.fullmatch(value) is not None
 
 
 def is_measure(value: Any) -> bool:
