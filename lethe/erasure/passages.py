@@ -16,7 +16,7 @@ SPLIT = re.compile(r"(?<=\w)[-‐‑\u00ad][^\S\n]{0,20}\n[^\S\n]{0,80}(?=\w)") 
 ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
 TAG = re.compile(r"<[^<>]{0,300}>")
 UNSEEN = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")  # characters without a width
-CODED = re.compile(r"[A-Za-z0-9+/]{40,}={0,2}|(?:[A-Za-z0-9+/]{60,76}\r?\n){2,}[A-Za-z0-9+/]*={0,2}")
+CODED = re.compile(r"(?:[A-Za-z0-9+/]{60,76}\r?\n){1,400}[A-Za-z0-9+/]*={0,2}|[A-Za-z0-9+/]{40,}={0,2}")
 BLANKS = {"n": "\n", "t": "\t", "r": "\r", "b": "", "f": "\f"}
 CARRY = 2_000  # characters of one piece that are read again with the next: more than eight words
 
