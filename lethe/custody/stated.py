@@ -36,7 +36,7 @@ def end_of(predicate: Mapping[str, Any]) -> tuple[bool, str]:
     if until is None:
         return False, f"expected a date and time, got {end!r}"
     past = now() >= until
-    return not past, f"{'expired on' if past else 'valid until'} {end}, by the clock here"
+    return not past, f"expired on {end}, by the clock here" if past else f"valid until {end}"
 
 
 def list_problem(listed: Any) -> str:

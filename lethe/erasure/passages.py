@@ -28,7 +28,7 @@ class Wanted(NamedTuple):
     words: frozenset[str]
 
     @property
-    def count(self) -> int:
+    def total(self) -> int:
         """How many different runs."""
         return sum(map(len, self.runs.values()))
 
@@ -113,4 +113,4 @@ def stretches(text: str, asked: Wanted) -> Iterator[list[str]]:
 
 def share(found: Sequence[str] | set[str], asked: Wanted) -> float:
     """How much of what is searched for was found."""
-    return len(found) / asked.count if asked.count else 0.0
+    return len(found) / asked.total if asked.total else 0.0

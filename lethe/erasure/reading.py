@@ -118,9 +118,10 @@ def table(stream: IO[bytes], reader: Reader) -> Iterator[str]:
         for name in texts:
             for batch in file.iter_batches(256, columns=[name]):
                 yield " ".join(str(value) for value in batch.column(0).to_pylist() if value is not None)
-        for name in tokens if reader.decode else ():
+        decode = reader.decode
+        for name in tokens if decode else ():
             for batch in file.iter_batches(256, columns=[name]):
-                yield from (reader.decode(row) for row in batch.column(0).to_pylist() if row)
+                yield from (decode(row) for row in batch.column(0).to_pylist() if row and decode)
     except (pa.ArrowException, OverflowError, TypeError) as error:
         raise UnreadError(f"parquet: {(str(error).splitlines() or ['broken'])[0]}") from None
     if tokens and not reader.decode:

@@ -179,7 +179,7 @@ def test_a_passage_across_two_pieces_is_found(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(reading, "CHUNK", size)
         for content in (PASSAGE.encode(), b"\0\1" * 20 + PASSAGE.encode()):
             read = reading.pieces(io.BytesIO(content), reading.Reader(None))
-            assert len(passages.passages_in(read, asked)) == asked.count, size
+            assert len(passages.passages_in(read, asked)) == asked.total, size
 
 
 def test_a_text_of_few_words_is_searched_as_a_whole() -> None:
