@@ -71,7 +71,7 @@ def standing(listed: Mapping[str, Any], predicate: Mapping[str, Any], sha256: st
     return True, f"not in {named}, which holds until {listed['nextUpdate']}"
 
 
-def stated_by(statement: dict[str, Any]) -> list[tuple[str, str]]:
+def stated_by(statement: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(label, words) of what a certificate states, the verdict first, and of what it does not prove."""
     predicate = statement["predicate"]
     model, lock, run, corpus = (part(predicate, name) for name in ("model", "lock", "runDetails", "corpus"))
@@ -92,7 +92,7 @@ def stated_by(statement: dict[str, Any]) -> list[tuple[str, str]]:
     return rows + [("no proof", str(text)) for text in part(predicate, "doesNotProve", list)]
 
 
-def verdict_words(predicate: dict[str, Any]) -> str:
+def verdict_words(predicate: Mapping[str, Any]) -> str:
     """`FAIL: attack_excess 0.5, at most 0.1; not measured: privleak`."""
     rows = [row for row in part(predicate, "thresholds", list) if isinstance(row, dict)]
     missed = [row for row in rows if row.get("met") is False or row.get("result") == "fail"]
@@ -109,7 +109,7 @@ def verdict_words(predicate: dict[str, Any]) -> str:
     return "NONE: no release gate was recorded for this model"
 
 
-def part(content: dict[str, Any], name: str, kind: type = dict) -> Any:
+def part(content: Mapping[str, Any], name: str, kind: type = dict) -> Any:
     """A part of a statement that should be an object or a list; an empty one where it is something else."""
     found = content.get(name)
     return found if isinstance(found, kind) else kind()

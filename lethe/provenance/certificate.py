@@ -82,7 +82,7 @@ def command(
         print(f"certify: warning: {said}", file=sys.stderr)
     stated: list[tuple[str, str]] = []
     if model:
-        terms = {"id": f"urn:uuid:{uuid.uuid4()}", "validUntil": last_moment(valid_until)}
+        terms: dict[str, Any] = {"id": f"urn:uuid:{uuid.uuid4()}", "validUntil": last_moment(valid_until)}
         terms["supersedes"] = [named(supersedes, key)] if supersedes else []
         page = out.with_suffix(".html") if html else None
         check_places(Path(model), out, *([page] if page else []))
