@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+EVERY = 5.0  # seconds between two lines of progress
 LABEL = 10  # characters
 NO = 3  # exit code where the answer is no
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
@@ -37,6 +39,19 @@ def line(out: Console, label: str, text: str, colour: str = "") -> None:
     rows = wrap(text, max(out.width - LABEL, 40), break_long_words=False, break_on_hyphens=False)
     for number, row in enumerate(rows if out.is_terminal and rows else [text]):
         out.print(Text(f"{'' if number else label:<{LABEL}}") + Text(row, style=colour), soft_wrap=True)
+
+
+class Ticker:
+    """Lines of progress on stderr, one in so many seconds at most and none before: a quick command says nothing."""
+
+    def __init__(self, seconds: float = EVERY) -> None:
+        self.seconds, self.last = seconds, time.monotonic()
+
+    def tell(self, text: str) -> None:
+        """Print the text if it is time."""
+        if time.monotonic() - self.last >= self.seconds:
+            self.last = time.monotonic()
+            print(text, file=sys.stderr, flush=True)
 
 
 def print_json(content: Any) -> None:

@@ -11,6 +11,7 @@ writes  reports/index.html  reports/gate.json  reports/steps.csv
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from pydantic import NonNegativeInt, PositiveInt
@@ -23,7 +24,7 @@ from lethe.gate import criteria as gate
 from lethe.report.html import TEMPLATE, render
 from lethe.report.inputs import Findings, read_corpus, read_curves, read_samples, soft_prompt_facts
 from lethe.report.page import content
-from lethe.report.request_ledger import history, read_ledger
+from lethe.report.request_ledger import history, open_ledger
 from lethe.report.step_table import header, step_rows, unlearning_steps
 from lethe.report.term_table import terms_of
 
@@ -39,6 +40,7 @@ def main() -> None:
     params = read_params("report", Params)
     with workspace("report") as work:
         baseline, unlearned, labels = Path("models/baseline"), Path("models/unlearned"), Path("data/labels.parquet")
+        ledger = open_ledger(Path("data/requests.jsonl"))
         losses = [Path("reports/loss/baseline.csv"), Path("reports/loss/retrain.csv")]
         losses += [Path("reports/loss/reinforce.csv"), Path("reports/loss/finetune.csv")]
         losses += [Path("reports/loss/distil.csv")]
@@ -59,7 +61,8 @@ def main() -> None:
             completions=read_jsonl(Path("data/completions.jsonl"), {"model": str, "id": int, "completion": str}),
             continuations=read_jsonl(Path("data/continuations.jsonl"), CONTINUATIONS),
             table=terms_of(read_csv(Path("data/terms.csv"), TERMS), params.words),
-            requests=history(read_ledger(Path("data/requests.jsonl"))),
+            requests=history(ledger.rows),
+            broken=ledger.problems,
             curves=read_curves(*losses),
         )
         criteria = gate.criteria(params.gate, found.familiarity, found.benchmarks, found.measures, found.attacks)
@@ -74,6 +77,8 @@ def main() -> None:
         write_csv(unlearning_steps(rows), header(list(found.benchmarks["items"])), work / "reports/steps.csv")
         write_json(gate.metric(criteria), work / "reports/gate.json")
         (work / "reports/index.html").write_text(page, encoding="utf-8")
+        for problem in ledger.problems:
+            print(f"report: warning: {problem}", file=sys.stderr)
         print(f"report: {gate.sentence(criteria)}; see reports/index.html")
 
 

@@ -56,8 +56,11 @@ def gate_limits() -> dict[str, float | None]:
     return {name: LIMITS.get(name) for name in GateParams.model_fields}
 
 
-def judged(patch: pytest.MonkeyPatch, familiarity: float = 0.5) -> None:
-    """Let `run` also write the reports that the release gate judges, and its verdict: fail unless 0.1 or less."""
+def judged(patch: pytest.MonkeyPatch, familiarity: float = 0.5, measures: dict[str, Any] | None = None) -> None:
+    """Let `run` also write the reports that the release gate judges, and its verdict: fail unless 0.1 or less.
+
+    measures: those of a run without a retrained model.
+    """
     ratio = {"completion_familiarity": familiarity, "probability_familiarity": 0.2, "retain_perplexity_factor": 1.1}
     apart = {"baseline": {"value": 0.8, "low": 0.7, "high": 0.9, "items": 50},
              "unlearned": {"value": 0.1, "low": 0.0, "high": 0.2, "items": 50}}  # fmt: skip
@@ -65,9 +68,15 @@ def judged(patch: pytest.MonkeyPatch, familiarity: float = 0.5) -> None:
     before, after = {"leak": 0.8, "retain_perplexity": 10.0}, {"leak": 0.1, "retain_perplexity": 11.0}
     numbers = {"baseline": before, "unlearned": after}
     reports: dict[str, Any] = {
-        "familiarity": {"models": numbers, "ratio": ratio, "reasons": {}, "absent": {}, "intervals": intervals},
+        "familiarity": {
+            "models": numbers,
+            "ratio": ratio,
+            "reasons": {},
+            "absent": (measures or {}).get("absent", {}),
+            "intervals": intervals,
+        },
         "benchmarks": {"models": {name: {"order": 0.8} for name in numbers}, "items": {"order": 10}, "absent": {}},
-        "measures": {"models": {}, "absent": {}},
+        "measures": measures or {"models": {}, "absent": {}},
         "attacks": {"attacks": [], "absent": {}},
     }
     limits, original = gate_limits(), write_artifacts

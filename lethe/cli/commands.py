@@ -10,6 +10,7 @@ import typer
 
 from lethe.cli import compare
 from lethe.cli import main as cli
+from lethe.custody import revoke
 from lethe.erasure import gc, purge, requests
 from lethe.preflight import doctor, presets, repro
 from lethe.provenance import audit, replay, trace
@@ -99,7 +100,7 @@ def gate(
     """Apply the release gate to the last run: the thresholds of `report.gate` in params.yaml.
 
     Reads reports/*.json, runs nothing, and names the commit that holds them. Exit code **0**: every criterion is met.
-    **1**: one is missed. **2**: none is missed, but one could not be measured, or a report is missing or is not the one
+    **3**: one is missed. **1**: none is missed, but one could not be measured, or a report is missing or is not the one
     that dvc.lock records.
     """
     from lethe.cli.gate import as_dict, judge, judge_ref, origin, table
@@ -174,6 +175,7 @@ app.command("audit")(audit.command)
 app.command("trace")(trace.command)
 app.command("certify")(certify.command)
 app.command("verify")(cli.verify)
+app.command("revoke")(revoke.command)
 app.command("compare")(compare.command)
 app.command("doctor")(doctor.command)
 app.command("preset")(presets.command)

@@ -15,16 +15,19 @@ def verify(
     certificate: Annotated[Path, typer.Argument(help="A certificate that `lethe certify` wrote.")],
     model: Annotated[Path, typer.Argument(help="The model folder, or one file of it.")],
     key: Annotated[Path, typer.Option(help="The signer's public key.")] = Path("lethe.pub"),
+    revocations: Annotated[
+        Path | None, typer.Option(help="The signer's newest list of revocations, from `lethe revoke`.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Check a CERTIFICATE against a MODEL with the signer's public --key.
 
-    Needs only these three: no project, no network. Exit code **0**: it holds. **1**: a file is missing.
-    **3**: it does not hold, and each problem is printed with its place.
+    Needs only these three: no project, no network. Exit code **0**: it holds. **1**: a file is missing, or the list of
+    revocations is too old to tell. **3**: it does not hold, has ended or was revoked; each problem with its place.
     """
     from lethe.provenance.verify import answer
 
-    raise typer.Exit(answer(certificate, model, key, as_json=json))
+    raise typer.Exit(answer(certificate, model, key, json, revocations))
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lethe.console import Json, console, end, print_json
+from lethe.console import Json, Ticker, console, end, print_json
 from lethe.core.errors import StageError
 from lethe.erasure.plan import whole
 from lethe.provenance.artifact_store import open_store, place_of
@@ -85,7 +85,11 @@ def removed(options: list[str], project: Project, store: Store) -> set[str]:
     """
     if not {*options} <= {*WORKSPACE, *COMMITS, *EXPERIMENTS} or not {*options} & {*COMMITS}:
         return removed_by_gc(options)
-    used = whole(store, used_in_git(project, bool({*options} & {*EXPERIMENTS})) | used_in_folder(project))
+    recorded_outs = used_in_git(project, bool({*options} & {*EXPERIMENTS})) | used_in_folder(project)
+    ticker, used = Ticker(), set[str]()
+    for number, md5 in enumerate(sorted(recorded_outs)):
+        used |= whole(store, [md5])
+        ticker.tell(f"gc: {number + 1} of {len(recorded_outs)} recorded outs are listed")
     there = {path.parent.name + path.name for path in store.cache.glob("[0-9a-f][0-9a-f]/*")}
     return {md5 for md5 in there if OBJECT.fullmatch(md5)} - used
 
@@ -95,6 +99,7 @@ def used_in_git(project: Project, experiments: bool) -> set[str]:
     refs = ["--branches", "--remotes", "--tags", "HEAD", *(["--glob=refs/exps/*"] if experiments else [])]
     named = (line.split(" ", 1) for line in listed(project, "rev-list", "--objects", *refs) if " " in line)
     blobs = {id_: path for id_, path in named if path.startswith(project.prefix) and is_dvcs(path)}
+    print(f"gc: {len(blobs)} versions of dvc.lock and .dvc files in git", file=sys.stderr)
     texts = contents(project, blobs)
     return set().union(*(hashes(blobs[id_], text.decode(errors="replace")) for id_, text in texts.items()))
 
@@ -111,7 +116,8 @@ def used_in_folder(project: Project) -> set[str]:
 
 def is_dvcs(path: str) -> bool:
     """Whether DVC reads outs from a file of this name."""
-    return path.endswith(".dvc") or path.split("/")[-1] == "dvc.lock"
+    name = path.split("/")[-1]
+    return (name.endswith(".dvc") and name != ".dvc") or name == "dvc.lock"  # .dvc is DVC's own folder
 
 
 def hashes(path: str, text: str) -> set[str]:

@@ -8,6 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lethe.core.errors import StageError
+from lethe.provenance.history import DIGEST
+
 if TYPE_CHECKING:
     from lethe.erasure.requests import State
     from lethe.provenance.artifact_store import Store
@@ -57,6 +60,7 @@ def planned(history: History, store: Store, state: State, models: bool) -> Plan:
     before = noted(history, state.request)
     names = {md5: set(paths) for md5, paths in before["objects"].items()}
     kept: set[str] = set()
+    spared: set[str] = set()
     for lock in holding:
         entries = recorded(lock.text)
         for path, md5 in outs(entries).items():
@@ -64,9 +68,12 @@ def planned(history: History, store: Store, state: State, models: bool) -> Plan:
                 continue
             if path.startswith(KNOWING) and path not in WORST and not (models and path not in HARMLESS):
                 kept |= {f"{path}: {why_kept(path)}"}
+                spared |= beside_weights(store, md5)
                 continue
             for each in whole(store, [md5]) - clean:
                 names.setdefault(each, set()).add(path)
+    for md5 in spared - before["objects"].keys():
+        names.pop(md5, None)  # a kept model's config and tokenizer are those of the deleted ones, too
     for name, facts in state.files.items():
         names.setdefault(facts["md5"], set()).add(f"{state.folder}/{name}")
     for path, md5, share in copies(history, store, locks, state, text):
@@ -87,6 +94,11 @@ def planned(history: History, store: Store, state: State, models: bool) -> Plan:
         [
             *sorted(kept),
             *in_git(history, state),
+            *(
+                []
+                if is_own(history, ".scratch/any")
+                else [".scratch: a link out of the project; what it holds is kept"]
+            ),
             *unreadable(history, store, locks),
             *(f"{line}: what only it names is not deleted" for line in skipped_lines(history)),
         ],
@@ -98,12 +110,16 @@ def journal(history: History, request: str) -> Path:
     return history.project.folder / f".dvc/tmp/purge-{request}.json"
 
 
-def note_down(plan: Plan, history: History, request: str) -> None:
-    """Write the journal: once a corpus is gone, nothing else tells which objects were made from it."""
+def note_down(plan: Plan, history: History, request: str, bodies: Iterable[str]) -> None:
+    """Write the journal: once a corpus is gone, nothing else tells which objects were made from it.
+
+    bodies: hashes of the reinforced model's weights, whatever their headers say.
+    """
     content = {
         "objects": {item.md5: item.paths for item in plan.objects},
         "folders": plan.folders,
         "experiments": plan.experiments,
+        "bodies": sorted({*bodies, *noted(history, request)["bodies"]}),
     }
     path = journal(history, request)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,15 +131,26 @@ def note_down(plan: Plan, history: History, request: str) -> None:
 def noted(history: History, request: str) -> dict[str, Any]:
     """What an interrupted purge of the request had found, nothing if there was none."""
     path = journal(history, request)
-    empty: dict[str, Any] = {"objects": {}, "folders": [], "experiments": []}
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else empty
+    empty: dict[str, Any] = {"objects": {}, "folders": [], "experiments": [], "bodies": []}
+    found = empty | (json.loads(path.read_text(encoding="utf-8")) if path.exists() else {})
+    if not all(map(DIGEST.fullmatch, found["objects"])):
+        raise StageError(f"{path}: expected the notes of an interrupted purge, got another file; delete it")
+    return found
 
 
 def remaining(history: History, paths: Iterable[str]) -> Iterator[str]:
     """Those of the noted paths that still exist; others may have been made anew since, and are found by their hash."""
     for path in paths:
-        if (history.project.folder / path).exists() and path.startswith(OWN):
+        if (history.project.folder / path).exists() and path.startswith(OWN) and is_own(history, path):
             yield path
+
+
+def is_own(history: History, path: str) -> bool:
+    """Whether a path lies in the project, also after links: nothing else is deleted."""
+    from lethe.provenance.history import leads_out
+
+    root = history.project.folder.resolve()
+    return not leads_out(path) and (root / path).parent.resolve().is_relative_to(root)
 
 
 def request_text(history: History, store: Store, state: State) -> str:
@@ -270,6 +297,13 @@ def whole(store: Store, md5s: Iterable[str]) -> set[str]:
     return found
 
 
+def beside_weights(store: Store, md5: str) -> set[str]:
+    """The files of a model's folder but its weights."""
+    from lethe.provenance.artifact_store import manifest
+
+    return {each for name, each in (manifest(store, md5) or {}).items() if not name.endswith(".safetensors")}
+
+
 def there(store: Store, md5: str) -> list[str]:
     """Where DVC has the object."""
     from lethe.provenance.artifact_store import cached, remotes_with
@@ -288,8 +322,15 @@ def folders(history: History, state: State, names: Mapping[str, set[str]]) -> It
     for path in {path for paths in names.values() for path in paths if not leads_out(path)}:
         if (root / path).exists() and not path.startswith(f"{state.folder}/") and path_md5(root / path) in names:
             yield path
+    inside = is_own(history, ".scratch/any")  # a link out of the project is named among what is kept
     for work in sorted([*(root / ".scratch").glob("*/*"), *(root / ".scratch").glob("*")]):
-        if work.parent.name != "cost" and work.suffix != ".lock" and work.name != "lock" and not is_shelf(work, root):
+        if (
+            inside
+            and work.parent.name != "cost"
+            and work.suffix != ".lock"
+            and work.name != "lock"
+            and not is_shelf(work, root)
+        ):
             yield work.relative_to(root).as_posix()
     for work in sorted((root / ".dvc/tmp/exps").glob("*/*")):  # folders that experiments ran in
         if work.parent.name not in ("cache", "celery"):  # DVC's own queue, without any text

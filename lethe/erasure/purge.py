@@ -12,7 +12,7 @@ import typer
 
 from lethe.console import Json, console, print_json
 from lethe.core.errors import StageError
-from lethe.erasure.plan import Plan, Removal, journal, note_down, planned
+from lethe.erasure.plan import Plan, Removal, journal, note_down, noted, planned
 
 if TYPE_CHECKING:
     from lethe.erasure.requests import State
@@ -38,16 +38,30 @@ def command(
     ] = False,
     confirm: Annotated[str | None, typer.Option(help="The request's id again, instead of typing it.")] = None,
     json: Json = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Delete nothing: search everything that can be read for what is left.")
+    ] = False,
+    text: Annotated[
+        Path | None, typer.Option(help="With --check, after a purge: the request's text, which is here no more.")
+    ] = None,
 ) -> None:
     """List every object that holds a request's text or the reinforced model, and delete it after a typed confirmation.
 
     It covers the cache, remotes, the project's folder, unfinished work, cached replies of language models and
-    experiments. The ledger keeps the hashes. With --json and without --confirm it only lists.
+    experiments. The ledger keeps the hashes. With --json and without --confirm it only lists. Afterwards everything
+    that can be read is searched for passages of the text and for the deleted bytes, and what is left is named.
+
+    --check does this search alone, before or after a purge. Exit code **0**: nothing was found, and all of it was read.
+    **1**: nothing was found, but something could not be read. **3**: something was found.
     """
+    from lethe.erasure.check import bodies_of, remains, report, texts_of
     from lethe.erasure.requests import LEDGER, alone, append, day, fold, known, open_ledger
 
     state = known(request, fold(open_ledger(LEDGER).rows))
+    if check:
+        return report(state, text, json)
     check_state(state)
+    check_folder(state)
     history, store, plan = survey(state, models)
     if json and confirm is None:
         print_json(plan._asdict() | {"objects": [item._asdict() for item in plan.objects], "loses": LOSES})
@@ -55,7 +69,8 @@ def command(
     show(plan, request)
     if (confirm if confirm is not None else typed(request)) != request:
         raise StageError(f"purge: expected {request} typed as confirmation, got something else; nothing was deleted")
-    note_down(plan, history, request)
+    texts = texts_of(history, store, state, text)[0]
+    note_down(plan, history, request, bodies_of(store, {item.md5: item.paths for item in plan.objects}))
     carry_out(plan, history, store)
     *_, left = survey(state, models)
     remaining = [*(item.md5 for item in existing(left)), *left.folders, *left.experiments]
@@ -65,9 +80,11 @@ def command(
             f"{request}`"
         )
     content = {"objects": [item._asdict() for item in plan.objects], "experiments": plan.experiments}
+    content |= {"kept": plan.kept, "bodies": noted(history, request)["bodies"]}
     with alone() as rows:
-        row = append(LEDGER, rows, "purged", request, day(None), {"purged": content | {"kept": plan.kept}})
+        row = append(LEDGER, rows, "purged", request, day(None), {"purged": content})
     journal(history, request).unlink()
+    remains(history, store, state._replace(purged=content), texts)
     print(
         f"purge: all that held {request} is deleted; the ledger keeps {len(plan.objects)} hashes, head {row['sha256']}"
     )
@@ -82,6 +99,25 @@ def check_state(state: State) -> None:
         )
     if state.status == "purged":
         raise StageError(f"purge: expected a satisfied or superseded request, got {state.request}, which is purged")
+
+
+def check_folder(state: State) -> None:
+    """Raise StageError unless the request's folder is one that `lethe requests add` would take, with its files alone.
+
+    The ledger is a file: whoever can write it could name any folder there.
+    """
+    from lethe.core.corpus import MADE
+    from lethe.provenance.history import leads_out
+
+    folder, root = Path(state.folder), Path().resolve()
+    inside = (root / folder).resolve().is_relative_to(root) and (root / folder).resolve() != root
+    if leads_out(state.folder) or not inside or len(folder.parts) < 2 or folder.parts[0] in MADE:
+        raise StageError(f"purge: {state.folder}: expected a folder of text inside the project, got another place")
+    wanted = {str(folder / name) for name in state.files}
+    more = [str(path) for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+    more = [path for path in more if path not in wanted]
+    if more:
+        raise StageError(f"purge: {more[0]}: expected only files that the request names, got another; move it away")
 
 
 def typed(request: str) -> str:
@@ -127,7 +163,7 @@ def carry_out(plan: Plan, history: History, store: Store) -> None:
         delete(history.project.folder / path)
     for name in plan.experiments:
         done = subprocess.run(
-            [sys.executable, "-m", "dvc", "exp", "remove", name],
+            [sys.executable, "-m", "dvc", "exp", "remove", "--", name],  # one may be called -A
             cwd=history.project.folder,
             capture_output=True,
             text=True,

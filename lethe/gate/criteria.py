@@ -15,7 +15,7 @@ from lethe.gate.spread import reach
 Share = Annotated[float, Field(ge=0, le=1)]
 Status = Literal["pass", "fail", "cannot tell"]
 Result = Literal["pass", "fail", "cannot tell", "not measurable"]
-EXIT_CODES: dict[Status, int] = {"pass": 0, "fail": 1, "cannot tell": 2}
+EXIT_CODES: dict[Status, int] = {"pass": 0, "fail": 3, "cannot tell": 1}
 
 
 class GateParams(StageParams):
@@ -40,7 +40,7 @@ class Criterion(NamedTuple):
 
     limit: from params.yaml. allowed: the limit, or more where retrained models differ from each other by more. low,
     high: 95 % interval of the value. met: None where nobody can tell, or where nothing can be measured here; note then
-    says why.
+    says why. share: judged by the share of the baseline's that is left, for want of a retrained model.
     """
 
     name: str
@@ -53,6 +53,7 @@ class Criterion(NamedTuple):
     high: float | None
     result: Result
     note: str
+    share: bool = False
 
     @property
     def met(self) -> bool | None:
@@ -120,7 +121,7 @@ def judged(name: str, limit: float, found: Evidence, share_left: float | None) -
         result = "pass"
     elif value is not None:
         note = f"{found.items} items are too few to tell"
-    return Criterion(name, what, bound, limit, rounded(allowed), value, low, high, result, note)
+    return Criterion(name, what, bound, limit, rounded(allowed), value, low, high, result, note, found.share)
 
 
 def rounded(number: float) -> float:
@@ -181,8 +182,8 @@ def sentence(judged: Sequence[Criterion]) -> str:
 
 
 def metric(judged: Sequence[Criterion]) -> dict[str, Any]:
-    """Content of reports/gate.json: how many criteria have each result, the value behind each, the results, and where
-    something else than the limit of params.yaml was allowed, how much.
+    """Content of reports/gate.json: how many criteria have each result, the value behind each, the results, where
+    something else than the limit of params.yaml was allowed, how much, and which were judged by the share that is left.
     """
     results = [criterion.result for criterion in judged]
     counts = {
@@ -195,4 +196,6 @@ def metric(judged: Sequence[Criterion]) -> dict[str, Any]:
     values = {criterion.name: criterion.value for criterion in told}
     allowed = {criterion.name: criterion.allowed for criterion in told if criterion.allowed != criterion.limit}
     named = {criterion.name: criterion.result for criterion in judged}
-    return counts | values | ({"allowed": allowed} if allowed else {}) | {"results": named}
+    shares = [criterion.name for criterion in judged if criterion.share]
+    beside = ({"allowed": allowed} if allowed else {}) | ({"shares": shares} if shares else {})
+    return counts | values | beside | {"results": named}

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from lethe.core.errors import StageError
 from lethe.provenance.fingerprint import bytes_md5
-from lethe.provenance.history import Project
+from lethe.provenance.history import DIGEST, Project, leads_out
 
 
 class Store(NamedTuple):
@@ -88,9 +88,11 @@ def manifest(store: Store, md5: str) -> dict[str, str] | None:
     """{relative path: md5} of a folder, None if its object is missing or broken."""
     content = read_object(store, md5) if md5.endswith(".dir") else None
     try:
-        return {entry["relpath"]: entry["md5"] for entry in json.loads(content)} if content else None
-    except (ValueError, KeyError, TypeError):
+        files = {entry["relpath"]: entry["md5"] for entry in json.loads(content)} if content else None
+        fine = files is not None and all(map(DIGEST.fullmatch, files.values())) and not any(map(leads_out, files))
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
+    return files if fine else None
 
 
 def read_file(store: Store, md5: str, name: str) -> bytes | None:

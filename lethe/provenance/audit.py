@@ -104,9 +104,10 @@ def elsewhere(history: History, store: Store, subject: Subject) -> list[dict[str
 
 def about(history: History, store: Store, subject: Subject, found: Found, verify: bool) -> dict[str, Any]:
     """The answer for a model that was found."""
+    from lethe.gate.criteria import JUDGED
     from lethe.provenance import lineage
     from lethe.provenance.code import code_commit, code_used, recommitted
-    from lethe.provenance.integrity import DIFFERENT, cross_checks, gate_of
+    from lethe.provenance.integrity import DIFFERENT, cross_checks, gate_of, unchecked
 
     links = lineage.chain(history, found)
     made_in = history.locks[links[0].lock].commits[0]
@@ -117,6 +118,13 @@ def about(history: History, store: Store, subject: Subject, found: Found, verify
     measured_in = lock.commits[-1]
     checks = cross_checks(history, store, links, own, (metrics, lock), deep=verify)
     params = lineage.params_used(history, links)
+    rows = None
+    if verify:
+        rows = verified(history, store, links, (code, commit, differing), (reports, metrics, measured_in.id), checks)
+    unvouched = sorted(reports.keys() - metrics.keys())
+    gate = gate_of(metrics, lock)
+    if gate and gate["verdict"] == "pass" and {f"reports/{name}.json" for name in JUDGED}.intersection(unvouched):
+        gate["verdict"] = "cannot tell"  # it may not follow from the report that was edited
     return {
         "model": {"path": found.path, "md5": found.md5, "how": found.how},
         "recorded": recorded_by(history, made_in, found),
@@ -130,12 +138,11 @@ def about(history: History, store: Store, subject: Subject, found: Found, verify
         "versions": own.get("versions"),
         "metrics": metrics,
         "measured_in": measured_in.id,
-        "unvouched": sorted(reports.keys() - metrics.keys()),
-        "gate": gate_of(metrics, lock),
+        "unvouched": unvouched,
+        "gate": gate,
         "contradictions": [row._asdict() for row in checks if row.state == DIFFERENT],
-        "verify": verified(history, store, links, (code, commit, differing), (reports, metrics, measured_in.id), checks)
-        if verify
-        else None,
+        "verify": None if rows is None else [row._asdict() for row in rows],
+        "unchecked": None if rows is None else unchecked(own, rows, metrics, lock),
     }
 
 
@@ -225,12 +232,11 @@ def verified(
     code: tuple[dict[str, str], str, list[str]],
     reports: tuple[dict[str, str], Mapping[str, Any], str],
     checks: Iterable[Status],
-) -> list[dict[str, str]]:
+) -> list[Status]:
     """The state of every artifact, of the code and of the reports, and whether they agree with each other."""
     from lethe.provenance.integrity import code_status, rehash, report_statuses
 
-    rows = [*rehash(history, store, links), code_status(*code), *report_statuses(*reports), *checks]
-    return [row._asdict() for row in rows]
+    return [*rehash(history, store, links), code_status(*code), *report_statuses(*reports), *checks]
 
 
 def notes(history: History, store: Store) -> list[str]:

@@ -30,6 +30,8 @@ def show(answer: Mapping[str, Any], out: Console) -> None:
         show_metrics(answer, out)
         show_corpus(answer["corpus"], out)
         show_verified(answer["verify"], out)
+        for text in answer["unchecked"] or ():
+            line(out, "unchecked", text, "yellow")
     for note in answer["notes"]:
         line(out, "note", note, "yellow")
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
+import sys
+import uuid
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +16,8 @@ import typer
 
 from lethe.console import Json, line, print_json
 from lethe.core.errors import StageError
+from lethe.custody.stated import end_of, now, stated_by
+from lethe.provenance import verify
 from lethe.provenance.audit import Ref
 from lethe.provenance.verify import (
     PAYLOAD_TYPE,
@@ -21,7 +26,6 @@ from lethe.provenance.verify import (
     canonical,
     envelope_bytes,
     parts_of,
-    stated_by,
 )
 
 if TYPE_CHECKING:
@@ -31,6 +35,8 @@ if TYPE_CHECKING:
     from lethe.provenance.fingerprint import Subject
     from lethe.provenance.history import History
 
+CERTIFICATE, PAGE = b'{\n "parts": ', b"<!doctype html>"  # how the files begin
+DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 ATTACKS = "reports/attacks.json"
 PROVES = (
     "The files named under subject are, byte for byte, the model that dvc.lock recorded at this commit.",
@@ -55,6 +61,11 @@ def command(
     file_names: Annotated[
         bool, typer.Option("--file-names", help="Include the names of the corpus's files, not only their hashes.")
     ] = False,
+    valid_until: Annotated[str, typer.Option(help="YYYY-MM-DD: the day after which it no longer holds.")] = "",
+    supersedes: Annotated[
+        Path | None, typer.Option(help="The certificate that it replaces; `lethe revoke` withdraws that one.")
+    ] = None,
+    html: Annotated[bool, typer.Option("--html", help="Also write it as a page for a person, beside it.")] = False,
     ref: Ref = "HEAD",
     json: Json = False,
 ) -> None:
@@ -67,11 +78,19 @@ def command(
     if not new_key and not model:
         raise StageError("MODEL: expected a model folder (or --new-key), got none")
     made = write_new_key(key) if new_key else []
+    if new_key and (said := loose(key)):
+        print(f"certify: warning: {said}", file=sys.stderr)
     stated: list[tuple[str, str]] = []
     if model:
+        terms: dict[str, Any] = {"id": f"urn:uuid:{uuid.uuid4()}", "validUntil": last_moment(valid_until)}
+        terms["supersedes"] = [named(supersedes, key)] if supersedes else []
+        page = out.with_suffix(".html") if html else None
+        check_places(Path(model), out, *([page] if page else []))
         signer, statement = read_key(key), statement_about(model, file_names, ref)
+        statement["predicate"] |= terms
         write(out, envelope_bytes(signed(statement, signer)))
         made.append(out)
+        made += [write_page(page, out.name, statement, signer)] if page else []
         stated = stated_by(statement)
     paths = [str(path) for path in made]
     print_json({"written": paths, "stated": [list(row) for row in stated]}) if json else show(paths, stated)
@@ -105,6 +124,16 @@ def write_new_key(path: Path) -> list[Path]:
     return [path, public]
 
 
+def loose(key: Path) -> str:
+    """A warning where git would take the private key into the next commit, "" where it would not."""
+    folder = key.resolve().parent
+    inside = subprocess.run(["git", "rev-parse", "--is-inside-work-tree"], cwd=folder, capture_output=True)
+    ignored = subprocess.run(["git", "check-ignore", "--quiet", key.name], cwd=folder, capture_output=True)
+    if inside.stdout.strip() != b"true" or ignored.returncode == 0:
+        return ""
+    return f"{key}: git does not ignore it; whoever has it can sign; echo '*.key' >> .gitignore"
+
+
 def read_key(path: Path) -> CryptoSigner:
     """The signer of a private key. Raises StageError if there is none."""
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -118,14 +147,63 @@ def read_key(path: Path) -> CryptoSigner:
         raise StageError(f"{path}: expected a private key of lethe certify --new-key, got another file") from None
 
 
-def signed(statement: dict[str, Any], signer: CryptoSigner) -> dict[str, Any]:
+def check_places(model: Path, out: Path, *pages: Path) -> None:
+    """Raise StageError where a certificate would overwrite something else, or change the model that it is about."""
+    if out in pages:
+        raise StageError(f"--out: expected another name than that of the page, got {out}; certificate.json")
+    for path in (out, *pages):
+        if path.resolve().is_relative_to(model.resolve()):
+            raise StageError(f"--out: expected a place outside of the model, whose files it names, got {path}")
+        own = CERTIFICATE if path is out else PAGE
+        if path.exists() and not (path.is_file() and path.read_bytes()[: len(own)] == own):
+            raise StageError(
+                f"--out: expected a new path or an earlier certificate, got {path}, which is something else"
+            )
+
+
+def write_page(path: Path, certificate: str, statement: Mapping[str, Any], signer: CryptoSigner) -> Path:
+    """Write the page of a certificate beside it."""
+    from lethe.custody.page import page
+
+    write(path, page(statement, signer.public_key.keyid, certificate).encode(errors="backslashreplace"))
+    return path
+
+
+def last_moment(day: str) -> str | None:
+    """The end of a day in UTC, None for no day. Raises StageError for anything else, and for one in the past."""
+    if not day:
+        return None
+    end = f"{day}T23:59:59+00:00"
+    if not DAY.fullmatch(day) or not end_of({"validUntil": end})[0]:
+        raise StageError(f"--valid-until: expected YYYY-MM-DD, today or later, got {day}")
+    return end
+
+
+def named(path: Path, key: Path) -> dict[str, str]:
+    """The id and the hash of a certificate that this key signed. Raises StageError for anything else."""
+    public = key.with_suffix(".pub")
+    try:
+        own, keyid = verify.read_key(verify.content_of(public))
+        envelope = verify.read_envelope(verify.content_of(path), PAYLOAD_TYPE)
+        statement = verify.read_statement(envelope)
+        verify.check_signature(envelope, statement, own, keyid)
+        verify.check_statement(statement)
+    except verify.UnansweredError as error:
+        raise StageError(str(error)) from None
+    except verify.BrokenError as error:
+        raise StageError(f"{path}: expected a certificate that {public} signed, got another file: {error}") from None
+    digest = sha256(canonical(statement)).hexdigest()
+    return {"id": statement["predicate"].get("id", f"sha256:{digest}"), "sha256": digest}
+
+
+def signed(statement: dict[str, Any], signer: CryptoSigner, kind: str = PAYLOAD_TYPE) -> dict[str, Any]:
     """The DSSE envelope of a statement, and next to the payload the hash of each of its parts.
 
     The parts are unsigned: they only show where a change is that the signature detects.
     """
     from securesystemslib.dsse import Envelope
 
-    envelope = Envelope(canonical(statement), PAYLOAD_TYPE, {})
+    envelope = Envelope(canonical(statement), kind, {})
     envelope.sign(signer)
     return {**envelope.to_dict(), "parts": parts_of(statement)}
 
@@ -214,7 +292,7 @@ def predicate(history: History, store: Store, answer: Mapping[str, Any], file_na
         "attacks": attacks if attacks is not None else [],
         "proves": list(PROVES),
         "doesNotProve": [*DOES_NOT_PROVE, *caveats(answer, attacks)],
-        "signedOn": datetime.now(UTC).isoformat(timespec="seconds"),
+        "signedOn": now().isoformat(timespec="seconds"),
     }
 
 

@@ -24,6 +24,8 @@ PLAIN_GIT = (
     "--no-replace-objects",
     "--literal-pathspecs",
 )  # the objects and paths that are named, and no others
+COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+DIGEST = re.compile(r"[0-9a-f]{32}(?:\.dir)?")
 CONFLICT = re.compile(r"^(<{7}|={7}|>{7})(?= |$)", re.MULTILINE)
 EXPERIMENT = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/(.+)")
 PLAIN = r"[^'\"&*!|>%@`#{\[\n][^\n]*?"  # a path that YAML writes without quotes
@@ -130,7 +132,7 @@ def scope_of(project: Project, ref: str) -> Scope:
     command = ["rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}"]
     found = subprocess.run([*PLAIN_GIT, *command], cwd=project.folder, capture_output=True, text=True)
     ids = {id_ for id_, name in experiments(project).items() if name == ref}
-    if found.returncode == 0 and not ref.startswith("-"):
+    if found.returncode == 0 and COMMIT.fullmatch(found.stdout.strip()):  # `^HEAD` is every commit but those
         ids = {found.stdout.strip()}
     if not ids and ref == HEAD:
         raise StageError(f"{project.folder}: expected at least one commit, got none; git add . && git commit")
@@ -287,7 +289,7 @@ def recorded(text: str) -> dict[str, Entry]:
         raise StageError(f"dvc.lock: expected one version, got the marks of an unsolved merge in line {line}")
     head, *rest = STAGE.split(text)
     entries = {name: _entry(body) for name, body in zip(rest[::2], rest[1::2], strict=True)}
-    if head.endswith("stages:\n") and all(entries.values()):
+    if head.endswith("stages:\n") and all(entries.values()) and 2 * len(entries) == len(rest):  # no stage twice
         return entries  # type: ignore[return-value]
     stages = read_lock(text).get("stages", {})
     try:
@@ -311,7 +313,15 @@ def _entry(body: str) -> Entry | None:
 
 
 def _md5s(items: Iterable[dict[str, Any]]) -> dict[str, str]:
-    return {"" + item["path"]: "" + item["md5"] for item in items if "md5" in item}  # a TypeError for anything but text
+    """{path: md5}; a TypeError for anything but paths, each once, with hashes: a hash becomes a path in the cache."""
+    found: dict[str, str] = {}
+    for item in items:
+        if "md5" in item:
+            path, md5 = "" + item["path"], "" + item["md5"]
+            if path in found or not DIGEST.fullmatch(md5):
+                raise TypeError(path)
+            found[path] = md5
+    return found
 
 
 @cache

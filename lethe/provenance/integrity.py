@@ -10,12 +10,12 @@ from os.path import samefile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lethe.gate.criteria import AT_LEAST, DESCRIPTIONS, JUDGED, GateParams, Result, bound_of, criteria, metric, verdict
-from lethe.provenance.artifact_store import Store, cached, manifest, remotes_with
+from lethe.gate.criteria import DESCRIPTIONS, JUDGED, Criterion, GateParams, Result, bound_of, criteria, metric, verdict
+from lethe.provenance.artifact_store import Store, cached, manifest, read_file, remotes_with
 from lethe.provenance.code import md5s_at
 from lethe.provenance.fingerprint import bytes_md5, md5_of, path_md5
 from lethe.provenance.history import History, Lock, params_of, recorded, unreadable
-from lethe.provenance.lineage import CORPUS, GATE, MADE, Link
+from lethe.provenance.lineage import CORPUS, GATE, MADE, Link, json_object
 from lethe.provenance.verify import sha256_of
 
 EQUAL, DIFFERENT = "present and equal", "present and different"
@@ -29,7 +29,18 @@ NAMED = {  # what a model's provenance.json calls its inputs
 }
 
 
+SHARED = ("memorisation_excess", "trivia_excess", "attack_excess", "forget_quality", "privleak")  # by share_left
+OWN = "the model"  # that is asked about
+SINCE = {"shares"}  # what reports/gate.json did not say before
 Measured = tuple[Mapping[str, Any], Lock]
+
+
+class Rule(NamedTuple):
+    """How a criterion was judged. allowed: what the reports allow; None: reports/gate.json says, else the limit."""
+
+    bound: str
+    limit: Any
+    allowed: Any
 
 
 class Status(NamedTuple):
@@ -149,14 +160,45 @@ def cross_checks(
     """
     metrics, lock = measured
     files = file_statuses(store, links[0], metrics) if deep else ()
-    inputs = input_statuses(history, store, links, own, deep)
-    return [*inputs, *param_statuses(history, links, own), *files, *gate_statuses(metrics, lock)]
+    found = [*version_statuses(links), *own_statuses(history, store, links, own, OWN, deep)]
+    for link in links[1:] if deep else ():
+        if link.path.startswith("models/"):
+            words = json_object(read_file(store, link.md5, "provenance.json") or b"")
+            found += own_statuses(history, store, links, words, link.path, deep)
+    return [*found, *files, *gate_statuses(metrics, lock)]
+
+
+def version_statuses(links: Iterable[Link]) -> Iterator[Status]:
+    """A line for each artifact that the chain has in two versions: no one run made all of it."""
+    versions: dict[str, list[Link]] = {}
+    for link in links:
+        versions.setdefault(link.path, []).append(link)
+    for path, found in versions.items():
+        if len(found) > 1:
+            named = ", ".join(f"{link.md5} of lock {link.lock}" for link in found)
+            yield Status(f"{path} along the chain", found[0].md5, DIFFERENT, f"{len(found)} versions: {named}")
+    if CORPUS in versions and len(versions[CORPUS]) == 1:
+        yield Status(f"{CORPUS} along the chain", versions[CORPUS][0].md5, EQUAL, "one version for every stage")
+
+
+def own_statuses(
+    history: History, store: Store, links: list[Link], own: Mapping[str, Any], whose: str, deep: bool
+) -> Iterator[Status]:
+    """What a provenance.json says of inputs and params, compared with the chain."""
+    yield from input_statuses(history, store, links, own, whose, deep)
+    yield from param_statuses(history, links, own, whose)
+
+
+def label(whose: str) -> str:
+    """What a line of the answer calls a provenance.json."""
+    return "provenance.json" if whose == OWN else f"provenance.json of {whose}"
 
 
 def input_statuses(
-    history: History, store: Store, links: list[Link], own: Mapping[str, Any], deep: bool
+    history: History, store: Store, links: list[Link], own: Mapping[str, Any], whose: str, deep: bool
 ) -> Iterator[Status]:
     """Whether the inputs that provenance.json names by sha256, the corpus first of all, are those of the chain."""
+    by = f"provenance.json of {whose}"
     by_path = {link.path: link for link in links[1:]}
     named = own.get("sha256")
     for name, digest in named.items() if isinstance(named, dict) else ():
@@ -165,10 +207,10 @@ def input_statuses(
             continue
         found = link and artifact_sha256(history, store, link)
         if link and found:
-            said = f"provenance.json of the model names the {name} by this sha256"
+            said = f"{by} names the {name} by this sha256"
             if found != digest:
-                said = f"provenance.json of the model names {name} sha256 {str(digest)[:12]}, got {found[:12]}"
-            yield Status(f"{link.path} by provenance.json", link.md5, EQUAL if found == digest else DIFFERENT, said)
+                said = f"{by} names {name} sha256 {str(digest)[:12]}, got {found[:12]}"
+            yield Status(f"{link.path} by {label(whose)}", link.md5, EQUAL if found == digest else DIFFERENT, said)
 
 
 def artifact_sha256(history: History, store: Store, link: Link) -> str:
@@ -188,7 +230,7 @@ def artifact_sha256(history: History, store: Store, link: Link) -> str:
     return hashlib.sha256(lines.encode()).hexdigest() if found else ""
 
 
-def param_statuses(history: History, links: list[Link], own: Mapping[str, Any]) -> Iterator[Status]:
+def param_statuses(history: History, links: list[Link], own: Mapping[str, Any], whose: str) -> Iterator[Status]:
     """Whether the params that provenance.json names are those of dvc.lock, stage by stage."""
     sections = own.get("params")
     locks = {link.stage: history.locks[link.lock].text for link in links if link.stage}
@@ -199,7 +241,7 @@ def param_statuses(history: History, links: list[Link], own: Mapping[str, Any]) 
         if both:
             said = ", ".join(f"{name} {section[name]}, in dvc.lock {recorded_params[name]}" for name in wrong)
             digest = bytes_md5(json.dumps(section, sort_keys=True, default=str).encode())
-            yield Status(f"params of {stage} by provenance.json", digest, DIFFERENT if wrong else EQUAL, said)
+            yield Status(f"params of {stage} by {label(whose)}", digest, DIFFERENT if wrong else EQUAL, said)
 
 
 def file_statuses(store: Store, model: Link, metrics: Mapping[str, Any]) -> Iterator[Status]:
@@ -229,10 +271,35 @@ def gate_statuses(metrics: Mapping[str, Any], lock: Lock) -> Iterator[Status]:
     shared = [name for name in DESCRIPTIONS if name in values and name in again]
     wrong = [f"{name} {values[name]}, by its inputs {again[name]}" for name in shared
              if not same_number(values[name], again[name])]  # fmt: skip
-    if "results" in values and not wrong and values != again:
-        wrong = [f"results {values['results']}, by its inputs {again['results']}"]
+    own = {name: again[name] for name in SINCE & again.keys()} | values
+    if "results" in values and not wrong and own != again:
+        differing = [name for name in sorted(own.keys() | again.keys()) if own.get(name) != again.get(name)]
+        wrong = [f"{name} {own.get(name)}, by its inputs {again.get(name)}" for name in differing]
     digest = bytes_md5(json.dumps(values, sort_keys=True).encode())
     yield Status(f"{GATE} by its inputs", digest, DIFFERENT if wrong else EQUAL, ", ".join(wrong))
+
+
+def unchecked(own: Mapping[str, Any], rows: Iterable[Status], metrics: Mapping[str, Any], lock: Lock) -> list[str]:
+    """What could not be checked, and what no check of records can tell."""
+    states: dict[str, list[str]] = {}
+    for row in rows:
+        states.setdefault(row.state, []).append(row.path)
+    said = []
+    if gone := states.get(GONE):
+        said.append(f"the bytes of {', '.join(gone)}: gone, so only their recorded hash is compared")
+    if remote := states.get(REMOTE):
+        said.append(f"the bytes of {', '.join(remote)}: in a remote, and not fetched")
+    if not own:
+        said.append("what the model says of itself: its provenance.json is not available")
+    if not isinstance(metrics.get(GATE), dict):
+        said.append("the verdict: no reports/gate.json was recorded with the model")
+    elif recomputed(metrics, gate_limits(lock)) is None:
+        wanted = (f"reports/{name}.json" for name in JUDGED)
+        absent = ", ".join(path for path in wanted if path not in metrics)
+        said.append(f"whether the verdict follows: {absent or 'a report'} is missing or of an older form")
+    said.append("that the recorded commands were run: `lethe replay --chain` repeats them")
+    said.append("that the measurements are true of the weights: `lethe replay --stage evaluate` repeats one")
+    return said
 
 
 # The verdict
@@ -248,10 +315,31 @@ def gate_of(metrics: Mapping[str, Any], lock: Lock) -> dict[str, Any] | None:
     values, limits = metrics.get(GATE), gate_limits(lock)
     if not isinstance(values, dict) or not limits:
         return None
-    again = recomputed(metrics, limits)
+    again = judged_again(metrics, limits)
     named = {name: limit for name, limit in limits.items() if name in DESCRIPTIONS and limit is not None}
-    rows = [criterion(name, limit, values, again) for name, limit in named.items()]
+    by_name = {row.name: row for row in again or ()}
+    other = None if again is None else metric(again)
+    rows = [criterion(name, rule_of(name, limits, values, by_name.get(name)), values, other) for name in named]
     return {"verdict": verdict([row["result"] for row in rows]), "criteria": rows, "recomputed": again is not None}
+
+
+def rule_of(name: str, limits: Mapping[str, Any], values: Mapping[str, Any], again: Criterion | None) -> Rule:
+    """How the gate judged a criterion: as the reports have it, else as reports/gate.json says.
+
+    Without a retrained model it judges the share of the baseline's that is left, by another bound and limit. One from
+    before it said so is taken at its word where it states a pass that this rule gives.
+    """
+    if again is not None:
+        return Rule(again.bound, again.limit, again.allowed)
+    plain, left = Rule(bound_of(name), limits.get(name), None), limits.get("share_left")
+    by_share = Rule("at most", left, left)
+    shares, results = values.get("shares"), values.get("results")
+    if isinstance(shares, list):
+        return by_share if name in shares else plain
+    stated = results.get(name) if isinstance(results, dict) else None
+    old = stated == "pass" and name in SHARED and left is not None
+    found = result_of(name, plain, values), result_of(name, by_share, values)
+    return by_share if old and found == ("fail", "pass") else plain
 
 
 def gate_limits(lock: Lock) -> dict[str, Any]:
@@ -262,42 +350,49 @@ def gate_limits(lock: Lock) -> dict[str, Any]:
 
 def recomputed(metrics: Mapping[str, Any], limits: Mapping[str, Any]) -> dict[str, Any] | None:
     """What reports/gate.json should be, from the reports that the gate judges; None if one is missing or older."""
+    found = judged_again(metrics, limits)
+    return None if found is None else metric(found)
+
+
+def judged_again(metrics: Mapping[str, Any], limits: Mapping[str, Any]) -> list[Criterion] | None:
+    """The criteria, judged by the reports; None if one is missing or older."""
     paths = [f"reports/{name}.json" for name in JUDGED]
     if not limits or not all(path in metrics for path in paths):
         return None
     try:
         gate = GateParams.model_validate({name: limits.get(name) for name in GateParams.model_fields})
-        return metric(criteria(gate, *(metrics[path] for path in paths)))
+        return criteria(gate, *(metrics[path] for path in paths))
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def criterion(name: str, limit: Any, values: Mapping[str, Any], again: Mapping[str, Any] | None) -> dict[str, Any]:
+def criterion(name: str, rule: Rule, values: Mapping[str, Any], again: Mapping[str, Any] | None) -> dict[str, Any]:
     """A criterion with its limit, its value and its result; met is None if nobody can tell.
 
     values: reports/gate.json; one from before it had results is judged by its limits. again: what follows from the
     reports. Where the two disagree the result is fail if either says so, else cannot tell.
     """
-    value, found = values.get(name), result_of(name, limit, values)
-    row: dict[str, Any] = {"name": name, "bound": bound_of(name)}
+    value, found = values.get(name), result_of(name, rule, values)
+    row: dict[str, Any] = {"name": name, "bound": rule.bound}
     if again is not None:
-        other = result_of(name, limit, again)
+        other = result_of(name, rule, again)
         old = "results" not in values  # other rules judged it, but its numbers are the same
         if not same_number(value, again.get(name)) or (found != other and not old):
             row["recomputed"] = again.get(name)
             found = "fail" if "fail" in (found, other) else "cannot tell"
     met = {"pass": True, "fail": False}.get(found)
-    return {**row, "limit": limit, "value": value, "met": met, "result": found}
+    return {**row, "limit": rule.limit, "value": value, "met": met, "result": found}
 
 
-def result_of(name: str, limit: Any, values: Mapping[str, Any]) -> Result:
+def result_of(name: str, rule: Rule, values: Mapping[str, Any]) -> Result:
     """A criterion's result as a reports/gate.json has it; a pass only with a number that meets what was allowed."""
     results, allowed = values.get("results"), values.get("allowed")
     value = values.get(name)
-    most = allowed.get(name, limit) if isinstance(allowed, dict) else limit
+    most = rule.limit if rule.allowed is None else rule.allowed
+    most = allowed.get(name, most) if isinstance(allowed, dict) and rule.allowed is None else most
     met = None
     if is_number(value) and is_number(most):
-        met = value >= most if name in AT_LEAST else value <= most
+        met = value >= most if rule.bound == "at least" else value <= most
     judged: dict[bool | None, Result] = {None: "cannot tell", True: "pass", False: "fail"}
     stated = results.get(name) if isinstance(results, dict) else None
     return stated if stated in ("fail", "not measurable") else judged[met]

@@ -340,10 +340,15 @@ def json_object_of(subject: Subject) -> dict[str, Any]:
 
 
 def json_object(content: bytes) -> dict[str, Any]:
-    """A JSON object, {} for anything else."""
+    """A JSON object, {} for anything else, one with a number that JSON does not have too."""
+
+    def refuse(word: str) -> float:
+        raise ValueError(f"{word} is no number of JSON")
+
     try:
-        found = json.loads(content)
-    except ValueError:
+        found = json.loads(content, parse_constant=refuse)
+        json.dumps(found, allow_nan=False)  # 1e999 is read as infinity
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -1,7 +1,7 @@
-"""Whether a certificate is genuine and describes this model.
+"""Whether a certificate is genuine, still in force, and describes this model.
 
-This file stands alone: it needs Python 3.11, securesystemslib and cryptography, and neither the rest of lethe nor the
-project that made the model. `python verify.py CERTIFICATE MODEL --key PUBLIC_KEY` is `lethe verify`.
+This file and stated.py stand alone: they need Python 3.11, securesystemslib and cryptography, and neither the rest of
+lethe nor the project that made the model. `python verify.py CERTIFICATE MODEL --key PUBLIC_KEY` is `lethe verify`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,19 @@ import stat
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
+
+try:
+    from lethe.custody.stated import LIST_TYPE, end_of, list_problem, printable, standing, stated_by
+except ImportError:  # at a recipient, beside this file
+    sys.path.append(str(Path(__file__).resolve().parent))
+    from stated import (  # type: ignore[import-not-found,no-redef]
+        LIST_TYPE,
+        end_of,
+        list_problem,
+        printable,
+        standing,
+        stated_by,
+    )
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -79,31 +92,63 @@ def parts_of(statement: dict[str, Any]) -> dict[str, str]:
     return {name: hashlib.sha256(canonical(value)).hexdigest() for name, value in sorted(parts.items())}
 
 
-def verify(certificate: Path, model: Path, key: Path) -> list[Finding]:
+def verify(certificate: Path, model: Path, key: Path, revocations: Path | None = None) -> list[Finding]:
     """Everything that was checked, in order; the certificate holds if every finding does.
 
     Raises UnansweredError where a file is missing, or is one that identifies no model.
     """
-    return examined(certificate, model, key)[0]
+    return examined(certificate, model, key, revocations)[0]
 
 
-def examined(certificate: Path, model: Path, key: Path) -> tuple[list[Finding], dict[str, Any]]:
+def examined(
+    certificate: Path, model: Path, key: Path, revocations: Path | None = None
+) -> tuple[list[Finding], dict[str, Any]]:
     """The findings of `verify`, and the statement, {} if it is not genuine."""
-    for path in (certificate, model, key):
+    for path in (certificate, model, key, *([revocations] if revocations else [])):
         if not path.exists():
             raise UnansweredError(f"{path}: no such file; expected the certificate, the model and the public key")
     if not (model.is_dir() or model.is_file()):
         raise UnansweredError(f"{model}: expected a model folder or a file of it, got something else")
     try:
         public, keyid = read_key(content_of(key))
-        envelope = read_envelope(content_of(certificate))
+        envelope = read_envelope(content_of(certificate), PAYLOAD_TYPE)
         statement = read_statement(envelope)
         check_signature(envelope, statement, public, keyid)
         check_statement(statement)
     except BrokenError as error:
         return [Finding(error.place, False, error.said)], {}
     said = f"signed by {keyid[:16]}…, every part unchanged"
-    return [Finding("certificate", True, said), *model_findings(statement, model)], statement
+    findings = [Finding("certificate", True, said), *in_force(statement, revocations, public, keyid)]
+    return [*findings, *model_findings(statement, model)], statement
+
+
+def in_force(statement: dict[str, Any], revocations: Path | None, public: Any, keyid: str) -> list[Finding]:
+    """Whether the certificate has neither ended nor been revoked.
+
+    Raises UnansweredError for a list that is genuine and too old to tell.
+    """
+    predicate = statement["predicate"]
+    found = [Finding("payload.validUntil", *end_of(predicate))] if predicate.get("validUntil") is not None else []
+    if revocations is None:
+        return found
+    try:
+        listed = read_list(content_of(revocations), public, keyid)
+    except BrokenError as error:
+        return [*found, Finding(f"revocations.{error.place}", False, error.said)]
+    holds, said = standing(listed, predicate, hashlib.sha256(canonical(statement)).hexdigest())
+    if holds is None:
+        raise UnansweredError(f"{revocations}: {said}; ask the signer for the newest list")
+    return [*found, Finding("revocations", holds, said)]
+
+
+def read_list(content: bytes, public: Any, keyid: str) -> dict[str, Any]:
+    """A list of revocations that this key signed. Raises BrokenError for anything else."""
+    envelope = read_envelope(content, LIST_TYPE)
+    listed = read_statement(envelope)
+    check_signature(envelope, listed, public, keyid)
+    if problem := list_problem(listed):
+        raise BrokenError("payload", problem)
+    return listed
 
 
 def content_of(path: Path) -> bytes:
@@ -136,8 +181,8 @@ def read_key(content: bytes) -> tuple[Any, str]:
     return public, public.keyid
 
 
-def read_envelope(content: bytes) -> dict[str, Any]:
-    """The DSSE envelope in its canonical form. Raises BrokenError with the place of the first wrong byte."""
+def read_envelope(content: bytes, kind: str) -> dict[str, Any]:
+    """The DSSE envelope of a payload type, in canonical form. Raises BrokenError with the first wrong byte's place."""
     try:
         envelope = read_json(content)
         again = envelope_bytes(envelope)
@@ -154,8 +199,8 @@ def read_envelope(content: bytes) -> dict[str, Any]:
         raise BrokenError(
             "certificate", f"expected the fields {', '.join(ENVELOPE)}, missing or unknown: {', '.join(sorted(wrong))}"
         )
-    if envelope["payloadType"] != PAYLOAD_TYPE:
-        raise BrokenError("payloadType", f"expected {PAYLOAD_TYPE}, got {envelope['payloadType']}")
+    if envelope["payloadType"] != kind:
+        raise BrokenError("payloadType", f"expected {kind}, got {envelope['payloadType']}")
     return envelope
 
 
@@ -231,6 +276,7 @@ def check_statement(statement: dict[str, Any]) -> None:
         model = statement["predicate"]["model"]
         good = all(isinstance(name, str) and isinstance(sha, str) and isinstance(size, int) for name, sha, size in rows)
         good = good and bool(rows) and all(isinstance(model[name], str) for name in ("path", "md5"))
+        good = good and len({name for name, _, _ in rows}) == len(rows)  # two rows of one file say two things
     except (KeyError, TypeError):
         good = False
     if not good:
@@ -348,56 +394,16 @@ def is_pickle(path: Path) -> bool:
     return named or (path.suffix == ".safetensors" and start.startswith(PICKLE_STARTS))
 
 
-def stated_by(statement: dict[str, Any]) -> list[tuple[str, str]]:
-    """(label, words) of what a certificate states, the verdict first, and of what it does not prove."""
-    predicate = statement["predicate"]
-    model, lock, run, corpus = (part(predicate, name) for name in ("model", "lock", "runDetails", "corpus"))
-    who, count = part(run, "metadata"), len(part(corpus, "documents", list))
-    versions = part(part(run, "builder"), "version")
-    rows = [
-        ("verdict", verdict_words(predicate)),
-        ("model", f"{model.get('path')} {model.get('md5')}"),
-        ("recorded", f"in commit {lock.get('commit')} on {who.get('recordedOn')} by {who.get('recordedBy')}"),
-        ("measured", f"in commit {predicate.get('measuredIn')}"),
-        ("corpus", f"md5 {part(corpus, 'digest').get('md5')}, {count or 'unknown'} documents" if corpus else "none"),
-        ("tools", ", ".join(f"{name} {version}" for name, version in versions.items()) or "not recorded"),
-        ("signed", f"on {predicate.get('signedOn')}, as the signer says"),
-    ]
-    return rows + [("no proof", str(text)) for text in part(predicate, "doesNotProve", list)]
-
-
-def verdict_words(predicate: dict[str, Any]) -> str:
-    """`FAIL: attack_excess 0.5, at most 0.1; not measured: privleak`."""
-    rows = [row for row in part(predicate, "thresholds", list) if isinstance(row, dict)]
-    missed = [row for row in rows if row.get("met") is False]
-    beyond = [str(row.get("name")) for row in rows if row.get("result") == "not measurable"]
-    unknown = [str(row.get("name")) for row in rows if row.get("met") is None and str(row.get("name")) not in beyond]
-    words = [f"{row.get('name')} {row.get('value')}, {row.get('bound')} {row.get('limit')}" for row in missed]
-    words += [f"cannot tell: {', '.join(unknown)}"] if unknown else []
-    verdict, passed = predicate.get("verdict"), [row for row in rows if row.get("met") is True]
-    if verdict == "pass" and (words or not rows or 2 * len(passed) < len(rows)):
-        return f"CANNOT TELL: it says pass, but of its own criteria: {'; '.join(words) or 'none'}"
-    words += [f"not measurable here: {', '.join(beyond)}"] if beyond else []
-    if verdict in ("pass", "fail", "cannot tell"):
-        return f"{verdict.upper()}{': ' if words else ''}{'; '.join(words)}"
-    return "NONE: no release gate was recorded for this model"
-
-
-def part(content: dict[str, Any], name: str, kind: type = dict) -> Any:
-    """A part of a statement that should be an object or a list; an empty one where it is something else."""
-    found = content.get(name)
-    return found if isinstance(found, kind) else kind()
-
-
-def answer(certificate: Path, model: Path, key: Path, as_json: bool) -> int:
+def answer(certificate: Path, model: Path, key: Path, as_json: bool, revocations: Path | None = None) -> int:
     """Print the findings and what is certified; returns the exit code."""
     try:
-        findings, statement = examined(certificate, model, key)
+        findings, statement = examined(certificate, model, key, revocations)
     except UnansweredError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return UNANSWERED
     good = all(finding.holds for finding in findings)
-    stated = stated_by(statement) if good else []
+    unasked = [] if revocations else [("revoked", "not looked up: --revocations LIST, which the signer publishes")]
+    stated = [*stated_by(statement), *unasked] if good else []
     if as_json:
         content = {"holds": good, "findings": [finding._asdict() for finding in findings], "stated": stated}
         print(json.dumps(content, indent=2))
@@ -411,11 +417,6 @@ def answer(certificate: Path, model: Path, key: Path, as_json: bool) -> int:
     of = "this file of the model" if model.is_file() else "this model"
     write(f"The certificate {'holds' if good else 'does not hold'} for {of}.{verdict}", "", good)
     return HOLDS if good else BROKEN
-
-
-def printable(text: str) -> str:
-    """The text with every character that could write over other lines spelt out: names come from strangers."""
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def write(word: str, text: str, good: bool) -> None:
@@ -438,9 +439,10 @@ def main() -> None:
     parser.add_argument("certificate", type=Path)
     parser.add_argument("model", type=Path)
     parser.add_argument("--key", type=Path, default=Path("lethe.pub"))
+    parser.add_argument("--revocations", type=Path, default=None)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    sys.exit(answer(given.certificate, given.model, given.key, given.json))
+    sys.exit(answer(given.certificate, given.model, given.key, given.json, given.revocations))
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ class Findings(NamedTuple):
     continuations: list[dict[str, Any]]
     table: list[Term]  # data/terms.csv
     requests: list[dict[str, Any]]  # from request_ledger.history
+    broken: list[str]  # what is wrong with lines of the ledger
     curves: dict[str, list[tuple[float, float]]]  # from read_curves
     corpus: Corpus
 

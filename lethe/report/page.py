@@ -35,6 +35,7 @@ def content(
         "references": sum(map(is_reference, found.measures["models"])),
         "steps": transposed(rows),
         "requests": found.requests,
+        "broken": found.broken,
         "groups": groups(found.measures, found.familiarity, found.benchmarks),
         "attacks": attacks_of(found.attacks),
         "terms": found.table[:terms],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +13,7 @@ from typing import Any, NamedTuple
 from lethe.core.errors import StageError
 
 LEDGER = Path("data/requests.jsonl")
+MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 FIRST = "0" * 64  # the previous hash of the first line
 EVENTS = ("added", "satisfied", "purged")
 FIELDS: dict[str, type] = {"number": int, "event": str, "request": str, "date": str, "previous": str, "sha256": str}
@@ -40,6 +43,8 @@ def read_ledger(path: Path) -> list[dict[str, Any]]:
 
 def open_ledger(path: Path) -> Ledger:
     """The ledger at a path; a broken line is told with its number and does not stop the others."""
+    if path.exists() and not path.is_file():
+        raise StageError(f"{path}: expected a file, got a folder, pipe or device")
     return examined(path.read_bytes(), str(path)) if path.exists() else Ledger([], [], 1)
 
 
@@ -82,7 +87,43 @@ def parsed(text: bytes) -> dict[str, Any] | str:
     for name, kind in (FIELDS | OF_EVENT.get(str(row.get("event")), {})).items():
         if not isinstance(row.get(name), kind):
             return f"{name}: expected {kind.__name__}, got {type(row[name]).__name__ if name in row else 'none'}"
-    return row
+    return misshapen(row) or row
+
+
+def misshapen(row: Mapping[str, Any]) -> str:
+    """What is wrong inside the fields of a line, "" if nothing is: its hash is no secret, so anybody can write one."""
+    inner = {
+        "files": lambda facts: (
+            isinstance(facts, dict) and is_md5(facts.get("md5")) and isinstance(facts.get("sha256"), str)
+        ),
+        "measures": lambda numbers: isinstance(numbers, dict) and all(map(is_measure, numbers.values())),
+    }
+    for name, fits in inner.items():
+        value = row.get(name)
+        wrong = [key for key, each in value.items() if not fits(each)] if isinstance(value, dict) else []
+        if wrong:
+            return f"{name}: {wrong[0]}: expected what `lethe requests` writes, got something else"
+    if isinstance(model := row.get("model"), dict) and not isinstance(model.get("md5"), str):
+        return "model: expected its md5, got none"
+    verdict = row.get("verdict")
+    if verdict is not None and not (isinstance(verdict, dict) and isinstance(verdict.get("status"), str)):
+        return "verdict: expected its status, got something else"
+    objects = row["purged"].get("objects") if isinstance(row.get("purged"), dict) else []
+    fine = isinstance(objects, list) and all(
+        isinstance(each, dict) and is_md5(each.get("md5")) and isinstance(each.get("paths"), list) for each in objects
+    )
+    return "" if fine else "purged: expected its objects, got something else"
+
+
+def is_md5(value: Any) -> bool:
+    """Whether it is a hash as DVC writes it: one becomes a path in the cache."""
+    return isinstance(value, str) and MD5.fullmatch(value) is not None
+
+
+def is_measure(value: Any) -> bool:
+    """Whether it is a finite number, or none."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return value is None or number
 
 
 def broken(row: Mapping[str, Any], number: int, previous: set[str]) -> str | None:

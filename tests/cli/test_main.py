@@ -445,7 +445,7 @@ def test_result_as_json(project: Path, capsys: pytest.CaptureFixture[str]) -> No
 def test_the_gate_as_a_program(project: Path) -> None:
     write_reports(project)
     failed = run("gate", cwd=project)
-    assert (failed.returncode, failed.stderr) == (1, "")
+    assert (failed.returncode, failed.stderr) == (3, "")
     assert shown_lines(failed.stdout) == CRITERIA
 
     missed = ("probability_familiarity", "trivia_excess", "attack_excess", "forget_quality", "privleak")
@@ -453,7 +453,7 @@ def test_the_gate_as_a_program(project: Path) -> None:
         set_param(project, f"report.gate.{name}", None)
     open_ = run("gate", "--json", cwd=project)
     shown = json.loads(open_.stdout)
-    assert (open_.returncode, shown["status"]) == (2, "cannot tell")
+    assert (open_.returncode, shown["status"]) == (1, "cannot tell")
     assert shown["verdict"] == "release gate: CANNOT TELL (2 of 6 criteria not measured)"
     assert len(shown["criteria"]) == 6
 
@@ -466,7 +466,7 @@ def test_the_gate_as_a_program(project: Path) -> None:
 
 def test_the_gate_cannot_tell_without_reports_or_thresholds(project: Path) -> None:
     absent = run("gate", cwd=project)
-    assert (absent.returncode, absent.stdout) == (2, "")
+    assert (absent.returncode, absent.stdout) == (1, "")
     assert absent.stderr == (
         "error: reports/familiarity.json: no such file; expected the JSON that an earlier stage writes; run `dvc "
         "repro`\n"
@@ -474,7 +474,7 @@ def test_the_gate_cannot_tell_without_reports_or_thresholds(project: Path) -> No
     set_param(project, "report.gate.attack_excess", 1.5)
     wrong = run("gate", cwd=project)
     assert (wrong.returncode, wrong.stderr) == (
-        2,
+        1,
         "error: params.yaml: report.gate.attack_excess: expected at most 1, got 1.5\n",
     )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lethe import console
 from lethe.erasure import gc
 from lethe.provenance.artifact_store import open_store
 from lethe.provenance.history import open_project
@@ -61,3 +62,13 @@ def test_other_options_are_left_to_dvc(judged_copy: Run, monkeypatch: pytest.Mon
     assert len(asked) == 3
     shutil.rmtree(folder / "models")
     assert gc.removed(["--all-commits"], project, open_store(project)) == set()
+
+
+def test_a_long_history_is_told_as_it_is_read(judged_copy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, made = judged_copy
+    monkeypatch.setattr(console.Ticker.__init__, "__defaults__", (0.0,))
+    done = recorded.lethe(folder, "gc", "--all-commits", "--json")
+    told = done.stderr.splitlines()
+    assert told[0] == "gc: 1 versions of dvc.lock and .dvc files in git"
+    count = len({md5 for path, md5 in made.items() if path != "data/forget"})
+    assert told[1:3] == [f"gc: {number} of {count} recorded outs are listed" for number in (1, 2)]

@@ -159,18 +159,18 @@ def criterion(name: str, met: bool | str | None) -> Criterion:
     ("answers", "status", "code", "sentence"),
     [
         ([True, True], "pass", 0, "release gate: PASS (all 2 criteria)"),
-        ([True, False, None], "fail", 1, "release gate: FAIL (1 of 2 criteria): trivia excess; 1 not measured"),
-        ([True, None], "cannot tell", 2, "release gate: CANNOT TELL (1 of 2 criteria not measured)"),
-        ([None], "cannot tell", 2, "release gate: CANNOT TELL (1 of 1 criteria not measured)"),
+        ([True, False, None], "fail", 3, "release gate: FAIL (1 of 2 criteria): trivia excess; 1 not measured"),
+        ([True, None], "cannot tell", 1, "release gate: CANNOT TELL (1 of 2 criteria not measured)"),
+        ([None], "cannot tell", 1, "release gate: CANNOT TELL (1 of 1 criteria not measured)"),
         (["beyond", True], "pass", 0, "release gate: PASS (all 1 criteria; not measurable here: attack excess)"),
         (
             ["beyond", "beyond", True],
             "cannot tell",
-            2,
+            1,
             "release gate: CANNOT TELL (0 of 3 criteria not measured; not measurable here: attack excess, "
             "trivia excess)",
         ),
-        ([], "cannot tell", 2, "release gate: CANNOT TELL (no criterion is set)"),
+        ([], "cannot tell", 1, "release gate: CANNOT TELL (no criterion is set)"),
     ],
 )
 def test_one_missed_criterion_fails_and_an_unmeasured_one_leaves_it_open(

@@ -17,6 +17,7 @@ from lethe.preflight import doctor
 from tools.structure import ROOT
 
 OURS = {"benchmarks", "lethe", "stages", "studies", "tests", "tools"}
+OURS |= {"stated"}  # lethe/custody/stated.py where a recipient has it beside verify.py
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 BY_NAME = {"import_module", "importorskip"}  # functions that import what their first argument names
 

@@ -18,6 +18,7 @@ import pytest
 
 from lethe.core.errors import StageError
 from lethe.core.tables import write_json
+from lethe.custody import stated
 from lethe.provenance import certificate as certify
 from lethe.provenance import verify
 from lethe.provenance.fingerprint import own_files
@@ -290,11 +291,12 @@ def test_what_is_no_certificate(held: Path, content: bytes, place: str, said: st
 
 
 def test_verify_needs_neither_lethe_nor_the_project(held: Path) -> None:
-    """One file, an isolated Python without site-packages, and the signature library with what it needs."""
+    """Two files, an isolated Python without site-packages, and the signature library with what it needs."""
     site, stranger = held / "site", held / "stranger"
     site.mkdir()
     stranger.mkdir()
-    shutil.copy(ROOT / "lethe/provenance/verify.py", stranger / "verify.py")
+    for path in ("lethe/provenance/verify.py", "lethe/custody/stated.py"):
+        shutil.copy(ROOT / path, stranger / Path(path).name)
     for name in LIBRARIES:
         found = importlib.util.find_spec(name)
         if found and found.origin:
@@ -318,11 +320,14 @@ def test_verify_needs_neither_lethe_nor_the_project(held: Path) -> None:
 
 
 def test_verify_imports_the_signature_library_and_nothing_else() -> None:
-    tree = ast.parse((ROOT / "lethe/provenance/verify.py").read_text())
-    names = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    names |= {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
-    foreign = {name.split(".")[0] for name in names} - sys.stdlib_module_names
-    assert foreign == {"cryptography", "securesystemslib", "rich"}  # rich where it is: without it, no colours
+    wanted = {"verify.py": {"cryptography", "securesystemslib", "rich", "lethe", "stated"}, "stated.py": set()}
+    for path in ("lethe/provenance/verify.py", "lethe/custody/stated.py"):
+        tree = ast.parse((ROOT / path).read_text())
+        names = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        names |= {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+        foreign = {name.split(".")[0] for name in names} - sys.stdlib_module_names
+        assert foreign == wanted[Path(path).name]  # rich where it is: without it, no colours
+        assert {name for name in names if name.startswith("lethe")} <= {"lethe.custody.stated"}
 
 
 COMMAND = """import sys
@@ -451,7 +456,7 @@ def test_it_ends_with_what_is_certified_and_a_fail_is_no_pass(failed: Path) -> N
     ],
 )  # fmt: skip
 def test_only_a_pass_that_its_criteria_give_is_one(predicate: dict[str, Any], words: str) -> None:
-    assert verify.verdict_words(predicate) == words
+    assert stated.verdict_words(predicate) == words
 
 
 def test_a_statement_without_its_parts_is_shown_and_no_traceback(held: Path) -> None:

@@ -17,6 +17,7 @@ from lethe.provenance import fingerprint, integrity
 from tests import recorded
 from tests.recorded import forge, json_of, lethe
 
+RULE = integrity.Rule("at most", 0.1, None)
 Run = tuple[Path, dict[str, str]]
 
 
@@ -27,6 +28,7 @@ def states(folder: Path, model: str) -> dict[str, str]:
 def test_what_a_model_says_of_itself_and_its_reports_is_compared(judged_run: Run) -> None:
     folder, made = judged_run
     found = states(folder, made["models/unlearned"])
+    assert found["data/corpus.parquet along the chain"] == "present and equal"
     compared = {name for name in found if " by " in name}
     assert compared == {
         "data/corpus.parquet by provenance.json",
@@ -106,16 +108,16 @@ def test_params_and_files_that_differ_from_the_records_are_named(judged_copy: Ru
     ],
 )
 def test_a_criterion_is_met_only_by_a_number_that_the_reports_give(value: Any, again: Any, met: bool | None) -> None:
-    assert integrity.criterion("attack_excess", 0.1, {"attack_excess": value}, again)["met"] is met
+    assert integrity.criterion("attack_excess", RULE, {"attack_excess": value}, again)["met"] is met
 
 
 def test_a_stated_result_is_no_pass_without_its_number() -> None:
     stated = {"attack_excess": 0.5, "results": {"attack_excess": "pass"}}
-    assert integrity.criterion("attack_excess", 0.1, stated, None)["result"] == "fail"
-    assert integrity.criterion("attack_excess", 0.1, stated | {"allowed": {"attack_excess": 0.6}}, None)["met"] is True
+    assert integrity.criterion("attack_excess", RULE, stated, None)["result"] == "fail"
+    assert integrity.criterion("attack_excess", RULE, stated | {"allowed": {"attack_excess": 0.6}}, None)["met"] is True
     honest = {"results": {"attack_excess": "not measurable"}}
-    assert integrity.criterion("attack_excess", 0.1, honest, honest)["result"] == "not measurable"
-    assert integrity.criterion("attack_excess", 0.1, honest, {"results": {}})["result"] == "cannot tell"
+    assert integrity.criterion("attack_excess", RULE, honest, honest)["result"] == "not measurable"
+    assert integrity.criterion("attack_excess", RULE, honest, {"results": {}})["result"] == "cannot tell"
 
 
 def test_reports_of_another_form_are_not_judged_again(judged_copy: Run) -> None:
@@ -172,3 +174,92 @@ def test_the_sha256_of_a_folder_is_the_one_provenance_json_has(judged_run: Run) 
         link = Link(path, made[path], None, 0, {})
         assert integrity.artifact_sha256(history, open_store(history.project), link) == path_sha256(folder / path)
     assert file_sha256(folder / "data/corpus.parquet")
+
+
+def shared(folder: Path, left: float) -> dict[str, str]:
+    """A run without a retrained model, where the gate judges how much of the truth ratio's rise is left."""
+    numbers = {"low": None, "high": None, "items": 40}
+    ratios = {"baseline": {"value": 0.4}, "unlearned": {"value": 1 - 0.6 * left}}
+    models = {name: {"truth_ratio": numbers | value} for name, value in ratios.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(recorded.LIMITS, "forget_quality", 0.05)  # a p-value: at least
+        patch.setitem(recorded.LIMITS, "share_left", 0.1)
+        recorded.judged(patch, 0.05, {"models": models, "absent": {"retrained": "no seeds"}})
+        made = recorded.run(folder)
+    recorded.commit(folder, "without a retrained model")
+    return made
+
+
+@pytest.mark.parametrize(("left", "result"), [(0.03, "pass"), (0.07, "pass"), (0.5, "fail")])
+def test_a_share_is_judged_as_the_gate_judged_it(tmp_path: Path, left: float, result: str) -> None:
+    folder = recorded.empty(tmp_path / "project")
+    made = shared(folder, left)
+    own = json.loads((folder / "reports/gate.json").read_text())
+    assert (own["results"]["forget_quality"], own["shares"]) == (result, ["forget_quality"])
+    answer = json_of(folder, "audit", made["models/unlearned"], "--verify")
+    assert answer["contradictions"] == []
+    row = next(row for row in answer["gate"]["criteria"] if row["name"] == "forget_quality")
+    expected = {"name": "forget_quality", "bound": "at most", "limit": 0.1, "met": result == "pass", "result": result}
+    assert row == expected | {"value": pytest.approx(left)}
+    assert answer["gate"]["verdict"] == result
+    forge(folder, "reports/attacks.json", '"attacks"', '"before"')  # an older form, which is not judged again
+    recorded.commit(folder, "older attacks")
+    gate = json_of(folder, "audit", made["models/unlearned"])["gate"]
+    assert (gate["verdict"], gate["recomputed"]) == (result, False)
+    forge(folder, "reports/gate.json", '"shares"', '"before"')  # from before it named them
+    recorded.commit(folder, "older gate")
+    assert json_of(folder, "audit", made["models/unlearned"])["gate"]["verdict"] == result
+
+
+def test_a_chain_of_two_corpora_is_noticed(judged_copy: Run) -> None:
+    folder, made = judged_copy
+    with pytest.MonkeyPatch.context() as patch:
+        recorded.judged(patch, 0.05)
+        other = recorded.run(folder, recorded.TINY_TEXT * 2)
+    lock = folder / "dvc.lock"
+    head, tail = lock.read_text().split("\n  finetune:\n")
+    assert other["data/labels.parquet"] in tail
+    lock.write_text(f"{head}\n  finetune:\n{tail.replace(other['data/labels.parquet'], made['data/labels.parquet'])}")
+    recorded.commit(folder, "labels of the first corpus, the rest of the second")
+    answer = json_of(folder, "audit", "models/unlearned")
+    wrong = {row["path"]: row["said"] for row in answer["contradictions"]}
+    assert wrong["data/corpus.parquet along the chain"].startswith("2 versions: ")
+    refused = str(lethe(folder, "certify", "models/unlearned", "--new-key").exception)
+    assert refused.startswith("models/unlearned: expected records that agree with each other, got ")
+
+
+def test_another_model_of_the_chain_is_compared_with_its_own_words(judged_copy: Run) -> None:
+    folder, made = judged_copy
+    reinforced = folder / "models/reinforced"
+    (reinforced / "provenance.json").write_text(json.dumps({"sha256": {"corpus": "0" * 64}}))
+    recorded.cache(folder, reinforced)
+    lock = folder / "dvc.lock"
+    lock.write_text(lock.read_text().replace(made["models/reinforced"], fingerprint.path_md5(reinforced)))
+    recorded.git(folder, "checkout", "--quiet", "--orphan", "clean")  # a history without the first one
+    recorded.commit(folder, "reinforced on another corpus")
+    answer = json_of(folder, "audit", "models/unlearned", "--verify")
+    (row,) = answer["contradictions"]
+    assert row["path"] == "data/corpus.parquet by provenance.json of models/reinforced"
+
+
+def test_what_cannot_be_checked_is_said(judged_copy: Run) -> None:
+    folder, made = judged_copy
+    always = ("that the recorded commands were run: ", "that the measurements are true of the weights: ")
+    said = json_of(folder, "audit", "models/unlearned", "--verify")["unchecked"]
+    assert len(said) == 2
+    assert all(text.startswith(start) for text, start in zip(said, always, strict=True))
+    labels = recorded.remove_cached(folder, made["data/labels.parquet"])
+    (folder / "data/labels.parquet").unlink()
+    corpus = recorded.remove_cached(folder, made["data/corpus.parquet"])
+    (folder / "data/corpus.parquet").unlink()
+    recorded.put_remote(folder, made["data/corpus.parquet"], corpus)
+    recorded.git(folder, "rm", "--quiet", "--cached", "reports/attacks.json")
+    recorded.commit(folder, "without a report")
+    done = lethe(folder, "audit", "models/unlearned", "--verify")
+    for words in (
+        "unchecked the bytes of data/labels.parquet: gone, so only their recorded hash is compared",
+        "unchecked the bytes of data/corpus.parquet: in a remote, and not fetched",
+        "unchecked that the recorded commands were run: `lethe replay --chain` repeats them",
+    ):
+        assert words in done.output
+    assert labels

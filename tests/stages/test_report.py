@@ -196,15 +196,27 @@ def test_what_requests_cost_one_after_the_other_is_on_the_page(project: Path, pa
     assert '<a href="#requests">' in found
 
 
-def test_a_ledger_that_was_changed_is_refused(project: Path) -> None:
+def test_a_broken_line_of_the_ledger_is_told_with_its_number_and_stops_nothing(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_inputs(project)
     write_ledger(project)
     path = project / "data/requests.jsonl"
-    path.write_text(path.read_text().replace("12.0", "10.0"))
-    with pytest.raises(
-        StageError, match=r"^data/requests.jsonl:2: expected sha256 \w+, got \w+ \(this line or an earlier one"
-    ):
-        report.main()
+    path.write_text(path.read_text().replace("12.0", "10.0") + "<b>no JSON\n")
+    report.main()
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("report: ")]
+    assert told[0].startswith("report: warning: data/requests.jsonl:2: expected sha256 ")
+    assert told[1].startswith("report: warning: data/requests.jsonl:3: not valid JSON: ")
+    found = (project / "reports/index.html").read_text(encoding="utf-8")
+    section = found.split('<section id="requests">')[1].split("</section>")[0]
+    assert section.count("Broken line, which is left out here:") == 2
+    assert "data/requests.jsonl:2: expected sha256 " in section
+    assert row_of(found, "&lt;1&gt;")[1] == "1"  # the line before it counts
+    assert "&lt;2&gt;" not in section
+    path.write_text("{}\n")  # no line is left
+    report.main()
+    found = (project / "reports/index.html").read_text(encoding="utf-8")
+    assert "data/requests.jsonl:1: number: expected int, got none" in found
 
 
 def test_criteria_are_judged_on_the_page_and_in_the_metric(page: str, made: Path) -> None:

@@ -1,0 +1,116 @@
+"""Passages of a text in other text, however it is set: line breaks, case, quotes, hyphens, escapes and tags aside."""
+
+from __future__ import annotations
+
+import base64
+import html
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from lethe.text.overlap import runs, words_of
+from lethe.text.passages import RUN_WORDS
+
+WORD = re.compile(r"[^\W_](?:[\w\u0300-\u036f'’ʼ‘\u00ad‐‑-]*[\w\u0300-\u036f])?")  # a superset of overlap.WORD's words
+SPLIT = re.compile(r"(?<=\w)[-‐‑\u00ad][^\S\n]{0,20}\n[^\S\n]{0,80}(?=\w)")  # a word cut at the end of a line
+ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
+TAG = re.compile(r"<[^<>]{0,300}>")
+UNSEEN = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")  # characters without a width
+CODED = re.compile(r"(?:[A-Za-z0-9+/]{60,76}\r?\n){1,400}[A-Za-z0-9+/]*={0,2}|[A-Za-z0-9+/]{40,}={0,2}")
+BLANKS = {"n": "\n", "t": "\t", "r": "\r", "b": "", "f": "\f"}
+CARRY = 2_000  # characters of one piece that are read again with the next: more than eight words
+
+
+class Wanted(NamedTuple):
+    """What is searched for: {length: runs of so many words} and all words that occur in them."""
+
+    runs: dict[int, set[str]]
+    words: frozenset[str]
+
+    @property
+    def total(self) -> int:
+        """How many different runs."""
+        return sum(map(len, self.runs.values()))
+
+
+def wanted(texts: Iterable[str]) -> Wanted:
+    """The runs of eight words of the texts; a text of fewer words is one run."""
+    found: dict[int, set[str]] = {}
+    words: set[str] = set()
+    for text in texts:
+        own = words_of(text)
+        length = min(RUN_WORDS, len(own))
+        if length:
+            found.setdefault(length, set()).update(runs(own, length))
+            words.update(word.key for word in own)
+    return Wanted(found, frozenset(words))
+
+
+def passages_in(pieces: Iterable[str], asked: Wanted) -> set[str]:
+    """The runs that occur in a text given in pieces, also across two of them. Holds two pieces, never the text."""
+    found: set[str] = set()
+    before = ""
+    for piece in pieces:
+        text = before + piece
+        for form in forms(text):
+            found |= runs_in(form, asked)
+        before = text[-CARRY:]
+    return found
+
+
+def forms(text: str) -> Iterator[str]:
+    """The text as it stands; where it has escapes or tags, without them too."""
+    if UNSEEN.search(text):
+        text = UNSEEN.sub("", text)
+    yield text
+    for coded in CODED.findall(text):
+        try:
+            yield base64.b64decode("".join(coded.split()).rstrip("=") + "==").decode(errors="replace")
+        except ValueError:
+            continue
+    if "\\" in text:
+        text = ESCAPE.sub(unescaped, text)
+        yield text
+    if "<" in text or "&" in text:
+        yield html.unescape(TAG.sub("", text))
+        yield html.unescape(TAG.sub(" ", text))
+
+
+def unescaped(found: re.Match[str]) -> str:
+    """What an escape of JSON or Python stands for."""
+    digits = found[1] or found[2]
+    return chr(int(digits, 16)) if digits else BLANKS.get(found[3], found[3])
+
+
+def runs_in(text: str, asked: Wanted) -> set[str]:
+    """The runs that one text has. Only stretches of words that occur in what is searched for are looked at closely."""
+    least = min(asked.runs, default=0)
+    found: set[str] = set()
+    for keys in stretches(SPLIT.sub("", text), asked) if least else ():
+        for length, own in asked.runs.items():
+            if len(keys) >= max(length, least):
+                ends = range(length, len(keys) + 1)
+                found |= own.intersection([" ".join(keys[end - length : end]) for end in ends])
+    return found
+
+
+def stretches(text: str, asked: Wanted) -> Iterator[list[str]]:
+    """The words of every stretch of a text whose words all occur in what is searched for."""
+    known: dict[str, list[str]] = {}
+    keys: list[str] = []
+    for word in WORD.findall(text):
+        own = known.get(word)
+        if own is None:
+            own = [each.key for each in words_of(word)]
+            known[word] = own = own if asked.words.issuperset(own) else []
+        if own:
+            keys += own
+        elif keys:
+            yield keys
+            keys = []
+    yield keys
+
+
+def share(found: Sequence[str] | set[str], asked: Wanted) -> float:
+    """How much of what is searched for was found."""
+    return len(found) / asked.total if asked.total else 0.0

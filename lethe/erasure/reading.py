@@ -1,0 +1,203 @@
+"""Any file as pieces of text, in constant memory: plain text, tables, token ids, archives, text amid binary data."""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import gzip
+import io
+import lzma
+import re
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from typing import IO, Any, NamedTuple
+
+CHUNK = 1 << 21  # bytes read at once
+AGAIN = 1 << 11  # bytes of the end of one chunk that are read again with the next
+LARGEST = 1 << 35  # bytes that the archives of one file may unpack to
+DEEPEST = 4  # archives in archives
+GAPS = 7  # white space in eight words that something else cut
+SHORTEST = 24  # bytes: hardly any eight words are shorter
+CLOSED = {  # first bytes of what holds text that is not unpacked here
+    b"%PDF": "PDF",
+    b"\x28\xb5\x2f\xfd": "zstandard",
+    b"7z\xbc\xaf": "7z",
+    b"Rar!": "RAR",
+    b"\x04\x22\x4d\x18": "LZ4",
+    b"-----BEGIN PGP": "PGP",
+}
+PACKED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+ERRORS = (OSError, EOFError, ValueError, KeyError, NotImplementedError, RuntimeError, zlib.error, lzma.LZMAError,
+          zipfile.BadZipFile, tarfile.TarError)  # fmt: skip
+
+
+class UnreadError(Exception):
+    """Why a file, or a part of it, could not be read as text."""
+
+
+class Reader(NamedTuple):
+    """decode: how token ids become text, None without a tokenizer. shortest: bytes of text amid other data.
+
+    left: how many bytes the archives of this file may still unpack to, all together.
+    """
+
+    decode: Callable[[list[int]], str] | None
+    shortest: int = SHORTEST
+    left: list[int] = []  # noqa: RUF012 - empty means LARGEST
+
+
+def pieces(stream: IO[bytes], reader: Reader, depth: int = 0) -> Iterator[str]:
+    """The text of a file, piece by piece, in every reading that its first bytes suggest.
+
+    Raises UnreadError at what cannot be unpacked; what was read until then has been given.
+    """
+    reader = reader if reader.left else reader._replace(left=[LARGEST])
+    start = stream.read(8)
+    stream.seek(0)
+    closed = next((kind for magic, kind in CLOSED.items() if start.startswith(magic)), "")
+    try:
+        if start.startswith(b"PAR1"):
+            yield from table(stream, reader)
+        elif start.startswith(b"PK\x03\x04"):
+            yield from zipped(stream, reader, depth)
+        elif unpack := next((each for magic, each in PACKED.items() if start.startswith(magic)), None):
+            yield from inside(unpack(stream), reader, depth)
+        elif tarred(stream):
+            yield from members(stream, reader, depth)
+        else:
+            yield from plain(stream, start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE), reader.shortest)
+    except ERRORS as error:
+        raise UnreadError(f"{type(error).__name__}: {(str(error).splitlines() or ['broken'])[0]}") from None
+    if closed:
+        raise UnreadError(f"{closed}, whose text is packed in a way that is not unpacked here")
+
+
+def plain(stream: IO[bytes], marked: bool, shortest: int) -> Iterator[str]:
+    """Text as UTF-8; amid binary data the stretches that may be text, and UTF-16 where a mark or its zeros tell of it.
+
+    marked: the first bytes are the mark of UTF-16. What they say is not believed: text of one kind may lie in another.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    stretch = re.compile(rb"[\t\n\r\x20-\x7e\x80-\xf4]{%d,}" % shortest)
+    before = b""
+    while chunk := stream.read(CHUNK):
+        both = before + chunk
+        if not marked and b"\0" not in both:
+            yield decoder.decode(chunk)
+        else:
+            for place, coding in ((1, "utf-16-le"), (0, "utf-16-be")):  # Latin letters have a zero in one of two bytes
+                if marked or (half := both[place::2]).count(0) > 0.5 * len(half):
+                    yield both.decode(coding, "replace")
+            found = [text for each in stretch.findall(both) if (text := likely(each))]
+            yield "\n\0\n".join(["", *found])
+        before = both[-AGAIN:]
+
+
+def likely(stretch: bytes) -> str:
+    """A stretch of bytes as text, "" where it is none: numbers of weights are neither UTF-8 nor have many spaces."""
+    if len(stretch) - len(stretch.translate(None, b" \t\r\n")) >= GAPS:
+        return stretch.decode(errors="replace")
+    try:
+        return stretch.decode()
+    except UnicodeDecodeError:
+        return ""
+
+
+def table(stream: IO[bytes], reader: Reader) -> Iterator[str]:
+    """The texts of a parquet file, and its token ids as text. Raises UnreadError for ids without a tokenizer."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(stream)
+        facts = file.schema_arrow.metadata or {}
+        yield "\n".join(value.decode(errors="replace") for value in facts.values())
+        texts, tokens = columns(file.schema_arrow)
+        for name in texts:
+            for batch in file.iter_batches(256, columns=[name]):
+                yield " ".join(str(value) for value in batch.column(0).to_pylist() if value is not None)
+        decode = reader.decode
+        for name in tokens if decode else ():
+            for batch in file.iter_batches(256, columns=[name]):
+                yield from (decode(row) for row in batch.column(0).to_pylist() if row and decode)
+    except (pa.ArrowException, OverflowError, TypeError) as error:
+        raise UnreadError(f"parquet: {(str(error).splitlines() or ['broken'])[0]}") from None
+    if tokens and not reader.decode:
+        raise UnreadError(f"token ids in {', '.join(tokens)}: no tokenizer is at hand")
+
+
+def columns(schema: Any) -> tuple[list[str], list[str]]:
+    """The names of a table's columns of text, also in lists, and of lists of whole numbers."""
+    import pyarrow as pa
+
+    texts, tokens = [], []
+    for field in schema:
+        kind = getattr(field.type, "value_type", field.type)
+        if pa.types.is_integer(kind) and kind is not field.type:
+            tokens.append(field.name)
+        elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+            texts.append(field.name)
+    return texts, tokens
+
+
+def inside(stream: IO[bytes], reader: Reader, depth: int) -> Iterator[str]:
+    """The text of an unpacked stream. Raises UnreadError where it is nested too deeply or far too long."""
+    if depth >= DEEPEST:
+        raise UnreadError(f"more than {DEEPEST} archives in each other")
+    yield from pieces(Limited(stream, reader.left), reader, depth + 1)  # type: ignore[arg-type]
+
+
+class Limited(io.RawIOBase):
+    """A stream that ends with an error after so many bytes: a small archive can unpack to any length."""
+
+    def __init__(self, stream: IO[bytes], left: list[int]) -> None:
+        self.stream, self.left = stream, left
+
+    def read(self, size: int = -1) -> bytes:
+        content = self.stream.read(CHUNK if size < 0 else size)
+        self.left[0] -= len(content)
+        if self.left[0] < 0:
+            raise ValueError(f"it unpacks to more than {LARGEST >> 30} GiB")
+        return content
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        return self.stream.seek(place, whence)
+
+    def tell(self) -> int:
+        return self.stream.tell()
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+
+def zipped(stream: IO[bytes], reader: Reader, depth: int) -> Iterator[str]:
+    """The text of every file in a zip archive, such as a .docx, .epub or .npz."""
+    with zipfile.ZipFile(stream) as archive:
+        for entry in archive.infolist():
+            yield f"\n{entry.filename}\n"
+            if not entry.is_dir():
+                with archive.open(entry) as held:
+                    yield from inside(held, reader, depth)
+
+
+def tarred(stream: IO[bytes]) -> bool:
+    """Whether it is a tar archive; the stream is at its start again."""
+    stream.seek(257)
+    found = stream.read(5) == b"ustar"
+    stream.seek(0)
+    return found
+
+
+def members(stream: IO[bytes], reader: Reader, depth: int) -> Iterator[str]:
+    """The text of every file in a tar archive."""
+    with tarfile.open(fileobj=stream, mode="r:") as archive:
+        for entry in archive:
+            yield f"\n{entry.name}\n"
+            held = archive.extractfile(entry) if entry.isfile() else None
+            if held:
+                yield from inside(held, reader, depth)
