@@ -11,7 +11,7 @@ import typer
 from lethe.cli import compare
 from lethe.cli import main as cli
 from lethe.erasure import gc, purge, requests
-from lethe.preflight import doctor, presets, repro
+from lethe.preflight import doctor, pin, presets, repro
 from lethe.provenance import audit, replay, trace
 from lethe.provenance import certificate as certify
 
@@ -177,6 +177,7 @@ app.command("verify")(cli.verify)
 app.command("compare")(compare.command)
 app.command("doctor")(doctor.command)
 app.command("preset")(presets.command)
+app.command("pin")(pin.command)
 app.command("replay")(replay.command)
 app.command("purge")(purge.command)
 app.command("gc", context_settings=gc.SETTINGS)(gc.command)
