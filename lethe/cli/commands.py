@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lethe.cli import compare
+from lethe.cli import card, compare
 from lethe.cli import main as cli
 from lethe.erasure import gc, purge, requests
 from lethe.preflight import doctor, pin, presets, repro
@@ -174,6 +174,7 @@ app.command("audit")(audit.command)
 app.command("trace")(trace.command)
 app.command("certify")(certify.command)
 app.command("verify")(cli.verify)
+app.command("card")(card.command)
 app.command("compare")(compare.command)
 app.command("doctor")(doctor.command)
 app.command("preset")(presets.command)

@@ -54,7 +54,7 @@ def current_commit(repo: str, revision: str) -> str:
 
 
 def pinned(params: Path, stage: str, repo: str, commit: str) -> str | None:
-    """Set a stage's source in a params file; returns the revision that was there. Raises StageError as read_yaml does."""
+    """Set a stage's source in a params file; returns the revision that was there. Raises StageError as read_yaml."""
     if not isinstance(read_yaml(params).get(stage), dict):
         raise StageError(f"{params}: expected a section {stage}, got none")
     content = round_trip().load(params.read_text(encoding="utf-8"))

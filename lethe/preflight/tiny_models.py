@@ -31,8 +31,8 @@ SIZES: dict[int, str] = {
     "local_attention window_size attention_chunk_size mamba_chunk_size chunk_size index_topk d_rel hc_lowrank "
     "mamba_dt_rank time_step_rank attention_head_size adapter_rank gated_norm_rank keep_window_size",
     HEADS: "num_attention_heads n_head n_heads num_heads attention_heads encoder_attention_heads "
-    "decoder_attention_heads n_mamba_heads num_experts num_local_experts n_routed_experts moe_num_experts mamba_n_heads "
-    "mamba_num_heads swa_num_attention_heads linear_num_heads index_n_heads rotary_dim zero_expert_num",
+    "decoder_attention_heads n_mamba_heads num_experts num_local_experts n_routed_experts moe_num_experts "
+    "mamba_n_heads mamba_num_heads swa_num_attention_heads linear_num_heads index_n_heads rotary_dim zero_expert_num",
     2: "num_key_value_heads num_kv_heads swa_num_key_value_heads num_experts_per_tok num_experts_per_token "
     "experts_per_token moe_topk top_k_experts moe_k linear_num_key_heads linear_num_value_heads o_groups",
     1: "n_group num_expert_group topk_group n_groups mamba_n_groups mamba_ngroups first_k_dense_replace "
