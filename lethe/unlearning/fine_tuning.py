@@ -39,7 +39,8 @@ def fine_tune(
     """Train on the rows and write a model folder at each step of `folders`, the last of which ends the training.
 
     The folders are plain models, with tuning lora the adapter as PEFT's folder in them; with tuning prompt they hold
-    the soft prompt alone. Returns the loss curve and the number of trained parameters and how much of their change the last folder keeps.
+    the soft prompt alone. Returns the loss curve, the number of trained parameters and how much of their change the
+    last folder keeps.
     """
     import torch
 
