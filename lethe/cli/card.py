@@ -47,7 +47,7 @@ def metadata(text: str, baseline: Path, judged: Sequence[Criterion]) -> Any:
     """The front matter, as huggingface_hub's ModelCardData. text: of the card, which says what the model is."""
     from huggingface_hub import EvalResult, ModelCardData
 
-    corpus = {"task_type": "text-generation", "dataset_type": "private", "dataset_name": "forget and retain set"}
+    corpus: dict[str, Any] = {"task_type": "text-generation", "dataset_type": "private", "dataset_name": "forget and retain set"}
     results = [
         EvalResult(**corpus, metric_type=one.name, metric_name=one.what, metric_value=round(one.value, 6))
         for one in judged
@@ -63,12 +63,12 @@ def metadata(text: str, baseline: Path, judged: Sequence[Criterion]) -> Any:
     )
 
 
-def origin_of(baseline: Path) -> dict[str, str]:
+def origin_of(baseline: Path) -> dict[str, Any]:
     """The base model on the Hub and its licence, as far as the baseline's folder says them."""
     from huggingface_hub import metadata_load
     from yaml import YAMLError
 
-    found: dict[str, str] = {}
+    found: dict[str, Any] = {}
     if (baseline / "source.json").exists():
         found["base_model"] = read_json(baseline / "source.json")["repo"]
     try:

@@ -106,7 +106,7 @@ def chosen_layers(values: Mapping[str, Any]) -> dict[str, Any]:
     kept = [layer for layer in range(count) if kinds.index(kinds[layer]) == layer][:MOST_LAYERS]
     kept = sorted({*kept, *range(min(2, count))}) if len(kept) < 2 else kept
     shares = bool(values.get("num_kv_shared_layers"))
-    found = {"num_kv_shared_layers": len(kept)} if shares else {}
+    found: dict[str, Any] = {"num_kv_shared_layers": len(kept)} if shares else {}
     kept = [*kept, *kept] if shares else kept
     own = {int(layer): of for layer, of in (values.get("per_layer_config") or {}).items()}
     if own:
