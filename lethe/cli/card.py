@@ -47,7 +47,11 @@ def metadata(text: str, baseline: Path, judged: Sequence[Criterion]) -> Any:
     """The front matter, as huggingface_hub's ModelCardData. text: of the card, which says what the model is."""
     from huggingface_hub import EvalResult, ModelCardData
 
-    corpus: dict[str, Any] = {"task_type": "text-generation", "dataset_type": "private", "dataset_name": "forget and retain set"}
+    corpus: dict[str, Any] = {
+        "task_type": "text-generation",
+        "dataset_type": "private",
+        "dataset_name": "forget and retain set",
+    }
     results = [
         EvalResult(**corpus, metric_type=one.name, metric_name=one.what, metric_value=round(one.value, 6))
         for one in judged
