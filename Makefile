@@ -4,7 +4,7 @@ VENV := .venv
 ENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
 .PHONY: help setup repro test quick kernels lint deps docs pictures demo bench study compare compare-all soak book \
-        tofu erasing tastes sst2 clean
+        tofu erasing tastes sst2 families presets clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -42,6 +42,12 @@ deps: setup ## write the code that each stage imports into dvc.yaml
 
 docs: setup ## the generated parts of docs/pipeline.md and docs/design.md, from dvc.yaml and the sources
 	$(ENV) python -m tools.generate_docs
+
+families: setup ## docs/models.md: every architecture of the installed transformers, tried with a tiny model (4 CPU-minutes)
+	$(ENV) OMP_NUM_THREADS=1 python -m tools.families
+
+presets: setup ## the table of presets/README.md: memory and time by the planner
+	$(ENV) python -m tools.preset_table
 
 pictures: ## docs/images/ from reports/index.html, with a headless Chromium (CHROME=/path/to/it)
 	@$(PYTHON) tools/pictures.py

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lethe.cli import compare
+from lethe.cli import card, compare
 from lethe.cli import main as cli
 from lethe.custody import revoke
 from lethe.erasure import gc, purge, requests
-from lethe.preflight import doctor, presets, repro
+from lethe.preflight import doctor, pin, presets, repro
 from lethe.provenance import audit, replay, trace
 from lethe.provenance import certificate as certify
 
@@ -176,9 +176,11 @@ app.command("trace")(trace.command)
 app.command("certify")(certify.command)
 app.command("verify")(cli.verify)
 app.command("revoke")(revoke.command)
+app.command("card")(card.command)
 app.command("compare")(compare.command)
 app.command("doctor")(doctor.command)
 app.command("preset")(presets.command)
+app.command("pin")(pin.command)
 app.command("replay")(replay.command)
 app.command("purge")(purge.command)
 app.command("gc", context_settings=gc.SETTINGS)(gc.command)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Forward = Callable[..., Any]
 PADDED = ([0, 0, 7, 11, 5], [4, 9, 3, 8, 6])  # rows to try a model with, the first padded
+REREAD = ("git", "hrm_text", "moshi")  # model types whose caches are wrong, though of keys and values alone
 FOLLOWING = ([10, 12], [13, 2], [6, 7])  # after rows 1, 0 and 0 of them
 
 
@@ -49,9 +50,10 @@ def uniform(model: PreTrainedModel) -> PreTrainedModel:
     """
     takes, plain = set(inspect.signature(model.forward).parameters), model.forward
     name = next((each for each in ("past_key_values", "cache_params") if each in takes), None)
-    if {"past_key_values", "position_ids"} <= takes and only_keys_and_values(model):
+    wrong = model.config.model_type in REREAD
+    if {"past_key_values", "position_ids"} <= takes and only_keys_and_values(model) and not wrong:
         return model
-    ways: list[Forward] = [plain, stepwise(plain, takes, name)] if name else []
+    ways: list[Forward] = [plain, stepwise(plain, takes, name)] if name and not wrong else []
     for way in [*ways, rereading(plain, takes)]:
         vars(model).pop("forward", None)
         if way != plain:

@@ -141,7 +141,8 @@ def pinned_commit(baseline: BaselineParams) -> Iterator[str]:
     if baseline.source == "hub" and not re.fullmatch(r"[0-9a-f]{40}", baseline.revision or ""):
         found = baseline.revision or "null"
         yield (
-            f"baseline.revision: expected a 40-digit commit, got {found}; `dvc repro baseline` prints the current one"
+            f"baseline.revision: expected a 40-digit commit, got {found}; `lethe pin {baseline.model}` writes the "
+            "current one"
         )
 
 

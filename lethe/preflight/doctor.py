@@ -37,7 +37,11 @@ def command(
     ] = None,
     card: Annotated[float, typer.Option(min=1, metavar="GB", help="Memory of each GPU of --cards, in GB.")] = 80.0,
     model: Annotated[
-        Path | None, typer.Option(help="Plan for the model in this folder; its config.json is enough.")
+        Path | None,
+        typer.Option(
+            help="Check the model in this folder and plan for it: its files, whether every kind of training and "
+            "evaluation works with its architecture, memory and time. For a plan its config.json is enough."
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -74,7 +78,14 @@ def examined(params: Path, cards: Cards | None = None, model: Path | None = None
     run = run_estimate(sections, planned, model) if all(name in sections for name in NEEDED) else None
     problems += too_large(run, planned)
     found = {"environment": environment(), "machine": machine, "run": run}
-    return found | {"notes": [*notes(machine, dvc)], "problems": problems}
+    told = [*notes(machine, dvc)]
+    if model:
+        from lethe.preflight.own_model import examined_model
+
+        report = examined_model(model, sections.get("finetune"), machine["free_memory"])
+        problems, told = [*report.problems, *problems], [*report.notes, *told]
+        found["model"] = {"folder": str(model), "checks": report.checks}
+    return found | {"notes": told, "problems": problems}
 
 
 # What there is
@@ -303,11 +314,22 @@ def show(found: Mapping[str, Any]) -> None:
             out.print(found["run"].get("unknown") or run_table(found["run"]))
         if found["run"]["stages"]:
             out.print(memory_table(found["run"]))
+    if found.get("model"):
+        out.print(model_sentence(**found["model"]), markup=False)
     for note in found["notes"]:
         out.print(f"note: {note}", markup=False)
     for problem in found["problems"]:
         out.print(f"problem: {problem}", markup=False)
     out.print(f"doctor: {len(found['problems'])} problems, {len(found['notes'])} notes")
+
+
+def model_sentence(folder: str, checks: Mapping[str, tuple[str, str]]) -> str:
+    """Which checks a tiny model of the folder's architecture passed."""
+    fine = [name for name, (state, _) in checks.items() if state == "ok"]
+    return (
+        f"model {folder}: a tiny one of its architecture passes {len(fine)} of {len(checks)} checks: "
+        f"{', '.join(fine) or 'none'}"
+    )
 
 
 def run_table(run: Mapping[str, Any]) -> Table:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lethe.core.errors import StageError
+from lethe.core.tables import read_json
 from lethe.models.config import context_of, load_config, shape_of, text_part, untrained
 from lethe.preflight.memory import BYTES, Cards, Memory, training_memory, weight_count
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig
 
+SHAPES = Path("presets/shapes.json")
 CHARACTERS = 4.0  # of English text a token, before there is a tokenizer to ask
 PROCESS = 600_000_000  # bytes of Python, torch and transformers before there is a model
 PROBE_SECONDS, PROBE_TOKENS = 1.0, 512
@@ -91,7 +93,8 @@ def trained(stage: str, recipe: Any, config: PretrainedConfig, block_tokens: int
 
 
 def config_of(baseline: Any, model: Path | None = None) -> PretrainedConfig | None:
-    """The config in the folder `model`, or of the model that params.yaml asks for; None for the Hub's, not yet fetched.
+    """The config in the folder `model`, or of the model that params.yaml asks for; None for the Hub's, not yet fetched,
+    unless presets/shapes.json has its sizes.
 
     Raises StageError if the folder has none.
     """
@@ -103,8 +106,16 @@ def config_of(baseline: Any, model: Path | None = None) -> PretrainedConfig | No
         return llama_config(baseline.scratch, baseline.scratch.vocabulary)
     folder = model or (Path("models/start") if baseline.source == "hub" else Path(baseline.folder))
     if not (folder / "config.json").exists():
-        return None
+        return known_shape(baseline.model) if baseline.source == "hub" else None
     return load_config(folder)
+
+
+def known_shape(repo: str | None) -> PretrainedConfig | None:
+    """A config with the published sizes of a model of the Hub, None where presets/shapes.json lacks it."""
+    from transformers import AutoConfig
+
+    known = read_json(SHAPES) if SHAPES.exists() else {}
+    return AutoConfig.for_model(**known[repo]) if repo in known else None
 
 
 def texts_of(corpus: Any) -> Texts:

@@ -13,7 +13,7 @@ from lethe.models.config import shape_of
 from lethe.models.output_head import decoder_layers, text_module
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 Tuning = Literal["full", "lora", "prompt"]
@@ -62,7 +62,10 @@ def attach(
         embeddings, shape = cast("Any", model.get_input_embeddings()), shape_of(model.config)
         config.token_dim = embeddings.weight.shape[1]  # PEFT reads sizes from some names alone
         config.num_layers, config.num_attention_heads = shape.layers, max(1, shape.heads)
-        prompted: Any = get_peft_model(model, config, autocast_adapter_dtype=False)
+        try:
+            prompted: Any = get_peft_model(model, config, autocast_adapter_dtype=False)
+        except AttributeError:  # it does not find the embeddings
+            raise no_vectors(model) from None
         prompted.word_embeddings = prompted.word_embeddings or embeddings  # it looks for vocab_size rows
         return prompted
     config = lora_config(lora)
@@ -77,16 +80,25 @@ def check_vectors(model: PreTrainedModel) -> None:
     ids = torch.arange(4, device=model.device).unsqueeze(0)
     try:
         with torch.inference_mode():
+            vectors = cast("Any", model.get_input_embeddings())(ids)
             wanted = model(input_ids=ids, use_cache=False).logits
-            found = model(inputs_embeds=cast("Any", model.get_input_embeddings())(ids), use_cache=False).logits
+            found = model(inputs_embeds=vectors, use_cache=False).logits
+            model(inputs_embeds=0.9 * vectors, use_cache=False)  # some look up which token has such a vector
         same = torch.allclose(wanted, found, rtol=1e-2, atol=1e-2)
-    except (ValueError, TypeError, AttributeError, RuntimeError):  # each architecture refuses in its own way
+    except torch.OutOfMemoryError:
+        raise
+    except Exception:  # each architecture refuses in its own way
         same = False
     if not same:
-        raise StageError(
-            f"params.yaml: tuning: expected full or lora for {model.config.model_type}, got prompt (the model does not "
-            "take vectors in place of tokens)"
-        )
+        raise no_vectors(model)
+
+
+def no_vectors(model: PreTrainedModel) -> StageError:
+    """That a model is none for a soft prompt."""
+    return StageError(
+        f"params.yaml: tuning: expected full or lora for {model.config.model_type}, got prompt (the model does not "
+        "take vectors in place of tokens)"
+    )
 
 
 def without_adapters(model: PreTrainedModel) -> list[str]:
@@ -99,11 +111,24 @@ def without_adapters(model: PreTrainedModel) -> list[str]:
     found = []
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear):
-            kind = type(module)
-            router = kind.forward is not nn.Linear.forward and not kind.__module__.startswith("bitsandbytes")
             fused = model.config.model_type in SCANS and name.endswith(".out_proj")
-            found += [name] if router or fused or id(module) not in inside else []
+            found += [name] if fused or is_router(module) or id(module) not in inside else []
     return found
+
+
+def is_router(layer: nn.Linear) -> bool:
+    """Whether a linear layer returns something else than the product with its weights."""
+    import torch
+    from torch import nn
+
+    if type(layer).forward is nn.Linear.forward or type(layer).__module__.startswith("bitsandbytes"):
+        return False
+    try:
+        with torch.inference_mode():
+            found = layer(layer.weight.new_zeros(1, layer.in_features))
+    except Exception:  # each architecture's takes its own inputs
+        return True
+    return not isinstance(found, torch.Tensor) or found.shape != (1, layer.out_features)
 
 
 def lora_config(lora: LoraParams) -> Any:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lethe.core.stage import is_main_process
+from lethe.core.tables import read_json, write_json
 from lethe.models.checkpoints import load_tokenizer, save_model
 from lethe.models.config import hidden_size
 from lethe.models.device import free_memory
 from lethe.models.output_head import frozen_head
 from lethe.models.saved_change import saved_change, tensors, untouched
-from lethe.models.soft_prompts import save_prompt
+from lethe.models.soft_prompts import PROMPT, save_prompt, write_base
 from lethe.training.adapters import attach, folded, train_only, trainable_parameters
 from lethe.training.fit import load_start
 from lethe.training.loop import train
@@ -28,14 +30,17 @@ if TYPE_CHECKING:
     from lethe.training.rows import Rows
     from lethe.unlearning.methods import UnlearningParams
 
+ADAPTER = "adapter"  # folder of the adapter beside the weights that it is merged into
+
 
 def fine_tune(
     baseline: Path, rows: Rows, params: UnlearningParams, folders: dict[int, Path], device: torch.device, work: Path
 ) -> tuple[list[dict[str, float]], dict[str, float]]:
     """Train on the rows and write a model folder at each step of `folders`, the last of which ends the training.
 
-    The folders are plain models; with tuning prompt they hold the soft prompt alone. Returns the loss curve and
-    the number of trained parameters and how much of their change the last folder keeps.
+    The folders are plain models, with tuning lora the adapter as PEFT's folder in them; with tuning prompt they hold
+    the soft prompt alone. Returns the loss curve, the number of trained parameters and how much of their change the
+    last folder keeps.
     """
     import torch
 
@@ -52,10 +57,23 @@ def fine_tune(
         del model, weights
         free_memory()
         for step, folder in folders.items():
-            model = folded(baseline, work / "adapters" / str(step))
+            adapter = work / "adapters" / str(step)
+            model = folded(baseline, adapter)
             save_model(model, tokenizer, folder, save_dtype)
+            keep_adapter(adapter, folder / ADAPTER, baseline)
         weights = model.state_dict()
     return curve, {"trainable_parameters": moved, **saved_change(tensors(baseline, weights), weights, save_dtype)}
+
+
+def keep_adapter(adapter: Path, folder: Path, baseline: Path) -> None:
+    """Copy a saved adapter into `folder`, with the path and hash of its base; the same bytes in every process."""
+    folder.mkdir()
+    shutil.copyfile(adapter / "adapter_model.safetensors", folder / "adapter_model.safetensors")
+    config = {
+        key: sorted(each) if isinstance(each, list) else each for key, each in read_json(adapter / PROMPT).items()
+    }
+    write_json(config, folder / PROMPT)  # PEFT writes sets in any order
+    write_base(folder, baseline)
 
 
 def trained(

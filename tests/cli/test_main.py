@@ -148,7 +148,7 @@ ONE_BAD_VALUE = [
     (
         "baseline",
         {"source": "hub", "model": "owner/name", "revision": "main"},
-        ["baseline.revision: expected a 40-digit commit, got main; `dvc repro baseline` prints the current one"],
+        ["baseline.revision: expected a 40-digit commit, got main; `lethe pin owner/name` writes the current one"],
     ),
     (
         "baseline",

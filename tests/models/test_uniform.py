@@ -65,6 +65,12 @@ def test_what_cannot_be_reordered_is_read_again(family: Folder, kind: str) -> No
     assert isinstance(cache, Reread) == (kind == "rwkv")
 
 
+def test_known_wrong_caches_of_keys_and_values_are_not_used(family: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lethe.models.uniform.REREAD", ("llama",))
+    model = load_model(family("llama"), CPU)
+    assert isinstance(model(input_ids=torch.tensor([[1, 5, 9]]), use_cache=True).past_key_values, Reread)
+
+
 def test_a_model_that_padding_changes_is_refused(family: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lethe.models.uniform.rereading", lambda plain, takes: plain)
     with pytest.raises(StageError) as error:

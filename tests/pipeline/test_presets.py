@@ -14,13 +14,33 @@ from lethe.core.tables import NAMES, read_csv
 from lethe.core.whole_params import schema_of, validated
 from lethe.evaluation.lm_eval import STOCK
 from lethe.preflight.check import contradictions
+from lethe.preflight.estimate import known_shape
+from lethe.preflight.memory import weight_count
 from lethe.preflight.presets import dumped, presets, read_whole, round_trip, sentence, whole_text
 from lethe.text.matching import name_finder
 from tests import tiny
 from tests.conftest import ROOT
+from tools import preset_table
 
 DEFAULT = ROOT / "presets/default.yaml"
 PRESETS = [path for path in presets(ROOT / "presets").values() if path != DEFAULT]
+RELEASED = {  # presets of models of the Hub whose commit is to be looked up
+    "smollm2-135m": "HuggingFaceTB/SmolLM2-135M",
+    "smollm2-360m": "HuggingFaceTB/SmolLM2-360M",
+    "smollm2-1.7b": "HuggingFaceTB/SmolLM2-1.7B",
+    "llama3.2-1b": "meta-llama/Llama-3.2-1B",
+    "llama3.2-3b": "meta-llama/Llama-3.2-3B",
+    "qwen3-0.6b": "Qwen/Qwen3-0.6B-Base",
+    "qwen3-1.7b": "Qwen/Qwen3-1.7B-Base",
+    "qwen3-4b": "Qwen/Qwen3-4B-Base",
+    "qwen3-8b": "Qwen/Qwen3-8B-Base",
+    "gemma3-1b": "google/gemma-3-1b-pt",
+    "gemma3-4b": "google/gemma-3-4b-pt",
+    "pythia-1.4b": "EleutherAI/pythia-1.4b",
+    "opt-1.3b": None,  # a converted folder
+    "llama2-7b": "meta-llama/Llama-2-7b-hf",
+    "llama2-13b": "meta-llama/Llama-2-13b-hf",
+}
 each_preset = pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
 
 # The terms that a fair list of the book's names may not lack.
@@ -48,7 +68,7 @@ def effective(values: dict[str, Any], stage: str) -> Any:
 
 
 def test_there_are_presets() -> None:
-    assert [path.stem for path in PRESETS] == ["book", "llama2-7b-chat", "llama2-7b-lora-24gb"]
+    assert sorted(path.stem for path in PRESETS) == sorted(["book", "llama2-7b-chat", "llama2-7b-lora-24gb", *RELEASED])
 
 
 def test_params_yaml_is_the_default() -> None:
@@ -121,9 +141,34 @@ def test_every_section_is_valid_and_none_contradicts_another(preset: Path, monke
     monkeypatch.chdir(ROOT)
     sections, problems = validated(read_yaml(ROOT / "dvc.yaml")["stages"], read_whole(preset))
     # a GPU, free disk and the person's own text are the machine's business, not the preset's
-    of_machine = ("disk: ", "corpus.forget: expected .txt")
+    of_machine = ("disk: ", "corpus.forget: expected .txt", "baseline.folder: expected a model folder")
     problems += [problem for problem in contradictions(sections) if not problem.startswith(of_machine)]
-    assert not problems, "\n".join(problems)
+    repo = RELEASED.get(preset.stem)
+    unpinned = f"baseline.revision: expected a 40-digit commit, got null; `lethe pin {repo}` writes the current one"
+    assert problems == ([unpinned] if repo else [])
+    pinned = f"lethe preset {preset.stem} > params.yaml" + (f" && lethe pin {repo}" if repo else "") + " && lethe check"
+    assert preset.stem not in RELEASED or pinned in preset.read_text(encoding="utf-8")
+
+
+def test_the_table_of_models_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    page = (ROOT / "presets/README.md").read_text(encoding="utf-8")
+    assert preset_table.filled(page) == page, "run `make presets`"
+    assert all(f"`{name}.yaml`" in page for name in RELEASED)
+
+
+def test_known_shapes_have_the_sizes_that_the_models_are_called_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    counts = {  # millions of weights, as published
+        "HuggingFaceTB/SmolLM2-135M": 134.5,
+        "meta-llama/Llama-3.2-1B": 1235.8,
+        "Qwen/Qwen3-8B-Base": 8190.7,
+        "EleutherAI/pythia-1.4b": 1414.6,
+        "meta-llama/Llama-2-13b-hf": 13015.9,
+    }
+    found = {repo: round(weight_count(known_shape(repo)) / 1e6, 1) for repo in counts}
+    assert found == counts
+    assert known_shape("owner/name") is None
 
 
 @each_preset

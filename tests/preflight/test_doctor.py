@@ -13,6 +13,7 @@ import typer
 from lethe.core.errors import StageError
 from lethe.preflight import doctor, estimate
 from lethe.preflight.memory import Cards, training_memory, weight_count
+from lethe.preflight.trial import CHECKS
 from tests import tiny
 from tests.conftest import set_param, tiny_model
 
@@ -52,7 +53,9 @@ def test_another_machine_and_another_model(
     tiny_model(patient / "big", context=64)
     with pytest.raises(typer.Exit):
         doctor.command(Path("params.yaml"), cards=8, card=80.0, model=patient / "big", json=True)
-    run = json.loads(capsys.readouterr().out)["run"]
+    found = json.loads(capsys.readouterr().out)
+    assert found["model"] == {"folder": str(patient / "big"), "checks": {name: ["ok", ""] for name in CHECKS}}
+    run = found["run"]
     assert run["cards"] == {"count": 8, "memory": 80e9, "sharded": True}
     assert run["weights"] == weight_count(estimate.config_of(baseline_params(), patient / "big"))
     table = doctor.memory_table(run)

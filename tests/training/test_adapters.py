@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -186,6 +187,33 @@ def test_a_model_that_takes_no_vectors_is_told(family: Callable[[str], Path]) ->
     model.forward = forward
     with pytest.raises(StageError, match="tuning: expected full or lora for llama, got prompt"):
         attach(model, "prompt", LORA, 0, PROMPT)
+
+
+def test_a_model_that_takes_only_its_own_tokens_vectors_is_told(family: Callable[[str], Path]) -> None:
+    model = load_model(family("llama"), CPU)
+    plain = type(model).forward
+    known = model.get_input_embeddings().weight
+
+    def forward(inputs_embeds: torch.Tensor | None = None, **others: object) -> object:
+        if inputs_embeds is not None and not (inputs_embeds[0, 0] == known).all(dim=1).any():
+            raise IndexError("no token has this vector")
+        return plain(model, inputs_embeds=inputs_embeds, **others)
+
+    model.forward = forward
+    with pytest.raises(StageError, match="tuning: expected full or lora for llama, got prompt"):
+        attach(model, "prompt", LORA, 0, PROMPT)
+
+
+def test_linear_layers_of_a_class_of_their_own_have_adapters(family: Callable[[str], Path]) -> None:
+    class Own(torch.nn.Linear):
+        def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+            return hidden @ self.weight.T
+
+    model: Any = load_model(family("llama"), CPU)
+    for layer in model.model.layers:
+        layer.mlp.up_proj.__class__ = Own
+    named = {name for name, weight in attach(model, "lora", LORA, 0).named_parameters() if weight.requires_grad}
+    assert sum("up_proj" in name for name in named) == 4
 
 
 @pytest.mark.parametrize("kind", ["gemma3", "mamba", "gpt2", "llama"])

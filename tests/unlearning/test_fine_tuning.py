@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
 
 from lethe.core.hashing import file_sha256
 from lethe.core.params import read_params
@@ -61,6 +64,21 @@ def test_adapters_and_prompts_end(family: Callable[[str], Path], kind: str, tuni
         before, after = (load_model(each, CPU)(input_ids=ids).logits for each in (family(kind), folder))
     assert not torch.allclose(before, after, atol=1e-3)
     assert (facts["weights_changed"] > 0) == (tuning == "lora")
+    if tuning == "lora":
+        assert_adapter_is_peft(folder, family(kind), after)
+
+
+def assert_adapter_is_peft(folder: Path, baseline: Path, merged: torch.Tensor) -> None:
+    """The adapter beside the weights gives, on the baseline and by PEFT alone, what the weights give."""
+    kept = {path.name for path in (folder / "adapter").iterdir()}
+    assert kept == {"adapter_config.json", "adapter_model.safetensors", "base.json"}
+    config = json.loads((folder / "adapter/adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == str(baseline)
+    assert config["target_modules"] == sorted(config["target_modules"])
+    with torch.no_grad():
+        model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(baseline), folder / "adapter")
+        found = model(input_ids=torch.tensor([[5, 6, 7]])).logits
+    torch.testing.assert_close(found, merged, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "gemma3", "mamba"])
