@@ -179,7 +179,7 @@ def draw(rows: Sequence[Row], target: Path) -> None:
     matplotlib.rcParams.update({"svg.hashsalt": "noise", "svg.fonttype": "none"})
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
-    for way in WAYS:
+    for way in dict.fromkeys(row["model"] for row in rows if "noise" in row):
         path = [row for row in rows if row["model"] == way]
         axes.plot(
             [row["retain_perplexity"] for row in path], [row[CURVE] for row in path], "o-", markersize=4, label=way

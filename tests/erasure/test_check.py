@@ -210,6 +210,7 @@ def test_token_ids_are_read_by_a_tokenizer_or_told() -> None:
         (b"PK\x03\x04" + b"x" * 40, "BadZipFile: "),
         (gzip.compress(gzip.compress(gzip.compress(gzip.compress(gzip.compress(b"x"))))), "more than 4 archives"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",  # bytes of gzip hold the time
 )
 def test_what_cannot_be_unpacked_is_told(content: bytes, why: str) -> None:
     with pytest.raises(reading.UnreadError, match=f"^{why}"):
