@@ -156,7 +156,7 @@ stages:
     deps:
     - path: models/baseline
       hash: md5
-      md5: aa
+      md5: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
       size: 1
     params:
       params.yaml:
@@ -173,7 +173,7 @@ stages:
     outs:
     - path: models/unlearned
       hash: md5
-      md5: bb
+      md5: bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb
       size: 1
 """
     merged = {"learning_rate": 1e-3, "warmup": 0.05, "lora": {"rank": 8, "alpha": 32}}
