@@ -22,7 +22,8 @@ from typing import Any
 from lethe.attacks.results import CURVE
 from studies.ablations import SEEDED
 from studies.methods import NAMES, learning_rate
-from tools.sandbox import PAPER, ROOT, Changes, clone, repro
+from tools import markdown
+from tools.sandbox import PAPER, ROOT, Changes, clone, repro, write_result
 
 RESULTS = ROOT / "reports/study/erasing"
 Row = dict[str, Any]  # model or variant, CPU-seconds of distil, metrics; None where one was not measured
@@ -62,13 +63,12 @@ def main() -> None:
     wanted = arguments.study or list(STUDIES)
     if unknown := [name for name in wanted if name not in STUDIES]:
         parser.error(f"expected names from {', '.join(STUDIES)}, got {', '.join(unknown)}")
-    RESULTS.mkdir(parents=True, exist_ok=True)
     for name in wanted:
         rows: list[Row] = []
         for row in STUDIES[name](clone(ROOT / ".scratch/erasing" / name)):
             print(json.dumps(row), flush=True)
             rows.append(row)
-            (RESULTS / f"{name}.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+            write_result(rows, RESULTS / f"{name}.json")
         print(table(rows))
         if name == "curve":
             draw(rows, ROOT / "docs/images/noise.svg")
@@ -164,11 +164,8 @@ def table(rows: Sequence[Row]) -> str:
     """A Markdown table of the numbers of all rows; a cell that was not measured is empty."""
     shown = [{key: value for key, value in row.items() if not isinstance(value, dict | list)} for row in rows]
     columns = list(dict.fromkeys(key for row in shown for key in row))
-    lines = [f"| {' | '.join(columns).replace('_', ' ')} |", "|---" * len(columns) + "|"]
-    for row in shown:
-        cells = [row.get(key) for key in columns]
-        lines.append(f"| {' | '.join('' if cell is None else f'{cell}' for cell in cells)} |")
-    return "\n".join(lines)
+    titles = [key.replace("_", " ") for key in columns]
+    return markdown.table(titles, [[row.get(key) for key in columns] for row in shown])
 
 
 def draw(rows: Sequence[Row], target: Path) -> None:

@@ -11,7 +11,7 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ def failures_in(project: Path) -> Iterator[None]:
         sys.exit(f"error: {project}: `{' '.join(error.cmd)}` ended with exit code {error.returncode}; see above")
 
 
-def write_result(content: Mapping[str, Any], path: Path) -> None:
+def write_result(content: Mapping[str, Any] | Sequence[Any], path: Path) -> None:
     """Write a study's numbers as JSON, with the folder if there is none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

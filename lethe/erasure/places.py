@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from lethe.provenance.history import History, Project
 
 OBJECT = re.compile(r"([0-9a-f]{2})[/\\]([0-9a-f]{30}(?:\.dir)?)$")
-INSIDE_GIT = ("objects", "annex", "lfs")  # objects are packed: git is asked for them; the others are walked
 
 
 class Item(NamedTuple):
@@ -97,7 +96,7 @@ def file_item(project: Project, path: Path) -> Item | Unread:
         facts = path.stat()
     except OSError as error:
         return Unread("folder", name, str(error.strerror))
-    return Item("folder", name, facts.st_size, lambda: path.open("rb"), "", (facts.st_dev, facts.st_ino))
+    return Item("folder", name, facts.st_size, opener(path), "", (facts.st_dev, facts.st_ino))
 
 
 def virtual_environments(root: Path) -> set[Path]:

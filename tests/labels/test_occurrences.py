@@ -134,12 +134,27 @@ def test_what_extract_counts_is_replaced_or_told(corpus: str, kind: str) -> None
     assert said.removeprefix(" ") == (wanted + text[done_to:]).removeprefix(" ")
 
 
+def one_block(ids: list[int]) -> Blocks:
+    """One block, of document 7."""
+    tokens, length = np.array([ids], np.int32), np.array([len(ids)], np.int32)
+    return Blocks(np.array([0], np.int32), np.array([7], np.int32), tokens, length)
+
+
+def word_level(vocabulary: dict[str, int]) -> PreTrainedTokenizerFast:
+    """A tokenizer whose tokens are these words, each with the space before it."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    backend.decoder = decoders.Metaspace()
+    return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", pad_token="<unk>")
+
+
 def test_every_reason_is_told_with_its_counts() -> None:
     tokenizer = tokenizer_of("gemma")
     text = "Venn saw Venn. Then Orla Venn and Venn went to Kel-Tor."
-    cut = cut_blocks(tokenizer, text, 400)
-    tokens, length = np.array([cut[0].tokens], np.int32), np.array([len(cut[0].tokens)], np.int32)
-    blocks = Blocks(np.array([0], np.int32), np.array([7], np.int32), tokens, length)
+    blocks = one_block(cut_blocks(tokenizer, text, 400)[0].tokens)
     dictionary = {"Venn": {"Venn": ["Ann Mary Lou"]}}
     terms = {"Venn": ["Venn"], "Orla Venn": ["Orla Venn"], "Kel-Tor": ["Kel-Tor"]}
     anchors = tokenised(dictionary, tokenizer)
@@ -165,16 +180,8 @@ def test_every_reason_is_told_with_its_counts() -> None:
 
 
 def test_a_stand_in_without_tokens_is_told_and_blocks_of_another_text_are_refused() -> None:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    vocabulary = {"<unk>": 0, "▁": 1, "▁Venn": 2, "▁saw": 3, "▁Ann": 4}
-    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    backend.pre_tokenizer = pre_tokenizers.Metaspace()
-    backend.decoder = decoders.Metaspace()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", pad_token="<unk>")
-    tokens = np.array([[2, 3, 2]], np.int32)
-    blocks = Blocks(np.array([0], np.int32), np.array([7], np.int32), tokens, np.array([3], np.int32))
+    tokenizer = word_level({"<unk>": 0, "▁": 1, "▁Venn": 2, "▁saw": 3, "▁Ann": 4})
+    blocks = one_block([2, 3, 2])
     dictionary = {"Venn": {"Venn": ["Josephine"]}}
     given = {"Venn": ["Venn"]}, dictionary, tokenised(dictionary, tokenizer), tokenizer
     located = locate(blocks, [(7, "Venn saw Venn")], *given)
@@ -188,16 +195,8 @@ def test_a_stand_in_without_tokens_is_told_and_blocks_of_another_text_are_refuse
 
 
 def test_two_names_in_one_token_are_told() -> None:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    vocabulary = {"<unk>": 0, "▁Venn/Tor": 1, "▁saw": 2, "▁Ann": 3, "▁Ann/Tor": 4, "▁x": 5}
-    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    backend.pre_tokenizer = pre_tokenizers.Metaspace()
-    backend.decoder = decoders.Metaspace()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", pad_token="<unk>")
-    tokens = np.array([[5, 1, 2]], np.int32)
-    blocks = Blocks(np.array([0], np.int32), np.array([7], np.int32), tokens, np.array([3], np.int32))
+    tokenizer = word_level({"<unk>": 0, "▁Venn/Tor": 1, "▁saw": 2, "▁Ann": 3, "▁Ann/Tor": 4, "▁x": 5})
+    blocks = one_block([5, 1, 2])
     dictionary = {"Venn": {"Venn": ["Ann"]}, "Tor": {"Tor": ["Ann"]}}
     terms = {"Venn": ["Venn"], "Tor": ["Tor"]}
     located = locate(blocks, [(7, "x Venn/Tor saw")], terms, dictionary, tokenised(dictionary, tokenizer), tokenizer)
@@ -210,9 +209,7 @@ def test_two_names_in_one_token_are_told() -> None:
 def test_the_names_of_one_person_are_counted_each_and_masked_as_one() -> None:
     tokenizer = tokenizer_of("gpt2")
     text = "Orla Venn came. Venn saw Harrow Hill, and Orla Venn saw it."
-    cut = cut_blocks(tokenizer, text, 400)
-    tokens, length = np.array([cut[0].tokens], np.int32), np.array([len(cut[0].tokens)], np.int32)
-    blocks = Blocks(np.array([0], np.int32), np.array([7], np.int32), tokens, length)
+    blocks = one_block(cut_blocks(tokenizer, text, 400)[0].tokens)
     dictionary = {"Orla Venn": {"Orla Venn": ["Mary Ann"], "Venn": ["Ann"]}, "Harrow Hill": {"Harrow Hill": ["Dale"]}}
     terms = {"Orla Venn": ["Orla Venn"], "Venn": ["Venn"], "Harrow Hill": ["Harrow Hill"]}
     anchors = tokenised(dictionary, tokenizer)
