@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 ENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: help setup repro test quick kernels lint deps docs pictures demo bench study compare compare-all soak book \
+.PHONY: help setup repro test quick kernels lint deps docs site pictures demo bench study compare compare-all soak book \
         tofu erasing tastes sst2 families presets clean
 .DEFAULT_GOAL := help
 
@@ -48,6 +48,9 @@ families: setup ## docs/models.md: every architecture of the installed transform
 
 presets: setup ## the table of presets/README.md: memory and time by the planner
 	$(ENV) python -m tools.preset_table
+
+site: setup ## the documentation as a site in .scratch/site, its links checked
+	$(ENV) python -m tools.site
 
 pictures: ## docs/images/ from reports/index.html, with a headless Chromium (CHROME=/path/to/it)
 	@$(PYTHON) tools/pictures.py

@@ -1,6 +1,8 @@
 """Methods compared on the embedded default: what each forgets, its cost to the rest, and what two attacks recover.
 
-python -m studies.methods [--all] [--set test] [--resume]    writes reports/compare/*.json and *.md, prints the table
+python -m studies.methods [--all | --objectives A,B] [--set test] [--resume]
+
+Writes reports/compare/*.json and *.md, and prints the table.
 """
 
 from __future__ import annotations
@@ -77,12 +79,19 @@ class Row(NamedTuple):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
-    parser.add_argument("--all", action="store_true", help="every objective with every tuning, not the eight rows")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--all", action="store_true", help="every objective with every tuning, not the eight rows")
+    which.add_argument("--objectives", metavar="A,B", help="these with all weights, such as a new one and another")
     parser.add_argument("--set", choices=["test", "development"], default="test", help="which prompts are judged")
     parser.add_argument("--resume", action="store_true", help="keep the rows that the result has already")
     arguments = parser.parse_args()
-    name = "all" if arguments.all else "eight"
-    pairs = [(name, tuning) for name in OBJECTIVES for tuning in VEHICLES] if arguments.all else EIGHT
+    name, pairs = "eight", EIGHT
+    if arguments.all:
+        name, pairs = "all", [(name, tuning) for name in OBJECTIVES for tuning in VEHICLES]
+    elif arguments.objectives:
+        name, pairs = "chosen", [(objective, "full") for objective in arguments.objectives.split(",")]
+        if unknown := [objective for objective, _ in pairs if objective not in OBJECTIVES]:
+            parser.error(f"expected objectives from {', '.join(OBJECTIVES)}, got {', '.join(unknown)}")
     project = clone(ROOT / ".scratch/compare")
     stages = present(project)
     baseline = baseline_of(project)
@@ -193,7 +202,7 @@ def table(rows: list[Row]) -> str:
     for row in rows:
         cells = [row.failed] if row.failed else []
         cells += [cell(row.values.get(key)) for key in list(COLUMNS)[len(cells) :]]
-        lines.append([NAMES[row.objective], row.tuning, *cells])
+        lines.append([NAMES.get(row.objective, row.objective), row.tuning, *cells])
     return markdown.table(["method", "tuning", *COLUMNS.values()], lines)
 
 

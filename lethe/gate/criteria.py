@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeFloat
 
 from lethe.core.params import StageParams
 from lethe.gate.evidence import Evidence, all_evidence
-from lethe.gate.spread import reach
+from lethe.gate.spread import reach, reach_either_way
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Status = Literal["pass", "fail", "cannot tell"]
@@ -76,6 +76,7 @@ DESCRIPTIONS = {
 JUDGED = ("familiarity", "benchmarks", "measures", "attacks")  # the reports, in the order of `criteria`
 AT_LEAST = ("model_utility", "forget_quality")
 LOGARITHMIC = ("forget_quality",)  # p-values differ by factors
+EITHER_WAY = ("privleak",)  # a retrained model lies on either side of the others
 
 
 def criteria(
@@ -137,12 +138,12 @@ def bound_of(name: str) -> Literal["at most", "at least"]:
 def allowed_of(name: str, limit: float, spread: Sequence[float]) -> float:
     """The limit, or what one more retrained model might reach if that is further.
 
-    spread: the criterion's value for each retrained model against the others.
+    spread: the criterion's value for each retrained model against the others, with its sign.
     """
     if name in LOGARITHMIC:
         furthest = reach([-math.log10(max(value, 1e-300)) for value in spread])
         return limit if furthest is None else min(limit, 10**-furthest)
-    furthest = reach(list(spread))
+    furthest = reach_either_way(list(spread)) if name in EITHER_WAY else reach(list(spread))
     return limit if furthest is None else max(limit, furthest)
 
 

@@ -244,12 +244,14 @@ def against(values: Mapping[str, float], references: Sequence[str]) -> Evidence:
 def leak_of_privacy(
     values: Mapping[str, float], references: Sequence[str], models: Mapping[str, Mapping[str, Numbers]]
 ) -> Evidence:
-    """PrivLeak without its sign."""
+    """PrivLeak without its sign; of the retrained models with it."""
     sizes = {model: abs(value) for model, value in values.items()}
+    signed = [values[name] for name in references if name in values]
     after, before = (models.get(model, {}).get("privleak") for model in ("unlearned", "baseline"))
     low, high = (after["low"], after["high"]) if after else (None, None)
     items = after["items"] if after else None
-    return against(sizes, references)._replace(low=low, high=high, items=items, told=apart(after, before))
+    found = against(sizes, references)
+    return found._replace(spread=signed, low=low, high=high, items=items, told=apart(after, before))
 
 
 def worst_attack(attacks: Mapping[str, Any], absent: Mapping[str, str]) -> Evidence:

@@ -34,6 +34,23 @@ def reach(spread: list[float]) -> float | None:
     return fmean(spread) + float(t.ppf(CONFIDENCE, count - 1)) * stdev(spread) * math.sqrt(1 + 1 / count)
 
 
+def reach_either_way(deviations: list[float]) -> float | None:
+    """How far one more retrained model may lie from the mean of k others, on either side, at 95 % confidence; None of
+    fewer than two.
+
+    deviations: of each from the mean of the k - 1 others, which is k / (k - 1) times that from the mean of all.
+    Returned is half the width of the two-sided prediction interval, t s sqrt(1 + 1/k), t the 97.5 % quantile. Sizes
+    without their signs are not normal: `reach` of them would hold one more model only nine times of ten.
+    """
+    from scipy.stats import t
+
+    count = len(deviations)
+    if count < 2:
+        return None
+    s = stdev(deviations) * (count - 1) / count
+    return float(t.ppf((1 + CONFIDENCE) / 2, count - 1)) * s * math.sqrt(1 + 1 / count)
+
+
 def mean_of(values: Mapping[str, float], names: list[str]) -> float | None:
     """The mean over those of the models that have a value; None if none has."""
     found = [values[name] for name in names if name in values]

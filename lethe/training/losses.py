@@ -115,15 +115,16 @@ def summed_kl(hidden: Tensor, head: Head, base_hidden: Tensor, base_head: Head) 
 
 def summed(chunk: Callable[..., Tensor], head: Head, *columns: Tensor) -> Tensor:
     """The sum of a scalar function over chunks of rows of [N, ...] tensors, its [rows, V] logits recomputed in the
-    backward pass instead of kept.
+    backward pass instead of kept. The logits of a single chunk are kept: recomputed they would take as much.
     """
     from torch.utils.checkpoint import checkpoint
 
     rows = max(1, LOGITS // head.weight.shape[0])
     total = columns[0].sum() * 0.0  # a loss of 0 where there is no row, with a gradient of 0
+    if len(columns[0]) <= rows:
+        return total + chunk(*columns) if len(columns[0]) else total
     for parts in zip(*(column.split(rows) for column in columns), strict=True):
-        if len(parts[0]):
-            total = total + checkpoint(chunk, *parts, use_reentrant=False)
+        total = total + checkpoint(chunk, *parts, use_reentrant=False)
     return total
 
 

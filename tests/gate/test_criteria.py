@@ -125,6 +125,9 @@ def test_the_spread_of_retrained_models_widens_a_limit() -> None:
     widened = gate.judged("attack_excess", 0.1, Evidence(0.5, spread=[0.1, 0.2, 0.3], baseline=0.9), 0.1)
     assert (widened.result, widened.limit) == ("pass", 0.1)
     assert widened.allowed == pytest.approx(0.537, abs=1e-3)
+    # PrivLeak has a sign: s of the models is 0.1 * 2/3, and 4.303 * 0.0667 * 1.155 = 0.331
+    signed = gate.judged("privleak", 0.05, Evidence(0.3, spread=[0.1, 0.0, -0.1], baseline=0.9), 0.1)
+    assert (signed.result, round(signed.allowed, 3)) == ("pass", 0.331)
     narrow = gate.judged("attack_excess", 0.1, Evidence(0.5, spread=[0.01, 0.02, 0.03], baseline=0.9), 0.1)
     assert (narrow.result, narrow.allowed) == ("fail", 0.1)  # never narrower than the limit
     # p-values on a log scale: log10 of 0.1, 0.01, 0.001 has mean -2, s 1, and reaches -2 - 3.37 = -5.37

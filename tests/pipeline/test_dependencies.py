@@ -25,6 +25,7 @@ BY_NAME = {"import_module", "importorskip"}  # functions that import what their 
 UNIMPORTED = {
     "flask": "moto's server",
     "flask-cors": "moto's server",
+    "mkdocs-material": "make site",
     "mypy": "make lint",
     "pytest-xdist": "pytest -n",
     "ruff": "make lint",

@@ -1,7 +1,8 @@
 """README.md and the other pages: generated parts, links, and every command they print, run in a tiny project.
 
-A command in a ```bash or ```console block is run as it stands, page by page, in the order of the page. What cannot run
-here stands after a comment `<!-- not run: REASON -->`; nothing else keeps a command from being run.
+A command in a ```bash or ```console block is run as it stands, page by page, in the order of the page, and a ```diff
+block is applied to the code. What cannot run here stands after a comment `<!-- not run: REASON -->`; nothing else keeps
+a command from being run.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ TRACKED = subprocess.run(
 ).stdout.split()
 PAGES = [name for name in TRACKED if not name.startswith(("reports/", "CHANGELOG"))]
 each_page = pytest.mark.parametrize("name", PAGES)
-LANGUAGES = {"bash", "console", "text", "yaml", "json", "mermaid"}
+LANGUAGES = {"bash", "console", "text", "yaml", "json", "mermaid", "diff"}
 PICTURES = script(ROOT / "tools/pictures.py")
 FORGET, RETAIN = (ROOT / name for name in tiny.EXCERPTS)
 
@@ -85,7 +86,7 @@ def test_the_front_page_is_short_and_begins_with_the_two_commands() -> None:
 def test_the_index_names_every_page() -> None:
     index = (ROOT / "docs/README.md").read_text(encoding="utf-8")
     pages = {path.name for path in (ROOT / "docs").iterdir() if path.suffix in (".md", ".py")} - {"README.md"}
-    assert set(re.findall(r"\]\(([\w.]+)\)", index)) == pages
+    assert set(re.findall(r"\]\(([\w.-]+)\)", index)) == pages
 
 
 @pytest.mark.parametrize("name", TRACKED)
@@ -191,7 +192,8 @@ def request(project: Path) -> None:
     set_param(project, "corpus.forget", "data/forget")
 
 
-PREPARED = {"README.md": own_texts, "docs/provenance.md": moved_model, "docs/custody.md": request}
+PREPARED = {"README.md": own_texts, "docs/own-text.md": own_texts}
+PREPARED |= {"docs/provenance.md": moved_model, "docs/custody.md": request}
 
 
 def home(project: Path) -> Path:
@@ -204,8 +206,16 @@ def changed_parameters(command: str) -> dict[str, Any]:
     return {key: YAML(typ="safe").load(value) for key, value in found}
 
 
+CHANGED = [name for name in PAGES if any(block.info == "diff" for block in of(name))]  # pages that change the code
 EXPERIMENTS = [
-    *(command for name in PAGES for block in of(name) for command in block.commands if changed_parameters(command)),
+    *(
+        command
+        for name in PAGES
+        if name not in CHANGED
+        for block in of(name)
+        for command in block.commands
+        if changed_parameters(command)
+    ),
     *re.findall(r"^# (dvc exp run .+)$", (ROOT / "params.yaml").read_text(encoding="utf-8"), re.MULTILINE),
 ]
 
@@ -229,6 +239,8 @@ def test_every_command_of_the_page_runs(name: str, copy: Path) -> None:
         if block.info == "yaml":
             for parameter, value in YAML(typ="safe").load(block.body).items():
                 set_param(project, parameter, value)
+        elif block.info == "diff":
+            subprocess.run(["git", "apply", "-"], cwd=project, input=block.body, text=True, check=True)
         elif block.commands and block.not_run is None:
             done = typed(block, project)
             assert done.returncode in block.exit_codes, f"{name}:{block.line}\n{done.stdout[-6000:]}"

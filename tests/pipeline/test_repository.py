@@ -31,7 +31,7 @@ def steps(workflow: Path) -> list[dict[str, Any]]:
 def test_workflows_run_targets_of_the_makefile() -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     run = {path.stem: [step["run"] for step in steps(path) if "run" in step] for path in WORKFLOWS}
-    assert run == {"ci": ["make lint", "make quick", "make kernels"], "full": ["make test"]}
+    assert run == {"ci": ["make lint", "make quick", "make kernels", "make site"], "full": ["make test"]}
     assert {command.removeprefix("make ") for commands in run.values() for command in commands} <= targets
 
 
