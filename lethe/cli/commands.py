@@ -10,7 +10,7 @@ import typer
 
 from lethe.cli import card, compare
 from lethe.cli import main as cli
-from lethe.custody import revoke
+from lethe.custody import revoke, timestamp
 from lethe.erasure import gc, purge, requests
 from lethe.preflight import doctor, pin, presets, repro
 from lethe.provenance import audit, replay, trace
@@ -176,6 +176,7 @@ app.command("trace")(trace.command)
 app.command("certify")(certify.command)
 app.command("verify")(cli.verify)
 app.command("revoke")(revoke.command)
+app.command("timestamp")(timestamp.command)
 app.command("card")(card.command)
 app.command("compare")(compare.command)
 app.command("doctor")(doctor.command)

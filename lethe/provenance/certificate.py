@@ -58,6 +58,9 @@ def command(
     key: Annotated[Path, typer.Option(help="The private key; the public key ends in .pub.")] = Path("lethe.key"),
     out: Annotated[Path, typer.Option(help="Where to write the certificate.")] = Path("certificate.json"),
     new_key: Annotated[bool, typer.Option("--new-key", help="First make a key pair; MODEL is optional.")] = False,
+    p256: Annotated[
+        bool, typer.Option("--p256", help="--new-key makes a P-256 key, which --model-signing needs; else ed25519.")
+    ] = False,
     file_names: Annotated[
         bool, typer.Option("--file-names", help="Include the names of the corpus's files, not only their hashes.")
     ] = False,
@@ -66,6 +69,9 @@ def command(
         Path | None, typer.Option(help="The certificate that it replaces; `lethe revoke` withdraws that one.")
     ] = None,
     html: Annotated[bool, typer.Option("--html", help="Also write it as a page for a person, beside it.")] = False,
+    model_signing: Annotated[
+        Path | None, typer.Option(help="Also sign the files as OpenSSF model-signing does, into this file.")
+    ] = None,
     ref: Ref = "HEAD",
     json: Json = False,
 ) -> None:
@@ -77,7 +83,7 @@ def command(
     """
     if not new_key and not model:
         raise StageError("MODEL: expected a model folder (or --new-key), got none")
-    made = write_new_key(key) if new_key else []
+    made = write_new_key(key, p256) if new_key else []
     if new_key and (said := loose(key)):
         print(f"certify: warning: {said}", file=sys.stderr)
     stated: list[tuple[str, str]] = []
@@ -87,10 +93,14 @@ def command(
         page = out.with_suffix(".html") if html else None
         check_places(Path(model), out, *([page] if page else []))
         signer, statement = read_key(key), statement_about(model, file_names, ref)
+        bundle = model_bundle(Path(model), statement, key, model_signing) if model_signing else b""
         statement["predicate"] |= terms
         write(out, envelope_bytes(signed(statement, signer)))
         made.append(out)
         made += [write_page(page, out.name, statement, signer)] if page else []
+        if model_signing:
+            write(model_signing, bundle)
+            made.append(model_signing)
         stated = stated_by(statement)
     paths = [str(path) for path in made]
     print_json({"written": paths, "stated": [list(row) for row in stated]}) if json else show(paths, stated)
@@ -106,8 +116,9 @@ def show(paths: Iterable[str], stated: Iterable[tuple[str, str]]) -> None:
         line(console(), label, text)
 
 
-def write_new_key(path: Path) -> list[Path]:
-    """Write an ed25519 key pair, the private key readable by its owner only. Raises StageError if a file exists."""
+def write_new_key(path: Path, p256: bool = False) -> list[Path]:
+    """Write an ed25519 or P-256 key pair; only its owner can read the private key. Raises StageError if one exists."""
+    from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
@@ -117,7 +128,7 @@ def write_new_key(path: Path) -> list[Path]:
             raise StageError(
                 f"{each}: expected a new path, got an existing file (a key is never overwritten); choose another --key"
             )
-    private = Ed25519PrivateKey.generate()
+    private = generate_private_key(SECP256R1()) if p256 else Ed25519PrivateKey.generate()
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
         stream.write(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     public.write_bytes(private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
@@ -167,6 +178,23 @@ def write_page(path: Path, certificate: str, statement: Mapping[str, Any], signe
 
     write(path, page(statement, signer.public_key.keyid, certificate).encode(errors="backslashreplace"))
     return path
+
+
+def model_bundle(model: Path, statement: Mapping[str, Any], key: Path, place: Path) -> bytes:
+    """The files that a statement names, signed as OpenSSF model-signing does. Raises StageError for a place or a key
+    that will not do.
+    """
+    from lethe.custody.model_signing import BUNDLE, bundle
+    from lethe.custody.model_signing import statement as listed
+
+    if place.resolve().is_relative_to(model.resolve()):
+        raise StageError(f"--model-signing: expected a place outside of the model, whose files it names, got {place}")
+    if place.exists() and not (place.is_file() and BUNDLE.encode() in place.read_bytes()[:200]):
+        raise StageError(
+            f"--model-signing: expected a new path or an earlier signature, got {place}, which is something else"
+        )
+    files = {row["name"]: row["digest"]["sha256"] for row in statement["subject"]}
+    return bundle(listed(model.resolve().name, files), key)
 
 
 def last_moment(day: str) -> str | None:
