@@ -65,7 +65,7 @@ bench: setup ## speed, memory and growth beside plain ways and floors (hours; on
 study: setup ## three seeds and the ablations on the embedded default (about 50 CPU-minutes)
 	$(ENV) python -m studies.ablations
 
-soak: setup ## kill -9 dvc or a trainer at 20 random moments of a tiny pipeline; the bytes must not notice
+soak: setup ## kill -9 dvc or a trainer in every stage of a tiny pipeline; the bytes must not notice
 	$(ENV) python -m studies.kill_test
 
 compare: setup ## eight methods side by side on the embedded default (under 30 minutes on two cores)

@@ -1,8 +1,9 @@
-"""kill -9 at random moments of the tiny pipeline, then `dvc repro`: the result has the bytes of an uninterrupted run.
+"""kill -9 in every stage of the tiny pipeline, then `dvc repro`: the result has the bytes of an uninterrupted run.
 
-`make soak` plays five rounds of four kills and writes reports/soak/soak.json; a slow test plays one round with the same
-code. A round is one clean clone in which `dvc repro` is started, killed, and at once started again, four times over.
-Half of the kills hit dvc, whose stage lives on as an orphan; the others hit the stage's own process, the trainer.
+`make soak` kills each stage once at a random moment, in five rounds, and writes reports/soak/soak.json; a slow test
+plays one round with the same code. A round is one clean clone in which `dvc repro` is started, killed, and at once
+started again, for every fifth stage. Half of the kills hit dvc, whose stage lives on as an orphan; the others hit the
+stage's own process, the trainer.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any, NamedTuple
 from tests import tiny
 
 ROOT = Path(__file__).resolve().parents[1]
-ROUNDS, KILLS, SEED = 5, 4, 20
+ROUNDS, SEED = 5, 20
 PATIENCE = 900.0  # seconds to wait for an expected event
 POLL = 0.05
 REFUSED = "another process is running this stage"
@@ -46,7 +47,7 @@ def main() -> None:
     project = tiny.make(folder / "undisturbed")
     wanted, seconds = undisturbed(project)
     rounds = []
-    for number, kills in enumerate(drawn(seconds, ROUNDS, KILLS, SEED), start=1):
+    for number, kills in enumerate(dealt(list(seconds), ROUNDS, SEED), start=1):
         copy = tiny.clone(project, folder / f"round-{number}")  # only what git holds: nothing has run
         rounds.append(play(copy, kills, seconds, wanted))
         print(f"round {number}: {format_round(rounds[-1])}", flush=True)
@@ -88,28 +89,17 @@ def log(project: Path) -> Path:
     return project.parent / f"{project.name}.log"
 
 
-def drawn(seconds: dict[str, float], rounds: int, kills: int, seed: int) -> list[list[Kill]]:
-    """Moments sampled uniformly over the time of the whole pipeline, in order within a round, with alternating victims.
+def dealt(stages: Sequence[str], rounds: int, seed: int) -> list[list[Kill]]:
+    """Each stage once, at a moment sampled uniformly over its time, dealt to rounds; the victims alternate in a round.
 
-    seconds: how long each stage takes without kills, in the pipeline's order.
+    stages: in the pipeline's order, which the kills of a round keep.
     """
     chance = random.Random(seed)
-    total = sum(seconds.values())
-    plans = []
-    for _ in range(rounds):
-        moments = sorted(chance.uniform(0, total) for _ in range(kills))
-        victims = chance.sample([VICTIMS[number % 2] for number in range(kills)], kills)
-        plans.append([Kill(*placed(moment, seconds), victim) for moment, victim in zip(moments, victims, strict=True)])
-    return plans
-
-
-def placed(moment: float, seconds: dict[str, float]) -> tuple[str, float]:
-    """The stage that runs at this moment, and the share of it done by then."""
-    for stage, length in seconds.items():
-        if moment < length:
-            return stage, round(moment / length, 3)
-        moment -= length
-    return stage, 1.0
+    moments = {stage: round(chance.random(), 3) for stage in stages}
+    return [
+        [Kill(stage, moments[stage], VICTIMS[(first + place) % 2]) for place, stage in enumerate(stages[first::rounds])]
+        for first in range(min(rounds, len(stages)))
+    ]
 
 
 def play(project: Path, kills: Sequence[Kill], seconds: dict[str, float], wanted: dict[str, str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Kills at random moments: the same code as `make soak`, four of its kills; and its arithmetic by hand."""
+"""Kills at random moments: the same code as `make soak`, one of its rounds; and its arithmetic by hand."""
 
 from __future__ import annotations
 
@@ -10,24 +10,20 @@ import pytest
 from studies import kill_test as soak
 from tests import tiny
 
-SECONDS = {"corpus": 1.0, "baseline": 3.0, "report": 1.0}
 
-
-def test_a_moment_is_placed_in_its_stage() -> None:
-    # corpus takes until 1.0, baseline until 4.0: 2.5 is halfway through baseline
-    assert soak.placed(0.25, SECONDS) == ("corpus", 0.25)
-    assert soak.placed(2.5, SECONDS) == ("baseline", 0.5)
-    assert soak.placed(5.0, SECONDS) == ("report", 1.0)
-
-
-def test_moments_are_drawn_from_the_seed_in_order_with_both_victims() -> None:
-    rounds = soak.drawn(SECONDS, 5, 4, seed=20)
-    assert rounds == soak.drawn(SECONDS, 5, 4, seed=20) != soak.drawn(SECONDS, 5, 4, seed=21)
-    order = list(SECONDS)
-    for kills in rounds:
-        places = [(order.index(kill.stage), kill.share) for kill in kills]
-        assert places == sorted(places)
-        assert sorted(kill.victim for kill in kills) == ["dvc", "dvc", "trainer", "trainer"]
+def test_every_stage_is_killed_once_in_the_order_of_the_pipeline() -> None:
+    stages = [f"stage {number}" for number in range(9)]
+    rounds = soak.dealt(stages, 4, seed=20)
+    assert rounds == soak.dealt(stages, 4, seed=20) != soak.dealt(stages, 4, seed=21)
+    assert [[kill.stage[-1] for kill in kills] for kills in rounds] == [
+        ["0", "4", "8"],
+        ["1", "5"],
+        ["2", "6"],
+        ["3", "7"],
+    ]
+    assert [[kill.victim for kill in kills] for kills in rounds[:2]] == [["dvc", "trainer", "dvc"], ["trainer", "dvc"]]
+    assert all(0 <= kill.share < 1 for kills in rounds for kill in kills)
+    assert len(soak.dealt(stages[:2], 4, seed=20)) == 2
 
 
 def test_a_broken_object_is_found(tmp_path: Path) -> None:
@@ -51,15 +47,15 @@ def test_an_orphan_writes_nothing_into_the_next_log(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.slow
-def test_four_kills_leave_no_trace(reproduced: Path, tmp_path: Path) -> None:
+def test_the_kills_of_a_round_leave_no_trace(reproduced: Path, tmp_path: Path) -> None:
     project = tiny.clone(reproduced, tmp_path / "undisturbed")
     tiny.git(project, "checkout", "--quiet", "HEAD~1")  # before anything ran
     wanted, seconds = soak.undisturbed(project)
     assert wanted == tiny.hashes(reproduced)
-    (kills,) = soak.drawn(seconds, 1, 4, seed=4)
+    kills = soak.dealt(list(seconds), soak.ROUNDS, seed=4)[1]
     copy = tiny.clone(reproduced, tmp_path / "killed")
     tiny.git(copy, "checkout", "--quiet", "HEAD~1")
     played = soak.play(copy, kills, seconds, wanted)
     assert played["equal"], played
     assert played["left"] == [], played
-    assert len(played["kills"]) == 4
+    assert len(played["kills"]) == len(kills) >= 4
