@@ -3,7 +3,8 @@
 python -m studies.erasing_task [--seeds 0 1 2]    writes reports/study/erasing/task.json and prints the table
 
 Each model answers the test rows, and again after some steps of training on a quarter of the forget rows: what comes
-back for the others is what was only suppressed. The pipeline has no stage for this; the study calls what `distil` calls.
+back for the others is what was only suppressed. The pipeline has no stage for this; the study calls what the stage
+`distil` calls.
 """
 
 from __future__ import annotations
