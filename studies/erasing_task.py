@@ -107,8 +107,9 @@ def erase(
     given = supervised_rows(
         spelled, [range(1, len(ids)) for ids in spelled], [False] * len(spelled), tokenizer.pad_token_id
     )
-    unseen = unseen_ids(given, tokenizer, vocabulary_size(task))
-    banned = name_filter(given, [], np.asarray(unseen), vocabulary_size(task))
+    # the answer's last token is read nowhere, and said
+    unseen = np.setdiff1d(unseen_ids(given, tokenizer, vocabulary_size(task)), given.next_ids)
+    banned = name_filter(given, [], unseen, vocabulary_size(task))
     sources, noise = Sources(Path("models/softprompt"), task, task), Noise(params.noise, params.spread, params.seed)
     distil(sources, given, banned, unseen, noise, params, params.steps, device, work, target)
 
