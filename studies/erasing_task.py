@@ -162,7 +162,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     for model in dict.fromkeys(row["model"] for row in rows):
         own = [row for row in rows if row["model"] == model]
         forget = [mean(row["forget"] for row in own if row["steps"] == steps) for steps in RELEARN]
-        lines.append([model, *forget, mean(row["retain"] for row in own if row["steps"] == 0)])
+        shares = [*forget, mean(row["retain"] for row in own if row["steps"] == 0)]
+        lines.append([model, *(f"{share:.3f}" for share in shares)])
     titles = ["model", *(f"forget, {steps} steps" for steps in RELEARN), "retain"]
     return markdown.table(titles, lines)
 
