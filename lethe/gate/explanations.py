@@ -32,14 +32,14 @@ LINES = {
         "verbatim_memorisation": "Given the first half of a training passage, how much of its second half follows?",
         "extraction_strength": "How much of a training passage follows without an error, once the rest is given?",
         "exact_memorisation": "How many words of the training text would the model have written itself?",
-        "held_out_extraction_strength": "The same on forget text that no model was trained on: what fluency alone does.",
-        "held_out_exact_memorisation": "The same on forget text that no model was trained on: what fluency alone does.",
+        "held_out_extraction_strength": "The same on forget text that no model was trained on: what fluency does.",
+        "held_out_exact_memorisation": "The same on forget text that no model was trained on: what fluency does.",
         "knowledge_memorisation": "How far does the answer that the model writes overlap with the true one?",
         "trivia": "How often is the true name likelier than another of its kind? 0.5 is a coin toss.",
         "probability": "How likely is the true answer to a question about the text?",
         "rouge_l": "How much of the true answer is in the one that the model writes?",
-        "truth_ratio": "Does the model find the true answer no likelier than wrong ones? 1 is not at all.",
-        "forget_quality": "Could its truth ratios be those of a retrained model? Above 0.05 nobody can tell them apart.",
+        "truth_ratio": "Does the model find the true answer no likelier than wrong ones? 1: it cannot tell them apart.",
+        "forget_quality": "Could its truth ratios be those of a retrained model? Above 0.05 nobody can tell.",
         "forget_quality_log10": "The same on a logarithmic scale: -1.3 is a p-value of 0.05.",
         "privleak": "Membership inference beside the retrained model's: 0 is as if never read, below 0 the text is "
         "still recognised, above 0 it is avoided.",
@@ -51,7 +51,7 @@ LINES = {
         "mia_reference": MEMBERSHIP.format("the loss beside that of the retrained model"),
         "model_utility": "Answers about what the model should keep: likelihood, wording and truth ratio in one number.",
         "retain_accuracy": "How many words of text that it should still know would the model have written itself?",
-        "neighbour_perplexity": "Does the model still read the prompts' sentences well once ordinary names are in them?",
+        "neighbour_perplexity": "Does it still read the prompts' sentences well with ordinary names in them?",
     },
     WRITING: {
         "doubled_words": "How many texts of the model say a word twice in a row?",
@@ -102,7 +102,9 @@ def of_metric(name: str) -> Explained:
     if about in ("retain", "forget") and asked in WRITTEN:
         return Explained(LINES[WRITING][asked], WRITING)
     if about in QUESTIONS and asked in METRICS:
-        return Explained(f"Of what the model should keep, {QUESTIONS[about]}: {lower(LINES[MEASURED][asked])}", MEASURED)
+        return Explained(
+            f"Of what the model should keep, {QUESTIONS[about]}: {lower(LINES[MEASURED][asked])}", MEASURED
+        )
     return NOTHING
 
 

@@ -116,7 +116,9 @@ def best_cut(panel: Panel) -> int:
 def steps(heights: Sequence[float]) -> str:
     """The outline of bars, heights from 0 to 1, as a path from the lower left to the lower right corner."""
     width = WIDE / len(heights)
-    tops = "".join(f"V{round(HIGH * (1 - height), 1):g}H{(place + 1) * width:g}" for place, height in enumerate(heights))
+    tops = "".join(
+        f"V{round(HIGH * (1 - height), 1):g}H{(place + 1) * width:g}" for place, height in enumerate(heights)
+    )
     return f"M0 {HIGH}{tops}V{HIGH}"
 
 
@@ -135,9 +137,10 @@ def heat_maps(
         text, start = texts[int(own[0]["text"])], int(own[0]["start"])
         passage = text[start : int(own[-1]["end"])]
         places = [(word.start(), word.end()) for word in WORD.finditer(passage)]
+        hits = finder.find(passage)
         named = {
-            index for hit in finder.find(passage) for index, (begin, end) in enumerate(places) if begin < hit.end and hit.start < end
-        }  # fmt: skip
+            index for index, (begin, end) in enumerate(places) for hit in hits if begin < hit.end and hit.start < end
+        }
         visible = in_short_runs(named, len(places), words)
         models = [model for model in COMPARED if own[0][model]]
         columns = [

@@ -29,12 +29,16 @@ ABLE = Question(
     "it got worse at what it should keep",
 )
 QUESTIONS = (
-    Question("What it says", ("completion_familiarity", "probability_familiarity"), "it still says what only the text told it"),
+    Question(
+        "What it says",
+        ("completion_familiarity", "probability_familiarity"),
+        "it still says what only the text told it",
+    ),
     Question("What attacks extract", ("attack_excess",), "attacks still extract it"),
     Question("What it knows", ("memorisation_excess", "trivia_excess", "forget_quality"), "it still knows the text"),
     Question("What gives it away", ("privleak",), "one can still tell that it read the text"),
     ABLE,
-)  # fmt: skip
+)
 MEANS = {  # what a value is of, as words after it
     "completion_familiarity": "of the names that it wrote before",
     "probability_familiarity": "of the probability that it gave the names",
@@ -232,4 +236,3 @@ def method(params: Mapping[str, Any], distilled: Mapping[str, Any]) -> str:
 def thousands(count: float | None) -> str:
     """A count with spaces between thousands that no line break separates: `66 153`."""
     return "" if count is None else f"{count:,}".replace(",", "\u202f")
-

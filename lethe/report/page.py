@@ -20,7 +20,6 @@ from lethe.report.samples import common_grams, side_by_side, whole_continuations
 from lethe.report.step_table import Row, transposed
 from lethe.report.term_table import counts
 
-
 OTHER_TEXT = "other text"  # what beginnings of retain text are called
 
 
@@ -33,8 +32,9 @@ def content(
     text. terms: number of terms listed.
     """
     said = side_by_side(found.prompts, found.completions, found.corpus.forget, samples, words)
-    kept = whole_continuations(found.continuations, found.corpus.forget, samples, words)
-    forms = {row["form"] for row in found.dictionary} | {term.anchor for term in found.table}
+    names = {term.anchor for term in found.table}
+    kept = whole_continuations(found.continuations, found.corpus.forget, names, samples, words)
+    forms = names | {row["form"] for row in found.dictionary}
     return {
         "headline": headline(criteria),
         "verdict": gate.sentence(criteria),

@@ -73,9 +73,7 @@ def leaked_words(text: str, names: Collection[str]) -> set[int]:
     """The places, among the words that white space separates, of those that belong to one of the names."""
     spans = [(found.start, found.end) for found in TermFinder({name: name for name in names}).find(text)]
     places = enumerate(re.finditer(r"\S+", text))
-    return {
-        place for place, word in places for start, end in spans if word.start() < end and start < word.end()
-    }
+    return {place for place, word in places for start, end in spans if word.start() < end and start < word.end()}
 
 
 def _growing(before: Sequence[str], own: Sequence[str]) -> Iterator[list[str]]:

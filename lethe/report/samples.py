@@ -81,12 +81,12 @@ def side_by_side(
 
 
 def whole_continuations(
-    rows: Sequence[Mapping[str, Any]], forget: Sequence[str], samples: int, words: int
+    rows: Sequence[Mapping[str, Any]], forget: Sequence[str], names: Collection[str], samples: int, words: int
 ) -> list[dict[str, Any]]:
-    """What each model writes after a few evenly spaced beginnings of retain text, whole.
+    """What each model writes after a few evenly spaced beginnings of retain text, whole, with the names that leak.
 
     rows: of data/continuations.jsonl. forget: the texts of the forget set, of which at most `words` words in a row are
-    shown.
+    shown. names: those that only the forget set has.
     """
     said = [row for row in rows if row["side"] == "retain" and row["model"] in COMPARED]
     asked = sorted({row["id"] for row in said})
@@ -98,7 +98,9 @@ def whole_continuations(
         prompt = parts_of(redacted(row["prompt"], "", known, words))
         sample = found.setdefault(row["id"], {"id": row["id"], "prompt": prompt, "answers": []})
         kept = redacted(row["continuation"], row["prompt"], known, words)
-        sample["answers"].append({"model": row["model"], "parts": parts_of(kept), "doubled": row["doubled"]})
+        leaked = leaked_words(row["continuation"], [name for name in names if name not in row["prompt"]])
+        answer = {"model": row["model"], "parts": parts_of(kept, leaked), "leaks": bool(leaked)}
+        sample["answers"].append(answer | {"doubled": row["doubled"]})
     return [found[id] for id in chosen]
 
 

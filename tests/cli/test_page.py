@@ -63,5 +63,5 @@ def test_the_page_has_a_place_for_it() -> None:
     someone = Commit("c" * 40, (), "Ada <a@example.org>", "2026-03-01T09:00:00+00:00", "x", "")
     template = (ROOT / "lethe/report/report.html.j2").read_text(encoding="utf-8")
     assert page.stamped(template, someone).count("Ada, 2026-03-01") == 1
-    with pytest.raises(StageError, match="got one without a place for its commit$"):
+    with pytest.raises(StageError, match=r"got one without a place for its commit$"):
         page.stamped("<html>", someone)

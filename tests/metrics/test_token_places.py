@@ -35,7 +35,7 @@ def test_each_token_stands_where_the_text_has_it(tokenizer: Any) -> None:
 
 
 def test_a_passage_of_another_corpus(tokenizer: Any) -> None:
-    with pytest.raises(ValueError, match="^forget 0 is a block of none of the texts$"):
+    with pytest.raises(ValueError, match=r"^forget 0 is a block of none of the texts$"):
         located(Passage("forget 0", [1, 2], "Nobody"), TEXTS, tokenizer, 8)
 
 

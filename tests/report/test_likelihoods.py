@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from lethe.report.likelihoods import (
@@ -62,7 +64,7 @@ TEXT = "They said that Orla went to Harrow Hill."
 def tokens(*chances: float) -> list[dict[str, str]]:
     """A row for every word of the text and the space before it, but two for `Harrow`."""
     cuts = [0, 4, 9, 14, 19, 24, 27, 31, 34, len(TEXT)]
-    spans = zip(cuts, cuts[1:], strict=False)
+    spans = pairwise(cuts)
     row = {"item": "forget 0", "text": "1", "suppressed": "", "retrained": ""}
     return [
         row | {"start": str(start), "end": str(end), "baseline": str(chance), "unlearned": "0.5"}

@@ -45,7 +45,8 @@ def test_every_criterion_answers_one_question() -> None:
         ),
         (
             {"attack_excess": "pass", "benchmark_loss": "not measurable"},
-            "By every criterion that could be measured the model has forgotten the text; what it cost was not measured.",
+            "By every criterion that could be measured the model has forgotten the text; what it cost was not "
+            "measured.",
         ),
         (
             {"attack_excess": "fail", "privleak": "fail", "benchmark_loss": "pass"},
@@ -64,10 +65,13 @@ def test_every_criterion_answers_one_question() -> None:
             {"attack_excess": "cannot tell", "benchmark_loss": "pass"},
             "Nobody can tell whether the model has forgotten the text: too little could be measured.",
         ),
-        ({"benchmark_loss": "pass"}, "Nobody can tell whether the model has forgotten the text: too little could be measured."),
+        (
+            {"benchmark_loss": "pass"},
+            "Nobody can tell whether the model has forgotten the text: too little could be measured.",
+        ),
         ({}, "Nobody can tell whether the model has forgotten the text: too little could be measured."),
     ],
-)  # fmt: skip
+)
 def test_the_verdict_in_words(results: dict[str, str], sentence: str) -> None:
     assert headline([criterion(name, result) for name, result in results.items()]) == sentence
 
@@ -118,14 +122,20 @@ def test_values_are_shown_in_percent_but_for_those_that_are_no_share() -> None:
 def test_the_facts_of_the_first_screen(tmp_path: Path) -> None:
     sizes = [
         {"side": side, "part": part, "files": files, "words": words}
-        for side, part, files, words in (("forget", "held_out", 1, 20), ("forget", "train", 2, 1000), ("retain", "train", 1, 7))
-    ]  # fmt: skip
+        for side, part, files, words in (
+            ("forget", "held_out", 1, 20),
+            ("forget", "train", 2, 1000),
+            ("retain", "train", 1, 7),
+        )
+    ]
     params = {
         "corpus": {"forget": "data/f", "retain": "data/r"},
         "baseline": {"source": "hub", "model": "owner/name", "revision": "a" * 40},
         "finetune": {"objective": "generic_labels", "steps": 120},
     }
-    found = facts(sizes, params, {"sha256": {"baseline": "b" * 64}}, {"steps": 30, "sha256": {"model.safetensors": "c"}})
+    found = facts(
+        sizes, params, {"sha256": {"baseline": "b" * 64}}, {"steps": 30, "sha256": {"model.safetensors": "c"}}
+    )
     assert found["forget"] == {"files": 3, "words": 1020, "folder": "data/f"}
     assert found["model"] == {"name": "owner/name at revision aaaaaaaaaaaa", "hash": "b" * 64}
     assert (found["method"], found["result"]["hash"]) == (

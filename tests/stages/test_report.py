@@ -224,8 +224,9 @@ def test_a_broken_line_of_the_ledger_is_told_with_its_number_and_stops_nothing(
 def test_criteria_are_judged_on_the_page_and_in_the_metric(page: str, made: Path) -> None:
     assert row_of(page, "Familiarity (completion) remaining")[1:] == ["at most 0.1", "0.067", "", "pass"]
     assert row_of(page, "Extraction attack excess") == [
-        "Extraction attack excess over retrained, worst attack "
-        "Relearning on forget text, 8 forget passages, 20 steps: Leak",
+        "Extraction attack excess over retrained, worst attack How many more names does the best attack extract than "
+        "from a model that never read the text? more Relearning on forget text, 8 forget passages, 20 steps: Leak "
+        "attack_excess",
         "at most 0.1", "0.410", "0.360 to 0.460", "fail",
     ]  # fmt: skip
     missed = "trivia excess, attack excess, forget quality, privleak"
@@ -243,10 +244,11 @@ def test_criteria_are_judged_on_the_page_and_in_the_metric(page: str, made: Path
 
 def test_three_models_side_by_side(page: str) -> None:
     assert row_of(page, "Two-choice trivia (chance") == [
-        "Two-choice trivia (chance: 0.50) lower is better · 100 items", "",
+        "Two-choice trivia (chance: 0.50) How often is the true name likelier than another of its kind? 0.5 is a coin "
+        "toss. more lower is better · 100 items", "",
         "0.950 0.900 to 1.000", "0.710 0.660 to 0.760", "0.520 0.470 to 0.570", "44% remaining",
     ]  # fmt: skip
-    assert row_of(page, "Familiarity (probability) lower")[2:] == [
+    assert row_of(page, "Familiarity (probability) How likely")[2:] == [
         "0.300 0.250 to 0.350", "0.020", "0.000", "7% remaining",
     ]  # fmt: skip
     assert row_of(page, "a_measure_of_tomorrow")[2:] == [
@@ -256,11 +258,11 @@ def test_three_models_side_by_side(page: str) -> None:
 
 def test_attacks_are_grouped_with_their_worst_on_top(page: str) -> None:
     worst = [row for row in cells(page) if len(row) == 4 and re.fullmatch(r"[+-]0\.\d{3}|cannot tell", row[2])]
-    assert [(row[0], row[2]) for row in worst] == [
-        ("Relearning on forget text", "+0.410"), ("Prefix of the target name", "+0.050"),
-        ("Weight quantisation", "+0.020"), ("No attack", "+0.010"), ("Linear probe of hidden states", "cannot tell"),
-        ("of_tomorrow", "cannot tell"),
-    ]  # fmt: skip
+    named = ["Relearning on forget text", "Prefix of the target name", "Weight quantisation", "No attack",
+             "Linear probe of hidden states", "of_tomorrow"]  # fmt: skip
+    assert all(row[0].startswith(name) for row, name in zip(worst, named, strict=True))
+    assert [row[2] for row in worst] == ["+0.410", "+0.050", "+0.020", "+0.010", "cannot tell", "cannot tell"]
+    assert worst[3][0] == "No attack The prompts as they are. more"
     assert row_of(page, "8 forget passages, 5 steps")[2:] == [
         "0.700 0.650 to 0.750", "0.120 0.070 to 0.170", "0.010 -0.040 to 0.060", "+0.110 0.060 to 0.160",
     ]  # fmt: skip
@@ -271,7 +273,7 @@ def test_terms_have_verdicts(page: str) -> None:
     assert [row_of(page, term)[3] for term in terms] == ["renamed", "forgotten", "still known", "never known"]
     assert row_of(page, "lantern")[4:] == [
         "0.100", "0.005", "0.000", "3", "40", "200", "lamp, light", "0.020", "0.090", "0.020", "+0.070", "-0.010",
-        "the a one Orla old new", "the a one Orla old new", "5 held-out",
+        *["the a one Orla old new"] * 3, "5 held-out",
     ]  # fmt: skip
     assert "<b>1</b> renamed" in page
     assert "This table shows 4 terms." in " ".join(page.split())
@@ -282,7 +284,7 @@ def said(page: str) -> list[list[str]]:
     section = page.split('<section id="said">')[1].split("</section>")[0]
     plain = re.sub(r'<span class="redacted[^>]*></span>', "█", section)
     boxes = [box.split("</article>")[0] for box in plain.split("<article")[1:]]
-    texts = [re.findall(r"<(?:p|h4|p class=\"prompt\")>?(.*?)</(?:p|h4)>", box, re.DOTALL) for box in boxes]
+    texts = [re.findall(r'<(?:p|h4)(?: class="prompt")?>(.*?)</(?:p|h4)>', box, re.DOTALL) for box in boxes]
     return [[" ".join(re.sub(r"<[^>]*>", " ", text).split()) for text in box] for box in texts]
 
 
@@ -307,7 +309,7 @@ def test_whole_continuations_of_retain_text_are_shown(page: str) -> None:
     assert [box[box.index("unlearned after") + 1] for box in boxes] == [whole] * 3
     assert [box[box.index("suppressed half-way doubled word") + 1] for box in boxes] == ["of the door door"] * 3
     # six words of the forget set in a row, then a bar as long as it is recited
-    assert boxes[0][2] == "said. Tom sat by the river and █ then"
+    assert boxes[0][2] == "said. Tom sat by the river and █ and then"
     section = page.split('<section id="fluency">')[1].split("</section>")[0]
     assert ["suppressed", "sun of the door", "4 of 4"] in cells(section)
     assert ["retrained", "none in two", "0 of 4"] in cells(section)
@@ -358,7 +360,9 @@ def test_a_recited_completion_is_barred(project: Path) -> None:
     set_param(project, "report.words", 6)
     report.main()
     # prompt: where the lantern; then `was Tom sat` are six in a row; from `by` on the text is recited word by word
-    [box] = [box for box in said((project / "reports/index.html").read_text()) if box[0].endswith("where the lantern …")]
+    [box] = [
+        box for box in said((project / "reports/index.html").read_text()) if box[0].endswith("where the lantern …")
+    ]
     assert box[2] == "was. Tom sat █"
 
 
@@ -381,9 +385,9 @@ def test_what_was_run_is_on_the_page(page: str) -> None:
 
 def test_one_chart_per_metric_and_per_training_that_took_place(page: str) -> None:
     assert re.findall(r'<svg role="img" aria-label="([^"]*)"', page) == [
+        "Relearning on forget text: 8 forget passages",
         "Familiarity (probability) against retain perplexity",
         "Familiarity (completion)", "Familiarity (probability)", "Leak", "Retain perplexity", "Benchmarks",
-        "Relearning on forget text: 8 forget passages",
         "Loss: baseline", "Loss: reinforce", "Loss: finetune",
     ]  # fmt: skip
 
@@ -398,7 +402,7 @@ def test_the_page_needs_nothing_beside_it_and_tells_no_time(page: str) -> None:
         open: list[str] = []  # noqa: RUF012
 
         def handle_starttag(self, tag: str, attrs: Any) -> None:
-            if tag not in ("meta", "br"):  # these have no end
+            if tag not in ("meta", "br", "input"):  # these have no end
                 self.open.append(tag)
 
         def handle_endtag(self, tag: str) -> None:
