@@ -68,7 +68,7 @@ def look(page: str, script: str, folder: Path, width: int = 1280, dark: bool = F
     command = [browser(), *QUIET, f"--user-data-dir={folder / 'profile'}", f"--window-size={max(width, 500)},900"]
     command += [DARK] if dark else []
     done = subprocess.run(
-        [*command, "--dump-dom", around.as_uri()], capture_output=True, text=True, check=True, timeout=120
+        [*command, "--dump-dom", around.as_uri()], capture_output=True, text=True, check=True, timeout=300
     )
     found = re.search(r'<pre id="found">(.*?)</pre>', done.stdout, re.DOTALL)
     complaints = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]

@@ -119,14 +119,12 @@ def test_a_model_has_the_same_mark_in_every_chart_and_on_the_page() -> None:
     rows = [row | {"step": 0, "model": "baseline"}, row | {"step": None, "model": "retrained"}]
     path = trade_off_chart(rows, "probability_familiarity", "retain_perplexity")
     assert path is not None
-    shapes = {}
+    drawn, shapes = (path, *step_charts(rows)), {}
     for model in ("baseline", "retrained"):  # a mark is a path with an id; its size differs, not its commands
         mark = re.compile(rf'<path id="[^"]*" d="([^"]*)" style="[^"]*stroke: var\(--{model}\)')
-        found = [
-            ["".join(re.findall("[A-Za-z]", path)) for path in mark.findall(svg)] for svg in (path, *step_charts(rows))
-        ]
+        found = [{"".join(re.findall("[A-Za-z]", path)) for path in mark.findall(svg)} for svg in drawn]
         assert all(found)
-        [shapes[model]] = set(sum(found, []))
+        [shapes[model]] = set().union(*found)
     assert shapes["baseline"] != shapes["retrained"]
 
 
