@@ -82,13 +82,14 @@ def histogram(
     high = high if high > low else low + 1
     panels = []
     for model in (model for model in COMPARED if model in by_model):
-        counts = [binned(by_model[model], kind, low, high) for kind in (MEMBER, OTHER)]
-        if not all(map(sum, counts)):
+        members, others = (binned(by_model[model], kind, low, high) for kind in (MEMBER, OTHER))
+        if not sum(members) or not sum(others):
             return None
         found = measures.get(model, {}).get(name, {})
-        tallest = max(max(count) / sum(count) for count in counts)
-        shapes = [steps([count / sum(own) / tallest for count in own]) for own in counts]
-        panels.append(Panel(model, number(found.get("value")), *map(from_the_right, counts), *shapes))
+        tallest = max(max(count) / sum(count) for count in (members, others))
+        area, outline = (steps([count / sum(own) / tallest for count in own]) for own in (members, others))
+        cuts = from_the_right(members), from_the_right(others)
+        panels.append(Panel(model, number(found.get("value")), *cuts, area, outline))
     label = METRICS[name].label.partition(",")[0] if name in METRICS else name
     return Histogram(name, label, low, high, best_cut(panels[0]), panels)
 
