@@ -2,7 +2,7 @@
 
 reads   data/prompts.jsonl  data/names.csv  data/corpus.parquet  ${measure.questions}  models/baseline  models/retrained
         models/references  models/suppressed  models/unlearned  models/checkpoints
-writes  data/measures.csv  reports/measures.json
+writes  data/measures.csv  data/tokens.csv  reports/measures.json
 """
 
 from __future__ import annotations
@@ -41,11 +41,12 @@ from lethe.metrics.compute import (
 from lethe.metrics.membership import MinK
 from lethe.metrics.name_swaps import analyse_names, frames
 from lethe.metrics.questions import filed_questions, made_questions, sampled, trivia_questions
+from lethe.metrics.tables import MEASURES, TOKENS
+from lethe.metrics.token_places import token_rows
 from lethe.models.checkpoints import load_tokenizer
 from lethe.models.device import prepare
 
 WINDOW = 2048  # tokens in which a model without a limited context reads a question
-MEASURES = ("model", "metric", "item", "value")
 PRINTED = ("truth_ratio", "trivia", "model_utility", "privleak")
 RETAIN_CHARS = 4_000_000  # of retain text searched for names
 NOT_LISTED = "retrained is not among measure.models"
@@ -111,6 +112,8 @@ def main() -> None:
         measures = all_measures(values)
         absent = models.absent | absent_metrics(measures, models.absent.get("retrained", NOT_LISTED))
         write_csv(measure_rows(values), MEASURES, work / "data/measures.csv")
+        likely = token_rows(found, members, texts["forget"], tokenizer, params.passage_tokens)
+        write_csv(likely, TOKENS, work / "data/tokens.csv")
         rows_of = {name: interval_rows(of_model) for name, of_model in measures.items()}
         excesses = {name: interval_rows(of_model) for name, of_model in all_excesses(values).items()}
         report = {"models": rows_of, "excess": excesses, "absent": absent}

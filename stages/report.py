@@ -1,11 +1,11 @@
-"""Writes the report page: release gate, models side by side, attacks, terms, samples and provenance.
+"""Writes the report page: the verdict, what the models say, the release gate, every metric, attack and term.
 
 reads   data/corpus.parquet  data/dictionary.csv  data/labels.parquet  data/prompts.jsonl  data/completions.jsonl
-        data/continuations.jsonl  data/terms.csv  models/baseline  models/unlearned  reports/labels.json
-        reports/finetune.json  reports/distil.json  reports/familiarity.json  reports/benchmarks.json
-        reports/measures.json  reports/attacks.json  reports/terms.json  reports/loss/baseline.csv
-        reports/loss/retrain.csv  reports/loss/reinforce.csv  reports/loss/finetune.csv  reports/loss/distil.csv
-        data/requests.jsonl  params.yaml
+        data/continuations.jsonl  data/terms.csv  data/measures.csv  data/tokens.csv  models/baseline
+        models/unlearned  reports/labels.json  reports/finetune.json  reports/distil.json  reports/familiarity.json
+        reports/benchmarks.json  reports/measures.json  reports/attacks.json  reports/terms.json
+        reports/loss/baseline.csv  reports/loss/retrain.csv  reports/loss/reinforce.csv  reports/loss/finetune.csv
+        reports/loss/distil.csv  data/requests.jsonl  params.yaml
 writes  reports/index.html  reports/gate.json  reports/steps.csv
 """
 
@@ -21,8 +21,10 @@ from lethe.core.stage import run, workspace
 from lethe.core.tables import CONTINUATIONS, TERMS, read_csv, read_json, read_jsonl, write_csv, write_json
 from lethe.dictionary.entries import read_entries
 from lethe.gate import criteria as gate
+from lethe.metrics.tables import MEASURES, TOKENS
 from lethe.report.html import TEMPLATE, render
 from lethe.report.inputs import Findings, read_corpus, read_curves, read_samples, soft_prompt_facts
+from lethe.report.opening import weights
 from lethe.report.page import content
 from lethe.report.request_ledger import history, open_ledger
 from lethe.report.step_table import header, step_rows, unlearning_steps
@@ -61,6 +63,8 @@ def main() -> None:
             completions=read_jsonl(Path("data/completions.jsonl"), {"model": str, "id": int, "completion": str}),
             continuations=read_jsonl(Path("data/continuations.jsonl"), CONTINUATIONS),
             table=terms_of(read_csv(Path("data/terms.csv"), TERMS), params.words),
+            passages=read_csv(Path("data/measures.csv"), MEASURES),
+            tokens=read_csv(Path("data/tokens.csv"), TOKENS),
             requests=history(ledger.rows),
             broken=ledger.problems,
             curves=read_curves(*losses),
@@ -71,6 +75,7 @@ def main() -> None:
         page = render(
             TEMPLATE,
             prompt=soft_prompt_facts(unlearned, baseline, found.familiarity),
+            weights=weights(baseline),
             labels=read_samples(labels, baseline, found.finetune["alpha"], found.dictionary, *limits),
             **content(found, criteria, rows, *limits, params.terms),
         )

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from html import escape, unescape
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 QUIET = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-component-update",
     "--disable-background-networking", "--disable-sync", "--hide-scrollbars", "--enable-logging=stderr",
+    "--virtual-time-budget=20000",  # milliseconds of the page
 )  # fmt: skip
 DARK = "--blink-settings=preferredColorScheme=0"
 # The page in a frame of the wanted width: a window of the browser's own is never narrower than 500 pixels.
@@ -26,7 +28,9 @@ AROUND = """<!doctype html><body style="margin:0">
 <script>
 document.getElementById("frame").addEventListener("load", (event) => {{
   const view = event.target.contentWindow, page = view.document;
-  document.getElementById("found").textContent = JSON.stringify((() => {{ {script} }})());
+  (async () => {{ {script} }})().then((found) => {{
+    document.getElementById("found").textContent = JSON.stringify(found);
+  }});
 }});
 </script>"""
 
@@ -46,14 +50,25 @@ def browser() -> str:
     return found
 
 
+def axe() -> str:
+    """The script of axe-core, which checks pages for accessibility; skips where there is none."""
+    named, package = os.environ.get("AXE"), find_spec("axe_core_python")
+    if named is None and (package is None or package.origin is None):
+        pytest.skip("no axe-core; `make setup` installs it, or set AXE to axe.min.js")
+    return Path(named or Path(str(package and package.origin)).with_name("axe.min.js")).read_text(encoding="utf-8")
+
+
 def look(page: str, script: str, folder: Path, width: int = 1280, dark: bool = False) -> Seen:
-    """Show a page and run a script there, the body of a function of `view` (the window) and `page` (its document)."""
+    """Show a page and run a script there, the body of a function of `view` (the window) and `page` (its document).
+
+    The function may wait for something; its time is the browser's own, which runs as fast as it can.
+    """
     around = folder / "around.html"
     around.write_text(AROUND.format(width=width, page=escape(page), script=script), encoding="utf-8")
     command = [browser(), *QUIET, f"--user-data-dir={folder / 'profile'}", f"--window-size={max(width, 500)},900"]
     command += [DARK] if dark else []
     done = subprocess.run(
-        [*command, "--dump-dom", around.as_uri()], capture_output=True, text=True, check=True, timeout=120
+        [*command, "--dump-dom", around.as_uri()], capture_output=True, text=True, check=True, timeout=300
     )
     found = re.search(r'<pre id="found">(.*?)</pre>', done.stdout, re.DOTALL)
     complaints = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]

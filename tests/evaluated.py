@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lethe.core.tables import TERMS, write_csv, write_json
+from lethe.metrics.tables import MEASURES, TOKENS
 
 MODELS = ("baseline", "unlearned", "retrained")
 MEASURED = {
@@ -50,8 +51,27 @@ def write_evaluated(project: Path, models: tuple[str, ...] = MODELS) -> None:
     """data/terms.csv and the reports of measures, attacks and terms; without `retrained` nothing is relative to it."""
     write_json(measures(models), project / "reports/measures.json")
     write_json({"attacks": attack_rows(models)}, project / "reports/attacks.json")
+    write_csv(passage_rows(models), MEASURES, project / "data/measures.csv")
+    write_csv(token_rows(models), TOKENS, project / "data/tokens.csv")
     write_json({"anchors": len(TERM_ROWS)}, project / "reports/terms.json")
     write_csv(term_rows(models), TERMS, project / "data/terms.csv")
+
+
+def passage_rows(models: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Membership scores: the baseline tells its passages apart, the others do not."""
+    return [
+        {"model": model, "metric": "mia_privleak", "item": f"{kind} {n}", "value": -3 + n / 10 + apart}
+        for model in models
+        for kind in ("forget", "held-out")
+        for n in range(10)
+        for apart in [2 if (model, kind) == ("baseline", "forget") else 0]
+    ]
+
+
+def token_rows(models: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The first 40 characters of the corpus's first text in pieces of four."""
+    likely = dict.fromkeys((*MODELS, "suppressed"), "") | {model: 0.5 / (1 + MODELS.index(model)) for model in models}
+    return [{"item": "forget 0", "text": 0, "start": at, "end": at + 4} | likely for at in range(0, 40, 4)]
 
 
 def fluency(models: tuple[str, ...] = MODELS) -> dict[str, Any]:

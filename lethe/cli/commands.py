@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lethe.cli import card, compare
+from lethe.cli import card, compare, page
 from lethe.cli import main as cli
 from lethe.custody import revoke, timestamp
 from lethe.erasure import gc, purge, requests
@@ -178,6 +178,7 @@ app.command("verify")(cli.verify)
 app.command("revoke")(revoke.command)
 app.command("timestamp")(timestamp.command)
 app.command("card")(card.command)
+app.command("page")(page.command)
 app.command("compare")(compare.command)
 app.command("doctor")(doctor.command)
 app.command("preset")(presets.command)

@@ -22,7 +22,10 @@ PAGE = {
     RETRAINED: "var(--retrained)",
 }
 OF_MODEL = {"baseline": BASELINE, "suppressed": SUPPRESSED, "unlearned": UNLEARNED, "retrained": RETRAINED}
-COLOURS = (UNLEARNED, "#d9772b", "#2f9e6e", "#a66bbe", "#c2504f", "#7d8794", "#b59a1f")  # readable on white and black
+MARKS = {"baseline": "o", "suppressed": "D", "unlearned": "s", "retrained": "^"}  # the page's own, in style.css.j2
+MARK_SIZES = {"o": 6.5, "D": 5.5, "s": 6.0, "^": 7.0}  # points: as large as each other to the eye
+PLAIN = ("unlearning", "loss")  # lines that are no model: in the colour of the text
+COLOURS = ("#4a7fd0", "#d9772b", "#2f9e6e", "#a66bbe", "#c2504f", "#7d8794", "#b59a1f")  # readable on white and black
 INCHES = (3.5, 2.4)  # at their own size the letters are as large as the page's small ones
 WIDER = (4.6, 3.2)
 TITLE_CHARS = 40  # of a line over a chart
@@ -37,11 +40,12 @@ BESIDE = (
 
 
 class Line(NamedTuple):
-    """One curve, or a constant level to compare with (dashed)."""
+    """One curve, or a constant level to compare with (dashed). models: those at its points, where a point is one."""
 
     name: str
     points: Sequence[tuple[float, float]]
     level: bool = False
+    models: Sequence[str] = ()
 
 
 class Point(NamedTuple):
@@ -55,7 +59,10 @@ class Point(NamedTuple):
 
 def step_charts(rows: Sequence[Row]) -> list[str]:
     """One chart per metric with the retrained model as a level, and one with all benchmarks."""
-    charts = [(title, [Line("unlearning", _path(rows, key)), *_levels(rows, key)]) for key, title in METRICS.items()]
+    charts = [
+        (title, [Line("unlearning", _path(rows, key), models=_on_path(rows, key)), *_levels(rows, key)])
+        for key, title in METRICS.items()
+    ]
     charts.append(("Benchmarks", [Line(task, _path(rows, task)) for task in tasks_of(rows)]))
     kept = [(title, [line for line in lines if line.points]) for title, lines in charts]
     return [chart(title, "optimiser steps", lines) for title, lines in kept if lines]
@@ -140,10 +147,18 @@ def drawing(title: str, inches: tuple[float, float], draw: Any) -> str:
 def _draw_lines(axes: Any, title: str, x_label: str, lines: Sequence[Line]) -> None:
     for number, line in enumerate(lines):
         xs, ys = zip(*line.points, strict=True)
-        colour = OF_MODEL.get(line.name, RETRAINED if line.level else COLOURS[number % len(COLOURS)])
-        marker = "o" if len(xs) < 20 and not line.level else None
+        other = INK if line.name in PLAIN else RETRAINED if line.level else COLOURS[number % len(COLOURS)]
+        colour = OF_MODEL.get(line.name, other)
+        mark = MARKS.get(line.name)
+        few = "o" if len(xs) < 20 and not line.level else None
         style = "--" if line.level else "-"
-        axes.plot(xs, ys, style, color=colour, marker=marker, markersize=3.5, linewidth=1.5, label=line.name)
+        size = MARK_SIZES[mark] if mark else 3.5
+        every = [-1] if line.level else None  # a level bears its mark once
+        marks = {"marker": mark or few, "markersize": size, "markevery": every}
+        axes.plot(xs, ys, style, color=colour, linewidth=1.5, label=line.name, **marks)
+        for model, x, y in zip(line.models, xs, ys, strict=False):
+            if model in MARKS:
+                axes.plot([x], [y], MARKS[model], color=OF_MODEL[model], markersize=MARK_SIZES[MARKS[model]], zorder=3)
     low, high = axes.get_ylim()
     axes.set_ylim(min(0, low) if low < high / 2 else low, high)  # zero is shown unless it would flatten the curve
     axes.set_title(fill(title, TITLE_CHARS), loc="left")
@@ -160,9 +175,9 @@ def _draw_points(axes: Any, leakage: str, utility: str, points: Sequence[Point])
     path = [point for point in points if point.step is not None]
     axes.plot([point.x for point in path], [point.y for point in path], "-", color=INK, alpha=0.35, linewidth=1)
     for point in points:
-        size, fill = (7, "none" if point.name == "retrained" else None) if point.name in OF_MODEL else (3.5, None)
-        colour = OF_MODEL.get(point.name, INK)
-        axes.plot([point.x], [point.y], "o", color=colour, markersize=size, markerfacecolor=fill, markeredgewidth=1.8)
+        mark = MARKS.get(point.name, "o")
+        size = MARK_SIZES[mark] + 0.5 if point.name in MARKS else 3.5
+        axes.plot([point.x], [point.y], mark, color=OF_MODEL.get(point.name, INK), markersize=size)
     axes.margins(x=0.4, y=0.12)
     axes.autoscale_view()  # before the transformation is used: the limits are otherwise set when the chart is drawn
     texts = [point.name if point.name in OF_MODEL else f"step {point.step}" for point in points]
@@ -223,6 +238,11 @@ def _inline(svg: str, title: str) -> str:
 def _path(rows: Sequence[Row], metric: str) -> list[tuple[float, float]]:
     """(step, value) of the models from baseline to unlearned."""
     return [(row["step"], row[metric]) for row in rows if row["step"] is not None and row[metric] is not None]
+
+
+def _on_path(rows: Sequence[Row], metric: str) -> list[str]:
+    """The models of `_path`."""
+    return [row["model"] for row in rows if row["step"] is not None and row[metric] is not None]
 
 
 def _levels(rows: Sequence[Row], metric: str) -> list[Line]:

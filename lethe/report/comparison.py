@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 
 from lethe.attacks.results import judged_rows
 from lethe.core.tables import COMPARED
+from lethe.gate import explanations
 from lethe.gate.evidence import compared_rows, counts, of_items
+from lethe.gate.explanations import NOTHING, Explained
 from lethe.gate.metric_catalogue import (
     ATTACKS,
     FLUENCY,
@@ -36,6 +38,7 @@ class Line(NamedTuple):
     ends: tuple[str, str]  # of the scale
     items: str
     difference: tuple[str, str]  # as text, and what it is relative to
+    about: Explained
 
 
 def groups(
@@ -45,13 +48,12 @@ def groups(
 ) -> list[tuple[str, list[Line]]]:
     """(title, lines) of every group of metrics that was measured; benchmarks are under utility."""
     found: dict[str, list[Line]] = {group: [] for group in GROUPS}
-    for metric, numbers in (
-        *((metric_of(name), numbers) for name, numbers in by_metric(judged(familiarity)).items()),
-        *((metric_of(name), numbers) for name, numbers in by_metric(measures["models"]).items()),
-        *((metric_of(name), numbers) for name, numbers in by_metric(written(familiarity)).items()),
-        *accuracies(benchmarks),
-    ):
-        found[metric.group].append(line(metric, numbers))
+    for models in (judged(familiarity), measures["models"], written(familiarity)):
+        for name, numbers in by_metric(models).items():
+            metric = metric_of(name)
+            found[metric.group].append(line(metric, numbers, explanations.of_metric(name)))
+    for task, metric, numbers in accuracies(benchmarks):
+        found[metric.group].append(line(metric, numbers, explanations.of_task(task)))
     return [(group, lines) for group, lines in found.items() if lines]
 
 
@@ -84,7 +86,7 @@ def judged(familiarity: Mapping[str, Any]) -> dict[str, Numbers]:
     return found
 
 
-def accuracies(benchmarks: Mapping[str, Any]) -> list[tuple[Metric, Numbers]]:
+def accuracies(benchmarks: Mapping[str, Any]) -> list[tuple[str, Metric, Numbers]]:
     """Every task with the Wilson interval of each model's accuracy."""
     found = []
     for task, items in benchmarks["items"].items():
@@ -94,11 +96,11 @@ def accuracies(benchmarks: Mapping[str, Any]) -> list[tuple[Metric, Numbers]]:
             for model, score in scores.items()
             if score is not None
         }
-        found.append((benchmark(task, benchmarks["chance"].get(task)), numbers))
+        found.append((task, benchmark(task, benchmarks["chance"].get(task)), numbers))
     return found
 
 
-def line(metric: Metric, numbers: Numbers) -> Line:
+def line(metric: Metric, numbers: Numbers, about: Explained = NOTHING) -> Line:
     """One metric of the three models as the page shows it."""
     values = {model: numbers[model]["value"] for model in COMPARED if model in numbers}
     low, high = scale([bound for found in numbers.values() for bound in ends(found)], metric.share)
@@ -111,6 +113,7 @@ def line(metric: Metric, numbers: Numbers) -> Line:
         ends=(number(low), number(high)),
         items=items_of(numbers),
         difference=difference(metric, values),
+        about=about,
     )
 
 
@@ -191,6 +194,7 @@ class Attack(NamedTuple):
     where: str  # setting and metric of the worst
     width: float  # of a bar for the worst, percent of an excess of 1
     settings: list[Setting]
+    about: Explained
 
 
 def attacks_of(attacks: Mapping[str, Any]) -> list[Attack]:
@@ -232,7 +236,7 @@ def lower_end(excess: Mapping[str, Any]) -> float:
 def _attack(name: str, settings: list[Setting], worst: tuple[float, float, str] | None) -> Attack:
     value, where = (None, "") if worst is None else worst[1:]
     width = round(100 * max(0.0, value or 0.0), 1)
-    return Attack(ATTACKS.get(name, name), value, where, width, settings)
+    return Attack(ATTACKS.get(name, name), value, where, width, settings, explanations.of_attack(name))
 
 
 def relearning(attacks: Mapping[str, Any]) -> dict[str, dict[str, list[tuple[int, float]]]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from lethe.gate.metric_catalogue import number
 from lethe.report.comparison import signed
+from lethe.report.opening import thousands
 
 HERE = Path(__file__).parent
 TEMPLATE = HERE / "report.html.j2"
@@ -26,7 +27,7 @@ def render(template: Path, charts: Mapping[str, Any], **content: Any) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"number": number, "signed": signed}
+    environment.filters |= {"number": number, "signed": signed, "thousands": thousands}
     return environment.get_template(template.name).render(charts=marked(charts), **content)
 
 

@@ -14,6 +14,7 @@ from lethe.models.soft_prompts import PROMPT, virtual_tokens
 from lethe.models.tokenization import backend_tokenizer
 from lethe.report.samples import anchor_positions, label_samples, term_ids
 from lethe.report.term_table import Term
+from lethe.text.matching import WORD
 
 LOSS = ("step", "loss", "learning_rate")
 
@@ -22,7 +23,8 @@ class Corpus(NamedTuple):
     """The part of the corpus that the page needs."""
 
     forget: list[str]  # the texts of the forget set
-    sizes: list[dict[str, Any]]  # documents and characters of each side and part
+    trained: list[str]  # those of them that models were trained on
+    sizes: list[dict[str, Any]]  # files, documents, characters and words of each side and part
 
 
 class Findings(NamedTuple):
@@ -43,6 +45,8 @@ class Findings(NamedTuple):
     completions: list[dict[str, Any]]
     continuations: list[dict[str, Any]]
     table: list[Term]  # data/terms.csv
+    passages: list[dict[str, str]]  # rows of data/measures.csv
+    tokens: list[dict[str, str]]  # rows of data/tokens.csv
     requests: list[dict[str, Any]]  # from request_ledger.history
     broken: list[str]  # what is wrong with lines of the ledger
     curves: dict[str, list[tuple[float, float]]]  # from read_curves
@@ -50,16 +54,23 @@ class Findings(NamedTuple):
 
 
 def read_corpus(corpus: Path) -> Corpus:
-    """The texts of the forget set, and documents and characters of each side and part."""
+    """The texts of the forget set, and the size of each side and part. A file may have both a trained and a held-out
+    part; it counts where it occurs first.
+    """
     rows = read_documents(corpus)
-    sizes: dict[tuple[str, str], list[int]] = {}
+    sizes: dict[tuple[str, str], dict[str, int]] = {}
+    seen = set()
     for row in rows:
-        sizes.setdefault((row.side, row.part), []).append(row.end - row.start)
-    counted = [
-        {"side": side, "part": part, "documents": len(found), "characters": sum(found)}
-        for (side, part), found in sorted(sizes.items())
-    ]
-    return Corpus([row.text for row in rows if row.side == "forget"], counted)
+        size = sizes.setdefault((row.side, row.part), dict.fromkeys(("files", "documents", "characters", "words"), 0))
+        size["files"] += (row.side, row.file) not in seen
+        size["documents"] += 1
+        size["characters"] += row.end - row.start
+        size["words"] += sum(1 for _ in WORD.finditer(row.text))
+        seen.add((row.side, row.file))
+    forget = [row for row in rows if row.side == "forget"]
+    trained = [row.text for row in forget if row.part == "train"]
+    counted = [{"side": side, "part": part} | size for (side, part), size in sorted(sizes.items())]
+    return Corpus([row.text for row in forget], trained, counted)
 
 
 def read_curves(*paths: Path) -> dict[str, list[tuple[float, float]]]:

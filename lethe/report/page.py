@@ -9,13 +9,18 @@ from lethe.core.tables import COMPARED
 from lethe.evaluation.model_set import is_reference
 from lethe.evaluation.term_verdicts import VERDICTS
 from lethe.gate import criteria as gate
+from lethe.gate.explanations import of_criterion
 from lethe.report.charts import loss_charts, relearning_charts, request_charts, step_charts, trade_off_chart
 from lethe.report.comparison import attacks_of, groups, relearning
 from lethe.report.html import flattened
 from lethe.report.inputs import Findings
+from lethe.report.likelihoods import BINS, heat_maps, histograms
+from lethe.report.opening import facts, five, headline
 from lethe.report.samples import common_grams, side_by_side, whole_continuations
 from lethe.report.step_table import Row, transposed
 from lethe.report.term_table import counts
+
+OTHER_TEXT = "other text"  # what beginnings of retain text are called
 
 
 def content(
@@ -26,17 +31,27 @@ def content(
     rows: from step_table.step_rows. samples: number of completions shown. words: most consecutive words of the forget
     text. terms: number of terms listed.
     """
+    said = side_by_side(found.prompts, found.completions, found.corpus.forget, samples, words)
+    names = {term.anchor for term in found.table}
+    kept = whole_continuations(found.continuations, found.corpus.forget, names, samples, words)
+    forms = names | {row["form"] for row in found.dictionary}
     return {
+        "headline": headline(criteria),
         "verdict": gate.sentence(criteria),
         "status": gate.status(criteria),
+        "facts": facts(found.corpus.sizes, found.params, found.provenance, found.distil),
+        "five": five(criteria),
         "measured": measured(found.familiarity, found.benchmarks),
-        "criteria": criteria,
+        "criteria": [(criterion, of_criterion(criterion.name)) for criterion in criteria],
         "models": shown_models(found.familiarity),
         "references": sum(map(is_reference, found.measures["models"])),
         "steps": transposed(rows),
         "requests": found.requests,
         "broken": found.broken,
         "groups": groups(found.measures, found.familiarity, found.benchmarks),
+        "bins": BINS,
+        "histograms": histograms(found.passages, found.measures["models"]),
+        "heat": heat_maps(found.tokens, found.corpus.trained, sorted(forms), words),
         "attacks": attacks_of(found.attacks),
         "terms": found.table[:terms],
         "hidden_terms": len(found.table[terms:]),
@@ -50,9 +65,11 @@ def content(
             "attacks": found.attacks.get("absent", {}),
         },
         "words": words,
+        "samples": samples,
         "charts": charts(found, rows),
-        "completions": side_by_side(found.prompts, found.completions, found.corpus.forget, samples, words),
-        "continuations": whole_continuations(found.continuations, found.corpus.forget, samples, words),
+        "said": said,
+        "reasons": [*dict.fromkeys(sample["why"] for sample in said), *([OTHER_TEXT] if kept else [])],
+        "continuations": kept,
         "common": common_grams(found.continuations, words),
         "corpus": found.corpus.sizes,
         "details": details(found),

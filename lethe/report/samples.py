@@ -1,4 +1,4 @@
-"""Small samples for the page: evenly spaced, not selected, with few words of the forget text in each."""
+"""Samples for the page, chosen by rule, with few words of the forget text in a row."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lethe.core.tables import COMPARED
 from lethe.report.html import excerpt
-from lethe.report.redaction import found_in, redacted, runs_of
+from lethe.report.redaction import Run, found_in, leaked_words, parts_of, redacted, runs_of
 
 if TYPE_CHECKING:
     import numpy as np
     from tokenizers import Tokenizer
 
 MASKED = -100
+LEAKED = 2  # the least grade of a leak
+STILL, BEFORE, NEVER = "still leaks", "leaked before", "no leak"  # why a prompt is shown
 SPACES = ("Ġ", "▁")  # how byte-level BPE and SentencePiece write the space that begins a word
 
 
@@ -31,6 +33,19 @@ def spread(count: int, samples: int) -> list[int]:
     return [(2 * number + 1) * count // (2 * taken) for number in range(taken)]
 
 
+def chosen_prompts(completions: Sequence[Mapping[str, Any]], samples: int) -> dict[int, str]:
+    """Prompt -> why it is shown, at most `samples`: first each that the unlearned model leaks at, then the first ones
+    that the baseline leaks at; evenly spaced ones where neither does.
+    """
+    grades = {(row["model"], row["id"]): row.get("grade") or 0 for row in completions}
+    ids = sorted({id for _, id in grades})
+    still = [id for id in ids if grades.get(("unlearned", id), 0) >= LEAKED]
+    before = [id for id in ids if id not in still and grades.get(("baseline", id), 0) >= LEAKED]
+    found = dict.fromkeys(still, STILL) | dict.fromkeys(before, BEFORE)
+    found = found or {ids[index]: NEVER for index in spread(len(ids), samples)}
+    return dict(list(found.items())[:samples])
+
+
 def side_by_side(
     prompts: Sequence[Mapping[str, Any]],
     completions: Sequence[Mapping[str, Any]],
@@ -38,57 +53,60 @@ def side_by_side(
     samples: int,
     words: int,
 ) -> list[dict[str, Any]]:
-    """The completions of a few evenly spaced prompts by each of the compared models, in few words.
+    """The completions of the chosen prompts by each of the compared models, whole, with the leaked names marked.
 
-    forget: the texts of the forget set. A completion is a list of words, None for each that would make prompt and
-    completion together show more than `words` consecutive words of the forget set.
+    forget: the texts of the forget set, of which prompt and completion together show at most `words` words in a row.
     """
-    said = [row for row in completions if row["model"] in COMPARED]
-    asked = sorted({row["id"] for row in said})
-    chosen = {asked[index]: "" for index in spread(len(asked), samples)}
-    chosen |= {
-        row["id"]: excerpt(row["prompt"], max(1, words // 2), end=True) for row in prompts if row["id"] in chosen
-    }
-    said = sorted((row for row in said if row["id"] in chosen), key=lambda row: COMPARED.index(row["model"]))
-    texts = [excerpt(row["completion"], words) for row in said]
-    runs = {
-        run for row, text in zip(said, texts, strict=True) for run in runs_of(f"{chosen[row['id']]} {text}", words + 1)
-    }
-    known = found_in(forget, runs, words + 1)
-    answers: dict[int, list[dict[str, Any]]] = {id: [] for id in chosen}
-    for row, text in zip(said, texts, strict=True):
-        shown = redacted(text, chosen[row["id"]], known, words)
-        answers[row["id"]].append({"model": row["model"], "completion": shown, "grade": row.get("grade")})
-    return [{"id": id, "prompt": chosen[id], "answers": found} for id, found in answers.items()]
+    chosen = chosen_prompts(completions, samples)
+    asked = {row["id"]: row["prompt"].split() for row in prompts if row["id"] in chosen}
+    room = max(1, words // 2)  # of a prompt, which is the forget set's own text
+    ends = {id: " ".join(own[-room:]) for id, own in asked.items()}
+    said = [row for row in completions if row["model"] in COMPARED and row["id"] in asked]
+    said = sorted(said, key=lambda row: COMPARED.index(row["model"]))
+    known = known_runs(forget, [f"{ends[row['id']]} {row['completion']}" for row in said], words)
+    answers: dict[int, list[dict[str, Any]]] = {id: [] for id in asked}
+    for row in said:
+        kept = redacted(row["completion"], ends[row["id"]], known, words)
+        leaked = leaked_words(row["completion"], row.get("leaked", []))
+        answers[row["id"]].append(
+            {"model": row["model"], "parts": parts_of(kept, leaked), "leaks": (row.get("grade") or 0) >= LEAKED}
+            | {"grade": row.get("grade")}
+        )
+    hidden = {id: [None] * (len(own) - room) for id, own in asked.items()}
+    return [
+        {"id": id, "why": why, "prompt": parts_of([*hidden[id], *ends[id].split()]), "answers": answers[id]}
+        for id, why in chosen.items()
+        if id in asked
+    ]
 
 
 def whole_continuations(
-    rows: Sequence[Mapping[str, Any]], forget: Sequence[str], samples: int, words: int
+    rows: Sequence[Mapping[str, Any]], forget: Sequence[str], names: Collection[str], samples: int, words: int
 ) -> list[dict[str, Any]]:
-    """What each model writes after a few evenly spaced beginnings of retain text, whole.
+    """What each model writes after a few evenly spaced beginnings of retain text, whole, with the names that leak.
 
-    rows: of data/continuations.jsonl. forget: the texts of the forget set; where prompt and continuation would show
-    more than `words` consecutive words of it, a None ends the text.
+    rows: of data/continuations.jsonl. forget: the texts of the forget set, of which at most `words` words in a row are
+    shown. names: those that only the forget set has.
     """
     said = [row for row in rows if row["side"] == "retain" and row["model"] in COMPARED]
     asked = sorted({row["id"] for row in said})
     chosen = [asked[index] for index in spread(len(asked), samples)]
     said = sorted((row for row in said if row["id"] in chosen), key=lambda row: COMPARED.index(row["model"]))
-    known = found_in(
-        forget, {run for row in said for run in runs_of(row["prompt"] + row["continuation"], words + 1)}, words + 1
-    )
+    known = known_runs(forget, [row["prompt"] + row["continuation"] for row in said], words)
     found: dict[int, dict[str, Any]] = {}
     for row in said:
-        prompt = redacted(row["prompt"], "", known, words)
-        text = redacted(row["continuation"], row["prompt"], known, words)
-        sample = found.setdefault(row["id"], {"id": row["id"], "prompt": until_bar(prompt), "answers": []})
-        sample["answers"].append({"model": row["model"], "text": until_bar(text), "doubled": row["doubled"]})
+        prompt = parts_of(redacted(row["prompt"], "", known, words))
+        sample = found.setdefault(row["id"], {"id": row["id"], "prompt": prompt, "answers": []})
+        kept = redacted(row["continuation"], row["prompt"], known, words)
+        leaked = leaked_words(row["continuation"], [name for name in names if name not in row["prompt"]])
+        answer = {"model": row["model"], "parts": parts_of(kept, leaked), "leaks": bool(leaked)}
+        sample["answers"].append(answer | {"doubled": row["doubled"]})
     return [found[id] for id in chosen]
 
 
-def until_bar(words: Sequence[str | None]) -> list[str | None]:
-    """The words up to the first bar: in a whole text, what stands between the bars would be most of it."""
-    return [*words[: words.index(None)], None] if None in words else list(words)
+def known_runs(forget: Sequence[str], texts: Sequence[str], words: int) -> set[Run]:
+    """The runs of words + 1 in these texts that the forget set has too."""
+    return found_in(forget, {run for text in texts for run in runs_of(text, words + 1)}, words + 1)
 
 
 def common_grams(rows: Sequence[Mapping[str, Any]], words: int) -> list[tuple[str, str, int, int]]:

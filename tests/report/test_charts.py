@@ -7,7 +7,10 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+from lethe.core.tables import COMPARED
 from lethe.report.charts import (
+    MARKS,
+    OF_MODEL,
     PAGE,
     Line,
     chart,
@@ -19,15 +22,24 @@ from lethe.report.charts import (
     step_charts,
     trade_off_chart,
 )
+from tests.conftest import ROOT
 
-LINES = [Line("unlearning", [(0, 3.0), (5, 2.0), (30, 0.5)]), Line("retrained", [(0, 0.2), (30, 0.2)], True)]
+MODELS = ["baseline", "step-00005", "unlearned"]
+LINES = [
+    Line("unlearning", [(0, 3.0), (5, 2.0), (30, 0.5)], models=MODELS),
+    Line("retrained", [(0, 0.2), (30, 0.2)], True),
+]
 
 
 def test_a_chart_is_well_formed_and_takes_its_colours_from_the_page() -> None:
     svg = chart("a < b", "optimiser steps", LINES)
     root = ElementTree.fromstring(svg)
     assert root.attrib["aria-label"] == "a < b"
-    assert [colour for colour in ("currentColor", "var(--unlearned)", "var(--retrained)") if colour not in svg] == []
+    assert [
+        colour
+        for colour in ("currentColor", "var(--baseline)", "var(--unlearned)", "var(--retrained)")
+        if colour not in svg
+    ] == []
     assert not [drawn for drawn in PAGE if drawn in svg]
     assert [text for text in ("unlearning", "retrained", "optimiser steps") if f">{text}</text>" not in svg] == []
 
@@ -95,6 +107,25 @@ def test_labels_cover_no_point_axis_or_other_label() -> None:
     assert not any(overlaps(box, (x - 4, y - 4, x + 4, y + 4)) for box in boxes for x, y in points)
     # with the left axis at 60 the label, 48 wide, has no free place either: of equally bad ones the first
     assert free_places(points, texts, (60, 0, 300, 200))[0] == ((7, 5), "left")
+
+
+def test_a_model_has_the_same_mark_in_every_chart_and_on_the_page() -> None:
+    assert len(set(MARKS.values())) == len(MARKS) == len(COMPARED) == len(OF_MODEL)
+    style = (ROOT / "lethe/report/style.css.j2").read_text(encoding="utf-8")
+    for model in MARKS:  # the circle is the plain dot
+        shape = re.search(rf"^\.dot\.{model} {{(.*?)}}", style, re.MULTILINE)
+        assert (model == "baseline") is (shape is None)
+    row = {"retain_perplexity": 4.0, "probability_familiarity": 0.5, "completion_familiarity": None, "leak": None}
+    rows = [row | {"step": 0, "model": "baseline"}, row | {"step": None, "model": "retrained"}]
+    path = trade_off_chart(rows, "probability_familiarity", "retain_perplexity")
+    assert path is not None
+    drawn, shapes = (path, *step_charts(rows)), {}
+    for model in ("baseline", "retrained"):  # a mark is a path with an id; its size differs, not its commands
+        mark = re.compile(rf'<path id="[^"]*" d="([^"]*)" style="[^"]*stroke: var\(--{model}\)')
+        found = [{"".join(re.findall("[A-Za-z]", path)) for path in mark.findall(svg)} for svg in drawn]
+        assert all(found)
+        [shapes[model]] = set().union(*found)
+    assert shapes["baseline"] != shapes["retrained"]
 
 
 def test_the_legend_lies_below_the_curves() -> None:

@@ -1,4 +1,4 @@
-"""The report page and the cost page in a real browser: quiet console, tables that sort, nothing wider than a phone."""
+"""The report page and the cost page in a real browser: quiet console, nothing wider than a phone, parts that react."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser import browser, look
+from tests.browser import axe, browser, look
 from tests.stages.test_report import made  # noqa: F401
 
 PHONE, DESKTOP = 390, 1280
@@ -109,6 +109,89 @@ def test_pale_text_would_be_found(page: str, tmp_path: Path) -> None:
 def test_text_is_readable_in_light_and_dark(page: str, tmp_path: Path, dark: bool, paper: str) -> None:
     seen = look(page, CONTRAST, tmp_path, dark=dark)
     assert seen.found == {"low": [], "page": paper}
+
+
+# What axe-core finds wrong: the rule and the first element that breaks it.
+AXE = """
+const found = await view.axe.run(page, {resultTypes: ["violations"]});
+return found.violations.map((rule) => rule.id + ": " + rule.nodes[0].html.slice(0, 120));
+"""
+
+
+def checked(page: str) -> str:
+    """The page with axe-core in it."""
+    return page.replace("</body>", f"<script>{axe()}</script></body>")
+
+
+@pytest.mark.parametrize(("width", "dark"), [(DESKTOP, False), (PHONE, True)])
+def test_axe_finds_nothing(page: str, tmp_path: Path, width: int, dark: bool) -> None:
+    assert look(checked(page), AXE, tmp_path, width, dark).found == []
+
+
+def test_axe_would_find_a_missing_label(page: str, tmp_path: Path) -> None:
+    nameless = page.replace('<label for="score">score</label>', "", 1)
+    assert [found.split(":")[0] for found in look(checked(nameless), AXE, tmp_path).found] == ["select-name"]
+
+
+SAID = """
+const samples = [...page.querySelectorAll(".sample")], buttons = [...page.querySelectorAll(".filter button")];
+const shown = () => samples.filter((sample) => !sample.hidden).map((sample) => sample.dataset.why);
+const count = () => [...new Set(shown())].sort().join() + " " + shown().length;
+const press = (name) => buttons.find((button) => button.textContent === name).click();
+const more = page.querySelector("button.more");
+const told = () => page.querySelector("[role=status]").textContent;
+const found = {first: count(), told: told(), more: more.textContent};
+press("other text");
+Object.assign(found, {kept: count(), hidden: more.hidden});
+press("all");
+more.click();
+return {...found, all: count(), end: more.hidden, pressed: page.querySelector("[aria-pressed=true]").textContent};
+"""
+
+
+def test_a_few_of_what_the_models_say_until_more_are_asked_for(page: str, tmp_path: Path) -> None:
+    box = page[page.index('<article class="sample" data-why="still leaks">') :].split("</article>")[0] + "</article>"
+    found = look(page.replace(box, box * 3, 1), SAID, tmp_path).found  # five that leak, three of other text
+    assert found == {
+        "first": "other text,still leaks 6", "told": "6 of 8 are shown", "more": "show 2 more",
+        "kept": "other text 3", "hidden": True, "all": "other text,still leaks 8", "end": True, "pressed": "all",
+    }  # fmt: skip
+
+
+CUT = """
+const score = page.querySelector(".score"), input = score.querySelector("input");
+const told = (part) => part.textContent.match(/\\d+(?=\\s%)/g).map(Number);
+const shares = () => [...score.querySelectorAll(".panel p")].map(told);
+const before = shares();
+input.value = 0;
+input.dispatchEvent(new view.Event("input"));
+const least = shares(), at = score.querySelector("output").textContent;
+input.value = input.max;
+input.dispatchEvent(new view.Event("input"));
+return {before, least, at, most: shares(), line: score.querySelector(".cut").getAttribute("d")};
+"""
+
+
+def test_the_threshold_of_a_membership_score_moves(page: str, tmp_path: Path) -> None:
+    found = look(page, CUT, tmp_path).found
+    assert found["before"] == [[100, 0], [0, 0], [0, 0]]  # it begins where the baseline's passages are told apart
+    assert (found["least"], found["at"]) == ([[100, 100]] * 3, "-3.000")
+    assert (found["most"], found["line"]) == ([[0, 0]] * 3, "M256 0V64")
+
+
+HINTS = """
+const cut = [...page.querySelectorAll(".scroll")].filter((part) => part.scrollWidth > part.clientWidth + 1);
+const silent = cut.filter((part) => !part.previousElementSibling.matches(".hint:not([hidden])"));
+return {cut: cut.length, silent: silent.length,
+  untabbed: cut.filter((part) => part.tabIndex !== 0).length,
+  hints: page.querySelectorAll(".hint:not([hidden])").length};
+"""
+
+
+def test_a_table_that_is_cut_off_says_so(page: str, tmp_path: Path) -> None:
+    found = look(page, HINTS, tmp_path, PHONE).found
+    assert found == {"cut": found["hints"], "silent": 0, "untabbed": 0, "hints": found["cut"]}
+    assert found["cut"] > 0  # the table of terms
 
 
 @pytest.mark.parametrize("width", [PHONE, DESKTOP])

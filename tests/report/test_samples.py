@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lethe.report.samples import AnchorPosition, anchor_positions, label_samples, side_by_side, spread, term_ids
+from lethe.report.redaction import Part
+from lethe.report.samples import (
+    AnchorPosition,
+    anchor_positions,
+    chosen_prompts,
+    label_samples,
+    side_by_side,
+    spread,
+    term_ids,
+)
 from tests.conftest import tiny_tokenizer
 
 if TYPE_CHECKING:
@@ -30,24 +39,44 @@ def test_spread_is_ascending_and_inside(count: int, samples: int) -> None:
     assert all(0 <= index < count for index in found)
 
 
+def said(*graded: tuple[str, int, int | None]) -> list[dict[str, Any]]:
+    return [{"model": model, "id": id, "completion": "x", "grade": grade} for model, id, grade in graded]
+
+
+def test_prompts_are_chosen_by_the_rule() -> None:
+    rows = said(("baseline", 3, 3), ("baseline", 1, 2), ("baseline", 2, 1), ("baseline", 4, 3), ("unlearned", 4, 2),
+                ("unlearned", 1, 0), ("retrained", 2, 3), ("unlearned", 2, None))  # fmt: skip
+    # 4 leaks still; at 1 and 3 the baseline leaks; what the retrained model says at 2 does not count
+    assert chosen_prompts(rows, 5) == {4: "still leaks", 1: "leaked before", 3: "leaked before"}
+    assert chosen_prompts(rows, 2) == {4: "still leaks", 1: "leaked before"}
+    silent = said(*(("baseline", id, 0) for id in range(10)))
+    assert chosen_prompts(silent, 2) == {2: "no leak", 7: "no leak"}
+    assert chosen_prompts([], 2) == chosen_prompts(rows, 0) == {}
+
+
 def test_side_by_side_shows_the_compared_models_in_their_order() -> None:
-    models = ("retrained", "step-00003", "unlearned", "baseline")
-    said = [{"model": model, "id": 5, "completion": f"{model} says a lot"} for model in models]
-    [sample] = side_by_side([{"id": 5, "prompt": "a b c d e"}], said, [], samples=3, words=4)
-    assert (sample["id"], sample["prompt"]) == (5, "… d e")  # half of the words for the prompt
+    models = ("retrained", "step-00003", "unlearned", "baseline", "suppressed")
+    rows = [{"model": model, "id": 5, "completion": f"{model} says a lot"} for model in models]
+    [sample] = side_by_side([{"id": 5, "prompt": "a b c d e"}], rows, [], samples=3, words=4)
+    assert sample["id"] == 5
+    assert sample["prompt"] == [Part("bar", "", 3), Part("text", "d e", 2)]  # half of the words for the prompt
     assert sample["answers"] == [
-        {"model": model, "completion": [model, "says", "a", "lot"], "grade": None}
-        for model in ("baseline", "unlearned", "retrained")
+        {"model": model, "parts": [Part("text", f"{model} says a lot", 4)], "leaks": False, "grade": None}
+        for model in ("baseline", "suppressed", "unlearned", "retrained")
     ]
 
 
 def test_side_by_side_republishes_no_long_run_of_the_text() -> None:
     text = "the lamp went out and the mill stood dark until the morning came"
-    said = [{"model": "baseline", "id": 5, "completion": " and the mill stood dark until", "grade": 3}]
-    [sample] = side_by_side([{"id": 5, "prompt": "the lamp went out"}], said, [text], samples=1, words=4)
-    # two words of the prompt and two of the completion are four in a row; behind the bar a new run begins
-    assert sample["prompt"] == "… went out"
-    assert sample["answers"] == [{"model": "baseline", "completion": ["and", "the", None, "stood", "…"], "grade": 3}]
+    row = {"model": "baseline", "id": 5, "completion": " and the mill stood dark then", "grade": 3, "leaked": ["the"]}
+    [sample] = side_by_side([{"id": 5, "prompt": "the lamp went out"}], [row], [text], samples=1, words=4)
+    # two words of the prompt and two of the completion are four in a row; the rest of the run is a bar
+    assert sample["prompt"] == [Part("bar", "", 2), Part("text", "went out", 2)]
+    [answer] = sample["answers"]
+    assert answer["leaks"]
+    assert answer["parts"] == [
+        Part("text", "and", 1), Part("leak", "the", 1), Part("bar", "", 3), Part("text", "then", 1),
+    ]  # fmt: skip
 
 
 TEXT = "the old mill of Tom Ash and of Ann and of Tomasin"

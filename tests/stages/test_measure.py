@@ -12,6 +12,8 @@ import pytest
 
 from lethe.core.errors import StageError
 from lethe.core.params import read_params, section_problems
+from lethe.core.tables import read_csv
+from lethe.metrics.tables import TOKENS
 from lethe.models.checkpoints import write_absent
 from stages import measure
 from tests.conftest import ROOT, set_param, tiny_model, tiny_tokenizer
@@ -103,8 +105,9 @@ def report(project: Path) -> dict[str, Any]:
     return json.loads((project / "reports/measures.json").read_text(encoding="utf-8"))
 
 
-def outputs(project: Path) -> tuple[bytes, bytes]:
-    return (project / "data/measures.csv").read_bytes(), (project / "reports/measures.json").read_bytes()
+def outputs(project: Path) -> tuple[bytes, ...]:
+    paths = ("data/measures.csv", "reports/measures.json", "data/tokens.csv")
+    return tuple((project / path).read_bytes() for path in paths)
 
 
 NO_ABILITY = {"retain_accuracy": "the retain set has too little held-out text"}  # here
@@ -165,7 +168,14 @@ def test_items_stand_beside_the_aggregate_and_hold_no_text(tiny: Path) -> None:
     own = [float(value) for model, metric, _, value in rows if (model, metric) == ("baseline", "probability")]
     assert report(tiny)["models"]["baseline"]["probability"]["value"] == pytest.approx(sum(own) / 4, rel=1e-4)
     assert {item for _, metric, item, _ in rows if metric == "truth_ratio"} == {f"prompt {i}" for i in (10, 11, 12, 13)}
-    for path in ("data/measures.csv", "reports/measures.json"):
+    tokens = read_csv(tiny / "data/tokens.csv", TOKENS)
+    assert {row["item"] for row in tokens} == {"forget 0", "forget 1", "forget 2"}
+    words = [FORGET[int(row["start"]) : int(row["end"])] for row in tokens]
+    assert {"Orla", "Vesk", "Zorb"} & {word.strip() for word in words}  # they stand where the text has them
+    before, after = ([float(row[model]) for row in tokens] for model in ("baseline", "unlearned"))
+    assert sum(before) > 0.5 * len(tokens) > 10 * sum(after)  # the baseline has learnt the text by heart
+    assert {row["suppressed"] for row in tokens} == {""}
+    for path in ("data/measures.csv", "data/tokens.csv", "reports/measures.json"):
         text = (tiny / path).read_text(encoding="utf-8")
         assert not [word for word in ("Orla", "Vesk", "walked", str(tiny)) if word in text]
 

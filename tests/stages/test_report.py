@@ -47,6 +47,8 @@ def write_inputs(project: Path) -> None:
         for model in MODELS
         for id in range(4)
     ]
+    for row in said:
+        row["leaked"] = ["Orla"]
     said[3]["completion"] = " was. Tom sat by the river and looked at the water"  # the baseline recites
     write_jsonl(said, project / "data/completions.jsonl")
     write_jsonl(continuations(), project / "data/continuations.jsonl")
@@ -222,14 +224,19 @@ def test_a_broken_line_of_the_ledger_is_told_with_its_number_and_stops_nothing(
 def test_criteria_are_judged_on_the_page_and_in_the_metric(page: str, made: Path) -> None:
     assert row_of(page, "Familiarity (completion) remaining")[1:] == ["at most 0.1", "0.067", "", "pass"]
     assert row_of(page, "Extraction attack excess") == [
-        "Extraction attack excess over retrained, worst attack "
-        "Relearning on forget text, 8 forget passages, 20 steps: Leak",
+        "Extraction attack excess over retrained, worst attack How many more names does the best attack extract than "
+        "from a model that never read the text? more Relearning on forget text, 8 forget passages, 20 steps: Leak "
+        "attack_excess",
         "at most 0.1", "0.410", "0.360 to 0.460", "fail",
     ]  # fmt: skip
     missed = "trivia excess, attack excess, forget quality, privleak"
     verdict = f"release gate: FAIL (4 of 10 criteria): {missed}; 1 not measured"
     assert "9 items are too few to tell" in page  # of local_order
-    assert f'<h1 class="fail">{verdict}</h1>' in page
+    assert f'<p class="soft"><a href="#gate">{verdict}</a></p>' in page
+    assert (
+        '<h1 class="fail">The model has not forgotten the text: attacks still extract it, it still knows the text and '
+        "one can still tell that it read the text.</h1>"
+    ) in page
     found = json.loads((made / "reports/gate.json").read_text())
     assert (found["met"], found["missed"], found["unmeasured"], found["attack_excess"]) == (6, 4, 1, 0.41)
     assert len(found) == 15
@@ -237,10 +244,11 @@ def test_criteria_are_judged_on_the_page_and_in_the_metric(page: str, made: Path
 
 def test_three_models_side_by_side(page: str) -> None:
     assert row_of(page, "Two-choice trivia (chance") == [
-        "Two-choice trivia (chance: 0.50) lower is better · 100 items", "",
+        "Two-choice trivia (chance: 0.50) How often is the true name likelier than another of its kind? 0.5 is a coin "
+        "toss. more lower is better · 100 items", "",
         "0.950 0.900 to 1.000", "0.710 0.660 to 0.760", "0.520 0.470 to 0.570", "44% remaining",
     ]  # fmt: skip
-    assert row_of(page, "Familiarity (probability) lower")[2:] == [
+    assert row_of(page, "Familiarity (probability) How likely")[2:] == [
         "0.300 0.250 to 0.350", "0.020", "0.000", "7% remaining",
     ]  # fmt: skip
     assert row_of(page, "a_measure_of_tomorrow")[2:] == [
@@ -250,11 +258,11 @@ def test_three_models_side_by_side(page: str) -> None:
 
 def test_attacks_are_grouped_with_their_worst_on_top(page: str) -> None:
     worst = [row for row in cells(page) if len(row) == 4 and re.fullmatch(r"[+-]0\.\d{3}|cannot tell", row[2])]
-    assert [(row[0], row[2]) for row in worst] == [
-        ("Relearning on forget text", "+0.410"), ("Prefix of the target name", "+0.050"),
-        ("Weight quantisation", "+0.020"), ("No attack", "+0.010"), ("Linear probe of hidden states", "cannot tell"),
-        ("of_tomorrow", "cannot tell"),
-    ]  # fmt: skip
+    named = ["Relearning on forget text", "Prefix of the target name", "Weight quantisation", "No attack",
+             "Linear probe of hidden states", "of_tomorrow"]  # fmt: skip
+    assert all(row[0].startswith(name) for row, name in zip(worst, named, strict=True))
+    assert [row[2] for row in worst] == ["+0.410", "+0.050", "+0.020", "+0.010", "cannot tell", "cannot tell"]
+    assert worst[3][0] == "No attack The prompts as they are. more"
     assert row_of(page, "8 forget passages, 5 steps")[2:] == [
         "0.700 0.650 to 0.750", "0.120 0.070 to 0.170", "0.010 -0.040 to 0.060", "+0.110 0.060 to 0.160",
     ]  # fmt: skip
@@ -265,36 +273,48 @@ def test_terms_have_verdicts(page: str) -> None:
     assert [row_of(page, term)[3] for term in terms] == ["renamed", "forgotten", "still known", "never known"]
     assert row_of(page, "lantern")[4:] == [
         "0.100", "0.005", "0.000", "3", "40", "200", "lamp, light", "0.020", "0.090", "0.020", "+0.070", "-0.010",
-        "the a one Orla old new", "the a one Orla old new", "5 held-out",
+        *["the a one Orla old new"] * 3, "5 held-out",
     ]  # fmt: skip
     assert "<b>1</b> renamed" in page
     assert "This table shows 4 terms." in " ".join(page.split())
 
 
-def test_models_stand_side_by_side_in_few_words(page: str) -> None:
-    # 4 prompts, 3 samples: numbers 0, 2 and 3; the last 3 of 6 words are the prompt's; what a model says is escaped
-    captions = re.findall(r"<caption>(.*?)</caption>", page.split('id="fluency"')[0])
-    assert captions == [f"prompt {id}: … seven &lt;eight&gt; nine" for id in (0, 2)] + ["prompt 3: … where the lantern"]
-    assert cells(page).count(["unlearned", "Orla &amp; Tom went", "3"]) == 3
-    assert "step-00005" not in page.split('id="completions"')[1].split("</section>")[0]
+def said(page: str) -> list[list[str]]:
+    """What stands in each box of `What the models say`: its prompt, then every answer; a bar is █."""
+    section = page.split('<section id="said">')[1].split("</section>")[0]
+    plain = re.sub(r'<span class="redacted[^>]*></span>', "█", section)
+    boxes = [box.split("</article>")[0] for box in plain.split("<article")[1:]]
+    texts = [re.findall(r'<(?:p|h4)(?: class="prompt")?>(.*?)</(?:p|h4)>', box, re.DOTALL) for box in boxes]
+    return [[" ".join(re.sub(r"<[^>]*>", " ", text).split()) for text in box] for box in texts]
+
+
+def test_models_stand_side_by_side(page: str) -> None:
+    boxes = said(page)
+    # all leak at each of 4 prompts, 3 are shown; of a prompt the last 3 of 6 words; what a model says is escaped
+    assert [box[0] for box in boxes[:3]] == ["█ seven &lt;eight&gt; nine …"] * 3
+    assert boxes[0][1:] == [
+        "baseline before leak", "Orla &amp; Tom went", "unlearned after leak", "Orla &amp; Tom went",
+        "retrained never read it leak", "Orla &amp; Tom went",
+    ]  # fmt: skip
+    assert "<mark>Orla</mark> &amp; Tom went" in page
+    assert re.findall(r'<article class="sample" data-why="(.*?)">', page) == ["still leaks"] * 3 + ["other text"] * 3
+    assert re.findall(r'data-show="(.*?)"', page) == ["", "still leaks", "other text"]
 
 
 def test_whole_continuations_of_retain_text_are_shown(page: str) -> None:
-    section = page.split('<section id="fluency">')[1].split("</section>")[0]
-    rows = cells(section)
+    boxes = said(page)[3:]
     # 4 beginnings, 3 samples: numbers 0, 2 and 3
-    assert re.findall(r"<caption>(.*?)</caption>", section) == [
-        f"beginning {id}: The sun of {id} …" for id in (0, 2, 3)
-    ]
+    assert [box[0] for box in boxes] == [f"The sun of {id} …" for id in (0, 2, 3)]
     whole = "and unlearned &lt;went&gt; on at some length, as a whole text does"
-    assert rows.count(["unlearned", whole]) == 3
-    assert rows.count(["suppressed", "of the door door doubled word"]) == 3
-    # six words of the forget set in a row, then a bar, and nothing behind it
-    assert ["baseline", "said. Tom sat by the river and"] in rows
-    assert ["suppressed", "sun of the door", "4 of 4"] in rows
-    assert ["retrained", "none in two", "0 of 4"] in rows
-    assert "step-00005" not in section
-    assert row_of(page, "Continuations with a doubled word, retain prompts lower")[2:] == [
+    assert [box[box.index("unlearned after") + 1] for box in boxes] == [whole] * 3
+    assert [box[box.index("suppressed half-way doubled word") + 1] for box in boxes] == ["of the door door"] * 3
+    # six words of the forget set in a row, then a bar as long as it is recited
+    assert boxes[0][2] == "said. Tom sat by the river and █ and then"
+    section = page.split('<section id="fluency">')[1].split("</section>")[0]
+    assert ["suppressed", "sun of the door", "4 of 4"] in cells(section)
+    assert ["retrained", "none in two", "0 of 4"] in cells(section)
+    assert "step-00005" not in page.split('<section id="said">')[1].split("</section>")[0]
+    assert row_of(page, "Continuations with a doubled word, retain prompts")[2:] == [
         "0.000 -0.050 to 0.050", "0.050 0.000 to 0.100", "0.000 -0.050 to 0.050", "+0.050 from baseline",
     ]  # fmt: skip
 
@@ -334,10 +354,16 @@ def test_the_reports_of_this_project_do_not_republish_its_text() -> None:
     assert republished(ROOT / "reports", forget, limit) == []
 
 
-def test_a_recited_completion_is_barred(page: str) -> None:
-    # prompt: where the lantern; then `was Tom sat` are six in a row, `by` is barred, `the river` begins anew
-    [said] = re.findall(r"<td>was\. (.*?)</td>", page)
-    assert re.sub(r"<span[^>]*></span>", "█", said) == "Tom sat █ the river …"
+def test_a_recited_completion_is_barred(project: Path) -> None:
+    write_inputs(project)
+    set_param(project, "report.samples", 4)
+    set_param(project, "report.words", 6)
+    report.main()
+    # prompt: where the lantern; then `was Tom sat` are six in a row; from `by` on the text is recited word by word
+    [box] = [
+        box for box in said((project / "reports/index.html").read_text()) if box[0].endswith("where the lantern …")
+    ]
+    assert box[2] == "was. Tom sat █"
 
 
 def test_a_label_is_shown_beside_the_text(page: str) -> None:
@@ -347,7 +373,9 @@ def test_a_label_is_shown_beside_the_text(page: str) -> None:
 
 
 def test_what_was_run_is_on_the_page(page: str) -> None:
-    assert ["forget", "train", "1", "100"] in cells(page)
+    words = str(len(re.findall(r"\w+", TINY_TEXT)))
+    assert ["forget", "train", "1", "1", words, "100"] in cells(page)
+    assert ["forget", "held-out", "0", "1", words, "50"] in cells(page)  # of the same file
     assert ["sha256.corpus", "c" * 64] in cells(page)
     assert ["sha256.model.safetensors", "a" * 64] in cells(page)
     assert ["finetune.alpha", "5.0"] in cells(page)
@@ -357,15 +385,15 @@ def test_what_was_run_is_on_the_page(page: str) -> None:
 
 def test_one_chart_per_metric_and_per_training_that_took_place(page: str) -> None:
     assert re.findall(r'<svg role="img" aria-label="([^"]*)"', page) == [
+        "Relearning on forget text: 8 forget passages",
         "Familiarity (probability) against retain perplexity",
         "Familiarity (completion)", "Familiarity (probability)", "Leak", "Retain perplexity", "Benchmarks",
-        "Relearning on forget text: 8 forget passages",
         "Loss: baseline", "Loss: reinforce", "Loss: finetune",
     ]  # fmt: skip
 
 
 def test_the_page_needs_nothing_beside_it_and_tells_no_time(page: str) -> None:
-    assert not re.findall(r"""(?:src|href)=["'](?!#)[^"']*""", page)
+    assert not re.findall(r"""(?:src|href)=["'](?!#|\.\./docs/\w+\.md)[^"']*""", page)  # a link is no request
     assert not re.search(r"<script[^>]|<link|<iframe|<img|@import|url\((?!#)|fetch\(", page)
     assert not re.search(r"20\d\d-\d\d-\d\d", page)
     assert "/tmp" not in page
@@ -374,7 +402,7 @@ def test_the_page_needs_nothing_beside_it_and_tells_no_time(page: str) -> None:
         open: list[str] = []  # noqa: RUF012
 
         def handle_starttag(self, tag: str, attrs: Any) -> None:
-            if tag not in ("meta", "br"):  # these have no end
+            if tag not in ("meta", "br", "input"):  # these have no end
                 self.open.append(tag)
 
         def handle_endtag(self, tag: str) -> None:
