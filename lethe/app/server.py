@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -46,6 +47,11 @@ class Handlers:
         self.shelf, self.token, self.new_tokens = shelf, token, new_tokens
         self.marker: Marker = read_marker()
 
+    @cached_property
+    def offered(self) -> dict[str, Any]:
+        """What the page offers to choose from, read once: the page asks for its state while models load."""
+        return attacks.offered()
+
     def page(self) -> tuple[bytes, dict[str, str]]:
         """The page and its headers. Its style and script stand in it, under a nonce of this answer alone."""
         nonce = secrets.token_urlsafe(16)
@@ -56,7 +62,7 @@ class Handlers:
         """The models, and what the page offers to choose from."""
         models = [self.shelf.row(name) for name in self.shelf.folders]
         found = {"models": models, "loading": self.shelf.coming(), "new_tokens": self.new_tokens}
-        return found | {"unmarked": self.marker.reason, "attacks": attacks.offered()}
+        return found | {"unmarked": self.marker.reason, "attacks": self.offered}
 
     def ask(self, question: Question) -> Iterator[str]:
         """A line of JSON for every event, and one for what somebody can mend."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
@@ -61,6 +62,9 @@ class Shelf:
                 self.absent[name] = str(error)
             except (torch.OutOfMemoryError, MemoryError):
                 self.absent[name] = f"{folder}: no memory left beside the others; choose fewer with --models"
+            except Exception as error:  # a bug keeps its traceback, and the others are loaded all the same
+                traceback.print_exc()
+                self.absent[name] = f"{folder}: {type(error).__name__}; the terminal of lethe app says more"
 
     def coming(self) -> list[str]:
         """The names of the models that are not loaded yet."""

@@ -78,6 +78,22 @@ def test_a_model_too_large_for_the_memory_is_told(own_project: Path, monkeypatch
     assert one.absent["baseline"] == "models/baseline: no memory left beside the others; choose fewer with --models"
 
 
+def test_a_bug_in_one_model_keeps_its_traceback_and_stops_no_other(
+    own_project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(folder: Path, *_: object) -> object:
+        if folder.name == "baseline":
+            raise ZeroDivisionError
+        return "a model"
+
+    monkeypatch.setattr(module, "load_model", broken)
+    one = Shelf(wanted(["baseline", "unlearned"]))
+    one.load("float32", "cpu")
+    assert one.absent["baseline"] == "models/baseline: ZeroDivisionError; the terminal of lethe app says more"
+    assert "Traceback" in capsys.readouterr().err
+    assert list(one.ready) == ["unlearned"]
+
+
 def test_a_gpu_that_is_not_there_is_told(own_project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
