@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 GATE, PAGE = "reports/gate.json", "reports/index.html"
 MEASURED = ("measures", "familiarity", "benchmarks")  # the reports, in the order of `groups`
+ASIDE = re.compile(r"refs/(?:stash$|exps/(?:exec|celery)/)")
 WORKSPACE = "workspace"  # the id of the run that no commit holds
 
 
@@ -34,10 +36,25 @@ def all_runs(history: History) -> list[Run]:
     """Every run, the newest first; a dvc.lock that several commits hold is one."""
     from lethe.provenance.history import uncommitted_lock, unreadable
 
-    found = [Run(lock.commits[-1].id, lock.text, lock.commits[-1], len(lock.commits)) for lock in history.locks]
+    aside = set_aside(history)
+    held = [(lock, [commit for commit in lock.commits if commit.id not in aside]) for lock in history.locks]
+    found = [Run(own[-1].id, lock.text, own[-1], len(own)) for lock, own in held if own]
     found.sort(key=lambda run: run.commit.date if run.commit else "", reverse=True)
     text = uncommitted_lock(history)
     return [Run(WORKSPACE, text, None, 0)] * bool(text and not unreadable(text)) + found
+
+
+def set_aside(history: History) -> set[str]:
+    """The commits that only git's stash or DVC's queue holds: they are nobody's run."""
+    from lethe.provenance.history import git
+    from lethe.provenance.history import listed as lines
+
+    refs = lines(history.project, "for-each-ref", "--format=%(refname)")
+    hidden = [ref for ref in refs if ASIDE.match(ref)]
+    if not hidden:
+        return set()
+    asked = [*hidden, "^HEAD", *(f"^{ref}" for ref in refs if ref not in hidden)]
+    return set(git(history.project, "rev-list", "--stdin", given="\n".join(asked).encode()).decode().split())
 
 
 def listed() -> dict[str, Any]:

@@ -51,6 +51,14 @@ def test_an_experiment_and_the_workspace_are_runs_too(own_project: Path) -> None
     assert sorted(row["params"]["finetune.steps"] for row in rows) == ["16", "32", "4", "8"]
 
 
+def test_what_was_stashed_is_no_run(own_project: Path) -> None:
+    recorded.git(own_project, "checkout", "--quiet", "HEAD", "--", ".")
+    lock = own_project / "dvc.lock"
+    lock.write_text(lock.read_text().replace("steps: 8", "steps: 16"))
+    recorded.git(own_project, "stash")
+    assert [row["subject"] for row in runs.listed()["rows"]] == ["second run", "first run"]
+
+
 def test_two_runs_are_compared_in_params_gate_and_numbers(own_project: Path) -> None:
     second, first = (row["id"] for row in runs.listed()["rows"])
     found = runs.compared(first, second)
