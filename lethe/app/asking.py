@@ -21,6 +21,8 @@ from lethe.core.params import StageParams
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lethe.inference.kv_cache import Prefill
+
 Event = dict[str, Any]  # a line of an answer's stream
 EVERY = 0.03  # seconds between two events of one model: more would only be drawn over
 WORDS = 8  # of the likeliest next words
@@ -167,10 +169,11 @@ def tokens(reader: Reader, prompt: list[int], how: Sampling, lock: Lock) -> Iter
 
     model, ends = reader.model, end_ids(reader.model, reader.tokenizer)
     chances = torch.from_numpy(np.random.default_rng([how.seed, 0]).random(how.new_tokens))
-    read, token = None, None
+    read: Prefill | None = None
+    token: Tensor | None = None
     for step in range(how.new_tokens):
         with lock, torch.inference_mode(), headless(model) as head:
-            read = prefill(model, [prompt]) if token is None else extend(model, read, token)[1]
+            read = extend(model, read, token)[1] if read and token is not None else prefill(model, [prompt])
             logits = head(read.hidden).float()
             finite(model, float(logits.sum()))
             token = chosen(logits, how, chances[step : step + 1].to(model.device))

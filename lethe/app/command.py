@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 import socket
 import sys
-from contextlib import suppress
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from importlib.util import find_spec
+from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -58,12 +62,27 @@ def command(
             for name, reason in shelf.absent.items():
                 print(f"{TITLES.get(name, name)}: {reason}")
         sys.stdout.flush()
-        if show:
-            import webbrowser
-
-            webbrowser.open(address)
-        with suppress(KeyboardInterrupt):  # raised again once all connections are closed
+        # Ctrl-C is raised once more when all connections are closed
+        with opened(address) if show else nullcontext(), suppress(KeyboardInterrupt):
             uvicorn.Server(configured(handlers)).run(sockets=[listening])
+
+
+@contextmanager
+def opened(address: str) -> Iterator[None]:
+    """Open an address in the default browser, by a file that only this user can read and that is gone in the end.
+
+    The words that a browser is started with are for every user of the machine to see, and the address has the token.
+    """
+    import webbrowser
+
+    folder = Path(tempfile.mkdtemp(prefix="lethe-app-"))  # which nobody else may enter
+    page = folder / "open.html"
+    page.write_text(f'<!doctype html><meta http-equiv="refresh" content="0; url={address}">', encoding="utf-8")
+    webbrowser.open(page.as_uri())
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def bound(port: int) -> socket.socket:

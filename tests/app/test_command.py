@@ -41,12 +41,24 @@ def test_a_model_that_nobody_knows_is_one_line(own_project: Path) -> None:
     assert str(done.exception).startswith("--models: expected baseline, suppressed, unlearned, retrained")
 
 
+def test_the_address_is_in_no_argument_of_the_browser(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda address: bool(seen.append(address)))
+    address = "http://127.0.0.1:1/?token=a-token"
+    with command.opened(address):
+        page = Path(seen[0].removeprefix("file://"))
+        assert address in page.read_text()
+        assert "a-token" not in seen[0]
+        assert page.parent.stat().st_mode & 0o077 == 0  # nobody else may look in
+    assert not page.parent.exists()
+
+
 def test_it_says_its_address_serves_and_ends_with_ctrl_c(own_project: Path) -> None:
     pytest.importorskip("starlette", reason=NO_EXTRA)
-    command = [sys.executable, "-m", "lethe", "app", "--json", "--models", "baseline,retrained"]
+    words = [sys.executable, "-m", "lethe", "app", "--json", "--models", "baseline,retrained"]
     # a group of its own, as a shell gives it: Ctrl-C goes to this process alone
     running = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(), start_new_session=True
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(), start_new_session=True
     )
     assert running.stdout is not None
     try:
