@@ -113,29 +113,41 @@ def body_of(content: bytes, schema: type[Body]) -> Body:
     return schema.model_validate(values)
 
 
+async def answer(find: Callable[..., Any], *arguments: Any) -> Response:
+    """What a function finds, as JSON, or its error in one line. It runs in a thread: a model may take its time."""
+    from starlette.concurrency import run_in_threadpool
+    from starlette.responses import JSONResponse
+
+    try:
+        return JSONResponse(await run_in_threadpool(find, *arguments))
+    except StageError as error:
+        return JSONResponse({"error": str(error)}, status_code=400)
+
+
+async def document(find: Callable[..., tuple[bytes, dict[str, str]]], *arguments: Any) -> Response:
+    """A page and its headers, or why there is none."""
+    from starlette.concurrency import run_in_threadpool
+    from starlette.responses import HTMLResponse, JSONResponse
+
+    try:
+        content, headers = await run_in_threadpool(find, *arguments)
+    except StageError as error:
+        return JSONResponse({"error": str(error)}, status_code=404)
+    return HTMLResponse(content, headers=headers)
+
+
+async def posted(request: Request, schema: type[Body], find: Callable[[Body], Any]) -> Response:
+    """What a function finds for a request's body."""
+    content = await request.body()
+    return await answer(lambda: find(body_of(content, schema)))
+
+
 def make_app(handlers: Handlers) -> Guard:
-    """The addresses behind the guard. Every answer of lethe's own runs in a thread: a model may take its time."""
+    """The addresses behind the guard."""
     from starlette.applications import Starlette
     from starlette.concurrency import run_in_threadpool
-    from starlette.responses import HTMLResponse, JSONResponse, StreamingResponse
+    from starlette.responses import JSONResponse, StreamingResponse
     from starlette.routing import Route
-
-    async def answer(find: Callable[..., Any], *arguments: Any) -> Response:
-        try:
-            return JSONResponse(await run_in_threadpool(find, *arguments))
-        except StageError as error:
-            return JSONResponse({"error": str(error)}, status_code=400)
-
-    async def document(find: Callable[..., tuple[bytes, dict[str, str]]], *arguments: Any) -> Response:
-        try:
-            content, headers = await run_in_threadpool(find, *arguments)
-        except StageError as error:
-            return JSONResponse({"error": str(error)}, status_code=404)
-        return HTMLResponse(content, headers=headers)
-
-    async def posted(request: Request, schema: type[Body], find: Callable[[Body], Any]) -> Response:
-        content = await request.body()
-        return await answer(lambda: find(body_of(content, schema)))
 
     async def ask(request: Request) -> Response:
         content = await request.body()
@@ -157,29 +169,25 @@ def make_app(handlers: Handlers) -> Guard:
     async def report(request: Request) -> Response:
         return await document(handlers.report, request.query_params.get("run", ""))
 
+    async def page(_: Request) -> Response:
+        return await document(handlers.page)
+
     def get(find: Callable[[], Any]) -> Callable[[Request], Any]:
         async def found(_: Request) -> Response:
             return await answer(find)
 
         return found
 
-    async def page(_: Request) -> Response:
-        return await document(handlers.page)
-
-    return Guard(
-        Starlette(
-            routes=[
-                Route("/", page),
-                Route("/report", report),
-                Route("/api/state", get(handlers.state)),
-                Route("/api/ask", ask, methods=["POST"]),
-                Route("/api/passage", passage, methods=["POST"]),
-                Route("/api/contexts", get(handlers.contexts)),
-                Route("/api/runs", get(runs.listed)),
-                Route("/api/compare", compare),
-                Route("/api/stand-ins", get(stand_ins.table), methods=["GET"]),
-                Route("/api/stand-ins", save, methods=["POST"]),
-            ]
-        ),
-        handlers.token,
-    )
+    routes = [
+        Route("/", page),
+        Route("/report", report),
+        Route("/api/state", get(handlers.state)),
+        Route("/api/ask", ask, methods=["POST"]),
+        Route("/api/passage", passage, methods=["POST"]),
+        Route("/api/contexts", get(handlers.contexts)),
+        Route("/api/runs", get(runs.listed)),
+        Route("/api/compare", compare),
+        Route("/api/stand-ins", get(stand_ins.table), methods=["GET"]),
+        Route("/api/stand-ins", save, methods=["POST"]),
+    ]
+    return Guard(Starlette(routes=routes), handlers.token)
