@@ -52,8 +52,9 @@ presets: setup ## the table of presets/README.md: memory and time by the planner
 site: setup ## the documentation as a site in .scratch/site, its links checked
 	$(ENV) python -m tools.site
 
-pictures: ## docs/images/ from reports/index.html, with a headless Chromium (CHROME=/path/to/it)
+pictures: setup ## docs/images/ from reports/index.html and lethe app, with a headless Chromium (CHROME=/path/to/it)
 	@$(PYTHON) tools/pictures.py
+	@$(ENV) python -m tools.app_pictures
 
 demo: setup ## write the embedded demo corpus anew from its generator
 	$(ENV) python data/demo/generate.py

@@ -22,7 +22,17 @@ LAYERS = (
     ("gate",),
     ("report",),
     ("stages",),
-    ("launch", "console", "provenance", "custody", "erasure", "preflight", "cli", "__main__"),  # the command line
+    (
+        "launch",
+        "console",
+        "provenance",
+        "custody",
+        "erasure",
+        "preflight",
+        "app",
+        "cli",
+        "__main__",
+    ),  # the command line
 )
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {"torch", "transformers", "peft", "accelerate", "lm_eval", "safetensors", "tokenizers"}

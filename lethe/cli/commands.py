@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lethe.app import command as web_app
 from lethe.cli import card, compare, page
 from lethe.cli import main as cli
 from lethe.custody import revoke, timestamp
@@ -180,6 +181,7 @@ app.command("timestamp")(timestamp.command)
 app.command("card")(card.command)
 app.command("page")(page.command)
 app.command("compare")(compare.command)
+app.command("app")(web_app.command)
 app.command("doctor")(doctor.command)
 app.command("preset")(presets.command)
 app.command("pin")(pin.command)

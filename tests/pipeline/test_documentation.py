@@ -24,7 +24,7 @@ from lethe.preflight.check import problems_of
 from tests import tiny
 from tests.conftest import ROOT, script, set_param
 from tests.documented import Block, anchors, blocks, broken_links, prose
-from tools import generate_docs
+from tools import app_pictures, generate_docs
 from tools.sandbox import change_params
 
 TRACKED = subprocess.run(
@@ -276,10 +276,11 @@ def assert_what_the_page_promises(name: str, project: Path) -> None:
 
 
 def test_the_pictures_are_small_and_of_the_first_screen() -> None:
-    for picture in PICTURES.SCHEMES:
+    sizes = dict.fromkeys(PICTURES.SCHEMES, PICTURES.SIZE) | app_pictures.PICTURES
+    for picture, size in sizes.items():
         content = (PICTURES.FOLDER / picture).read_bytes()
         assert content.startswith(b"\x89PNG")
-        assert (int.from_bytes(content[16:20]), int.from_bytes(content[20:24])) == PICTURES.SIZE
+        assert (int.from_bytes(content[16:20]), int.from_bytes(content[20:24])) == size, picture
         assert len(content) <= PICTURES.LARGEST
 
 

@@ -1,0 +1,167 @@
+"""Anchors and their stand-ins, to review and to correct: what is saved is data/overrides.csv and nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Lock
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from lethe.core.errors import StageError
+from lethe.core.hashing import file_sha256
+from lethe.core.params import StageParams, read_yaml
+from lethe.core.stage import declaration, declared_paths
+from lethe.core.tables import ANCHORS, OVERRIDES, read_csv, write_csv
+from lethe.dictionary.entries import (
+    Override,
+    check_overrides,
+    read_entries,
+    read_overrides,
+    read_terms,
+    translated,
+    with_overridden,
+)
+
+FOUND, MADE, OWN = (Path(f"data/{name}.csv") for name in ("anchors", "dictionary", "overrides"))
+TEXT = Path("data/corpus.parquet")
+SAVING = Lock()
+Word = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Changes(StageParams):
+    """What somebody changed. version: of the file as it was shown to them."""
+
+    version: str
+    own: dict[Word, list[Word]]  # anchor -> its stand-ins, `-` alone to take it out, none to leave it
+
+
+def table() -> dict[str, Any]:
+    """Every anchor with its stand-ins and the corrections, and what would run again.
+
+    Raises StageError without anchors or a readable data/overrides.csv.
+    """
+    rows = read_csv(FOUND, ANCHORS, unique=("anchor",), filled=("anchor", "forms"))
+    chosen: dict[str, dict[str, str]] = {}
+    kinds: dict[str, str] = {}
+    for entry in read_entries(MADE) if MADE.exists() else ():
+        kinds[entry["anchor"]] = entry["kind"]
+        chosen.setdefault(entry["anchor"], {}).setdefault(entry["choice"], entry["translation"])
+    own = corrections()
+    listed = [
+        {
+            "anchor": row["anchor"],
+            "forms": row["forms"].split("|"),
+            "count": int(row["count"] or 0),
+            "kind": kinds.get(row["anchor"], ""),
+            "stand_ins": list(chosen.get(row["anchor"], {}).values()),
+            "own": own.pop(row["anchor"], []),
+        }
+        for row in rows
+    ]
+    for anchor, given in own.items():
+        added = {"forms": [anchor], "count": 0, "kind": kinds.get(anchor, ""), "own": given}
+        listed.append({"anchor": anchor, "stand_ins": list(chosen.get(anchor, {}).values())} | added)
+    return {"rows": listed, "version": version(), "notes": notes(), "plan": plan(str(OWN))}
+
+
+def corrections() -> dict[str, list[str]]:
+    """Anchor -> what data/overrides.csv gives for it, in the order of its lines."""
+    found: dict[str, list[str]] = {}
+    for override in read_overrides(OWN) if OWN.exists() else ():
+        found.setdefault(override.anchor, []).append(override.translation)
+    return found
+
+
+def version() -> str:
+    """Which data/overrides.csv this is, "" for none."""
+    return file_sha256(OWN) if OWN.exists() else ""
+
+
+def save(changes: Changes) -> dict[str, Any]:
+    """Write the corrections, checked as `translate` checks them, and say what would run again.
+
+    Raises StageError, and writes nothing, if the file has changed since it was shown or `translate` would refuse it.
+    """
+    with SAVING:
+        if changes.version != version():
+            raise StageError(f"{OWN}: somebody has changed it since you loaded this page; load it again")
+        own = corrections()
+        for anchor, given in changes.own.items():
+            own[anchor.strip()] = [each.strip() for each in given]
+        pairs = [(anchor, each) for anchor, given in own.items() for each in given]
+        check([Override(line, *pair) for line, pair in enumerate(pairs, start=2)])
+        half = OWN.with_suffix(".csv.half")
+        write_csv([dict(zip(OVERRIDES, pair, strict=True)) for pair in pairs], OVERRIDES, half)
+        try:
+            read_overrides(half)  # an empty cell, a line given twice
+            os.replace(half, OWN)
+        except StageError as error:
+            raise StageError(str(error).replace(str(half), str(OWN))) from None
+        finally:
+            half.unlink(missing_ok=True)
+    return table()
+
+
+def check(overrides: list[Override]) -> None:
+    """Raise StageError for the first correction that the stage `translate` would refuse, by its own rules."""
+    from lethe.dictionary.contexts import read_uses
+    from lethe.dictionary.entity_types import read_rules
+    from lethe.dictionary.gazetteer import nouns_by_kind, read_gazetteer
+    from lethe.text.streaming import Texts
+
+    terms = with_overridden(read_terms(FOUND), overrides, OWN)
+    if given := translated(overrides):
+        uses, _ = read_uses(terms, Texts(TEXT, "forget"), read_rules(nouns_by_kind(read_gazetteer())), 1)
+        check_overrides(given, terms, uses, OWN)
+
+
+def plan(changed: str) -> dict[str, Any]:
+    """The stages that `dvc repro` would run again for a changed file, in their order, and what they took last time.
+
+    At most these: a stage whose inputs come out as they were is skipped. None where dvc.lock has this very file.
+    """
+    from lethe.preflight.doctor import last_cost
+
+    reached, stages = {changed}, list[dict[str, Any]]()
+    for stage in read_yaml(Path("dvc.yaml"))["stages"] if recorded_otherwise(changed) else ():
+        entry = declaration(stage)
+        if reached.intersection(declared_paths(entry, "deps")):
+            reached.update(declared_paths(entry, "outs", "metrics", "plots"))
+            cost = last_cost(stage) or {}
+            stages.append({"stage": stage, "what": entry["desc"], "seconds": cost.get("wall_seconds")})
+    known = [row["seconds"] for row in stages if row["seconds"] is not None]
+    return {"stages": stages, "seconds": round(sum(known)) if known else None, "unknown": len(stages) - len(known)}
+
+
+def recorded_otherwise(path: str) -> bool:
+    """Whether the file is another than the one that a stage last read, by dvc.lock."""
+    from lethe.provenance.fingerprint import md5_of
+
+    known = {md5 for deps in locked("deps") for dep, md5 in deps.items() if dep == path}
+    return not Path(path).exists() or md5_of(Path(path)) not in known
+
+
+def locked(kind: str) -> list[Mapping[str, str]]:
+    """{path: md5} of the deps or outs of every stage in dvc.lock; none without a readable one."""
+    from lethe.provenance.history import recorded, unreadable
+
+    lock = Path("dvc.lock")
+    text = lock.read_text(encoding="utf-8", errors="replace") if lock.exists() else ""
+    return [] if not text or unreadable(text) else [getattr(entry, kind) for entry in recorded(text).values()]
+
+
+def notes() -> list[str]:
+    """What somebody who corrects should know first."""
+    from lethe.provenance.fingerprint import md5_of
+
+    said = []
+    if read_yaml(Path("params.yaml")).get("translate", {}).get("backend") == "none":
+        said.append("translate.backend is none: no dictionary is made, and corrections are ignored")
+    outs = {path: md5 for made in locked("outs") for path, md5 in made.items()}
+    for path in (FOUND, MADE):
+        if path.exists() and outs.get(str(path)) not in (None, md5_of(path)):
+            said.append(f"{path} is not the file that the last run made: what was edited there is lost with the next")
+    return said
