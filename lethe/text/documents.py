@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lethe.core.conversation import Conversation
 from lethe.core.errors import StageError
+from lethe.text.conversations import is_data
 from lethe.text.passages import SUFFIXES, draw, passages, read_texts, stripped, text_key
 
 LONGEST = 1 << 22  # characters of a document: the most that a stage reading one at a time holds
 
 
 class Source(NamedTuple):
-    """One text file, or one line of a .jsonl file."""
+    """One text file, or one row of a file of rows; its text may be a Conversation."""
 
     side: str
     file: str
@@ -32,6 +34,14 @@ class Passage(NamedTuple):
     def text(self) -> str:
         return self.source.text[self.start : self.end]
 
+    @property
+    def own(self) -> str:
+        """The text without the system messages of a conversation, which many conversations share."""
+        text = self.source.text
+        if not isinstance(text, Conversation):
+            return self.text
+        return "\n\n".join(text[turn.start : turn.end] for turn in text.turns if turn.role != "system")
+
 
 def read_side(folder: Path, side: str) -> tuple[list[Source], int]:
     """Every text below the folder that is more than white space, sorted by name, and the number of other files.
@@ -46,7 +56,7 @@ def read_side(folder: Path, side: str) -> tuple[list[Source], int]:
     files = [path for path in found if path.is_file()]
     names = {path: path.relative_to(folder).as_posix() for path in files}
     shown = [path for path in files if not any(part.startswith(".") for part in names[path].split("/"))]
-    texts = [path for path in shown if path.suffix.lower() in SUFFIXES]
+    texts = [path for path in shown if path.suffix.lower() in SUFFIXES and is_data(path)]
     sources = [Source(side, names[path] + line, text) for path in texts for line, text in read_texts(path)]
     return [source for source in sources if source.text.strip()], len(shown) - len(texts)
 
@@ -65,7 +75,9 @@ def check_names(folder: Path, found: Sequence[Path]) -> None:
 
 
 def cut(source: Source, passage_chars: int) -> list[Passage]:
-    """The passages of a source that are more than white space."""
+    """The passages of a source that are more than white space. A conversation is one passage, however long."""
+    if isinstance(source.text, Conversation):
+        return [Passage(source, 0, 0, len(source.text))]
     spans = enumerate(passages(source.text, passage_chars))
     cuts = [Passage(source, number, *stripped(source.text, *span)) for number, span in spans]
     return [passage for passage in cuts if passage.start < passage.end]
@@ -105,8 +117,14 @@ def documents(kept: Sequence[Passage], held_out: set[int]) -> list[dict[str, Any
     return [
         {"document": number, "side": first.source.side, "part": part, "file": first.source.file}
         | {"start": first.start, "end": last.end, "text": first.source.text[first.start : last.end]}
+        | turns_of(first.source.text)
         for number, (part, (first, *_, last)) in enumerate((part, [run[0], *run]) for part, run in runs)
     ]
+
+
+def turns_of(text: str) -> dict[str, Any]:
+    """The column TURNS of a conversation's row; nothing for plain text."""
+    return {"turns": [turn._asdict() for turn in text.turns]} if isinstance(text, Conversation) else {}
 
 
 def follows(run: Sequence[Passage], passage: Passage) -> bool:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lethe.core.errors import StageError
-from lethe.core.tables import numbered_jsonl
+from lethe.text.conversations import ROWS, read_rows
 from lethe.text.matching import WORD
 
 if TYPE_CHECKING:
     import numpy as np
 
-SUFFIXES = (".txt", ".md", ".jsonl")
+SUFFIXES = (".txt", ".md", *ROWS)
 NO_TEXT = re.compile("[\0\ud800-\udfff]")  # NUL: a binary file; half a surrogate pair: a broken JSON escape
 WORDS = re.compile(r"\S+")
 RUN_WORDS = 8  # a shared run of eight words is hardly ever chance
@@ -26,9 +26,9 @@ BREAKS = (re.compile(r"\n[ \t\r]*\n\s*"), SENTENCE_END, re.compile(r"\n"), re.co
 
 
 def read_texts(path: Path) -> list[tuple[str, str]]:
-    """(":line" or "", text) of each text in the file, line ends as they are."""
-    if path.suffix.lower() == ".jsonl":
-        found = [(f":{line}", row["text"]) for line, row in numbered_jsonl(path, {"text": str})]
+    """(":row" or "", text) of each text in the file, line ends as they are; a Conversation where a row is one."""
+    if path.suffix.lower() in ROWS:
+        found = read_rows(path)
     else:
         try:
             found = [("", path.read_bytes().decode("utf-8-sig"))]
