@@ -78,6 +78,8 @@ def without_front_matter(text: str) -> tuple[dict[str, Any], str]:
     """The facts of a card's YAML block, {} without one, and the text after it."""
     from huggingface_hub import ModelCard
 
+    if not text.startswith("---"):
+        return {}, text
     card = ModelCard(text)
     return card.data.to_dict(), card.text.lstrip("\n")
 
