@@ -45,7 +45,8 @@ def main() -> None:
         forget, others = read_side(Path(params.forget), "forget")
         retain, more_others = read_side(Path(params.retain), "retain")
         if not forget:
-            raise StageError(f"{params.forget}: expected UTF-8 text in {', '.join(SUFFIXES)} files, got none")
+            kinds = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
+            raise StageError(f"{params.forget}: expected UTF-8 text in {kinds} files, got none")
         sources = [learnt(source, params.loss_on) for source in forget + retain]
         found = [passage for source in sources for passage in cut(source, params.passage_chars)]
         kept = without_duplicates(found)

@@ -111,7 +111,7 @@ ONE_BAD_VALUE = [
         "data/retain",
         [
             "corpus.retain: expected another folder than corpus.forget, and none around or inside it, got data/retain",
-            "corpus.forget: expected .txt, .md or .jsonl files with text in data/retain, got none",
+            "corpus.forget: expected .txt, .md, .jsonl, .parquet or .arrow files with text in data/retain, got none",
         ],
     ),
     ("finetune.learning_rate", float("inf"), ["finetune.learning_rate: expected a finite number, got inf"]),

@@ -306,7 +306,10 @@ def empty(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "line"),
     [
-        (empty, "error: data/demo/forget: expected UTF-8 text in .txt, .md or .jsonl files, got none"),
+        (
+            empty,
+            "error: data/demo/forget: expected UTF-8 text in .txt, .md, .jsonl, .parquet or .arrow files, got none",
+        ),
         (binary, "error: data/demo/forget/picture.txt: not UTF-8; expected a UTF-8 text file"),
     ],
 )

@@ -94,9 +94,17 @@ def test_same_text_same_bytes_whatever_the_file_system_says(project: Path, monke
     [
         (None, {}, "data/forget: no such folder; expected the forget text in it"),
         ({"a.txt": STORY}, None, "data/retain: no such folder; expected the retain text in it; it may be empty"),
-        ({}, {}, "data/forget: expected UTF-8 text in .txt, .md or .jsonl files, got none"),
-        ({"a.pdf": "x"}, {}, "data/forget: expected UTF-8 text in .txt, .md or .jsonl files, got none"),
-        ({"a.txt": " \n\n"}, {}, "data/forget: expected UTF-8 text in .txt, .md or .jsonl files, got none"),
+        ({}, {}, "data/forget: expected UTF-8 text in .txt, .md, .jsonl, .parquet or .arrow files, got none"),
+        (
+            {"a.pdf": "x"},
+            {},
+            "data/forget: expected UTF-8 text in .txt, .md, .jsonl, .parquet or .arrow files, got none",
+        ),
+        (
+            {"a.txt": " \n\n"},
+            {},
+            "data/forget: expected UTF-8 text in .txt, .md, .jsonl, .parquet or .arrow files, got none",
+        ),
         ({"a.txt": b"caf\xe9"}, {}, "data/forget/a.txt: not UTF-8; expected a UTF-8 text file"),
         (
             {"a.txt": STORY},
