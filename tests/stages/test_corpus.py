@@ -111,7 +111,12 @@ def test_same_text_same_bytes_whatever_the_file_system_says(project: Path, monke
             {"b/c.md": b"\x00"},
             "data/retain/b/c.md: expected UTF-8 text, got U+0000, which no text contains",
         ),
-        ({"a.jsonl": "{}"}, {}, "data/forget/a.jsonl:1: text: expected str, got none"),
+        (
+            {"a.jsonl": "{}"},
+            {},
+            "data/forget/a.jsonl:1: expected text, messages, question and answer, or prompt and completion, "
+            "got nothing",
+        ),
     ],
 )
 def test_bad_input(forget: dict | None, retain: dict | None, message: str, project: Path) -> None:
