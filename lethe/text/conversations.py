@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,10 @@ def text_of(row: Mapping[str, Any], where: str) -> str:
 
 
 def checked(messages: Any, where: str) -> Iterator[dict[str, Any]]:
-    """The messages with their content as one string. Raises StageError for what no chat template could write."""
+    """The messages with their content as one string, in NFC and with plain line ends.
+
+    Raises StageError for what no chat template could write.
+    """
     if not isinstance(messages, list) or not messages:
         raise StageError(f"{where}: expected a list of messages, got {type(messages).__name__}")
     for number, message in enumerate(messages, start=1):
@@ -82,7 +86,7 @@ def checked(messages: Any, where: str) -> Iterator[dict[str, Any]]:
         if content is None or not content.strip():
             found = type(message.get("content")).__name__ if content is None else "an empty one"
             raise StageError(f"{where}: expected text as content of message {number}, got {found}")
-        yield {**message, "content": content}
+        yield {**message, "content": unicodedata.normalize("NFC", content.replace("\r\n", "\n"))}
     if not any(message["role"] == "assistant" for message in messages):
         roles = ", ".join(dict.fromkeys(message["role"] for message in messages))
         raise StageError(f"{where}: expected a message of the role assistant, got only {roles}")

@@ -40,6 +40,12 @@ def test_the_forms_of_a_row(tmp_path: Path) -> None:
         assert turns(text) == [("user", ASKED), ("assistant", ANSWER)]
 
 
+def test_letters_and_line_ends_are_those_that_names_are_looked_for_in(tmp_path: Path) -> None:
+    write_rows(tmp_path / "a.jsonl", [{"question": "Who is Zoe\u0308?\r\n", "answer": "Nobody."}])
+    ((_, text),) = read_rows(tmp_path / "a.jsonl")
+    assert turns(text)[0] == ("user", "Who is Zo\u00eb?\n")
+
+
 def test_a_parquet_file_with_columns_of_both_kinds(tmp_path: Path) -> None:
     rows = [{"messages": TALK, "text": None, "n": 1}, {"messages": None, "text": "Plain.", "n": 2}]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
