@@ -97,8 +97,8 @@ def read_blocks(path: Path, model: Path) -> Blocks:
     table, facts = read_parquet(path, ("block", "document", "tokens", "length"))
     check_tokenizer(facts["tokenizer"], model, path)
     tokens = fixed_width(table, "tokens")
-    numbers = (table[name].to_numpy() for name in ("block", "document"))
-    return Blocks(*numbers, tokens, table["length"].to_numpy(), trained_tokens(table))
+    block, document, length = (table[name].to_numpy() for name in ("block", "document", "length"))
+    return Blocks(block, document, tokens, length, trained_tokens(table))
 
 
 def trained_tokens(table: object) -> np.ndarray | None:
