@@ -18,8 +18,9 @@ from lethe.core.errors import StageError
 from lethe.core.params import StageParams, read_params
 from lethe.core.stage import run, workspace
 from lethe.core.tables import CORPUS
-from lethe.text.documents import choose_held_out, cut, documents, read_side, without_duplicates
-from lethe.text.passages import shared_runs
+from lethe.text.documents import choose_held_out, cut, documents, left_out, read_side, without_duplicates
+from lethe.text.normal import EDITS
+from lethe.text.passages import KINDS, shared_runs
 from lethe.text.streaming import parquet_stream
 
 WRITTEN = 64  # documents per write
@@ -42,19 +43,20 @@ def main() -> None:
         forget, others = read_side(Path(params.forget), "forget")
         retain, more_others = read_side(Path(params.retain), "retain")
         if not forget:
-            raise StageError(f"{params.forget}: expected UTF-8 text in .txt, .md or .jsonl files, got none")
+            raise StageError(f"{params.forget}: expected UTF-8 text in {KINDS} files, got none")
         found = [passage for source in forget + retain for passage in cut(source, params.passage_chars)]
         kept = without_duplicates(found)
         alike = [share > params.near_duplicate for share in shared_runs(passage.text for passage in kept)]
         held_out = choose_held_out(kept, alike, params.held_out, params.seed)
         rows = documents(kept, held_out)
-        with parquet_stream(CORPUS, work / "data/corpus.parquet") as append:
+        schema = CORPUS.append(EDITS) if any("edits" in row for row in rows) else CORPUS
+        with parquet_stream(schema, work / "data/corpus.parquet") as append:
             for start in range(0, len(rows), WRITTEN):
-                append(pa.Table.from_pylist(rows[start : start + WRITTEN], CORPUS))
+                append(pa.Table.from_pylist(rows[start : start + WRITTEN], schema))
         print(
             f"corpus: {format_side(rows, 'forget')} and {format_side(rows, 'retain')}; "
             f"{len(found) - len(kept)} repeated passages dropped, "
-            f"{sum(alike)} near-duplicates never held out, {others + more_others} other files ignored"
+            f"{sum(alike)} near-duplicates never held out; {left_out(others + more_others)}"
         )
 
 

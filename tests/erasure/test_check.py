@@ -202,7 +202,7 @@ def test_token_ids_are_read_by_a_tokenizer_or_told() -> None:
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (b"%PDF-1.7 x", "PDF, whose text is packed in a way that is not unpacked here"),
+        (b"%PDF-1.7 x", "PDF, of which nothing but text of pages that can be read is searched"),
         (b"\x28\xb5\x2f\xfd....", "zstandard, whose text"),
         (gzip.compress(b"x" * 999)[:-9], "EOFError: "),
         (b"\x1f\x8b........", "BadGzipFile: "),
