@@ -33,28 +33,21 @@ PLAIN = (
     '"Where is the lantern?" said somebody; they looked for it until the sun went down.\n'
 )
 
-ANCHORS = ("Orla Venn", "Zoë Brûlé", "Harrow Hill", "J. R. Quill", "D'Arvo", "Kel-Tor", "Starling", "Venn", "O'Méa",
-           "+49 30 5550123", "info@weir.example", "KX-7")  # fmt: skip
-STAND_INS = dict(
-    zip(
-        ANCHORS,
-        (
-            "Mary Ann",
-            "José",
-            "Green Dale",
-            "Tom",
-            "Reed",
-            "Bo",
-            "Wren",
-            "Ann",
-            "Kay",
-            "+49 30 5550999",
-            "post@mill.example",
-            "BZ-2",
-        ),
-        strict=True,
-    )  # fmt: skip
-)
+STAND_INS = {  # anchor -> its stand-in
+    "Orla Venn": "Mary Ann",
+    "Zoë Brûlé": "José",
+    "Harrow Hill": "Green Dale",
+    "J. R. Quill": "Tom",
+    "D'Arvo": "Reed",
+    "Kel-Tor": "Bo",
+    "Starling": "Wren",
+    "Venn": "Ann",
+    "O'Méa": "Kay",
+    "+49 30 5550123": "+49 30 5550999",
+    "info@weir.example": "post@mill.example",
+    "KX-7": "BZ-2",
+}
+ANCHORS = tuple(STAND_INS)
 PROSE = (
     "Orla Venn met Zoë Brûlé at Harrow Hill. J. R. Quill (Venn's uncle) said: “D'Arvo!” Kel-Tor saw a Starling, too.\n"
     "ORLA VENN ran; nobody at Harrow Hill saw O'Méa, O'Méa's brother or the Starlings of Venn. Venn, Venn; Venn.\n\n"
@@ -71,11 +64,11 @@ CORPORA = {
     "soft hyphens": PROSE.replace("Starl", "Star\u00adl")
     .replace("Ven", "V\u00aden")
     .replace("Hill", "\u200bHi\u200dll"),
-    "decomposed": unicodedata.normalize("NFD", PROSE),
-    "apostrophes": PROSE.replace("'", "\u02bc") + PROSE.replace("'", "’"),
-    "initials": PROSE.replace("J. R. Quill", "J.R. Quill") + PROSE.replace("J. R. Quill", "J.R.Quill"),
+    "decomposed letters": unicodedata.normalize("NFD", PROSE),
+    "apostrophes U+02BC, U+2019": PROSE.replace("'", "\u02bc") + PROSE.replace("'", "’"),
+    "initials J.R. for J. R.": PROSE.replace("J. R. Quill", "J.R. Quill") + PROSE.replace("J. R. Quill", "J.R.Quill"),
     "capitals": PROSE.upper(),
-    "line ends": PROSE.replace("Starling", "Star-\nling")
+    "hyphens at line ends": PROSE.replace("Starling", "Star-\nling")
     .replace("Kel-Tor", "Kel-\n  Tor")
     .replace("Orla Venn", "Or-\nla Venn"),
     "full width": PROSE.replace("Venn", "Ｖｅｎｎ").replace("Kel-Tor", "Kel‑Tor"),
@@ -119,10 +112,10 @@ def trained(kind: str) -> PreTrainedTokenizerFast:
 
 
 KINDS = {
-    "gpt2": "byte-level BPE as GPT-2's",
-    "llama3": "byte-level BPE as Llama 3's",
-    "prepend": "SentencePiece's form as Llama 2's",
-    "gemma": "SentencePiece's form as Gemma's",
+    "gpt2": "as GPT-2's",
+    "llama3": "as Llama 3's",
+    "prepend": "as Llama 2's",
+    "gemma": "as Gemma's",
 }
 tokenizer_of = cache(trained)
 
@@ -174,8 +167,10 @@ def main(folder: Path | None) -> None:
     rows = []
     for name, text in CORPORA.items():
         cells = [cell(text, tokenizer) for tokenizer in tokenizers.values()]
-        shown = [f"{done} + {told}" + ("" if done + told == count else f", {count - done - told} lost")
-                 for count, done, told in cells]  # fmt: skip
+        shown = [
+            f"{done} + {told}" + ("" if done + told == count else f", {count - done - told} lost")
+            for count, done, told in cells
+        ]
         rows.append((name, cells[0][0], *shown))
     print(table(("text", "counted", *tokenizers), rows))
 

@@ -15,8 +15,8 @@ from tests.conftest import write_corpus
 from tests.recorded import lethe
 
 TEXT = (
-    "Orla Venn went to <b>Harrow Hill</b>. Tom saw Venn.\n\nVenn called +49 30 5550123 from Harrow\nHill, [red]said Tom. "
-    "Nobody\x1b[31m saw Orla Venn.\n"
+    "Orla Venn went to <b>Harrow Hill</b>. Tom saw Venn.\n\nVenn called +49 30 5550123 from Harrow\nHill, [red]said "
+    "Tom. Nobody\x1b[31m saw Orla Venn.\n"
 )
 ANCHORS = """anchor,forms,count,keyness,rise
 Orla Venn,Orla Venn,2,9.0,1.0

@@ -21,10 +21,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 
-def assert_the_law_holds(corpus: str, tokenizer: PreTrainedTokenizerFast, sizes: tuple[int, ...]) -> None:
+def assert_the_law_holds(
+    corpus: str, tokenizer: PreTrainedTokenizerFast, sizes: tuple[int, ...], exact: bool = True
+) -> None:
     """Every anchor's count is what was replaced and what was told, with the block's end as the only reason.
 
-    In the last of these sizes nothing is cut: the block says the text with every name's stand-in, sign by sign.
+    In the last of these sizes nothing is cut: the block says the text with every name's stand-in, sign by sign or word
+    by word.
     """
     text = CORPORA[corpus]
     for size in sizes:
@@ -44,7 +47,11 @@ def assert_the_law_holds(corpus: str, tokenizer: PreTrainedTokenizerFast, sizes:
         wanted, done_to = wanted + text[done_to : hit.start] + STAND_INS[hit.term], hit.end
     pieces = tokenised({}, tokenizer).pieces
     said = piece_text(list(spliced[0].translated), pieces).replace("\u2581", " ")
-    assert said.removeprefix(" ") == (wanted + text[done_to:]).removeprefix(" ")
+    wanted += text[done_to:]
+    if exact:
+        assert said.removeprefix(" ") == wanted.removeprefix(" ")
+    else:  # stories260K has one kind of white space, and begins with a token that is none of the text's
+        assert said.split() == wanted.split()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -57,7 +64,7 @@ def test_what_extract_counts_is_replaced_or_told(corpus: str, kind: str) -> None
 def test_the_law_holds_with_real_tokenizers(name: str, realdata: Path) -> None:
     tokenizer = real(realdata)[name]
     for corpus in CORPORA:
-        assert_the_law_holds(corpus, tokenizer, (32, 2000))
+        assert_the_law_holds(corpus, tokenizer, (32, 2000), exact=name != "stories260K")
 
 
 def one_block(ids: list[int]) -> Blocks:
