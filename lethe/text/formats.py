@@ -74,6 +74,7 @@ CHARSET = re.compile(
 )
 BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 PARTS = ("document", "footnotes", "endnotes", "comments", "hdr", "ftr")  # roots of the parts of a .docx that have text
+REPEATED = ("Fallback", "moveFrom", "del")  # the same for older programs, the place it was moved from; deleted text
 SIGNS = {"tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "\u2011", "softHyphen": "\u00ad"}
 
 
@@ -244,11 +245,12 @@ def epub_texts(content: bytes, where: str) -> Iterator[tuple[str, str]]:
         roots = parsed(book("META-INF/container.xml"), where).iter("{*}rootfile")
         package = next((root.get("full-path") or "" for root in roots), "")
         tree, folder = parsed(book(package), where), posixpath.dirname(package)
-        items = {item.get("id"): unquote(item.get("href") or "") for item in tree.iter("{*}item")}
-        chapters = [items[part.get("idref")] for part in tree.iter("{*}itemref")]
-        for number, chapter in enumerate(chapters, 1):
-            path = posixpath.normpath(posixpath.join(folder, chapter))
-            yield f":{number}", html_text(book(path), f"{where}:{number}", UNSEEN | {"title"})
+        items = {item.get("id"): item for item in tree.iter("{*}item")}
+        for number, part in enumerate(tree.iter("{*}itemref"), 1):
+            item = items[part.get("idref")]
+            path = posixpath.normpath(posixpath.join(folder, unquote(item.get("href") or "")))
+            page = (item.get("media-type") or "html").endswith(("html", "html+xml", "oeb1-document"))  # else a picture
+            yield f":{number}", html_text(book(path), f"{where}:{number}", UNSEEN | {"title"}) if page else ""
 
 
 def docx_texts(content: bytes, where: str) -> Iterator[tuple[str, str]]:
@@ -270,7 +272,7 @@ def written(root: _Element) -> str:
     walk = etree.iterwalk(root, events=("start", "end"))
     for event, element in walk:
         name = local(element)
-        if event == "start" and name == "Fallback":  # the same again, for older programs
+        if event == "start" and (name in REPEATED or name.endswith("Pr")):  # Pr: how it looks, tab stops for one
             walk.skip_subtree()
         elif event == "start":
             parts.append(SIGNS.get(name, "") if name != "t" else element.text or "")

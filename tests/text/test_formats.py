@@ -40,8 +40,11 @@ def docx(body: str, **more: str) -> bytes:
 
 
 def epub(*chapters: str) -> bytes:
-    items = "".join(f'<item id="c{n}" href="a%20{n}.xhtml"/>' for n in range(len(chapters)))
-    order = "".join(f'<itemref idref="c{n}"/>' for n in range(len(chapters)))
+    """A book of these chapters, and a picture at its end."""
+    kind = 'media-type="application/xhtml+xml"'
+    items = "".join(f'<item id="c{n}" href="a%20{n}.xhtml" {kind}/>' for n in range(len(chapters)))
+    items += '<item id="p" href="p.png" media-type="image/png"/>'
+    order = "".join(f'<itemref idref="c{n}"/>' for n in range(len(chapters))) + '<itemref idref="p"/>'
     files = {f"OEBPS__a {n}_xxhtml": f"<html><head><title>Book</title></head><body>{text}</body></html>"
              for n, text in enumerate(chapters)}  # fmt: skip
     root = CONTAINER.format('<rootfile full-path="OEBPS/b.opf"/>')
@@ -79,6 +82,8 @@ def test_tables(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes('\ufeffid,text\r\n1,"One,\r\ntwo"\r\n2,\r\n3,Three ë\r\n'.encode())
     # the number is that of the row's last line
     assert read_texts(tmp_path / "a.csv") == [(":3", "One,\r\ntwo"), (":4", ""), (":5", "Three ë")]
+    (tmp_path / "b.csv").write_text(f"text\n{'long ' * 40_000}\n")  # the library's own limit is 131,072 characters
+    assert len(read_texts(tmp_path / "b.csv")[0][1]) == 200_000
     (tmp_path / "a.parquet").write_bytes(parquet(text=["One", None, "Three"], id=[1, 2, 3]))
     assert read_texts(tmp_path / "a.parquet") == [(":1", "One"), (":2", ""), (":3", "Three")]
 
@@ -111,13 +116,14 @@ def test_pages_say_what_a_browser_shows(tmp_path: Path) -> None:
 
 def test_books_are_read_in_their_order_and_without_their_title(tmp_path: Path) -> None:
     (tmp_path / "a.epub").write_bytes(epub("<p>One.</p>", '<script src="x"/><p>Two&nbsp;&amp; three.</p>'))
-    assert read_texts(tmp_path / "a.epub") == [(":1", "One."), (":2", "Two\u00a0& three.")]
+    assert read_texts(tmp_path / "a.epub") == [(":1", "One."), (":2", "Two\u00a0& three."), (":3", "")]
 
 
 def test_documents_have_all_their_text_once(tmp_path: Path) -> None:
     cell = "<w:tbl><w:tr><w:tc><w:p><w:r><w:t>cell</w:t></w:r></w:p></w:tc></w:tr></w:tbl>"
     body = (
-        "<w:p><w:r><w:t>Orla </w:t><w:t>Venn</w:t><w:tab/><w:t>ran</w:t><w:br/><w:t>off</w:t>"
+        "<w:p><w:pPr><w:tabs><w:tab/></w:tabs></w:pPr><w:del><w:r><w:t>off</w:t></w:r></w:del>"
+        "<w:r><w:t>Orla </w:t><w:t>Venn</w:t><w:tab/><w:t>ran</w:t><w:br/><w:t>off</w:t>"
         f"<w:delText>gone</w:delText></w:r></w:p>{cell}<AlternateContent><Choice><w:p><w:t>box</w:t></w:p></Choice>"
         "<Fallback><w:p><w:t>box</w:t></w:p></Fallback></AlternateContent>"
     )
