@@ -20,8 +20,9 @@ from lethe.core.params import StageParams, read_params
 from lethe.core.stage import run, workspace
 from lethe.core.tables import CORPUS
 from lethe.text.conversations import datasets_of
-from lethe.text.documents import Source, choose_held_out, cut, documents, read_side, without_duplicates
-from lethe.text.passages import SUFFIXES, shared_runs
+from lethe.text.documents import Source, choose_held_out, cut, documents, left_out, read_side, without_duplicates
+from lethe.text.normal import EDITS
+from lethe.text.passages import KINDS, shared_runs
 from lethe.text.streaming import parquet_stream
 
 WRITTEN = 64  # documents per write
@@ -45,15 +46,16 @@ def main() -> None:
         forget, others = read_side(Path(params.forget), "forget")
         retain, more_others = read_side(Path(params.retain), "retain")
         if not forget:
-            kinds = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
-            raise StageError(f"{params.forget}: expected UTF-8 text in {kinds} files, got none")
+            raise StageError(f"{params.forget}: expected UTF-8 text in {KINDS} files, got none")
         sources = [learnt(source, params.loss_on) for source in forget + retain]
         found = [passage for source in sources for passage in cut(source, params.passage_chars)]
         kept = without_duplicates(found)
         alike = [share > params.near_duplicate for share in shared_runs(passage.own for passage in kept)]
         held_out = choose_held_out(kept, alike, params.held_out, params.seed)
         rows = documents(kept, held_out)
-        schema = CORPUS.append(TURNS) if any(TURNS.name in row for row in rows) else CORPUS
+        schema = CORPUS
+        for column in (TURNS, EDITS):
+            schema = schema.append(column) if any(column.name in row for row in rows) else schema
         facts = datasets_of(Path(params.forget), Path(params.retain))
         with parquet_stream(schema, work / "data/corpus.parquet", **facts) as append:
             for start in range(0, len(rows), WRITTEN):
@@ -61,7 +63,7 @@ def main() -> None:
         print(
             f"corpus: {format_side(rows, 'forget')} and {format_side(rows, 'retain')}; "
             f"{len(found) - len(kept)} repeated passages dropped, "
-            f"{sum(alike)} near-duplicates never held out, {others + more_others} other files ignored"
+            f"{sum(alike)} near-duplicates never held out; {left_out(others + more_others)}"
         )
 
 

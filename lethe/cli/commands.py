@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lethe.cli import card, compare, dataset, tune
+from lethe.cli import card, compare, dataset, review, tune
 from lethe.cli import main as cli
 from lethe.custody import revoke, timestamp
 from lethe.erasure import gc, purge, requests
@@ -180,6 +180,7 @@ app.command("timestamp")(timestamp.command)
 app.command("card")(card.command)
 app.command("compare")(compare.command)
 app.command("tune")(tune.command)
+app.command("review")(review.command)
 app.command("doctor")(doctor.command)
 app.command("preset")(presets.command)
 app.command("pin")(pin.command)

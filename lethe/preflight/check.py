@@ -83,6 +83,7 @@ def contradictions(sections: Mapping[str, Any]) -> Iterator[str]:
     checks: dict[Callable[..., Iterator[str]], tuple[str, ...]] = {
         corpus_folders: ("corpus",),
         forget_text: ("corpus",),
+        readers: ("corpus",),
         model_folder: ("baseline",),
         chat_template: ("corpus", "baseline"),
         asked_in_chat: ("corpus", "evaluate", "attack"),
@@ -110,14 +111,21 @@ def corpus_folders(corpus: CorpusParams) -> Iterator[str]:
 
 def forget_text(corpus: CorpusParams) -> Iterator[str]:
     """Whether there is any text to forget. (Retain text is optional.)"""
-    from lethe.text.passages import SUFFIXES
+    from lethe.text.passages import KINDS, SUFFIXES
 
     folder = Path(corpus.forget)
-    if folder.is_dir() and not any(path.suffix in SUFFIXES and path.stat().st_size for path in folder_files(folder)):
-        yield (
-            f"corpus.forget: expected {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} files with text in {folder}, got "
-            "none"
-        )
+    wanted = (path for path in folder_files(folder) if path.suffix.lower() in SUFFIXES and path.stat().st_size)
+    if folder.is_dir() and not any(wanted):
+        yield f"corpus.forget: expected {KINDS} files with text in {folder}, got none"
+
+
+def readers(corpus: CorpusParams) -> Iterator[str]:
+    """Whether what reads the files is installed."""
+    from lethe.text.formats import missing
+
+    for name, folder in (("forget", Path(corpus.forget)), ("retain", Path(corpus.retain))):
+        suffixes = {path.suffix.lower() for path in folder_files(folder)} if folder.is_dir() else set()
+        yield from (f"corpus.{name}: {problem}" for problem in map(missing, sorted(suffixes)) if problem)
 
 
 def model_folder(baseline: BaselineParams) -> Iterator[str]:

@@ -23,6 +23,7 @@ from lethe.core.errors import StageError
 from lethe.core.params import read_params
 from lethe.core.tables import write_json
 from lethe.preflight import check
+from lethe.text.passages import KINDS
 from tests.chats import TALK, tiny_chat, write_rows
 from tests.conftest import ROOT, set_param
 from tests.evaluated import fluency, write_evaluated
@@ -134,7 +135,7 @@ ONE_BAD_VALUE = [
         "data/retain",
         [
             "corpus.retain: expected another folder than corpus.forget, and none around or inside it, got data/retain",
-            "corpus.forget: expected .txt, .md, .jsonl, .parquet or .arrow files with text in data/retain, got none",
+            f"corpus.forget: expected {KINDS} files with text in data/retain, got none",
         ],
     ),
     ("finetune.learning_rate", float("inf"), ["finetune.learning_rate: expected a finite number, got inf"]),
