@@ -39,12 +39,14 @@ def numbered(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         table = pq.read_table(path) if path.suffix.lower() == ".parquet" else pa.ipc.open_stream(path).read_all()
     except (pa.ArrowInvalid, OSError) as error:
         what = " ".join(str(error).split())
-        raise StageError(f"{path}: expected a table of rows, got a file that is none: {what}") from None
+        kind = path.suffix.lower().removeprefix(".")
+        raise StageError(f"{path}: expected a whole {kind} table, got one that is damaged: {what}") from None
     known = ("text", "messages", *(name for pair in PAIRS for name in pair))
     wanted = [name for name in known if name in table.schema.names]
     if not wanted:
         raise StageError(f"{path}: expected a column {FORMS}, got {', '.join(table.schema.names)}")
-    yield from enumerate(table.select(wanted).to_pylist(), start=1)
+    for number, row in enumerate(table.select(wanted).to_pylist(), start=1):
+        yield number, row if any(value is not None for value in row.values()) else {"text": ""}  # an empty row
 
 
 def is_data(path: Path) -> bool:

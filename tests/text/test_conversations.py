@@ -48,9 +48,10 @@ def test_letters_and_line_ends_are_those_that_names_are_looked_for_in(tmp_path: 
 
 def test_a_parquet_file_with_columns_of_both_kinds(tmp_path: Path) -> None:
     rows = [{"messages": TALK, "text": None, "n": 1}, {"messages": None, "text": "Plain.", "n": 2}]
+    rows.append({"messages": None, "text": None, "n": 3})
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
-    (first, said), second = read_rows(tmp_path / "a.parquet")
-    assert (first, second) == (":1", (":2", "Plain."))
+    (first, said), *others = read_rows(tmp_path / "a.parquet")
+    assert (first, others) == (":1", [(":2", "Plain."), (":3", "")])
     assert turns(said) == [("user", ASKED), ("assistant", ANSWER)]
 
 
@@ -120,7 +121,7 @@ def test_rows_that_no_template_could_write(row: dict[str, Any], message: str, tm
 
 def test_files_that_hold_no_rows(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"no")
-    with pytest.raises(StageError, match=r"a\.parquet: expected a table of rows, got a file that is none: "):
+    with pytest.raises(StageError, match=r"a\.parquet: expected a whole parquet table, got one that is damaged: "):
         read_rows(tmp_path / "a.parquet")
     pq.write_table(pa.table({"words": ["x"]}), tmp_path / "b.parquet")
     with pytest.raises(StageError) as error:
