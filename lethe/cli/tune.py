@@ -8,11 +8,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
+from filelock import FileLock, Timeout
 
 from lethe.console import Json, console, print_json
 from lethe.core.errors import StageError
@@ -69,15 +71,30 @@ def command(
     rates = sorted(set(rate or thirds(float(finetune["learning_rate"]))))
     counts = sorted(set(steps or [max(1, int(finetune["steps"]) // 2), int(finetune["steps"])]))
     check(rates, counts)
-    found = tried(rates, counts)
+    with alone():
+        found = tried(rates, counts)
     best = pick(found, limit)
-    FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / "index.html").write_text(page(found, best, limit), encoding="utf-8")
     if json:
         rows = [one._asdict() for one in found]
         print_json({"trials": rows, "pick": best and best.name, "limit": limit, "page": str(FOLDER / "index.html")})
     else:
         console().print(table(found, best), advice(best, limit), f"The curve: {FOLDER / 'index.html'}", sep="\n\n")
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Keep another `lethe tune` out of the folder. Raises StageError if one is there already."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(FOLDER / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise StageError(f"{FOLDER}: another `lethe tune` is running here; wait for it or stop it") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def thirds(rate: float) -> list[float]:

@@ -127,6 +127,12 @@ def test_bad_input(options: list[str], missing: str, message: str, ran: list[Any
     assert ran == []
 
 
+def test_two_at_a_time_are_refused(project: Path) -> None:
+    said = pytest.raises(StageError, match=r"^\.scratch/tune: another `lethe tune` is running here")
+    with tune.alone(), said, tune.alone():
+        pass
+
+
 def test_a_failing_stage_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"gone ended with exit code 1: .*No module named .?stages\.gone"):
         tune.run_stage("gone", tmp_path)
