@@ -65,7 +65,7 @@ def test_a_folder_that_datasets_saved(tmp_path: Path) -> None:
     assert [(source.file, turns(source.text)[1][1]) for source in sources] == [
         (f"one/data-00000-of-00001.arrow:{number}", ANSWER) for number in (1, 2)
     ]
-    assert others == 3  # state.json, dataset_info.json and the cache
+    assert others.total() == 3  # state.json, dataset_info.json and the cache
     assert holds_conversations(tmp_path / "side")
 
 
