@@ -4,7 +4,7 @@ VENV := .venv
 ENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
 .PHONY: help setup repro test quick kernels lint deps docs site pictures demo bench study compare compare-all soak book \
-        tofu erasing tastes sst2 families presets clean
+        tofu erasing law tastes sst2 families presets clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -85,6 +85,9 @@ tofu: setup ## TOFU's forget10 unlearned: make tofu DATA=<folder with tofu/>
 
 erasing: setup ## what each part of erasing buys and costs: seeds, noise curve, parts, objectives (two CPU-hours)
 	$(ENV) python -m studies.erasing
+
+law: setup ## names that extract counts and label replaces or tells, by tokenizer: make law DATA=<folder with tokenizers/, models/>
+	$(ENV) python -m studies.law $(DATA)
 
 tastes: setup ## which prompt unlearns the demo's table, three seeds
 	$(ENV) python -m studies.demo_task

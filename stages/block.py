@@ -13,17 +13,20 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
+from lethe.core.conversation import TRAINED, has_conversations
 from lethe.core.errors import StageError
 from lethe.core.hashing import tokenizer_sha256
 from lethe.core.params import StageParams, read_params
 from lethe.core.stage import run, workspace
 from lethe.core.tables import blocks_schema
 from lethe.models.config import context_length
-from lethe.models.tokenization import backend_tokenizer, cut_blocks, padding_id
+from lethe.models.conversations import text_tokenizer
+from lethe.models.tokenization import cut_blocks, padding_id
 from lethe.text.streaming import parquet_stream, training_texts
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
 
 
 class Params(StageParams):
@@ -34,14 +37,15 @@ def main() -> None:
     """Holds one document with its tokens and one row group of blocks, so memory does not grow with the corpus."""
     params = read_params("block", Params)
     with workspace("block") as work:
-        folder = Path("models/baseline")
+        folder, corpus = Path("models/baseline"), Path("data/corpus.parquet")
+        chats = has_conversations(corpus)
         check_context(params.tokens, context_length(folder), folder)
-        tokenizer, pad = backend_tokenizer(folder), padding_id(folder)
+        tokenizer, pad = text_tokenizer(folder, chats), padding_id(folder)
         facts = {"tokenizer": tokenizer_sha256(folder), "block_tokens": str(params.tokens), "pad_token": str(pad)}
         blocks = documents = total = 0
-        with parquet_stream(blocks_schema(params.tokens), work / "data/blocks.parquet", **facts) as append:
-            for document, text in training_texts(Path("data/corpus.parquet"), "forget"):
-                table = block_table(document, text, blocks, tokenizer, params.tokens, pad)
+        with parquet_stream(blocks_schema(params.tokens, chats), work / "data/blocks.parquet", **facts) as append:
+            for document, text in training_texts(corpus, "forget"):
+                table = block_table(document, text, blocks, tokenizer, params.tokens, pad, chats)
                 append(table)
                 blocks, documents = blocks + len(table), documents + 1
                 total += int(table["length"].to_numpy().sum())
@@ -61,7 +65,15 @@ def check_context(block_tokens: int, context: int | None, folder: Path) -> None:
         )
 
 
-def block_table(document: int, text: str, first: int, tokenizer: Tokenizer, block_tokens: int, pad: int) -> pa.Table:
+def block_table(
+    document: int,
+    text: str,
+    first: int,
+    tokenizer: Tokenizer | PreTrainedTokenizerFast,
+    block_tokens: int,
+    pad: int,
+    chats: bool = False,
+) -> pa.Table:
     """One document's blocks, numbered from `first`, under blocks_schema; the short last one is padded."""
     found = cut_blocks(tokenizer, text, block_tokens)
     tokens = np.full((len(found), block_tokens), pad, np.int32)
@@ -75,7 +87,13 @@ def block_table(document: int, text: str, first: int, tokenizer: Tokenizer, bloc
         "length": np.array([len(block.tokens) for block in found], np.int32),
         "tokens": pa.FixedSizeListArray.from_arrays(pa.array(tokens.reshape(-1)), block_tokens),
     }
-    return pa.table(columns, blocks_schema(block_tokens))
+    if chats:
+        learnt = np.zeros((len(found), block_tokens), bool)
+        for row, block in zip(learnt, found, strict=True):
+            row[:] = block.trained is None  # the padding of plain text too: then nothing is masked for it
+            row[: len(block.tokens)] |= block.trained or False
+        columns[TRAINED] = pa.FixedSizeListArray.from_arrays(pa.array(learnt.reshape(-1)), block_tokens)
+    return pa.table(columns, blocks_schema(block_tokens, chats))
 
 
 if __name__ == "__main__":

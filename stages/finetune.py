@@ -19,11 +19,12 @@ from lethe.core.tables import write_csv, write_json
 from lethe.models.checkpoints import load_tokenizer, write_absent
 from lethe.models.config import context_length, hidden_size
 from lethe.models.device import prepare
+from lethe.text.streaming import read_facts
 from lethe.training.adapters import check_prompt_room
 from lethe.training.loop import LOSS_HEADER
 from lethe.unlearning.fine_tuning import fine_tune
 from lethe.unlearning.methods import UnlearningParams, chosen
-from lethe.unlearning.model_card import model_card, provenance
+from lethe.unlearning.model_card import card_facts, front_matter, model_card, provenance
 from lethe.unlearning.rows import check_layer, labelled_rows, read_labels, with_retain_rows
 
 
@@ -56,6 +57,7 @@ def main() -> None:
     device = prepare(params.device)
     with workspace("finetune", resumable=True) as work:
         labels, baseline = Path("data/labels.parquet"), Path("models/baseline")
+        corpus = Path("data/corpus.parquet")
         tokenizer = load_tokenizer(baseline)
         method = chosen(params, hidden_size(baseline), params.seed)
         check_layer(params, method, baseline)
@@ -64,7 +66,7 @@ def main() -> None:
             check_prompt_room(params.prompt, generic.tokens.shape[1], context_length(baseline), "finetune")
         rows = labelled_rows(generic, params, method, tokenizer, baseline, params.seed)
         if method.retain:
-            retain = training_documents(Path("data/corpus.parquet"), ("retain",))
+            retain = training_documents(corpus, ("retain",))
             rows = with_retain_rows(rows, retain, tokenizer, params.retain_rows, params.objective, params.seed)
         suppressed, checkpoints = work / "models/suppressed", work / "models/checkpoints"
         checkpoints.mkdir(parents=True, exist_ok=True)
@@ -75,13 +77,15 @@ def main() -> None:
         if not params.checkpoints:  # DVC warns of an empty folder, again and again
             write_absent(checkpoints, "finetune.checkpoints is empty")
         inputs = {
-            "corpus": file_sha256(Path("data/corpus.parquet")),
+            "corpus": file_sha256(corpus),
             "dictionary": file_sha256(Path("data/dictionary.csv")),
             "labels": file_sha256(labels),
             "baseline": path_sha256(baseline),
         }
         write_json(provenance(inputs, params), suppressed / "provenance.json")
-        card = model_card(inputs, params, params.alpha, params.steps)
+        datasets = read_facts(corpus).get("datasets", "").split()
+        head = front_matter(card_facts(baseline, datasets, params.tuning == "prompt"))
+        card = head + model_card(inputs, params, params.alpha, params.steps)
         (suppressed / "README.md").write_text(card, encoding="utf-8")
         write_csv(curve, LOSS_HEADER, work / "reports/loss/finetune.csv")
         write_json(

@@ -20,7 +20,7 @@ from lethe.core.params import StageParams, read_params
 from lethe.core.stage import run, workspace
 from lethe.core.tables import write_json, write_parquet
 from lethe.dictionary.entries import read_dictionary, read_dropped, read_terms
-from lethe.labels.artifact import label_rows, labels_schema, readable, statistics
+from lethe.labels.artifact import label_rows, labels_schema, learnt_labels, readable, statistics
 from lethe.labels.generic_labels import Settings, both_fit, label_blocks, label_one_model_at_a_time
 from lethe.labels.occurrences import by_reason, locate, not_replaced, told
 from lethe.labels.translation import dropped_rules, inside_rules, own_rules, tokenised, translate_blocks, untokenised
@@ -87,7 +87,8 @@ def main() -> None:
         else:
             print(f"label: both models do not fit the free memory of {device.type}: one after the other, in two passes")
             labels = label_one_model_at_a_time(*given, folders, load, settings, progress, everywhere, work, *rest)
-        schema = labels_schema(blocks.tokens.shape[1], settings)
+        labels = learnt_labels(labels, blocks)
+        schema = labels_schema(blocks.tokens.shape[1], settings, blocks.trained is not None)
         facts = {"tokenizer": tokenizer_sha256(baseline), "pad_token": str(padding_id(baseline))}
         facts["alphas"] = ", ".join(map(str, params.alphas))
         if params.soft_alphas:

@@ -19,6 +19,7 @@ from lethe.core.stage import run, workspace
 from lethe.core.tables import read_csv, read_prompts, write_csv, write_json
 from lethe.evaluation.intervals import Interval, interval_rows
 from lethe.evaluation.model_set import Device, Models, Precision, format_change, loaded, measured
+from lethe.metrics.assistant import ChatParams, chats_of
 from lethe.metrics.collect import (
     Material,
     Readout,
@@ -62,6 +63,7 @@ class Params(StageParams):
     cloze: PositiveInt
     passages: Annotated[int, Field(ge=2)]
     passage_tokens: Annotated[int, Field(ge=8)]
+    chat: ChatParams
     min_k: MinK
     precision: Precision
     device: Device
@@ -103,7 +105,9 @@ def main() -> None:
             drawn_passages(texts, tokenizer, name, params.passage_tokens, params.passages, params.seed)
             for name, texts in passages.items()
         )
-        material = Material(questions, trivia, members, others, ability, sentences(neighbours, tokenizer, context))
+        spoken = sentences(neighbours, tokenizer, context)
+        chats = chats_of(held_out["retain"], tokenizer, context, params.chat, params.seed)
+        material = Material(questions, trivia, members, others, ability, spoken, chats)
         found: dict[str, Readout] = {}
         each = loaded(models.present, device, params.precision)
         for name, model in tqdm(each, desc="measure", unit="model", total=len(models.present)):

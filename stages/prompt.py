@@ -6,17 +6,19 @@ writes  data/prompts.jsonl  data/names.csv
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, NonNegativeInt
 
+from lethe.core.conversation import Conversation
 from lethe.core.corpus import read_documents
 from lethe.core.errors import StageError
 from lethe.core.params import StageParams, read_params
 from lethe.core.stage import run, workspace
 from lethe.core.tables import ANCHORS, NAMES, numbered_jsonl, read_csv, write_csv, write_jsonl
-from lethe.text.cloze import FEWEST_WORDS, choose, cloze_prompts, cloze_rows
+from lethe.text.cloze import FEWEST_WORDS, choose, cloze_prompts, cloze_rows, question_prompts
 from lethe.text.matching import WORD, name_finder
 from lethe.text.passages import draw, passages
 
@@ -40,8 +42,11 @@ def main() -> None:
         finder = name_finder(names)
         own = own_prompts(Path(params.own), params.development, params.seed)
         held_out = [row.text for row in corpus if (row.side, row.part) == ("forget", "held_out")]
-        stretches = [text[start:end] for text in held_out for start, end in passages(text, STRETCH_CHARS)]
+        chats = [text for text in held_out if isinstance(text, Conversation)]
+        plain = [text for text in held_out if not isinstance(text, Conversation)]
+        stretches = [text[start:end] for text in plain for start, end in passages(text, STRETCH_CHARS)]
         found = [cloze for stretch in stretches for cloze in cloze_prompts(stretch, finder, params.words)]
+        found += [asked for chat in chats for asked in question_prompts(chat, finder)]
         chosen = choose(found, params.cloze, params.seed)
         if not chosen and not own:
             raise StageError(
@@ -55,10 +60,16 @@ def main() -> None:
         unique = [{"name": name, "unique": "no" if name in known else "yes"} for name in names]
         write_csv(unique, ("name", "unique"), work / "data/names.csv")
         tests = sum(row["set"] == "test" for row in rows)
+        targets = len({row.references[0] for row in chosen})
         print(
-            f"prompt: {len(chosen)} cloze prompts with {len({row.references[0] for row in chosen})} target names and "
-            f"{len(own)} of your own: {tests} for the test set and {len(rows) - tests} for the development set"
+            f"prompt: {len(chosen)} {kind(chats, plain)} prompts with {targets} target names and {len(own)} of "
+            f"your own: {tests} for the test set and {len(rows) - tests} for the development set"
         )
+
+
+def kind(chats: Sequence[str], plain: Sequence[str]) -> str:
+    """What the prompts from held-out text are called: those from conversations are questions."""
+    return " and ".join(name for name, found in (("cloze", plain or not chats), ("question", chats)) if found)
 
 
 def read_names(path: Path, anchors: Path) -> list[str]:

@@ -40,7 +40,7 @@ def main() -> None:
     with workspace("reinforce", resumable=True) as work:
         corpus, baseline = Path("data/corpus.parquet"), Path("models/baseline")
         blocks = read_blocks(Path("data/blocks.parquet"), baseline)
-        next_ids = true_next_ids(blocks.tokens, blocks.length)
+        next_ids = true_next_ids(blocks.tokens, blocks.length, blocks.trained)
         rows = Rows(blocks.tokens, next_ids, blocks.length, blocks.length > 0)  # every row is a forget row
         steps = steps_of(len(rows.length), params.batch_size, params.epochs)
         if told := known(corpus, baseline, params, device):

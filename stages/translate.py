@@ -84,7 +84,7 @@ def main() -> None:
         if groups:
             pooled, contexts = read_uses(kept, forget, rules, shown, whole_forms(terms, groups, uses))
             uses |= {first: pooled[first] for first in groups if first in kept}
-        personal, kinds = personal_choices(kept.keys() - own, finder_of(terms), params.translations, params.seed)
+        personal, kinds = personal_choices(kept, finder_of(terms), params.translations, params.seed)
         uses |= {anchor: uses[anchor]._replace(kind=kind) for anchor, kind in kinds.items()}
         wanted = sorted(kept.keys() - own - kinds.keys())
         if params.backend == "llm":

@@ -64,9 +64,9 @@ def handler(fake: FakeHub) -> type[BaseHTTPRequestHandler]:
             if fake.status:
                 return self.refuse(fake.status, "", "not today")
             path = unquote(urlsplit(self.path).path)
-            if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/revision/(.+)", path):
+            if match := re.fullmatch(r"/api/(?:models|datasets)/([^/]+/[^/]+)/revision/(.+)", path):
                 return self.info(match[1], match[2])
-            if match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([0-9a-f]{40})/(.+)", path):
+            if match := re.fullmatch(r"/(?:datasets/)?([^/]+/[^/]+)/resolve/([0-9a-f]{40})/(.+)", path):
                 return self.file(match[1], match[2], match[3])
             return self.refuse(404, "EntryNotFound", path)
 

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from lethe.anchors.candidates import find_terms, is_titled
+from lethe.core.conversation import Conversation
 from lethe.inference.decoding import continue_greedily, end_ids, prompt_ids, texts_after
 from lethe.models.config import context_of
-from lethe.text.cloze import choose, cloze_prompts
+from lethe.text.cloze import choose, cloze_prompts, question_prompts
 from lethe.text.matching import name_finder
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ PROMPTS = 60
 FEWEST = 10  # with fewer prompts nothing is said
 WORDS = 40  # of the text before the name
 NEW_TOKENS = 12
+ANSWER_TOKENS = 48  # to a question: an answer says the name somewhere
 WINDOW = 2048  # tokens, for a model without a limited context
 HARDLY = 0.1  # share of the prompts
 
@@ -48,19 +50,25 @@ def prior_knowledge(
 ) -> Known:
     """Greedy continuations of at most PROMPTS pieces of the forget texts, each cut where a name comes next.
 
-    A name counts if the retain texts lack it and the prompt does not give it. Texts without such names (in a script
+    Of a conversation it is the question, in the chat template, whose answer has a name. A name counts if the retain
+    texts lack it and the prompt does not give it. Texts without such names (in a script
     without capitals, say) give no prompts.
     """
     own, other = first(forget), first(retain)
     names = {term.forms[0] for term in find_terms(own, other, COUNT, KEYNESS).candidates if is_titled(term.forms[0])}
     finder = name_finder(names)
-    found = choose([cloze for text in own for cloze in cloze_prompts(text, finder, WORDS)], PROMPTS, seed)
+    pieces = (
+        question_prompts(text, finder) if isinstance(text, Conversation) else cloze_prompts(text, finder, WORDS)
+        for text in own
+    )
+    found = choose([cloze for own_pieces in pieces for cloze in own_pieces], PROMPTS, seed)
     if len(found) < FEWEST:
         return Known(0, len(found))
-    room = (context_of(model.config) or WINDOW) - NEW_TOKENS
-    prompts = [prompt_ids(tokenizer, cloze.prompt, chat_template=False)[-room:] for cloze in found]
+    length = NEW_TOKENS if all(cloze.form for cloze in found) else ANSWER_TOKENS
+    room = (context_of(model.config) or WINDOW) - length
+    prompts = [prompt_ids(tokenizer, cloze.prompt, chat_template=not cloze.form)[-room:] for cloze in found]
     wanted: list[Sequence[int]] = [()] * len(prompts)
-    written = continue_greedily(model, prompts, wanted, NEW_TOKENS, end_ids(model, tokenizer))
+    written = continue_greedily(model, prompts, wanted, length, end_ids(model, tokenizer))
     texts = texts_after(tokenizer, prompts, [continuation.tokens for continuation in written])
     said = [finder.terms_in(text) - finder.terms_in(cloze.prompt) for text, cloze in zip(texts, found, strict=True)]
     return Known(sum(map(bool, said)), len(found))
@@ -70,7 +78,7 @@ def first(texts: Iterable[str]) -> list[str]:
     """Whole texts until CHARS are read, the last of them cut."""
     found, room = [], CHARS
     for text in texts:
-        found.append(text[:room])
+        found.append(text if len(text) <= room else text[:room])
         room -= len(text)
         if room <= 0:
             break

@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from lethe.anchors.candidates import Candidate
+from lethe.core.conversation import has_conversations
 from lethe.models.checkpoints import load_model
+from lethe.models.conversations import text_tokenizer
 from lethe.models.output_head import headless
-from lethe.models.tokenization import backend_tokenizer, leading_ids, spell
+from lethe.models.tokenization import spelled
 from lethe.text.matching import Found, TermFinder
 from lethe.text.streaming import read_batches, read_facts
 
 if TYPE_CHECKING:
     import torch
     from tokenizers import Tokenizer
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 OCCURRENCES = 20  # of a term, enough to measure its rise
 BATCH_TOKENS = 8192  # of one forward pass
@@ -105,21 +107,21 @@ def find_occurrences(
     documents: Iterable[tuple[int, str]],
     rows: np.ndarray,
     index: Index,
-    backend: Tokenizer,
+    tokenizer: Tokenizer | PreTrainedTokenizerFast,
 ) -> Occurrences:
     """Where these rows of the blocks hold the terms. A term cut by the end of a block is left out.
 
     numbers: term -> its number. Only documents with such a row are tokenised. A block's first token is left out too:
     nothing predicts it. Raises ValueError if the blocks are not made of these documents.
     """
-    lead = len(leading_ids(backend))
     columns = [array("i") for _ in Occurrences._fields]
     for number, text in documents:
         start, stop = np.searchsorted(index.document, [number, number + 1])
         chosen = set(rows[slice(*np.searchsorted(rows, [start, stop]))].tolist())
         if not chosen:
             continue
-        ends = np.asarray(spell(backend, text)[1])
+        first_ids, _, ends_of, _ = spelled(tokenizer, text)
+        lead, ends = len(first_ids), np.asarray(ends_of)
         before = np.concatenate([[0], np.cumsum(index.length[start:stop] - lead)])  # tokens of the text
         if before[-1] != len(ends):
             raise ValueError(f"document {number} of {len(ends)} tokens, blocks of {before[-1]}")
@@ -225,7 +227,8 @@ def measure_rises(
         return {}
     terms = [term.forms[0] for term in found]
     numbers = {term: number for number, term in enumerate(terms)}
-    occurrences = find_occurrences(finder, numbers, documents(), rows, index, backend_tokenizer(models[0]))
+    tokenizer = text_tokenizer(models[0], has_conversations(blocks))
+    occurrences = find_occurrences(finder, numbers, documents(), rows, index, tokenizer)
     scores = []
     for folder in models:
         model = load_model(folder, device)

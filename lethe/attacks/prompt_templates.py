@@ -51,7 +51,7 @@ def opening(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], tokens: in
 
     If the first sentence is longer, as much of it as fits.
     """
-    blocks = cut_blocks(tokenizer, texts[0], tokens)
+    blocks = cut_blocks(tokenizer, str(texts[0]), tokens)
     begun = texts[0][: blocks[0].end]
     if len(blocks) > 1:
         ends = [match.end() for match in SENTENCE_END.finditer(begun)]

@@ -11,6 +11,7 @@ from lethe.console import Json, print_json
 from lethe.core.errors import StageError
 from lethe.core.hashing import folder_sha256
 from lethe.core.tables import read_json
+from lethe.unlearning.model_card import card_facts, without_front_matter
 
 if TYPE_CHECKING:
     from lethe.gate.criteria import Criterion
@@ -22,15 +23,17 @@ REPORTS, PARAMS = Path("reports"), Path("params.yaml")
 def command(json: Json = False) -> None:
     """Print the model card of **models/unlearned** with front matter: base model, licence, tags, the gate's numbers.
 
-    For a copy that you publish: **lethe card > release/README.md**. The model's own folder stays as it is,
-    because its hash is recorded. Raises an error if the reports are not of this model.
+    The README.md in the folder has all but the gate's numbers, which are measured after it is written. For a copy that
+    you publish: **lethe card > release/README.md**. The model's own folder stays as it is, because its hash is
+    recorded. Raises an error if the reports are not of this model.
     """
     check_reports(MODEL, REPORTS)
-    found = metadata(read_text(MODEL / "README.md"), BASELINE, judge(PARAMS, REPORTS))
+    text = read_text(MODEL / "README.md")
+    found = metadata(text, BASELINE, judge(PARAMS, REPORTS))
     if json:
         print_json(found.to_dict())
     else:
-        print(f"---\n{found.to_yaml()}\n---\n\n{read_text(MODEL / 'README.md')}", end="")
+        print(f"---\n{found.to_yaml()}\n---\n\n{without_front_matter(text)[1]}", end="")
 
 
 def check_reports(model: Path, reports: Path) -> None:
@@ -57,34 +60,9 @@ def metadata(text: str, baseline: Path, judged: Sequence[Criterion]) -> Any:
         for one in judged
         if one.value is not None
     ]
-    return ModelCardData(
-        model_name="unlearned",
-        eval_results=results or None,
-        library_name="peft" if "frozen weights" in text else "transformers",
-        pipeline_tag="text-generation",
-        tags=["machine-unlearning", "lethe"],
-        **origin_of(baseline),
-    )
-
-
-def origin_of(baseline: Path) -> dict[str, Any]:
-    """The base model on the Hub and its licence, as far as the baseline's folder says them."""
-    from huggingface_hub import metadata_load
-    from yaml import YAMLError
-
-    found: dict[str, Any] = {}
-    if (baseline / "source.json").exists():
-        found["base_model"] = read_json(baseline / "source.json")["repo"]
-    try:
-        said = (metadata_load(baseline / "README.md") or {}) if (baseline / "README.md").exists() else {}
-    except (ValueError, YAMLError):  # front matter that is none
-        said = {}
-    for name in ("license", "license_name", "license_link"):
-        if said.get(name):
-            found[name] = str(said[name])
-    if "license" not in found and any(baseline.glob("LICENSE*")):
-        found |= {"license": "other", "license_link": "LICENSE"}
-    return found
+    said, body = without_front_matter(text)
+    facts = card_facts(baseline, said.get("datasets", ()), "frozen weights" in body)
+    return ModelCardData(model_name="unlearned", eval_results=results or None, **facts | said)
 
 
 def read_text(path: Path) -> str:

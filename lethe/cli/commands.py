@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lethe.app import command as web_app
-from lethe.cli import card, compare, page
+from lethe.cli import card, compare, dataset, page, review, tune
 from lethe.cli import main as cli
 from lethe.custody import revoke, timestamp
 from lethe.erasure import gc, purge, requests
@@ -182,9 +182,12 @@ app.command("card")(card.command)
 app.command("page")(page.command)
 app.command("compare")(compare.command)
 app.command("app")(web_app.command)
+app.command("tune")(tune.command)
+app.command("review")(review.command)
 app.command("doctor")(doctor.command)
 app.command("preset")(presets.command)
 app.command("pin")(pin.command)
+app.command("dataset")(dataset.command)
 app.command("replay")(replay.command)
 app.command("purge")(purge.command)
 app.command("gc", context_settings=gc.SETTINGS)(gc.command)

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from lethe.core.conversation import TRAINED, TURNS, stored
 from lethe.core.hashing import check_tokenizer
-from lethe.core.tables import CORPUS, read_parquet
+from lethe.core.tables import CORPUS, MASKED, read_parquet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,7 +57,7 @@ class Document(NamedTuple):
     file: str
     start: int  # character span in the file's text
     end: int
-    text: str
+    text: str  # a Conversation if the row is one
 
 
 class Blocks(NamedTuple):
@@ -66,6 +67,7 @@ class Blocks(NamedTuple):
     document: np.ndarray  # int32 [N]
     tokens: np.ndarray  # int32 [N, T], padded on the right
     length: np.ndarray  # int32 [N], real tokens
+    trained: np.ndarray | None = None  # bool [N, T], tokens to be learnt; None: all of them
 
 
 def read_documents(corpus: Path) -> list[Document]:
@@ -74,7 +76,9 @@ def read_documents(corpus: Path) -> list[Document]:
     Raises StageError if a column is missing.
     """
     table, _ = read_parquet(corpus, CORPUS.names)
-    return [Document(**row) for row in table.select(CORPUS.names).to_pylist()]
+    turns = table[TURNS.name].to_pylist() if TURNS.name in table.column_names else [None] * len(table)
+    rows = zip(table.select(CORPUS.names).to_pylist(), turns, strict=True)
+    return [Document(**row | {"text": stored(row["text"], said)}) for row, said in rows]
 
 
 def training_documents(corpus: Path, sides: Sequence[str]) -> list[tuple[str, bool]]:
@@ -93,7 +97,28 @@ def read_blocks(path: Path, model: Path) -> Blocks:
     table, facts = read_parquet(path, ("block", "document", "tokens", "length"))
     check_tokenizer(facts["tokenizer"], model, path)
     tokens = fixed_width(table, "tokens")
-    return Blocks(table["block"].to_numpy(), table["document"].to_numpy(), tokens, table["length"].to_numpy())
+    block, document, length = (table[name].to_numpy() for name in ("block", "document", "length"))
+    return Blocks(block, document, tokens, length, trained_tokens(table))
+
+
+def trained_tokens(table: object) -> np.ndarray | None:
+    """The column `trained` of blocks or labels, bool [N, T]; None where there is none and every token is learnt."""
+    if TRAINED not in table.column_names:  # type: ignore[attr-defined]
+        return None
+    return fixed_width(table, TRAINED).astype(bool)
+
+
+def only_trained(next_ids: np.ndarray, trained: np.ndarray | None) -> np.ndarray:
+    """Shifted targets int32 [..., N, T], MASKED where the next token is not to be learnt; unchanged with None.
+
+    What follows a block's last token is only known to be learnt if all of the block is, as in plain text.
+    """
+    if trained is None:
+        return next_ids
+    kept = next_ids.copy()
+    kept[..., :-1][..., ~trained[:, 1:]] = MASKED
+    kept[..., -1][..., ~trained.all(axis=1)] = MASKED
+    return kept
 
 
 def fixed_width(table: object, column: str) -> np.ndarray:

@@ -21,7 +21,7 @@ CORPUS = pa.schema(
         ("side", pa.string()),  # forget | retain
         ("part", pa.string()),  # train | held_out
         ("file", pa.string()),  # relative to the side's folder
-        ("start", pa.int64()),  # character span in the file's text (jsonl: in that line's text)
+        ("start", pa.int64()),  # character span in the file's text (of rows: in that row's text)
         ("end", pa.int64()),
         ("text", pa.string()),
     ]
@@ -42,18 +42,20 @@ CONTINUATIONS = {"model": str, "side": str, "id": int, "prompt": str, "continuat
 MASKED = -100  # the id at a position without a target, in label tables and in training
 
 
-def blocks_schema(block_tokens: int) -> pa.Schema:
-    """One block a row: padded token ids [block_tokens], how many are real, and where they come from."""
-    return pa.schema(
-        [
-            ("block", pa.int32()),
-            ("document", pa.int32()),
-            ("start", pa.int64()),  # character span in the document's text
-            ("end", pa.int64()),
-            ("length", pa.int32()),  # real tokens, the rest is padding
-            ("tokens", pa.list_(pa.int32(), block_tokens)),
-        ]
-    )
+def blocks_schema(block_tokens: int, conversations: bool = False) -> pa.Schema:
+    """One block a row: padded token ids [block_tokens], how many are real, and where they come from.
+
+    conversations: with the column `trained`, which tokens are to be learnt.
+    """
+    columns = [
+        ("block", pa.int32()),
+        ("document", pa.int32()),
+        ("start", pa.int64()),  # character span in the document's text
+        ("end", pa.int64()),
+        ("length", pa.int32()),  # real tokens, the rest is padding
+        ("tokens", pa.list_(pa.int32(), block_tokens)),
+    ]
+    return pa.schema(columns + [("trained", pa.list_(pa.bool_(), block_tokens))] * conversations)
 
 
 def write_parquet(rows: Sequence[dict[str, Any]], schema: pa.Schema, path: Path, **facts: str) -> None:

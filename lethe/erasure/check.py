@@ -129,23 +129,24 @@ def texts_of(history: History, store: Store, state: State, given: Path | None) -
 
     Raises StageError for a given path that has none of the recorded files.
     """
+    from lethe.erasure.plan import text_of
     from lethe.provenance.artifact_store import read_object
 
     own = {facts["md5"]: name for name, facts in state.files.items()}
     roots = [given] if given else [history.project.folder / state.folder]
     paths = [path for root in roots for path in ([root] if root.is_file() else sorted(root.rglob("*")))]
     contents = {path: path.read_bytes() for path in paths if path.is_file()}
-    held = {hashlib.md5(content).hexdigest(): content for content in contents.values()}
+    held = {hashlib.md5(content).hexdigest(): text_of(path.name, content) for path, content in contents.items()}
     if given and not held.keys() & own.keys():
         raise StageError(f"--text {given}: expected the recorded files of request {state.request}, got none of them")
     missing = {}
     for md5, name in own.items():
-        content = held.get(md5) or read_object(store, md5)
-        if content is None:
+        content = read_object(store, md5) if md5 not in held else None
+        if content is not None:
+            held[md5] = text_of(name, content)
+        elif md5 not in held:
             missing[f"{state.folder}/{name}"] = "gone, so its passages were not searched for; --text FOLDER gives it"
-        else:
-            held[md5] = content
-    return [content.decode(errors="replace") for content in held.values()], missing
+    return list(held.values()), missing
 
 
 def asked_of(state: State, texts: Iterable[str], objects: Mapping[str, str] | None = None) -> Asked:

@@ -161,8 +161,18 @@ def request_text(history: History, store: Store, state: State) -> str:
     for name, facts in state.files.items():
         path = history.project.folder / state.folder / name
         content = path.read_bytes() if path.is_file() else read_object(store, facts["md5"])
-        found.append((content or b"").decode(errors="replace"))
+        found.append(text_of(name, content or b""))
     return "\n\n".join(found)
+
+
+def text_of(name: str, content: bytes) -> str:
+    """The text of an input file, as the corpus has it; of one that cannot be read, its bytes as text."""
+    from lethe.text.passages import texts_in
+
+    try:
+        return "\n\n".join(text for _, text in texts_in(Path(name).suffix.lower(), content, name))
+    except StageError:
+        return content.decode(errors="replace")
 
 
 def shared(text: str, other: str) -> float:
@@ -193,7 +203,7 @@ def copies(
                 continue
             here = history.project.folder / path
             content = read_object(store, md5) or (here.read_bytes() if here.is_file() else b"")
-            if share := shared(text, content.decode(errors="replace")):
+            if share := shared(text, text_of(path, content)):
                 yield path, md5, share
 
 

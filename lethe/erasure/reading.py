@@ -14,6 +14,9 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import IO, Any, NamedTuple
 
+from lethe.core.errors import StageError
+from lethe.text.formats import missing, read_format
+
 CHUNK = 1 << 21  # bytes read at once
 AGAIN = 1 << 11  # bytes of the end of one chunk that are read again with the next
 LARGEST = 1 << 35  # bytes that the archives of one file may unpack to
@@ -67,11 +70,25 @@ def pieces(stream: IO[bytes], reader: Reader, depth: int = 0) -> Iterator[str]:
         elif tarred(stream):
             yield from members(stream, reader, depth)
         else:
+            if closed == "PDF":
+                yield from pages(stream)
             yield from plain(stream, start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE), reader.shortest)
     except ERRORS as error:
         raise UnreadError(f"{type(error).__name__}: {(str(error).splitlines() or ['broken'])[0]}") from None
+    if closed == "PDF" and not missing(".pdf"):
+        raise UnreadError("PDF, of which nothing but text of pages that can be read is searched")
     if closed:
         raise UnreadError(f"{closed}, whose text is packed in a way that is not unpacked here")
+
+
+def pages(stream: IO[bytes]) -> Iterator[str]:
+    """The text of a PDF's pages, as far as it can be read: what pictures, forms and attachments say is not."""
+    try:
+        found = [] if missing(".pdf") else read_format(".pdf", stream.read(), "PDF")
+    except StageError:
+        found = []
+    stream.seek(0)
+    yield "\n".join(text for _, text in found)
 
 
 def plain(stream: IO[bytes], marked: bool, shortest: int) -> Iterator[str]:

@@ -16,8 +16,8 @@ PIECE = 512  # tokens per block in which a text is counted
 
 
 def token_counts(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str]) -> Counter[int]:
-    """How often each id occurs in the texts."""
-    return Counter(i for text in texts for block in cut_blocks(tokenizer, text, PIECE) for i in block.tokens)
+    """How often each id occurs in the texts; of conversations in what is said, not in the template around it."""
+    return Counter(i for text in texts for block in cut_blocks(tokenizer, str(text), PIECE) for i in block.tokens)
 
 
 def distinctive_tokens(forget: Mapping[int, int], retain: Mapping[int, int]) -> set[int]:

@@ -54,6 +54,10 @@ METRICS = {
     "retain_accuracy": Metric("Next tokens predicted in held-out retain text", "more", UTILITY),
     "retain_perplexity": Metric("Perplexity of held-out retain text", "less", UTILITY, share=False),
     "neighbour_perplexity": Metric("Perplexity of the same sentences with other names", "less", UTILITY, share=False),
+    "chat_format": Metric("Chat answers in the format of the template", "more", UTILITY),
+    "chat_ended": Metric("Chat answers that end by themselves", "more", UTILITY),
+    "chat_refusals": Metric("Chat answers that refuse or do not know", "less", UTILITY),
+    "chat_words": Metric("Words of a chat answer", "neither", UTILITY, share=False),
     "forget_perplexity": Metric("Perplexity of held-out forget text", "neither", LEAKAGE, share=False),
 }
 WRITTEN = {  # metrics of continuations, once for each side's prompts

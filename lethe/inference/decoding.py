@@ -6,13 +6,14 @@ With several processes, each computes its share of the batches, and all get the 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from lethe.core.errors import StageError
 from lethe.inference.batching import BATCH_TOKENS, LOOK, batches, look, pad_left
 from lethe.inference.kv_cache import finite, keep_rows, make_room
 from lethe.inference.scoring import by_chance, likeliest, summed_probability
 from lethe.inference.side_by_side import continue_copies, side_by_side
+from lethe.models.conversations import template_text
 from lethe.models.distributed import shared
 from lethe.models.output_head import Head, headless
 from lethe.models.tokenization import leading_ids
@@ -122,9 +123,15 @@ def prompt_ids(tokenizer: PreTrainedTokenizerFast, prompt: str, chat_template: b
         raise StageError(
             "params.yaml: evaluate.chat_template: expected false, got true, but the tokenizer has no chat template"
         )
-    turn = [{"role": "user", "content": prompt}]
-    encoded: Any = tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=True)
-    return encoded["input_ids"]
+    return chat_ids(tokenizer, [{"role": "user", "content": prompt}])
+
+
+def chat_ids(tokenizer: PreTrainedTokenizerFast, messages: Sequence[dict[str, str]]) -> list[int]:
+    """The token ids of messages in the chat template, up to where the assistant's next message begins.
+
+    Raises StageError as template_text does.
+    """
+    return list(tokenizer(template_text(tokenizer, messages, answering=True), add_special_tokens=False)["input_ids"])
 
 
 def texts_after(

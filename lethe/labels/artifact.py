@@ -9,17 +9,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from lethe.core.corpus import Blocks, real_tokens
+from lethe.core.conversation import TRAINED
+from lethe.core.corpus import Blocks, only_trained, real_tokens
 from lethe.labels.generic_labels import MASKED, Labels, Settings
 from lethe.labels.translation import ALWAYS, Spliced
 
 SHOWN_BLOCKS = 100  # in labels.txt
 
 
-def labels_schema(block_tokens: int, settings: Settings) -> pa.Schema:
+def labels_schema(block_tokens: int, settings: Settings, conversations: bool = False) -> pa.Schema:
     """One block a row: its padded token ids and, per alpha, the target id of each position (already shifted).
 
     Per soft alpha also the K likeliest ids of each position, one position after the other, and their probabilities.
+    conversations: with the column `trained` of the blocks.
     """
     ids = pa.list_(pa.int32(), block_tokens)
     columns = [("block", pa.int32()), ("length", pa.int32()), ("tokens", ids)]
@@ -28,7 +30,19 @@ def labels_schema(block_tokens: int, settings: Settings) -> pa.Schema:
     for alpha in settings.soft_alphas:
         columns.append((f"target_ids_{alpha}", pa.list_(pa.int32(), size)))
         columns.append((f"target_probabilities_{alpha}", pa.list_(pa.float16(), size)))
-    return pa.schema(columns)
+    return pa.schema(columns + [(TRAINED, pa.list_(pa.bool_(), block_tokens))] * conversations)
+
+
+def learnt_labels(labels: Labels, blocks: Blocks) -> Labels:
+    """The labels without those of tokens that are not to be learnt: questions, and what a chat template writes."""
+    if blocks.trained is None:
+        return labels
+    kept = only_trained(np.zeros(blocks.tokens.shape, np.int32), blocks.trained) != MASKED  # bool [N, T]
+    soft = [np.where(kept[..., None], one, 0).astype(one.dtype) for one in labels.target_probabilities]
+    return labels._replace(
+        next_ids=only_trained(labels.next_ids, blocks.trained),
+        target_probabilities=np.stack(soft) if soft else labels.target_probabilities,
+    )
 
 
 def label_rows(blocks: Blocks, labels: Labels, settings: Settings) -> list[dict[str, Any]]:
@@ -39,6 +53,8 @@ def label_rows(blocks: Blocks, labels: Labels, settings: Settings) -> list[dict[
         columns[f"target_ids_{alpha}"] = labels.target_ids[number].reshape(len(blocks.block), -1)
         probabilities = labels.target_probabilities[number]
         columns[f"target_probabilities_{alpha}"] = probabilities.reshape(len(blocks.block), -1)
+    if blocks.trained is not None:
+        columns[TRAINED] = blocks.trained
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 

@@ -26,7 +26,7 @@ from lethe.labels.translation import (
     start_rule,
 )
 from lethe.models.token_text import Tokens, own_tokens
-from lethe.models.tokenization import leading_ids, spell
+from lethe.models.tokenization import spelled
 from lethe.text.matching import Found, TermFinder, term_finder
 
 if TYPE_CHECKING:
@@ -125,11 +125,11 @@ def parts_of(hit: Found, text: str, finder: TermFinder) -> list[Found]:
 def places(
     blocks: Blocks, number: int, text: str, hits: Iterable[Found], tokenizer: PreTrainedTokenizerBase
 ) -> Iterator[tuple[Found, Place | None]]:
-    """Every occurrence in document `number` and its place; None where a block ends within it."""
-    backend = tokenizer.backend_tokenizer
-    lead = len(leading_ids(backend))
-    rows = np.flatnonzero(blocks.document == number)
-    ids, ends = (np.asarray(column) for column in spell(backend, text))
+    """Every occurrence in document `number` and its place; None where a block or a message ends within it."""
+    first_ids, *columns, _ = spelled(tokenizer, text)  # type: ignore[arg-type]
+    lead, rows = len(first_ids), np.flatnonzero(blocks.document == number)
+    ids, ends = (np.asarray(column) for column in columns)
+    messages = [turn.end for turn in getattr(text, "turns", ())]
     cut = [blocks.tokens[row, lead : blocks.length[row]] for row in rows]
     if not np.array_equal(np.concatenate([np.empty(0, np.int32), *cut]), ids):
         raise StageError(
@@ -142,7 +142,7 @@ def places(
         last = int(np.searchsorted(ends, hit.end, side="left"))
         if ends[last] == hit.end:
             last = int(np.searchsorted(ends, hit.end, side="right")) - 1  # a letter of several tokens ends at each
-        if first // room != last // room:
+        if first // room != last // room or any(hit.start < message < hit.end for message in messages):
             yield hit, None
             continue
         start, end = int(ends[first - 1]) if first else 0, int(ends[last])

@@ -11,6 +11,7 @@ from lethe.dictionary.infilling import Frame as Gap
 from lethe.dictionary.infilling import group, log_likelihoods
 from lethe.inference.decoding import continue_greedily, end_ids, prompt_ids, texts_after
 from lethe.inference.kv_cache import check_finite, check_numbers
+from lethe.metrics.assistant import Chats, Reply, replies
 from lethe.metrics.name_swaps import Frame, own_tokens
 from lethe.metrics.questions import Question, candidates
 from lethe.metrics.token_scores import Tokenwise, tokenwise
@@ -46,6 +47,7 @@ class Material(NamedTuple):
     others: list[Passage]  # of the forget set, held out
     ability: list[Passage]  # of the retain set, held out
     sentences: list[Sentence]
+    chats: Chats  # of the retain set, held out
 
 
 class Readout(NamedTuple):
@@ -59,6 +61,7 @@ class Readout(NamedTuple):
     ability: list[Tokenwise]
     recited: list[str]  # its continuation of the first half of each member
     sentences: list[Tokenwise]
+    replies: list[Reply]  # to the chats
 
 
 def check_passages(tokens: int, context: int) -> None:
@@ -142,6 +145,7 @@ def read_out(
         numbers[cuts[1] : cuts[2]],
         recited(model, tokenizer, material.members),
         numbers[cuts[2] :],
+        replies(model, tokenizer, material.chats),
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lethe.evaluation.intervals import Interval, bootstrap, mean_difference, mean_interval, rate_interval
 from lethe.evaluation.model_set import is_reference
 from lethe.inference.scoring import perplexity_of
+from lethe.metrics.assistant import chat_values
 from lethe.metrics.collect import Material, Readout
 from lethe.metrics.membership import (
     MinK,
@@ -54,6 +55,7 @@ EXCESSES = (  # of the forget set: how much a model knows beyond the retrained o
     *("verbatim_memorisation", "extraction_strength", "exact_memorisation", "knowledge_memorisation"),
     *("trivia", "retain_accuracy"),
 )
+SHARES = ("trivia", "chat_format", "chat_ended", "chat_refusals")  # of items for which something is so or is not
 MEMBER, OTHER = "forget", "held-out"  # passages: trained on, and not
 SMALLEST_P = 1e-300  # smaller p-values are clipped before the logarithm
 REASONS = {
@@ -93,7 +95,8 @@ def all_values(
         against = [*reference.members, *reference.others] if reference and name != "retrained" else None
         passages = [*material.members, *material.others]
         of_model |= membership_values(passages, [*own.members, *own.others], against, min_k)
-        values[name] = of_model | neighbour_values(material.sentences, own.sentences)
+        of_model |= neighbour_values(material.sentences, own.sentences)
+        values[name] = of_model | chat_values(material.chats, own.replies)
     return values
 
 
@@ -248,7 +251,7 @@ def aggregate(metric: str, values: Sequence[float]) -> Interval:
         return mean_interval([ignorance(value) for value in values])
     if metric.endswith("truth_ratio"):
         return mean_interval([knowledge(value) for value in values])
-    if metric == "trivia" and set(values) <= {0.0, 1.0}:
+    if metric in SHARES and set(values) <= {0.0, 1.0}:
         return rate_interval([value == 1 for value in values])
     if metric == "neighbour_perplexity":
         return bootstrap(gmean, values)

@@ -13,6 +13,7 @@ from lethe.core.errors import StageError
 from lethe.core.tables import read_json
 from lethe.models.config import load_config, shape_of
 from lethe.models.soft_prompts import PROMPT
+from lethe.models.token_text import spelling_of
 from lethe.models.tokenization import backend_tokenizer, leading_ids, padding_id
 
 WEIGHTS = "model.safetensors"
@@ -155,8 +156,12 @@ def keep_companions(source: Path, folder: Path, dtype: str) -> None:
 
 
 def check_tokens(folder: Path, vocabulary: int) -> None:
-    """Raise StageError if the tokens that begin, end or fill every row lie beyond the model's embeddings."""
+    """Raise StageError if the tokens that begin, end or fill every row lie beyond the model's embeddings.
+
+    And if the tokenizer is of a kind of which no stage could tell where in its tokens a name begins and ends.
+    """
     backend = backend_tokenizer(folder)
+    spelling_of(backend, f"{folder}/tokenizer.json")
     for token in (padding_id(folder), *leading_ids(backend)):
         if vocabulary and token >= vocabulary:
             raise StageError(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from lethe.core.errors import StageError
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerBase
 
 Tokens = tuple[int, ...]
@@ -33,14 +34,21 @@ def piece_bytes(tokenizer: PreTrainedTokenizerBase) -> list[bytes]:
 
     Raises StageError if the tokenizer is neither byte-level BPE nor of SentencePiece's kind.
     """
-    decoder = json.dumps(json.loads(tokenizer.backend_tokenizer.to_str())["decoder"], ensure_ascii=False)
-    if '"ByteLevel"' not in decoder and "\u2581" not in decoder:
-        raise StageError("tokenizer.json: expected byte-level BPE or SentencePiece's space marker, got neither")
-    to_bytes = byte_level_piece if '"ByteLevel"' in decoder else sentence_piece
+    to_bytes = spelling_of(tokenizer.backend_tokenizer, "tokenizer.json")
     pieces = [to_bytes(piece or "") for piece in tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))]
     for special in tokenizer.all_special_ids:
         pieces[special] = b"\n"
     return pieces
+
+
+def spelling_of(backend: Tokenizer, where: str) -> Callable[[str], bytes]:
+    """How a piece becomes bytes. Raises StageError where that is neither of the two known ways, as with WordPiece."""
+    decoder = json.dumps(json.loads(backend.to_str())["decoder"], ensure_ascii=False)
+    if '"ByteLevel"' in decoder:
+        return byte_level_piece
+    if "\u2581" in decoder:
+        return sentence_piece
+    raise StageError(f"{where}: expected byte-level BPE or SentencePiece's space marker, got neither")
 
 
 def sentence_piece(piece: str) -> bytes:

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lethe.core.conversation import Conversation
 from lethe.core.errors import StageError
+from lethe.models.conversations import rendered
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -23,25 +25,59 @@ class Block(NamedTuple):
     tokens: list[int]
     start: int
     end: int
+    trained: list[bool] | None = None  # of each token, whether it is to be learnt; None: all of them
+
+
+class Spelled(NamedTuple):
+    """The token ids of a text, without what stands first in every block of it."""
+
+    lead: list[int]  # that: BOS, or nothing
+    ids: array[int]
+    ends: array[int]  # the character of the text where each token ends
+    trained: list[bool] | None
 
 
 def cut_blocks(tokenizer: Tokenizer | PreTrainedTokenizerFast, text: str, block_tokens: int) -> list[Block]:
     """The text in blocks of at most `block_tokens`; only the last may be shorter.
 
-    Every block begins with what the tokenizer puts before a text (BOS, or nothing). The spans tile the text.
+    Every block begins with what the tokenizer puts before a text (BOS, or nothing). The spans tile the text. A
+    Conversation is written in the chat template, which needs transformers' tokenizer, and its blocks begin with BOS if
+    the template does.
     """
-    backend: Any = getattr(tokenizer, "backend_tokenizer", tokenizer)
-    first = leading_ids(backend)
+    first, ids, ends, trained = spelled(tokenizer, text)
     room = block_tokens - len(first)
     if room < 1:
         raise ValueError(f"block_tokens {block_tokens} leaves no room after {len(first)} leading tokens")
-    ids, ends = spell(backend, text)
     if not ids:
         return []
     last_tokens = [min(i + room, len(ids)) - 1 for i in range(0, len(ids), room)]
     spans = _tile([ends[i] for i in last_tokens], len(text))
-    cuts = range(0, len(ids), room)
-    return [Block([*first, *ids[i : i + room]], *span) for i, span in zip(cuts, spans, strict=True)]
+    blocks = []
+    for i, span in zip(range(0, len(ids), room), spans, strict=True):
+        learnt = None if trained is None else [False] * len(first) + trained[i : i + room]
+        blocks.append(Block([*first, *ids[i : i + room]], *span, learnt))
+    return blocks
+
+
+def spelled(tokenizer: Tokenizer | PreTrainedTokenizerFast, text: str) -> Spelled:
+    """The tokens of a text, or of a Conversation in the tokenizer's chat template.
+
+    Raises StageError if the tokenizer has no template that writes the conversation.
+    """
+    backend: Any = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    first = leading_ids(backend)
+    if not isinstance(text, Conversation):
+        return Spelled(first, *spell(backend, text), None)
+    found = rendered(tokenizer, text)  # type: ignore[arg-type]
+    encoding = backend.encode(found.text, add_special_tokens=False)
+    ids, spans = list(encoding.ids), list(encoding.offsets)
+    lead = first if ids[: len(first)] == first else []
+    ids, spans = ids[len(lead) :], spans[len(lead) :]
+    ends = array("q", (found.ends[end - 1] if end else 0 for _, end in spans))
+    if found.trained is None:
+        return Spelled(lead, array("i", ids), ends, None)
+    learnt = [any(found.trained[start:end]) for start, end in spans]
+    return Spelled(lead, array("i", ids), ends, learnt)
 
 
 def spell(backend: Tokenizer, text: str) -> tuple[array[int], array[int]]:

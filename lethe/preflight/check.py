@@ -20,10 +20,12 @@ from lethe.preflight.presets import read_whole
 
 if TYPE_CHECKING:
     from lethe.llm_client import ChatSettings
+    from stages.attack import Params as AttackParams
     from stages.baseline import Params as BaselineParams
     from stages.block import Params as BlockParams
     from stages.corpus import Params as CorpusParams
     from stages.distil import Params as DistilParams
+    from stages.evaluate import Params as EvaluateParams
     from stages.finetune import Params as FinetuneParams
     from stages.label import Params as LabelParams
     from stages.reinforce import Params as ReinforceParams
@@ -81,7 +83,10 @@ def contradictions(sections: Mapping[str, Any]) -> Iterator[str]:
     checks: dict[Callable[..., Iterator[str]], tuple[str, ...]] = {
         corpus_folders: ("corpus",),
         forget_text: ("corpus",),
+        readers: ("corpus",),
         model_folder: ("baseline",),
+        chat_template: ("corpus", "baseline"),
+        asked_in_chat: ("corpus", "evaluate", "attack"),
         pinned_commit: ("baseline",),
         block_fits: ("baseline", "block"),
         alpha_is_labelled: ("label", "finetune"),
@@ -106,14 +111,21 @@ def corpus_folders(corpus: CorpusParams) -> Iterator[str]:
 
 def forget_text(corpus: CorpusParams) -> Iterator[str]:
     """Whether there is any text to forget. (Retain text is optional.)"""
-    from lethe.text.passages import SUFFIXES
+    from lethe.text.passages import KINDS, SUFFIXES
 
     folder = Path(corpus.forget)
-    if folder.is_dir() and not any(path.suffix in SUFFIXES and path.stat().st_size for path in folder_files(folder)):
-        yield (
-            f"corpus.forget: expected {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} files with text in {folder}, got "
-            "none"
-        )
+    wanted = (path for path in folder_files(folder) if path.suffix.lower() in SUFFIXES and path.stat().st_size)
+    if folder.is_dir() and not any(wanted):
+        yield f"corpus.forget: expected {KINDS} files with text in {folder}, got none"
+
+
+def readers(corpus: CorpusParams) -> Iterator[str]:
+    """Whether what reads the files is installed."""
+    from lethe.text.formats import missing
+
+    for name, folder in (("forget", Path(corpus.forget)), ("retain", Path(corpus.retain))):
+        suffixes = {path.suffix.lower() for path in folder_files(folder)} if folder.is_dir() else set()
+        yield from (f"corpus.{name}: {problem}" for problem in map(missing, sorted(suffixes)) if problem)
 
 
 def model_folder(baseline: BaselineParams) -> Iterator[str]:
@@ -134,6 +146,32 @@ def model_folder(baseline: BaselineParams) -> Iterator[str]:
         check_folder(folder)
     except StageError as error:
         yield f"baseline.folder: {error}"
+
+
+def chat_template(corpus: CorpusParams, baseline: BaselineParams) -> Iterator[str]:
+    """Whether the model has a chat template if the corpus has conversations. (Of the Hub's the stage says it.)"""
+    from lethe.models.conversations import has_template
+    from lethe.text.conversations import holds_conversations
+
+    chats = next((name for name in (corpus.forget, corpus.retain) if holds_conversations(Path(name))), None)
+    if chats and baseline.source == "scratch":
+        yield f"baseline.source: expected hub or folder for the conversations in {chats}, got scratch: no template"
+    folder = Path(baseline.folder)
+    if chats and baseline.source == "folder" and (folder / "tokenizer.json").exists() and not has_template(folder):
+        yield (
+            f"baseline.folder: expected a model with a chat template for the conversations in {chats}, got none in "
+            f"{folder}; put chat_template.jinja there, or give plain text"
+        )
+
+
+def asked_in_chat(corpus: CorpusParams, evaluate: EvaluateParams, attack: AttackParams) -> Iterator[str]:
+    """Whether what conversations taught is asked for in the chat template."""
+    from lethe.text.conversations import holds_conversations
+
+    if holds_conversations(Path(corpus.forget)):
+        for name, section in (("evaluate", evaluate), ("attack", attack)):
+            if not section.chat_template:
+                yield f"{name}.chat_template: expected true for the conversations in {corpus.forget}, got false"
 
 
 def pinned_commit(baseline: BaselineParams) -> Iterator[str]:

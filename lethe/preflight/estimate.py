@@ -119,14 +119,23 @@ def known_shape(repo: str | None) -> PretrainedConfig | None:
 
 
 def texts_of(corpus: Any) -> Texts:
-    """Tokens of each side, from the size of its files; held-out text and missing folders do not count."""
+    """Tokens of each side, from the size of its files' text; held-out text and missing folders do not count.
+
+    Raises StageError for a book or document that cannot be read.
+    """
     from lethe.core.hashing import folder_files
-    from lethe.text.passages import SUFFIXES
+    from lethe.text.formats import READERS
+    from lethe.text.passages import SUFFIXES, read_texts
+
+    def size_of(path: Path) -> int:
+        if path.suffix.lower() not in READERS:
+            return path.stat().st_size
+        return sum(len(text.encode()) for _, text in read_texts(path))
 
     counts = []
     for folder in (Path(corpus.forget), Path(corpus.retain)):
         files = folder_files(folder) if folder.is_dir() else []
-        size = sum(path.stat().st_size for path in files if path.suffix.lower() in SUFFIXES)
+        size = sum(size_of(path) for path in files if path.suffix.lower() in SUFFIXES)
         counts.append(round(size * (1 - corpus.held_out) / CHARACTERS))
     return Texts(*counts)
 

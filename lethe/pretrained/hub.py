@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lethe.core.errors import StageError
 from lethe.core.hashing import file_sha256
@@ -21,6 +21,27 @@ if TYPE_CHECKING:
 HUB = "https://huggingface.co"
 SECONDS = 30.0  # for one answer of the API
 NEEDED = ("config.json", "tokenizer.json")
+
+
+class Asked(NamedTuple):
+    """Where a repository is named, for the errors, and what it holds."""
+
+    repo: str  # the place of its name
+    revision: str  # the place of its commit
+    what: str
+    kind: str | None  # as the Hub calls it; None: a model
+
+    @property
+    def command(self) -> str:
+        """What to run again."""
+        return f"lethe {self.kind}" if self.kind else "dvc repro"
+
+    def page(self, endpoint: str, repo: str) -> str:
+        """Its address."""
+        return f"{endpoint}/{self.kind}s/{repo}" if self.kind else f"{endpoint}/{repo}"
+
+
+MODEL = Asked("params.yaml: baseline.model", "params.yaml: baseline.revision", "model", None)
 
 
 def fetch_model(repo: str, revision: str | None, target: Path, endpoint: str | None = None) -> str:
@@ -56,13 +77,12 @@ def repository(repo: str, revision: str | None, endpoint: str) -> tuple[str, dic
     return str(info.sha), files
 
 
-def refuse_moving(revision: str | None, commit: str) -> None:
+def refuse_moving(revision: str | None, commit: str, asked: Asked = MODEL) -> None:
     """Raise StageError unless `revision` is the commit itself: a branch or a tag can mean other weights tomorrow."""
     if revision != commit:
         found = revision or "null"
         raise StageError(
-            f"params.yaml: baseline.revision: expected a 40-digit commit, got {found}; {revision or 'main'} is "
-            f"currently {commit}"
+            f"{asked.revision}: expected a 40-digit commit, got {found}; {revision or 'main'} is currently {commit}"
         )
 
 
@@ -95,7 +115,7 @@ def missing_bytes(files: list[RepoSibling], target: Path) -> int:
     return max(0, sum(file.size or 0 for file in files) - sum(path.stat().st_size for path in places if path.exists()))
 
 
-def download(repo: str, commit: str, file: RepoSibling, target: Path, endpoint: str) -> None:
+def download(repo: str, commit: str, file: RepoSibling, target: Path, endpoint: str, asked: Asked = MODEL) -> None:
     """Download one file to `target`, unless it is there and intact. A file without .part is complete and checked."""
     from huggingface_hub import hf_hub_url
     from huggingface_hub.file_download import http_get
@@ -104,18 +124,19 @@ def download(repo: str, commit: str, file: RepoSibling, target: Path, endpoint: 
     path, part = target / file.rfilename, _part(target, file)
     if path.exists() and is_intact(path, file):
         return
+    path.parent.mkdir(parents=True, exist_ok=True)
     # A text file may come compressed, and then a byte offset means nothing; neither does one beyond the end.
     if file.lfs is None or (part.exists() and part.stat().st_size > (file.size or 0)):
         part.unlink(missing_ok=True)
     with part.open("ab") as stream:
         if stream.tell() < (file.size or 0):
-            url = hf_hub_url(repo, file.rfilename, revision=commit, endpoint=endpoint)
+            url = hf_hub_url(repo, file.rfilename, repo_type=asked.kind, revision=commit, endpoint=endpoint)
             http_get(url, stream, resume_size=stream.tell(), headers=build_hf_headers())
     if not is_intact(part, file):
         part.unlink()
         raise StageError(
-            f"{path}: expected the hash that {repo} states, got another file from {endpoint}; run `dvc repro` to "
-            "fetch it again"
+            f"{path}: expected the hash that {repo} states, got another file from {endpoint}; run "
+            f"`{asked.command}` to fetch it again"
         )
     part.rename(path)
 
@@ -133,46 +154,45 @@ def git_sha1(content: bytes) -> str:
 
 
 @contextmanager
-def explained(repo: str, revision: str | None, endpoint: str) -> Iterator[None]:
+def explained(repo: str, revision: str | None, endpoint: str, asked: Asked = MODEL) -> Iterator[None]:
     """Turn the Hub's errors, or its silence, into one line that says what to do."""
     from huggingface_hub import errors
 
     try:
         yield
     except errors.HFValidationError:
-        raise StageError(f"params.yaml: baseline.model: expected owner/name, got {repo}") from None
+        raise StageError(f"{asked.repo}: expected owner/name, got {repo}") from None
     except errors.OfflineModeIsEnabled:
         raise StageError(
-            f"{endpoint}: expected network access, got HF_HUB_OFFLINE set; unset it or use `source: folder`"
+            f"{endpoint}: expected network access, got HF_HUB_OFFLINE set; unset it"
+            + ("" if asked.kind else " or use `source: folder`")
         ) from None
     except errors.HfHubHTTPError as error:
-        raise StageError(refusal(error, repo, revision, endpoint)) from None
+        raise StageError(refusal(error, repo, revision, endpoint, asked)) from None
     except errors.HTTPError as error:
         raise StageError(
             f"{endpoint}: not reachable ({type(error).__name__}); expected the Hugging Face Hub; check the network "
-            "and HF_ENDPOINT, then run `dvc repro`, which resumes"
+            f"and HF_ENDPOINT, then run `{asked.command}`, which resumes"
         ) from None
 
 
-def refusal(error: Exception, repo: str, revision: str | None, endpoint: str) -> str:
+def refusal(error: Exception, repo: str, revision: str | None, endpoint: str, asked: Asked = MODEL) -> str:
     """One line for an HTTP status that is not success."""
     from huggingface_hub import errors
 
     assert isinstance(error, errors.HfHubHTTPError)
     status = error.response.status_code
-    model = f"params.yaml: baseline.model: {repo}"
+    named, page = f"{asked.repo}: {repo}", asked.page(endpoint, repo)
     if isinstance(error, errors.GatedRepoError):
-        return f"{model}: gated ({status}); accept the licence at {endpoint}/{repo} and set HF_TOKEN"
+        return f"{named}: gated ({status}); accept the licence at {page} and set HF_TOKEN"
     if isinstance(error, errors.RevisionNotFoundError):
-        return (
-            f"params.yaml: baseline.revision: expected one of {endpoint}/{repo}/commits/main, got {revision}, which "
-            f"{repo} does not have"
-        )
+        return f"{asked.revision}: expected one of {page}/commits/main, got {revision}, which {repo} does not have"
     if isinstance(error, errors.RepositoryNotFoundError):
-        return f"{model}: no such model at {endpoint}, or a private one; check the name, or set HF_TOKEN to see it"
+        found = f"no such {asked.what} at {endpoint}, or a private one"
+        return f"{named}: {found}; check the name, or set HF_TOKEN to see it"
     if status in (401, 403):
-        return f"{model}: HF_TOKEN refused ({status}); expected a token that may read {endpoint}/{repo}"
-    return f"{endpoint}: expected the files of {repo}, got status {status}; run `dvc repro` later, it resumes"
+        return f"{named}: HF_TOKEN refused ({status}); expected a token that may read {page}"
+    return f"{endpoint}: expected the files of {repo}, got status {status}; run `{asked.command}` later, it resumes"
 
 
 def _part(target: Path, file: RepoSibling) -> Path:

@@ -343,10 +343,14 @@ def corpus_of(
 
 
 def document_row(row: Mapping[str, Any], file_names: bool) -> dict[str, Any]:
-    """A document's span, side, part and hash; its file's name only on request: a name can reveal whose text it is."""
+    """A document's span, side, part and hash, of its file's own characters; its file's name only on request: a name can
+    reveal whose text it is.
+    """
+    from lethe.text.normal import edits_of, original
+
     kept = {name: row[name] for name in ("side", "part", "start", "end")}
     named = {"file": row["file"]} if file_names else {}
-    return {**kept, **named, "digest": {"sha256": sha256(row["text"].encode()).hexdigest()}}
+    return {**kept, **named, "digest": {"sha256": sha256(original(row["text"], edits_of(row)).encode()).hexdigest()}}
 
 
 def caveats(answer: Mapping[str, Any], attacks: Any) -> list[str]:

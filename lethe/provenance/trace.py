@@ -202,7 +202,7 @@ def in_corpus(history: History, store: Store, asked: Asked, md5: str, numbers: S
     blocks = blocks_of(history, store, numbers) if hits else []
     for hit in hits:
         hit["blocks"] = blocks_within(blocks, hit)
-        del hit["document"], hit["offset"]
+        del hit["document"], hit["within"]
     how = how or (f"{100 * share:.0f} % of its words" if hits else "")
     return {"at_hand": place, "how": how, "share": round(share, 4), "hits": hits, "sides": sides}
 
@@ -263,10 +263,12 @@ def listed_folder(history: History, store: Store, lock: Lock, path: str, md5: st
 
 def by_text(documents: Sequence[Mapping[str, Any]], text: str) -> tuple[float, list[dict[str, Any]]]:
     """The share of the text's words that the corpus has, and every place of them."""
+    from lethe.text.normal import edits_of, in_source
     from lethe.text.overlap import common
 
     share, found = common(text, [row["text"] for row in documents])
-    places = [(row, *span) for row, spans in zip(documents, found, strict=True) for span in spans]
+    spans = [(row, span) for row, own in zip(documents, found, strict=True) for span in own]
+    places = [(row, *in_source(edits_of(row), *span)) for row, span in spans]
     return share, [hit_row(row, row["start"] + start, row["start"] + last) for row, start, last in places]
 
 
@@ -282,8 +284,11 @@ def by_span(documents: Iterable[Mapping[str, Any]], span: tuple[str, int, int]) 
 
 def hit_row(row: Mapping[str, Any], start: int, last: int) -> dict[str, Any]:
     """A place in a document: its file's characters, and what is needed to find the blocks."""
+    from lethe.text.normal import edits_of, in_text
+
     kept = {name: row[name] for name in ("side", "part", "file")}
-    return {**kept, "start": start, "end": last, "document": row["document"], "offset": row["start"]}
+    within = in_text(edits_of(row), start - row["start"], last - row["start"])
+    return {**kept, "start": start, "end": last, "document": row["document"], "within": within}
 
 
 def blocks_of(history: History, store: Store, numbers: Sequence[int]) -> list[dict[str, Any]]:
@@ -301,8 +306,8 @@ def blocks_of(history: History, store: Store, numbers: Sequence[int]) -> list[di
 
 
 def blocks_within(blocks: Iterable[Mapping[str, Any]], hit: Mapping[str, Any]) -> list[int]:
-    """The numbers of the blocks that a hit lies in. A block's span counts from its document's first character."""
-    start, last = hit["start"] - hit["offset"], hit["end"] - hit["offset"]
+    """The numbers of the blocks that a hit lies in. A block's span counts the characters of its document's text."""
+    start, last = hit["within"]
     return [
         row["block"]
         for row in blocks

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from lethe.core.conversation import Conversation
 from lethe.text.matching import Found, TermFinder
 from lethe.text.passages import WORDS, draw, sentence_starts
 
@@ -20,7 +21,7 @@ class Cloze(NamedTuple):
     stretch: str
     prompt: str
     references: list[str]
-    form: str  # surface form of the first reference in the text
+    form: str  # surface form of the first reference in the text; empty: a question, whose answer names it somewhere
 
 
 def cloze_prompts(text: str, finder: TermFinder, words: int) -> list[Cloze]:
@@ -63,6 +64,21 @@ def _cloze(text: str, begin: int, target: Found, end: int, finder: TermFinder) -
     return Cloze(text, prompt, references, target.form)
 
 
+def question_prompts(said: Conversation, finder: TermFinder) -> list[Cloze]:
+    """The first message that the assistant answers, if the answer has names that no message before it has.
+
+    Later ones may not be understood without what was said before.
+    """
+    roles = [turn.role for turn in said.turns]
+    answered = roles.index("assistant")
+    if not answered or roles[answered - 1] != "user":
+        return []
+    asked, answer = (said[turn.start : turn.end] for turn in said.turns[answered - 1 : answered + 1])
+    given = finder.terms_in(said[: said.turns[answered].start])
+    names = [name for name in dict.fromkeys(hit.term for hit in finder.find(answer)) if name not in given]
+    return [Cloze(str(said), asked.strip(), names, "")] if names else []
+
+
 def choose(prompts: Sequence[Cloze], limit: int, seed: int) -> list[Cloze]:
     """At most `limit` distinct prompts, sampled evenly over the target names, in the order of the text."""
     different = list({cloze.prompt: cloze for cloze in prompts}.values())
@@ -85,7 +101,8 @@ def cloze_rows(chosen: Sequence[Cloze], development: float, seed: int) -> list[d
             dealt.add(stretch)
             taken += counts[stretch]
     return [
-        {"set": "development" if cloze.stretch in dealt else "test", "source": "cloze"}
-        | {"prompt": cloze.prompt, "references": cloze.references, "due": cloze.references[0]}
+        {"set": "development" if cloze.stretch in dealt else "test", "source": "cloze" if cloze.form else "question"}
+        | {"prompt": cloze.prompt, "references": cloze.references}
+        | {"due": cloze.references[0] if cloze.form else None}
         for cloze in chosen
     ]

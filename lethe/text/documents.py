@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lethe.core.conversation import Conversation
 from lethe.core.errors import StageError
+from lethe.text.conversations import is_data
+from lethe.text.normal import Edit, in_source, normal, within
 from lethe.text.passages import SUFFIXES, draw, passages, read_texts, stripped, text_key
 
 LONGEST = 1 << 22  # characters of a document: the most that a stage reading one at a time holds
 
 
+HIDDEN, EMPTY, SUFFIX = "hidden", "without text", "of another kind"  # why something is left out
+
+
 class Source(NamedTuple):
-    """One text file, or one line of a .jsonl file."""
+    """One text file, or one line, row, page or chapter of a file; its text may be a Conversation."""
 
     side: str
     file: str
-    text: str
+    text: str  # in NFC, every line end \n
+    edits: Sequence[Edit] = ()  # where it is not its file's
 
 
 class Passage(NamedTuple):
@@ -32,11 +40,19 @@ class Passage(NamedTuple):
     def text(self) -> str:
         return self.source.text[self.start : self.end]
 
+    @property
+    def own(self) -> str:
+        """The text without the system messages of a conversation, which many conversations share."""
+        text = self.source.text
+        if not isinstance(text, Conversation):
+            return self.text
+        return "\n\n".join(text[turn.start : turn.end] for turn in text.turns if turn.role != "system")
 
-def read_side(folder: Path, side: str) -> tuple[list[Source], int]:
-    """Every text below the folder that is more than white space, sorted by name, and the number of other files.
 
-    Hidden files do not count. Raises StageError naming the folder, file or line that cannot be read.
+def read_side(folder: Path, side: str) -> tuple[list[Source], Counter[str]]:
+    """Every text below the folder that is more than white space, sorted by name, and what is left out: reason -> count.
+
+    Raises StageError naming the folder, file or line that cannot be read.
     """
     if not folder.is_dir():
         allowed = "; it may be empty" if side == "retain" else ""
@@ -46,15 +62,31 @@ def read_side(folder: Path, side: str) -> tuple[list[Source], int]:
     files = [path for path in found if path.is_file()]
     names = {path: path.relative_to(folder).as_posix() for path in files}
     shown = [path for path in files if not any(part.startswith(".") for part in names[path].split("/"))]
-    texts = [path for path in shown if path.suffix.lower() in SUFFIXES]
-    sources = [Source(side, names[path] + line, text) for path in texts for line, text in read_texts(path)]
-    return [source for source in sources if source.text.strip()], len(shown) - len(texts)
+    texts = [path for path in shown if path.suffix.lower() in SUFFIXES and is_data(path)]
+    read = ((names[path] + line, text) for path in texts for line, text in read_texts(path))
+    sources = [Source(side, name, *in_one_form(text)) for name, text in read]
+    kept = [source for source in sources if source.text.strip()]
+    others = Counter(f"{SUFFIX} ({path.suffix or path.name})" for path in shown if path not in texts)
+    return kept, others + Counter({HIDDEN: len(files) - len(shown), EMPTY: len(sources) - len(kept)})
+
+
+def in_one_form(text: str) -> tuple[str, Sequence[Edit]]:
+    """The text as `normal` gives it; a conversation's words have that form already."""
+    return (text, ()) if isinstance(text, Conversation) else normal(text)
+
+
+def left_out(counts: Mapping[str, int]) -> str:
+    """`left out: 2 of another kind (.png), 1 hidden`, or that nothing is."""
+    told = [f"{counts[reason]} {reason}" for reason in sorted(counts) if counts[reason]]
+    return f"left out: {', '.join(told) or 'nothing'}"
 
 
 def check_names(folder: Path, found: Sequence[Path]) -> None:
     """Raise StageError for a link to a folder or to nothing, which would be left out, and a name not in UTF-8."""
     for path in found:
         shown = str(path.relative_to(folder)).encode("utf-8", "backslashreplace").decode()
+        if not path.is_symlink() and not path.is_file() and not path.is_dir():
+            raise StageError(f"{folder}/{shown}: expected a file or folder, got a device or pipe; take it out")
         if path.is_symlink() and not path.is_file():
             what = "a folder" if path.is_dir() else "nothing"
             raise StageError(
@@ -65,7 +97,9 @@ def check_names(folder: Path, found: Sequence[Path]) -> None:
 
 
 def cut(source: Source, passage_chars: int) -> list[Passage]:
-    """The passages of a source that are more than white space."""
+    """The passages of a source that are more than white space. A conversation is one passage, however long."""
+    if isinstance(source.text, Conversation):
+        return [Passage(source, 0, 0, len(source.text))]
     spans = enumerate(passages(source.text, passage_chars))
     cuts = [Passage(source, number, *stripped(source.text, *span)) for number, span in spans]
     return [passage for passage in cuts if passage.start < passage.end]
@@ -104,9 +138,22 @@ def documents(kept: Sequence[Passage], held_out: set[int]) -> list[dict[str, Any
             runs.append((part, [passage]))
     return [
         {"document": number, "side": first.source.side, "part": part, "file": first.source.file}
-        | {"start": first.start, "end": last.end, "text": first.source.text[first.start : last.end]}
+        | spanned(first.source, first.start, last.end)
+        | turns_of(first.source.text)
         for number, (part, (first, *_, last)) in enumerate((part, [run[0], *run]) for part, run in runs)
     ]
+
+
+def turns_of(text: str) -> dict[str, Any]:
+    """The column TURNS of a conversation's row; nothing for plain text."""
+    return {"turns": [turn._asdict() for turn in text.turns]} if isinstance(text, Conversation) else {}
+
+
+def spanned(source: Source, start: int, end: int) -> dict[str, Any]:
+    """A span of a source's text as columns of CORPUS: start and end count its file's own characters."""
+    own_start, own_end = in_source(source.edits, start, end) if source.edits else (start, end)
+    edits = [edit._asdict() for edit in within(source.edits, start, end)] if source.edits else None
+    return {"start": own_start, "end": own_end, "text": source.text[start:end]} | ({"edits": edits} if edits else {})
 
 
 def follows(run: Sequence[Passage], passage: Passage) -> bool:

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lethe.core.errors import StageError
-from lethe.core.tables import numbered_jsonl
+from lethe.text.conversations import ROWS, read_rows
+from lethe.text.formats import NO_TEXT, READERS, decoded, missing, read_format
 from lethe.text.matching import WORD
 
 if TYPE_CHECKING:
     import numpy as np
 
-SUFFIXES = (".txt", ".md", ".jsonl")
-NO_TEXT = re.compile("[\0\ud800-\udfff]")  # NUL: a binary file; half a surrogate pair: a broken JSON escape
+SUFFIXES = (".txt", ".md", *ROWS, *(suffix for suffix in READERS if suffix not in ROWS))
+KINDS = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
 WORDS = re.compile(r"\S+")
 RUN_WORDS = 8  # a shared run of eight words is hardly ever chance
 PARTS = 16  # of the hashes, sorted one at a time
@@ -26,20 +27,29 @@ BREAKS = (re.compile(r"\n[ \t\r]*\n\s*"), SENTENCE_END, re.compile(r"\n"), re.co
 
 
 def read_texts(path: Path) -> list[tuple[str, str]]:
-    """(":line" or "", text) of each text in the file, line ends as they are."""
-    if path.suffix.lower() == ".jsonl":
-        found = [(f":{line}", row["text"]) for line, row in numbered_jsonl(path, {"text": str})]
+    """(":row" or "", text) of each text in the file, as it is there; a Conversation where a row is one."""
+    suffix = path.suffix.lower()
+    if suffix in ROWS:
+        found = read_rows(path)
     else:
         try:
-            found = [("", path.read_bytes().decode("utf-8-sig"))]
-        except UnicodeDecodeError:
-            raise StageError(f"{path}: not UTF-8; expected a UTF-8 text file") from None
+            content = path.read_bytes()
         except OSError as error:
             raise StageError(f"{path}: expected a file that can be read, got: {error.strerror}") from None
+        found = texts_in(suffix, content, str(path))
     for line, text in found:
         if strange := NO_TEXT.search(text):
             raise StageError(f"{path}{line}: expected UTF-8 text, got U+{ord(strange[0]):04X}, which no text contains")
     return found
+
+
+def texts_in(suffix: str, content: bytes, where: str) -> list[tuple[str, str]]:
+    """The same of a file's bytes, JSON lines apart."""
+    if suffix not in READERS:
+        return [("", decoded(content, where))]
+    if problem := missing(suffix):
+        raise StageError(f"{where}: {problem}")
+    return read_format(suffix, content, where)
 
 
 def passages(text: str, passage_chars: int) -> list[tuple[int, int]]:

@@ -17,6 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lethe.core.conversation import TURNS, has_conversations, stored
 from lethe.core.tables import check_columns, facts_of
 
 GROUP_BYTES = 16 << 20  # of a row group in memory, about three million tokens of blocks
@@ -73,11 +74,13 @@ def read_facts(path: Path) -> dict[str, str]:
 
 def training_texts(corpus: Path, side: str) -> Iterator[tuple[int, str]]:
     """(document, text) of every training document of one side, in the corpus's order; one text is held at a time."""
-    for batch in read_batches(corpus, ("document", "side", "part", "text")):
+    turns = [TURNS.name] if has_conversations(corpus) else []
+    for batch in read_batches(corpus, ("document", "side", "part", "text", *turns)):
         documents, sides, parts, texts = (batch.column(name) for name in ("document", "side", "part", "text"))
         for row in range(len(batch)):
             if (sides[row].as_py(), parts[row].as_py()) == (side, "train"):
-                yield documents[row].as_py(), texts[row].as_py()
+                said = batch.column(TURNS.name)[row].as_py() if turns else None
+                yield documents[row].as_py(), stored(texts[row].as_py(), said)
 
 
 @dataclass(frozen=True)

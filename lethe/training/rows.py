@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lethe.core.corpus import only_trained
 from lethe.core.tables import MASKED
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class Rows(NamedTuple):
     forget: np.ndarray  # bool [N]
     columns: Mapping[str, np.ndarray] = MappingProxyType({})  # name -> [N, T, ...]: further inputs of an objective
     pairs: bool = False  # whether forget rows come in pairs, 2n with 2n + 1, before all retain rows
+    trained: np.ndarray | None = None  # bool [N, T], tokens to be learnt at all; None: all of them
 
 
 Row = tuple["np.ndarray", "np.ndarray", int, bool, dict[str, "np.ndarray"]]  # one of Rows
@@ -74,7 +76,7 @@ class RowDataset:
         return [self.row(i) for i in own]
 
     def row(self, i: int) -> Row:
-        tokens, next_ids, length, forget, columns, _ = self.rows
+        tokens, next_ids, length, forget, columns = self.rows[:5]
         own = {name: column[i] for name, column in columns.items()}
         return tokens[i], next_ids[i], int(length[i]), bool(forget[i]), own
 
@@ -139,23 +141,44 @@ def positions(batch: dict[str, Tensor], hidden: Tensor, base: Tensor | None = No
     return Positions(hidden[chosen], batch["next_ids"][chosen], forget[chosen], item[chosen], columns)
 
 
-def true_next_ids(tokens: np.ndarray, length: np.ndarray) -> np.ndarray:
-    """The true next token of every position: int32 [N, T]; MASKED at the last real token and in the padding."""
+def true_next_ids(tokens: np.ndarray, length: np.ndarray, trained: np.ndarray | None = None) -> np.ndarray:
+    """The true next token of every position: int32 [N, T]; MASKED at the last real token and in the padding.
+
+    trained: bool [N, T], which tokens are to be learnt; None: all of them.
+    """
     import numpy as np
 
     next_ids = np.full_like(tokens, MASKED)
     next_ids[:, :-1] = tokens[:, 1:]
     next_ids[np.arange(tokens.shape[1]) >= length[:, None] - 1] = MASKED
-    return next_ids
+    return only_trained(next_ids, trained)
 
 
 def corpus_rows(documents: Sequence[tuple[str, bool]], tokenizer: PreTrainedTokenizerFast, block_tokens: int) -> Rows:
-    """Rows of true next tokens cut from (text, forget) documents."""
+    """Rows of true next tokens cut from (text, forget) documents.
+
+    Of a conversation only what is to be learnt has a target, and a row without any is left out.
+    """
     from lethe.models.tokenization import cut_blocks
 
-    blocks = [(cut_blocks(tokenizer, text, block_tokens), forget) for text, forget in documents]
-    tokens = [block.tokens for found, _ in blocks for block in found]
-    return pad_rows(tokens, [forget for found, forget in blocks for _ in found], block_tokens, tokenizer)
+    found = [(block, forget) for text, forget in documents for block in cut_blocks(tokenizer, text, block_tokens)]
+    blocks = [(block, forget) for block, forget in found if block.trained is None or any(block.trained[1:])]
+    rows = pad_rows([block.tokens for block, _ in blocks], [forget for _, forget in blocks], block_tokens, tokenizer)
+    learnt = learnt_tokens([block.trained for block, _ in blocks], block_tokens)
+    return rows._replace(next_ids=only_trained(rows.next_ids, learnt))
+
+
+def learnt_tokens(trained: Sequence[Sequence[bool] | None], block_tokens: int) -> np.ndarray | None:
+    """bool [N, T], which tokens are to be learnt, from the lists of the blocks; None if none of them has one."""
+    import numpy as np
+
+    if all(own is None for own in trained):
+        return None
+    learnt = np.ones((len(trained), block_tokens), bool)
+    for row, own in zip(learnt, trained, strict=True):
+        if own is not None:
+            row[: len(own)] = own
+    return learnt
 
 
 def pad_rows(

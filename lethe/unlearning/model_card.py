@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from platform import python_version
 from typing import TYPE_CHECKING, Any
+
+from lethe.core.tables import read_json
 
 if TYPE_CHECKING:
     from lethe.unlearning.methods import UnlearningParams
@@ -31,8 +34,58 @@ def provenance(inputs: Mapping[str, str], params: UnlearningParams) -> dict[str,
     }
 
 
+def card_facts(baseline: Path, datasets: Sequence[str], adapter: bool) -> dict[str, Any]:
+    """What hubs read of a model: its base, licence, tags and data sets, as far as the baseline's folder says them.
+
+    datasets: owner/name on the Hub of those that it was trained on. adapter: the folder holds no weights of its own.
+    """
+    found: dict[str, Any] = {
+        "library_name": "peft" if adapter else "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["machine-unlearning", "lethe"],
+    }
+    return found | ({"datasets": list(datasets)} if datasets else {}) | origin_of(baseline)
+
+
+def origin_of(baseline: Path) -> dict[str, Any]:
+    """The base model on the Hub and its licence, as far as the baseline's folder says them."""
+    from huggingface_hub import metadata_load
+    from yaml import YAMLError
+
+    found: dict[str, Any] = {}
+    if (baseline / "source.json").exists():
+        found["base_model"] = read_json(baseline / "source.json")["repo"]
+    try:
+        said = (metadata_load(baseline / "README.md") or {}) if (baseline / "README.md").exists() else {}
+    except (ValueError, YAMLError):  # front matter that is none
+        said = {}
+    for name in ("license", "license_name", "license_link"):
+        if said.get(name):
+            found[name] = str(said[name])
+    if "license" not in found and any(baseline.glob("LICENSE*")):
+        found |= {"license": "other", "license_link": "LICENSE"}
+    return found
+
+
+def front_matter(facts: Mapping[str, Any]) -> str:
+    """The facts as the YAML block that a README.md on a hub begins with."""
+    from huggingface_hub import ModelCardData
+
+    return f"---\n{ModelCardData(**facts).to_yaml()}\n---\n\n"
+
+
+def without_front_matter(text: str) -> tuple[dict[str, Any], str]:
+    """The facts of a card's YAML block, {} without one, and the text after it."""
+    from huggingface_hub import ModelCard
+
+    if not text.startswith("---"):
+        return {}, text
+    card = ModelCard(text)
+    return card.data.to_dict(), card.text.lstrip("\n")
+
+
 def model_card(inputs: Mapping[str, str], params: UnlearningParams, alpha: float, steps: int) -> str:
-    """README.md of the model folder. alpha: of the generic labels. steps: optimiser steps of the training."""
+    """README.md of the model folder after its front matter. alpha: of the generic labels. steps: of the optimiser."""
     generic = f"Eldan and Russinovich 2023, arXiv 2310.02238; alpha {alpha}"
     method = generic if params.objective == "generic_labels" else f"objective {params.objective}"
     weights = "weights" if params.tuning != "prompt" else f"of {params.prompt.tokens} vectors before frozen weights"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lethe.core.corpus import fixed_width
+from lethe.core.corpus import fixed_width, trained_tokens
 from lethe.core.errors import StageError
 from lethe.core.hashing import check_tokenizer
 from lethe.core.tables import MASKED, read_parquet
@@ -49,7 +49,7 @@ def read_labels(path: Path, alpha: float, model: Path, soft: bool = False) -> Ro
     next_ids = fixed_width(table, column)
     if (next_ids == MASKED).all():
         raise StageError(f"{path}: expected at least one position with a label, got none; see data/labels.txt")
-    rows = Rows(fixed_width(table, "tokens"), next_ids, length, length > 0)
+    rows = Rows(fixed_width(table, "tokens"), next_ids, length, length > 0, trained=trained_tokens(table))
     return with_soft_targets(rows, soft_columns(table, facts, alpha, rows.tokens.shape)) if soft else rows
 
 
@@ -137,7 +137,7 @@ def forget_rows(generic: Rows, labels: Labels, vocabulary: int, seed: int) -> Ro
     true: the text's own next token. random: sampled once, uniformly from the vocabulary. pairs: each row twice, with
     its true next tokens and then with the preferred generic ones, at the positions that have both.
     """
-    true = true_next_ids(generic.tokens, generic.length)
+    true = true_next_ids(generic.tokens, generic.length, generic.trained)
     if labels == "generic":
         return generic
     if labels == "random":
@@ -168,7 +168,7 @@ def paired(rejected: Rows, preferred: Rows) -> Rows:
 
 
 def _second_half(rows: Rows) -> Rows:
-    true = true_next_ids(rows.tokens, rows.length)
+    true = true_next_ids(rows.tokens, rows.length, rows.trained)
     before = np.arange(rows.tokens.shape[1]) < (rows.length // 2)[:, None] - 1  # its last token predicts the next
     return rows._replace(next_ids=np.where(before, MASKED, true).astype(np.int32))
 

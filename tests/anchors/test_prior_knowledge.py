@@ -9,8 +9,10 @@ import torch
 
 from lethe.anchors import prior_knowledge as knowledge
 from lethe.anchors.prior_knowledge import Known, prior_knowledge
+from lethe.core.conversation import conversation
 from lethe.inference.decoding import Continuation
 from lethe.models.checkpoints import load_model, load_tokenizer
+from tests.chats import tiny_chat
 from tests.conftest import tiny_model
 
 FORGET = [
@@ -32,6 +34,24 @@ def test_a_name_of_the_forget_set_alone_counts(
 
     monkeypatch.setattr(knowledge, "continue_greedily", continued)
     assert prior_knowledge(model, tokenizer, FORGET, RETAIN, 0) == Known(said, 20)
+
+
+def test_conversations_are_asked_in_the_chat_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tiny_chat(tmp_path / "model")
+    model, tokenizer = load_model(folder, torch.device("cpu")), load_tokenizer(folder)
+    talks = [
+        conversation([{"role": "user", "content": f"Who keeps house {n}?"}, {"role": "assistant", "content": text}])
+        for n, text in enumerate(FORGET)
+    ]
+    asked: list[str] = []
+
+    def continued(model: object, prompts: list[list[int]], *given: object) -> list[Continuation]:
+        asked.extend(tokenizer.batch_decode(prompts))
+        return [Continuation(tokenizer(" Orla by", add_special_tokens=False).input_ids, False, 0.0)] * len(prompts)
+
+    monkeypatch.setattr(knowledge, "continue_greedily", continued)
+    assert prior_knowledge(model, tokenizer, talks, RETAIN, 0) == Known(20, 20)
+    assert asked[0] == "<|im_start|>user\nWho keeps house 0?<|im_end|>\n<|im_start|>assistant\n"
 
 
 def test_without_names_nothing_is_said(tmp_path: Path) -> None:

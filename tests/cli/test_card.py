@@ -15,6 +15,7 @@ from lethe.core.errors import StageError
 from lethe.core.hashing import folder_sha256
 from lethe.core.tables import write_json
 from lethe.gate.criteria import Criterion
+from lethe.unlearning.model_card import card_facts, front_matter, origin_of
 
 JUDGED = [
     Criterion("privleak", "PrivLeak", "at most", 0.05, 0.06, -0.0123456789, None, None, "pass", ""),
@@ -55,9 +56,27 @@ def test_the_card_is_read_by_the_hubs_own_loader(run: Path) -> None:
 def test_a_licence_without_a_name_and_none_at_all(run: Path) -> None:
     Path("models/baseline/README.md").write_text("---\n: [\n---\n")
     Path("models/baseline/source.json").unlink()
-    assert card.origin_of(Path("models/baseline")) == {}
+    assert origin_of(Path("models/baseline")) == {}
     Path("models/baseline/LICENSE").write_text("do as you like")
-    assert card.origin_of(Path("models/baseline")) == {"license": "other", "license_link": "LICENSE"}
+    assert origin_of(Path("models/baseline")) == {"license": "other", "license_link": "LICENSE"}
+
+
+def test_a_card_with_front_matter_of_its_own_gains_the_numbers(run: Path) -> None:
+    head = front_matter(card_facts(Path("models/baseline"), ["owner/rows"], adapter=False))
+    Path("models/unlearned/README.md").write_text(head + TEXT)
+    write_json({"sha256": folder_sha256(Path("models/unlearned"))}, Path("reports/distil.json"))
+    own = metadata_load(Path("models/unlearned/README.md"))
+    assert own == {
+        "base_model": "owner/name", "datasets": ["owner/rows"], "library_name": "transformers", "license": "llama2",
+        "pipeline_tag": "text-generation", "tags": ["machine-unlearning", "lethe"],
+    }  # fmt: skip
+    done = CliRunner().invoke(app, ["card"], catch_exceptions=False)
+    assert done.output.count("---\n") == 2
+    Path("README.md").write_text(done.output)
+    loaded = ModelCard.load(Path("README.md"))
+    assert loaded.text.strip() == TEXT.strip()
+    assert {name: value for name, value in metadata_load(Path("README.md")).items() if name != "model-index"} == own
+    assert loaded.data.eval_results[0].metric_value == -0.012346
 
 
 def test_reports_of_another_model_and_no_card(run: Path) -> None:

@@ -23,6 +23,8 @@ from lethe.core.errors import StageError
 from lethe.core.params import read_params
 from lethe.core.tables import write_json
 from lethe.preflight import check
+from lethe.text.passages import KINDS
+from tests.chats import TALK, tiny_chat, write_rows
 from tests.conftest import ROOT, set_param
 from tests.evaluated import fluency, write_evaluated
 
@@ -69,6 +71,28 @@ def test_a_valid_project_gets_one_sentence(inputs: Path) -> None:
     assert check.leaves({"a": {"b": 1, "c": [1, 2]}, "d": None}) == 3
 
 
+def test_conversations_need_a_template_and_are_asked_in_it(inputs: Path) -> None:
+    write_rows(inputs / "data/forget/talks.jsonl", [{"messages": TALK}])
+    untold = [f"{stage}.chat_template: expected true for the conversations in data/forget, got false" for stage in
+              ("evaluate", "attack")]  # fmt: skip
+    wanted = "baseline.source: expected hub or folder for the conversations in data/forget, got scratch: no template"
+    assert problem_lines() == [wanted, *untold]
+    set_param(inputs, "evaluate.chat_template", True)
+    set_param(inputs, "attack.chat_template", True)
+    set_param(inputs, "baseline.source", "folder")
+    shutil.rmtree(inputs / "data/model")
+    tiny_chat(inputs / "data/model", template=None, context=256)
+    assert problem_lines() == [
+        "baseline.folder: expected a model with a chat template for the conversations in data/forget, got none in "
+        "data/model; put chat_template.jinja there, or give plain text"
+    ]
+    (inputs / "data/model/chat_template.jinja").write_text("x")
+    assert problem_lines() == []
+    (inputs / "data/forget/talks.jsonl").rename(inputs / "data/retain/talks.jsonl")
+    set_param(inputs, "evaluate.chat_template", False)  # the prompts come from plain text
+    assert problem_lines() == []
+
+
 def test_all_problems_are_told_at_once(inputs: Path) -> None:
     text = (inputs / "params.yaml").read_text()
     text = text.replace("\nfinetune:", "\nfinetun:").replace("learning_rate: 0.002", "learning_rat: 0.002")
@@ -111,7 +135,7 @@ ONE_BAD_VALUE = [
         "data/retain",
         [
             "corpus.retain: expected another folder than corpus.forget, and none around or inside it, got data/retain",
-            "corpus.forget: expected .txt, .md or .jsonl files with text in data/retain, got none",
+            f"corpus.forget: expected {KINDS} files with text in data/retain, got none",
         ],
     ),
     ("finetune.learning_rate", float("inf"), ["finetune.learning_rate: expected a finite number, got inf"]),

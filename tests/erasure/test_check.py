@@ -199,10 +199,19 @@ def test_token_ids_are_read_by_a_tokenizer_or_told() -> None:
         list(reading.pieces(io.BytesIO(content), reading.Reader(None)))
 
 
+def test_the_pages_of_a_pdf_are_searched_and_the_rest_is_told() -> None:
+    from tests.text.test_formats import pdf
+
+    found = []
+    with pytest.raises(reading.UnreadError, match=r"^PDF, of which nothing but text of pages"):
+        found.extend(reading.pieces(io.BytesIO(pdf(PASSAGE)), reading.Reader(None)))
+    assert passages.passages_in(found, passages.wanted([PASSAGE]))
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (b"%PDF-1.7 x", "PDF, whose text is packed in a way that is not unpacked here"),
+        (b"%PDF-1.7 x", "PDF, of which nothing but text of pages that can be read is searched"),
         (b"\x28\xb5\x2f\xfd....", "zstandard, whose text"),
         (gzip.compress(b"x" * 999)[:-9], "EOFError: "),
         (b"\x1f\x8b........", "BadGzipFile: "),

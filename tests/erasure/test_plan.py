@@ -216,3 +216,10 @@ def test_what_is_noted_is_forgotten_with_the_last_of_it(asked: tuple[Path, Runs]
         purge.command("r", False, "s", json=False)
     assert not list(Path(".dvc/tmp").glob("purge-*"))
     assert os.path.exists("data/forget/r")
+
+
+def test_a_requests_table_is_read_as_the_corpus_reads_it() -> None:
+    assert plan.text_of("a.csv", b"id,text\n1,Orla ran.\n2,Tom slept.\n") == "Orla ran.\n\nTom slept."
+    assert plan.text_of("a.txt", b"\xef\xbb\xbfOrla ran.\r\n") == "Orla ran.\r\n"
+    # what the corpus would refuse is still searched for
+    assert plan.text_of("a.csv", b"name,note\nOrla,ran\n") == "name,note\nOrla,ran\n"

@@ -2,118 +2,35 @@
 
 from __future__ import annotations
 
-import unicodedata
-from collections import Counter
-from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from lethe.anchors.selection import counted, recounted
 from lethe.core.corpus import Blocks
 from lethe.core.errors import StageError
-from lethe.labels.occurrences import Located, by_reason, locate, not_replaced, replaced, told
-from lethe.labels.translation import Spliced, tokenised, translate_blocks
+from lethe.labels.occurrences import by_reason, locate, not_replaced, replaced, told
+from lethe.labels.translation import tokenised, translate_blocks
 from lethe.models.token_text import piece_text
 from lethe.models.tokenization import cut_blocks
 from lethe.text.matching import term_finder
-from tests.conftest import TINY_TEXT
+from studies.law import ANCHORS, CORPORA, KINDS, STAND_INS, labelled, real, tokenizer_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-ANCHORS = ("Orla Venn", "Zoë Brûlé", "Harrow Hill", "J. R. Quill", "D'Arvo", "Kel-Tor", "Starling", "Venn", "O'Méa")
-STAND_INS = dict(
-    zip(ANCHORS, ("Mary Ann", "José", "Green Dale", "Tom", "Reed", "Bo", "Wren", "Ann", "Kay"), strict=True)
-)
-PROSE = (
-    "Orla Venn met Zoë Brûlé at Harrow Hill. J. R. Quill (Venn's uncle) said: “D'Arvo!” Kel-Tor saw a Starling, too.\n"
-    "ORLA VENN ran; nobody at Harrow Hill saw O'Méa, O'Méa's brother or the Starlings of Venn. Venn, Venn; Venn.\n\n"
-    "[Orla Venn] {Venn} <Venn> (Venn) -Venn --Venn —Venn /Venn/Venn \"Venn\" 'Venn' *Venn* _Venn_ 7 Venn 7.Venn\n"
-)
-NO_BREAK = PROSE.replace(" ", "\u00a0", 30)
-CORPORA = {
-    "plain": PROSE,
-    "carriage returns": PROSE.replace(" ", "\r\n", 9).replace("\n", "\r\n").replace("\r\r", "\r"),
-    "indents": PROSE.replace("; ", ";\n\n        ").replace("Orla Venn", "Orla\n      Venn"),
-    "tabs": PROSE.replace(" Venn", "\t\tVenn").replace("\n", "\n\t"),
-    "no-break spaces": NO_BREAK.replace("Harrow Hill", "Harrow\u202fHill"),
-    "soft hyphens": PROSE.replace("Starl", "Star\u00adl")
-    .replace("Ven", "V\u00aden")
-    .replace("Hill", "\u200bHi\u200dll"),
-    "decomposed": unicodedata.normalize("NFD", PROSE),
-    "apostrophes": PROSE.replace("'", "\u02bc") + PROSE.replace("'", "’"),
-    "initials": PROSE.replace("J. R. Quill", "J.R. Quill") + PROSE.replace("J. R. Quill", "J.R.Quill"),
-    "capitals": PROSE.upper(),
-    "line ends": PROSE.replace("Starling", "Star-\nling")
-    .replace("Kel-Tor", "Kel-\n  Tor")
-    .replace("Orla Venn", "Or-\nla Venn"),
-    "full width": PROSE.replace("Venn", "Ｖｅｎｎ").replace("Kel-Tor", "Kel‑Tor"),
-}
 
+def assert_the_law_holds(
+    corpus: str, tokenizer: PreTrainedTokenizerFast, sizes: tuple[int, ...], exact: bool = True
+) -> None:
+    """Every anchor's count is what was replaced and what was told, with the block's end as the only reason.
 
-def trained(kind: str) -> PreTrainedTokenizerFast:
-    """A small BPE tokenizer trained on the text: gpt2 and llama3, on bytes; prepend as Llama 2 and gemma, with a space
-    marker and bytes for what the vocabulary lacks.
+    In the last of these sizes nothing is cut: the block says the text with every name's stand-in, sign by sign or word
+    by word.
     """
-    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    special = ["<s>", "<pad>"]
-    text = [TINY_TEXT * 4, PROSE * 4]
-    if kind in ("gpt2", "llama3"):
-        tokenizer = Tokenizer(models.BPE())
-        words = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=kind == "gpt2")
-        split = Regex(
-            r"(?i:'s|'t)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-        )
-        both = pre_tokenizers.Sequence([pre_tokenizers.Split(split, "isolated"), words])
-        tokenizer.pre_tokenizer = words if kind == "gpt2" else both
-        tokenizer.decoder = decoders.ByteLevel()
-        alphabet = pre_tokenizers.ByteLevel.alphabet()
-        trainer = trainers.BpeTrainer(vocab_size=420, special_tokens=special, initial_alphabet=alphabet)
-        tokenizer.train_from_iterator(text, trainer)
-    else:
-        tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
-        marked = normalizers.Replace(" ", "▁")
-        prefixed = normalizers.Sequence([normalizers.Prepend("▁"), marked])
-        tokenizer.normalizer = prefixed if kind == "prepend" else marked
-        tokenizer.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
-        special += ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256))]
-        trainer = trainers.BpeTrainer(vocab_size=480, special_tokens=special, limit_alphabet=60)
-        tokenizer.train_from_iterator(text, trainer)
-        tokenizer.pre_tokenizer = None if kind == "prepend" else pre_tokenizers.Split(" ", "merged_with_previous")
-        space, whole = decoders.Replace("▁", " "), [decoders.ByteFallback(), decoders.Fuse()]
-        tokenizer.decoder = decoders.Sequence([space, *whole])
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", pad_token="<pad>")
-
-
-tokenizer_of = cache(trained)
-
-
-def labelled(text: str, tokenizer: PreTrainedTokenizerFast, size: int) -> tuple[Counter[str], Located, list[Spliced]]:
-    """What extract counts, and what label makes of blocks of this size."""
-    terms = recounted(counted({anchor: [anchor] for anchor in ANCHORS}, [text]), [text])
-    dictionary = {one.forms[0]: {form: [STAND_INS[one.forms[0]]] for form in one.forms} for one in terms}
-    cut = cut_blocks(tokenizer, text, size)
-    tokens = np.zeros((len(cut), size), np.int32)
-    for row, block in zip(tokens, cut, strict=True):
-        row[: len(block.tokens)] = block.tokens
-    length = np.array([len(block.tokens) for block in cut], np.int32)
-    blocks = Blocks(np.arange(len(cut), dtype=np.int32), np.full(len(cut), 7, np.int32), tokens, length)
-    anchors = tokenised(dictionary, tokenizer)
-    forms = {one.forms[0]: one.forms for one in terms}
-    located = locate(blocks, [(7, text)], forms, dictionary, anchors, tokenizer)
-    spliced = translate_blocks(blocks, located.matches, [], 0, None)
-    return Counter({one.forms[0]: one.times for one in terms}), located, spliced
-
-
-@pytest.mark.parametrize("kind", ["gpt2", "llama3", "prepend", "gemma"])
-@pytest.mark.parametrize("corpus", CORPORA)
-def test_what_extract_counts_is_replaced_or_told(corpus: str, kind: str) -> None:
-    text, tokenizer = CORPORA[corpus], tokenizer_of(kind)
-    for size in (12, 2000):
+    text = CORPORA[corpus]
+    for size in sizes:
         count, located, spliced = labelled(text, tokenizer, size)
         missed, done = not_replaced(located, spliced), replaced(located, spliced)
         assert located.count == count
@@ -123,7 +40,6 @@ def test_what_extract_counts_is_replaced_or_told(corpus: str, kind: str) -> None
         assert set(count) == set(ANCHORS)
         assert min(count.values()) > 0, count
         assert {reason for _, reason in missed} <= {"cut_by_block"}
-    # nothing is cut in a block of 2000: the block says the text with every name's stand-in, sign by sign
     assert not missed
     hits = term_finder({anchor: [anchor, anchor.upper(), f"{anchor}s", f"{anchor}S".upper()] for anchor in ANCHORS})
     wanted, done_to = "", 0
@@ -131,7 +47,24 @@ def test_what_extract_counts_is_replaced_or_told(corpus: str, kind: str) -> None
         wanted, done_to = wanted + text[done_to : hit.start] + STAND_INS[hit.term], hit.end
     pieces = tokenised({}, tokenizer).pieces
     said = piece_text(list(spliced[0].translated), pieces).replace("\u2581", " ")
-    assert said.removeprefix(" ") == (wanted + text[done_to:]).removeprefix(" ")
+    wanted += text[done_to:]
+    if exact:
+        assert said.removeprefix(" ") == wanted.removeprefix(" ")
+    else:  # stories260K has one kind of white space, and begins with a token that is none of the text's
+        assert said.split() == wanted.split()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("corpus", CORPORA)
+def test_what_extract_counts_is_replaced_or_told(corpus: str, kind: str) -> None:
+    assert_the_law_holds(corpus, tokenizer_of(kind), (12, 2000))
+
+
+@pytest.mark.parametrize("name", ["GPT-2", "stories260K"])
+def test_the_law_holds_with_real_tokenizers(name: str, realdata: Path) -> None:
+    tokenizer = real(realdata)[name]
+    for corpus in CORPORA:
+        assert_the_law_holds(corpus, tokenizer, (32, 2000), exact=name != "stories260K")
 
 
 def one_block(ids: list[int]) -> Blocks:

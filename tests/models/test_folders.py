@@ -68,6 +68,13 @@ def padding_beyond(folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(config | {"pad_token": "[PAD]"}))
 
 
+def word_piece(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True}})
+    )
+
+
 def pickled_index(folder: Path) -> None:
     (folder / FILE).rename(folder / "pytorch_model.bin")
     index = {"weight_map": {"model.norm.weight": "pytorch_model.bin"}}
@@ -89,6 +96,7 @@ BEFORE = [  # found by `lethe check`, without reading the weights
         "own/config.json: expected weights in 16 or 32 bits, got weights quantised with gptq; use the model they were",
     ),
     (write("adapter_config.json", LORA), "own: expected a whole model, got a LORA adapter of owner/name; merge it"),
+    (word_piece, "own/tokenizer.json: expected byte-level BPE or SentencePiece's space marker, got neither"),
     (padding_beyond, "own: expected special tokens with ids below "),
     (pickled_index, "own/model.safetensors.index.json: expected the name of a .safetensors file beside it, got py"),
     (

@@ -192,8 +192,13 @@ def request(project: Path) -> None:
     set_param(project, "corpus.forget", "data/forget")
 
 
+def company(project: Path) -> None:
+    """The generator of the page's documents, and no text of the user's yet."""
+    tiny.copy(ROOT / "data/demo/company.py", project / "data/demo/company.py")
+
+
 PREPARED = {"README.md": own_texts, "docs/own-text.md": own_texts}
-PREPARED |= {"docs/provenance.md": moved_model, "docs/custody.md": request}
+PREPARED |= {"docs/provenance.md": moved_model, "docs/custody.md": request, "docs/gdpr.md": company}
 
 
 def home(project: Path) -> Path:
@@ -269,6 +274,7 @@ def assert_what_the_page_promises(name: str, project: Path) -> None:
         "docs/experiments.md": ["dvc_plots/index.html"],
         "docs/report.md": [".scratch/cost/index.html"],
         "docs/provenance.md": ["certificate.json", "lethe.pub"],
+        "docs/gdpr.md": ["certificate.json", "lethe.pub"],
     }
     assert [path for path in promised.get(name, []) if not (project / path).exists()] == []
     if name == "docs/custody.md":

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from lethe.text.passages import KINDS
 from tests import tiny
 from tools.sandbox import change_params
 from tools.structure import ROOT, code_deps
@@ -306,7 +307,7 @@ def empty(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "line"),
     [
-        (empty, "error: data/demo/forget: expected UTF-8 text in .txt, .md or .jsonl files, got none"),
+        (empty, f"error: data/demo/forget: expected UTF-8 text in {KINDS} files, got none"),
         (binary, "error: data/demo/forget/picture.txt: not UTF-8; expected a UTF-8 text file"),
     ],
 )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from lethe.core.errors import StageError
 from lethe.provenance import trace
+from lethe.provenance.certificate import document_row
+from lethe.text.normal import normal
 from tests import recorded
 from tests.conftest import TINY_TEXT
 from tests.recorded import json_of, lethe
@@ -216,3 +219,20 @@ def test_a_hash_is_unknown_where_a_folder_cannot_be_listed(past: tuple, tmp_path
 )
 def test_one_verdict_for_each_model_and_side(path: str, side: str, parts: set[str], epochs: int, said: str) -> None:
     assert trace.relation(path, side, parts, epochs) == said
+
+
+def test_places_are_those_of_the_file_where_the_text_is_in_another_form() -> None:
+    told = "Bees.\r\n\r\nZoe\u0308 kept bees under the old bridge by the mill.\r\n"
+    text, edits = normal(told)
+    row = {"document": 3, "side": "forget", "part": "train", "file": "a.txt", "text": text}
+    row |= {"start": 100, "end": 100 + len(told), "edits": [edit._asdict() for edit in edits]}
+    share, (hit,) = trace.by_text([row], "Zoë kept bees under the old bridge by the mill")
+    span = "a.txt", 100 + told.index("Z"), 100 + told.index("mill") + 4
+    assert (share, hit["start"], hit["end"]) == (1.0, *span[1:])
+    # a block's span counts the text: two line feeds before Zoë, where the file has four characters
+    blocks = [{"block": 0, "document": 3, "start": 0, "end": 7}, {"block": 1, "document": 3, "start": 7, "end": 60}]
+    assert text[7] == "Z"
+    assert trace.blocks_within(blocks, hit) == [1]
+    assert trace.blocks_within(blocks, trace.by_span([row], span)[1][0]) == [1]
+    (shown,) = [document_row(row, file_names=False)]
+    assert shown["digest"]["sha256"] == sha256(told.encode()).hexdigest()

@@ -11,6 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from lethe.core.errors import StageError
+from lethe.core.tables import CORPUS
+from lethe.text.normal import edits_of, original
+from lethe.text.passages import KINDS
 from stages import corpus
 from tests.conftest import set_param
 
@@ -60,8 +63,40 @@ def test_main(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # words: ten walks of ten and lines of five and four; the line of five is the passage held out, 5 / 109 = 4.6 %
     assert capsys.readouterr().out == (
         "corpus: 3 forget documents of 109 words (4.6 % held out) and 1 retain documents of 3 words (0.0 % held out); "
-        "11 repeated passages dropped, 0 near-duplicates never held out, 1 other files ignored\n"
+        "11 repeated passages dropped, 0 near-duplicates never held out; left out: 1 hidden, 1 of another kind (.png)\n"
     )
+
+
+def test_text_is_brought_to_one_form_and_leads_back_to_its_file(project: Path) -> None:
+    told = (
+        "Zoe\u0308 ran to the mill.\r\n\r\nBru\u0302le\u0301 said that nobody was there, and she went home again.\r\n"
+    )
+    sides(project, {"a.txt": told, "b.txt": STORY}, {"r.txt": "Here nobody walked.\n"})
+    corpus.main()
+    found = [row for row in rows(project) if row["file"] == "a.txt"]
+    text = "".join(row["text"] for row in found)
+    assert text.startswith("Zoë ran")
+    assert "Brûlé said" in text
+    assert "\r" not in text
+    for row in found:
+        # start and end are characters of the file, and what stands there is what the text was made from
+        assert original(row["text"], edits_of(row)) == told[row["start"] : row["end"]]
+    assert {row["edits"] is None for row in rows(project) if row["file"] != "a.txt"} == {True}
+
+
+def test_text_in_that_form_already_has_no_edits(project: Path) -> None:
+    sides(project, {"b.txt": STORY}, {"r.txt": "Zoë.\n"})
+    corpus.main()
+    assert pq.read_schema(project / "data/corpus.parquet").names == CORPUS.names
+
+
+def test_tables_and_what_is_left_out_of_them(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sides(
+        project, {"t.csv": "id,text\n1,Orla ran.\n2,\n3,Tom slept.\n", "a/x.doc": "x", "y.doc": "y"}, {".h/z.txt": "z"}
+    )
+    corpus.main()
+    assert [row["file"] for row in rows(project)] == ["t.csv:2", "t.csv:4"]
+    assert capsys.readouterr().out.endswith("; left out: 1 hidden, 2 of another kind (.doc), 1 without text\n")
 
 
 def test_near_duplicates_are_told_and_stay_in_training(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,7 +110,7 @@ def test_near_duplicates_are_told_and_stay_in_training(project: Path, capsys: py
         ("b.txt", "train"),
         ("c.txt", "held_out"),
     ]
-    assert ", 2 near-duplicates never held out, " in capsys.readouterr().out
+    assert ", 2 near-duplicates never held out; left out: nothing\n" in capsys.readouterr().out
 
 
 def test_same_text_same_bytes_whatever_the_file_system_says(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,16 +129,21 @@ def test_same_text_same_bytes_whatever_the_file_system_says(project: Path, monke
     [
         (None, {}, "data/forget: no such folder; expected the forget text in it"),
         ({"a.txt": STORY}, None, "data/retain: no such folder; expected the retain text in it; it may be empty"),
-        ({}, {}, "data/forget: expected UTF-8 text in .txt, .md or .jsonl files, got none"),
-        ({"a.pdf": "x"}, {}, "data/forget: expected UTF-8 text in .txt, .md or .jsonl files, got none"),
-        ({"a.txt": " \n\n"}, {}, "data/forget: expected UTF-8 text in .txt, .md or .jsonl files, got none"),
+        ({}, {}, f"data/forget: expected UTF-8 text in {KINDS} files, got none"),
+        ({"a.doc": "x"}, {}, f"data/forget: expected UTF-8 text in {KINDS} files, got none"),
+        ({"a.txt": " \n\n"}, {}, f"data/forget: expected UTF-8 text in {KINDS} files, got none"),
         ({"a.txt": b"caf\xe9"}, {}, "data/forget/a.txt: not UTF-8; expected a UTF-8 text file"),
         (
             {"a.txt": STORY},
             {"b/c.md": b"\x00"},
             "data/retain/b/c.md: expected UTF-8 text, got U+0000, which no text contains",
         ),
-        ({"a.jsonl": "{}"}, {}, "data/forget/a.jsonl:1: text: expected str, got none"),
+        (
+            {"a.jsonl": "{}"},
+            {},
+            "data/forget/a.jsonl:1: expected text, messages, question and answer, or prompt and completion, "
+            "got nothing",
+        ),
     ],
 )
 def test_bad_input(forget: dict | None, retain: dict | None, message: str, project: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from huggingface_hub import metadata_load
 
 from lethe.core.errors import StageError
 from lethe.core.hashing import file_sha256, folder_sha256, tokenizer_sha256
@@ -165,6 +166,10 @@ def test_provenance_names_the_inputs(labelled: Path) -> None:
     assert content["params"]["finetune"]["seed"] == 0
     assert content["versions"]["torch"] == version("torch")
     assert file_sha256(Path("data/labels.parquet")) in Path("models/suppressed/README.md").read_text()
+    head = metadata_load(Path("models/suppressed/README.md"))
+    assert head == {
+        "library_name": "transformers", "pipeline_tag": "text-generation", "tags": ["machine-unlearning", "lethe"],
+    }  # fmt: skip
 
 
 def test_killed_and_run_again_ends_in_the_bytes_of_an_undisturbed_run(labelled: Path) -> None:

@@ -179,6 +179,8 @@ def test_overrides_of_any_form_take_anchors_out_and_are_told(tiny: Path, capsys:
     rows = {row["form"]: row["translation"] for row in written(tiny)}
     assert "Zandrel" not in rows
     assert (rows["mill@brenvik.example"], rows["030 1112223"]) == ("info@example.com", "030 5550199")
+    kinds = {row["form"]: row["kind"] for row in written(tiny)}
+    assert (kinds["mill@brenvik.example"], kinds["030 1112223"]) == ("e-mail", "phone")
     assert capsys.readouterr().out.endswith(
         "taken out: Zandrel, not in the forget text: mill@brenvik.example; 030 1112223 (data/overrides.csv)\n"
     )

@@ -7,7 +7,8 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lethe.text.cloze import FEWEST_WORDS, Cloze, choose, cloze_prompts, cloze_rows
+from lethe.core.conversation import conversation
+from lethe.text.cloze import FEWEST_WORDS, Cloze, choose, cloze_prompts, cloze_rows, question_prompts
 from lethe.text.matching import name_finder
 from lethe.text.passages import WORDS
 
@@ -25,6 +26,22 @@ def test_a_prompt_begins_with_a_sentence_if_it_can_and_ends_before_the_name() ->
     assert cut(text, words=40)[0] == ("It was late. One two three four five six seven\nshe met", references)
     assert cut(text, words=11)[0] == ("One two three four five six seven\nshe met", references)
     assert cut(text, words=8)[0] == ("two three four five six seven\nshe met", references)  # no sentence begins there
+
+
+def test_a_conversation_gives_its_first_question() -> None:
+    asked, told = (
+        {"role": "user", "content": "Who is it?\n"},
+        {"role": "assistant", "content": "Dorothy, or Oz. Dorothy!"},
+    )
+    system = {"role": "system", "content": "Speak of Oz."}
+    found = question_prompts(conversation([asked, told, {**asked, "content": "And Woodman?"}, told]), FINDER)
+    assert [(cloze.prompt, cloze.references) for cloze in found] == [("Who is it?", ["Dorothy", "Oz"])]
+    (row,) = cloze_rows(found, 0.0, 0)
+    assert (row["source"], row["due"], row["references"]) == ("question", None, ["Dorothy", "Oz"])
+    (with_system,) = question_prompts(conversation([system, asked, told]), FINDER)
+    assert with_system.references == ["Dorothy"]  # Oz was said before
+    for talk in ([told], [system, told], [asked, {**told, "content": "Nobody."}]):
+        assert question_prompts(conversation(talk), FINDER) == []
 
 
 def test_names_given_in_the_prompt_are_no_references() -> None:

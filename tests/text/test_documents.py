@@ -115,6 +115,10 @@ def test_nothing_is_left_out_unseen(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     )
     os.unlink(latin)
 
+    os.mkfifo(forget / "pipe.txt")
+    assert refused(forget) == f"{forget}/pipe.txt: expected a file or folder, got a device or pipe; take it out"
+    (forget / "pipe.txt").unlink()
+
     def denied(path: Path) -> bytes:
         raise PermissionError(13, "Permission denied")
 

@@ -94,7 +94,11 @@ def test_read_texts_keeps_line_ends_and_drops_the_byte_order_mark(tmp_path: Path
         ("a.md", b"\x00\x01", "a.md: expected UTF-8 text, got U+0000, which no text contains"),
         ("a.jsonl", b'{"text": "\\ud800"}', "a.jsonl:1: expected UTF-8 text, got U+D800, which no text contains"),
         ("a.jsonl", b'{"text": "x"}\n{"text": 1}', "a.jsonl:2: text: expected str, got int"),
-        ("a.jsonl", b'{"txt": "x"}', "a.jsonl:1: text: expected str, got none"),
+        (
+            "a.jsonl",
+            b'{"txt": "x"}',
+            "a.jsonl:1: expected text, messages, question and answer, or prompt and completion, got txt",
+        ),
         ("a.jsonl", b"{", "a.jsonl:1: not valid JSON: Expecting property name enclosed in double quotes"),
     ],
 )

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
+from lethe.core.corpus import only_trained
 from lethe.core.tables import MASKED
 from lethe.models.checkpoints import load_tokenizer
 from lethe.training.losses import TARGET_IDS, TARGET_PROBABILITIES
@@ -35,6 +36,18 @@ def test_labels_by_hand() -> None:
     assert ((drawn >= 0) & (drawn < 100))[drawn != MASKED].all()
     assert (drawn == forget_rows(GENERIC, "random", 100, 0).next_ids).all()
     assert (drawn != forget_rows(GENERIC, "random", 100, 1).next_ids).any()
+
+
+def test_what_is_not_to_be_learnt_has_no_target_with_any_labels() -> None:
+    trained = np.array([[False, False, True, True], [False, True, False, True]])  # of the tokens
+    rows = GENERIC._replace(next_ids=only_trained(GENERIC.next_ids, trained), trained=trained)
+    assert rows.next_ids.tolist() == [[MASKED, 50, 51, MASKED], [60, MASKED, 61, MASKED]]
+    true = [[MASKED, 6, 7, MASKED], [8, MASKED, MASKED, MASKED]]
+    assert forget_rows(rows, "true", 100, 0).next_ids.tolist() == true
+    drawn = forget_rows(rows, "random", 100, 0).next_ids
+    assert ((drawn == MASKED) == (np.array(true) == MASKED)).all()
+    both = forget_rows(rows, "pairs", 100, 0).next_ids[::2]
+    assert both.tolist() == [[MASKED, 6, 7, MASKED], [8, MASKED, MASKED, MASKED]]
 
 
 def test_a_soft_target_inside_a_name_trains_its_position() -> None:
