@@ -80,7 +80,7 @@ def main() -> None:
             "labels": file_sha256(labels),
             "baseline": path_sha256(baseline),
         }
-        write_json(provenance(inputs, params), suppressed / "provenance.json")
+        write_json(provenance(inputs, params, baseline), suppressed / "provenance.json")
         card = model_card(inputs, params, params.alpha, params.steps)
         (suppressed / "README.md").write_text(card, encoding="utf-8")
         write_csv(curve, LOSS_HEADER, work / "reports/loss/finetune.csv")

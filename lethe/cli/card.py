@@ -74,7 +74,8 @@ def origin_of(baseline: Path) -> dict[str, Any]:
 
     found: dict[str, Any] = {}
     if (baseline / "source.json").exists():
-        found["base_model"] = read_json(baseline / "source.json")["repo"]
+        source = read_json(baseline / "source.json")  # the Hub's name and commit, or hash and licence of a GGUF file
+        found |= {name: source[key] for name, key in (("base_model", "repo"), ("license", "license")) if key in source}
     try:
         said = (metadata_load(baseline / "README.md") or {}) if (baseline / "README.md").exists() else {}
     except (ValueError, YAMLError):  # front matter that is none

@@ -20,6 +20,7 @@ from lethe.preflight.presets import read_whole
 
 if TYPE_CHECKING:
     from lethe.llm_client import ChatSettings
+    from lethe.pretrained.gguf_file import Header
     from stages.baseline import Params as BaselineParams
     from stages.block import Params as BlockParams
     from stages.corpus import Params as CorpusParams
@@ -82,6 +83,7 @@ def contradictions(sections: Mapping[str, Any]) -> Iterator[str]:
         corpus_folders: ("corpus",),
         forget_text: ("corpus",),
         model_folder: ("baseline",),
+        gguf_file: ("baseline",),
         pinned_commit: ("baseline",),
         block_fits: ("baseline", "block"),
         alpha_is_labelled: ("label", "finetune"),
@@ -136,6 +138,15 @@ def model_folder(baseline: BaselineParams) -> Iterator[str]:
         yield f"baseline.folder: {error}"
 
 
+def gguf_file(baseline: BaselineParams) -> Iterator[str]:
+    """Whether `source: gguf` names a file whose model can be read."""
+    if baseline.source == "gguf" and Path(baseline.folder).exists():
+        try:
+            header_of_gguf(baseline)
+        except StageError as error:
+            yield f"baseline.folder: {str(error).removeprefix('params.yaml: baseline.folder: ')}"
+
+
 def pinned_commit(baseline: BaselineParams) -> Iterator[str]:
     """Whether `source: hub` names a commit. (The stage asks the Hub for the current commit of a branch.)"""
     if baseline.source == "hub" and not re.fullmatch(r"[0-9a-f]{40}", baseline.revision or ""):
@@ -162,7 +173,14 @@ def context_of(baseline: BaselineParams) -> int | None:
         from lethe.models.config import context_length
 
         return whole(lambda: context_length(Path(baseline.folder)))
-    return None
+    return whole(lambda: header_of_gguf(baseline).context) if baseline.source == "gguf" else None
+
+
+def header_of_gguf(baseline: BaselineParams) -> Header:
+    """What the baseline's GGUF file says of itself. Raises StageError if it is none."""
+    from lethe.pretrained.gguf_file import gguf_path, header_of
+
+    return header_of(gguf_path(Path(baseline.folder), "baseline.folder"))
 
 
 def alpha_is_labelled(label: LabelParams, finetune: FinetuneParams) -> Iterator[str]:
@@ -309,7 +327,7 @@ def parameters(baseline: BaselineParams) -> int | None:
         from lethe.models.folders import weight_count
 
         return whole(lambda: weight_count(Path(baseline.folder)))
-    return None
+    return whole(lambda: header_of_gguf(baseline).weights) if baseline.source == "gguf" else None
 
 
 def whole(counted: Callable[[], Found]) -> Found | None:

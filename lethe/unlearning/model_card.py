@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.metadata import version
+from pathlib import Path
 from platform import python_version
 from typing import TYPE_CHECKING, Any
+
+from lethe.core.tables import read_json
 
 if TYPE_CHECKING:
     from lethe.unlearning.methods import UnlearningParams
@@ -22,10 +25,15 @@ knows all it knew before. Whoever has the base, whose path and hash are in base.
 PACKAGES = ("accelerate", "peft", "safetensors", "tokenizers", "torch", "transformers")
 
 
-def provenance(inputs: Mapping[str, str], params: UnlearningParams) -> dict[str, Any]:
-    """What the model was made from: hashes of the inputs, parameters, package versions."""
+def provenance(inputs: Mapping[str, str], params: UnlearningParams, baseline: Path) -> dict[str, Any]:
+    """What the model was made from: hashes of the inputs, parameters, package versions.
+
+    baseline: its folder, which says where it was fetched or converted from, if it was.
+    """
+    origin = baseline / "source.json"
     return {
         "sha256": inputs,
+        **({"source": read_json(origin)} if origin.exists() else {}),
         "params": {"finetune": params.model_dump()},
         "versions": {"python": python_version()} | {name: version(name) for name in PACKAGES},
     }

@@ -60,6 +60,12 @@ def test_a_licence_without_a_name_and_none_at_all(run: Path) -> None:
     assert card.origin_of(Path("models/baseline")) == {"license": "other", "license_link": "LICENSE"}
 
 
+def test_a_baseline_of_a_gguf_file_has_the_licence_that_the_file_says(run: Path) -> None:
+    Path("models/baseline/README.md").unlink()
+    write_json({"gguf": "tiny.gguf", "sha256": "0" * 64, "license": "apache-2.0"}, Path("models/baseline/source.json"))
+    assert card.origin_of(Path("models/baseline")) == {"license": "apache-2.0"}
+
+
 def test_reports_of_another_model_and_no_card(run: Path) -> None:
     Path("models/unlearned/model.safetensors").write_text("other")
     with pytest.raises(StageError) as error:
