@@ -1,4 +1,4 @@
-"""Builds the baseline, the model that knows the corpus: from scratch, the Hub, a folder or a GGUF file, then trained if asked.
+"""Builds the baseline, the model that knows the corpus: from scratch, the Hub or files of yours, then trained if asked.
 
 reads   data/corpus.parquet  ${baseline.folder}
 writes  models/start  models/baseline  reports/loss/baseline.csv

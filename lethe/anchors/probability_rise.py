@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from lethe.anchors.candidates import Candidate
-from lethe.models.checkpoints import load_model
+from lethe.models.checkpoints import load_model, quick_dtype
 from lethe.models.output_head import headless
 from lethe.models.tokenization import backend_tokenizer, leading_ids, spell
 from lethe.text.matching import Found, TermFinder
@@ -228,7 +228,7 @@ def measure_rises(
     occurrences = find_occurrences(finder, numbers, documents(), rows, index, backend_tokenizer(models[0]))
     scores = []
     for folder in models:
-        model = load_model(folder, device)
+        model = load_model(folder, device, quick_dtype(folder, device))
         batches = log_probabilities(model, token_batches(blocks, rows, width))
         shown = tqdm(batches, desc=f"extract: {folder.name}", unit="batch")
         scores.append(scores_of(occurrences, rows, shown))

