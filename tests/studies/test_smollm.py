@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from lethe.core.params import read_yaml
-from lethe.core.tables import write_jsonl
+from lethe.core.tables import read_json, write_json, write_jsonl
 from lethe.core.whole_params import validated
 from lethe.preflight.check import contradictions
 from lethe.preflight.presets import read_whole
@@ -142,6 +142,27 @@ def test_the_setting_is_valid(project: Path, monkeypatch: pytest.MonkeyPatch, mo
     monkeypatch.chdir(project)
     sections, problems = validated(read_yaml(Path("dvc.yaml"))["stages"], read_whole(Path("params.yaml")))
     assert [*problems, *contradictions(sections)] == []
+
+
+def test_resumed_it_keeps_the_clone_and_what_its_stages_cost(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smollm, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(smollm, "RESULT", tmp_path / "result.json")
+    monkeypatch.setattr(smollm, "clone", None)
+    made = {"forget_book": {"stages": {"report": {"cpu_seconds": 2}}}, "side_by_side": "", "table": ""}
+    for name, given in made.items():
+        monkeypatch.setattr(smollm, name, lambda *_, given=given: given)
+    monkeypatch.setattr(sys, "argv", ["smollm", str(data), "--short", "--resume"])
+    with pytest.raises(SystemExit, match="expected the clone of a run that stopped, got none; leave out --resume"):
+        smollm.main()
+    write_json({"cpu_seconds": 100}, tmp_path / "cache/project/.scratch/cost/baseline.json")
+    (tmp_path / "cache/project/dvc.yaml").touch()
+    smollm.main()
+    result = read_json(tmp_path / "result.json")
+    assert result["stages"] == {"baseline": {"cpu_seconds": 100}, "report": {"cpu_seconds": 2}}
+    assert result["chars"] == 12_000
+    assert result["setting"]["finetune.steps"] == smollm.SHORT["finetune.steps"]
 
 
 def test_completions_stand_under_their_prompt(tmp_path: Path) -> None:
