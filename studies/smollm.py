@@ -47,7 +47,7 @@ SETTING: Changes = {
     "corpus.passage_chars": 1500,
     "baseline.source": "gguf",
     "baseline.model": None,
-    "baseline.epochs": 3,
+    "baseline.epochs": 5,  # after 3 it named the book in 0.38 of its training text's prompts, in 0.05 of the held-out
     "baseline.block_tokens": 256,
     "baseline.learning_rate": 2e-4,
     "block.tokens": 256,
