@@ -259,12 +259,13 @@ def convert(path: Path, header: Header, folder: Path) -> None:
     whole = {"dtype": dtype, "quantization_config": GgufConfig(dequantize=True), "output_loading_info": True}
     try:
         with redirect_stderr(io.StringIO()):  # a bar over the tensors, which the line above does not switch off
-            model, info = AutoModelForCausalLM.from_pretrained(path.parent, **whole, **how)
+            loaded: Any = AutoModelForCausalLM.from_pretrained(path.parent, **whole, **how)
         tokenizer = AutoTokenizer.from_pretrained(path.parent, **how)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # each architecture rejects values in its own way
         raise StageError(f"{path}: not loadable as a causal language model: {one_line(error)}") from None
+    model, info = loaded
     check_loaded(path, info)
     model.hf_quantizer = None  # the weights are plain numbers now, and may be trained and saved
     if hasattr(model.config, "quantization_config"):
