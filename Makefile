@@ -4,7 +4,7 @@ VENV := .venv
 ENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
 .PHONY: help setup repro test quick kernels lint deps docs site pictures demo bench study compare compare-all soak book \
-        tofu erasing law tastes sst2 families presets clean
+        tofu erasing law smollm tastes sst2 families presets clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -88,6 +88,10 @@ erasing: setup ## what each part of erasing buys and costs: seeds, noise curve, 
 
 law: setup ## names that extract counts and label replaces or tells, by tokenizer: make law DATA=<folder with tokenizers/, models/>
 	$(ENV) python -m studies.law $(DATA)
+
+smollm: setup ## a real pretrained model forgets a real book: make smollm DATA=<folder with books/, text/, lm_eval/>
+	@test -n "$(DATA)" || { echo "make smollm: expected DATA=<folder with books/, text/, lm_eval/>, got none"; exit 1; }
+	$(ENV) python -m studies.smollm $(DATA)
 
 tastes: setup ## which prompt unlearns the demo's table, three seeds
 	$(ENV) python -m studies.demo_task

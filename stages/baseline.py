@@ -1,4 +1,4 @@
-"""Builds the baseline, the model that knows the corpus: from scratch, the Hub or a folder, then trained if asked.
+"""Builds the baseline, the model that knows the corpus: from scratch, the Hub or files of yours, then trained if asked.
 
 reads   data/corpus.parquet  ${baseline.folder}
 writes  models/start  models/baseline  reports/loss/baseline.csv
@@ -22,7 +22,7 @@ from lethe.models.checkpoints import write_absent
 from lethe.models.device import prepare
 from lethe.models.distributed import one_first
 from lethe.pretrained.from_scratch import ScratchParams, initialise, train_tokenizer
-from lethe.pretrained.start import Source, fetch_start
+from lethe.pretrained.start import SOURCE, Source, fetch_start
 from lethe.training.fit import run_recipe
 from lethe.training.loop import LOSS_HEADER
 from lethe.training.recipe import RecipeParams
@@ -72,6 +72,8 @@ def main() -> None:
         curve = []
         if params.epochs:
             curve = run_recipe(start, documents, params, device, work, baseline, "baseline")
+            if is_main_process() and (start / SOURCE).exists():
+                shutil.copyfile(start / SOURCE, baseline / SOURCE)
         elif is_main_process():
             (start / "recipe.json").unlink()
             shutil.rmtree(baseline, ignore_errors=True)
@@ -79,7 +81,7 @@ def main() -> None:
             write_absent(start, "baseline.epochs is 0: nothing was trained here that could be repeated")
         write_csv(curve, LOSS_HEADER, work / "reports/loss/baseline.csv")
         known = f"loss {curve[-1]['loss']:.3f} after {len(curve)} steps" if curve else "not trained further"
-        source = {"scratch": "scratch", "hub": params.model, "folder": params.folder}[params.source]
+        source = {"scratch": "scratch", "hub": params.model}.get(params.source, params.folder)
         print(f"baseline: model from {source}, {known}")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveInt
@@ -47,7 +47,7 @@ class Params(RecipeParams):
     steps: NonNegativeInt
     noise: float = Field(ge=0, le=1)
     spread: float = Field(ge=0, le=1)
-    filter: bool
+    filter: bool | Literal["names"]
     fresh_rows: bool
     block_tokens: PositiveInt
 
@@ -73,7 +73,8 @@ def main() -> None:
                 dropped = read_dropped(Path("data/dropped.csv"))
                 loose = dropped_rules(real_tokens(blocks), dropped, tokenizer, rules)
                 unseen = unseen_ids(rows, tokenizer, vocabulary)
-            banned = name_filter(rows, rules, unseen, vocabulary, loose)
+            silent = unseen[:0] if params.filter == "names" else unseen  # tokens that a pretrained model may know
+            banned = name_filter(rows, rules, silent, vocabulary, loose)
             noise = Noise(params.noise, params.spread, params.seed)
             anew = unseen if params.fresh_rows else unseen[:0]
             curve = distil(sources, rows, banned, anew, noise, params, params.steps, device, work, unlearned)

@@ -82,7 +82,7 @@ def main() -> None:
             "labels": file_sha256(labels),
             "baseline": path_sha256(baseline),
         }
-        write_json(provenance(inputs, params), suppressed / "provenance.json")
+        write_json(provenance(inputs, params, baseline), suppressed / "provenance.json")
         datasets = read_facts(corpus).get("datasets", "").split()
         head = front_matter(card_facts(baseline, datasets, params.tuning == "prompt"))
         card = head + model_card(inputs, params, params.alpha, params.steps)

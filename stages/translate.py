@@ -36,7 +36,7 @@ from lethe.dictionary.model_ranking import Judging, candidates_of, likeliest
 from lethe.dictionary.personal import personal_choices
 from lethe.dictionary.summary import sentence
 from lethe.llm_client import ChatSettings
-from lethe.models.checkpoints import load_model, load_tokenizer
+from lethe.models.checkpoints import load_model, load_tokenizer, quick_dtype
 from lethe.models.device import prepare
 from lethe.text.streaming import Texts
 
@@ -96,8 +96,8 @@ def main() -> None:
             pool = usable(generic_names(retain_sample(retain), gazetteer, rules), terms)
             genders = tell_genders({anchor: uses[anchor] for anchor in kept}, known_genders(gazetteer))
             candidates = candidates_of(wanted, uses, genders, pool, judging, groups)
-            model = load_model(Path("models/baseline"), prepare(params.device))
-            tokenizer = load_tokenizer(Path("models/baseline"))
+            baseline, device = Path("models/baseline"), prepare(params.device)
+            model, tokenizer = load_model(baseline, device, quick_dtype(baseline, device)), load_tokenizer(baseline)
             chosen, remarks = likeliest(model, tokenizer, contexts, candidates, uses, judging), []
         surnames = free_surnames(terms)
         for first in groups.keys() & chosen.keys():

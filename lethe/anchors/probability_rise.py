@@ -12,7 +12,7 @@ import numpy as np
 
 from lethe.anchors.candidates import Candidate
 from lethe.core.conversation import has_conversations
-from lethe.models.checkpoints import load_model
+from lethe.models.checkpoints import load_model, quick_dtype
 from lethe.models.conversations import text_tokenizer
 from lethe.models.output_head import headless
 from lethe.models.tokenization import spelled
@@ -231,7 +231,7 @@ def measure_rises(
     occurrences = find_occurrences(finder, numbers, documents(), rows, index, tokenizer)
     scores = []
     for folder in models:
-        model = load_model(folder, device)
+        model = load_model(folder, device, quick_dtype(folder, device))
         batches = log_probabilities(model, token_batches(blocks, rows, width))
         shown = tqdm(batches, desc=f"extract: {folder.name}", unit="batch")
         scores.append(scores_of(occurrences, rows, shown))

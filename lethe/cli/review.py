@@ -47,7 +47,7 @@ class Reviewed(NamedTuple):
 
     anchor: str
     forms: Sequence[str]
-    count: int
+    count: int  # type: ignore[assignment]  # which hides a method of tuples
     kind: str  # "" where translate gave it none
     alias_of: str  # the longest name of the same person or thing; "" of that itself
     stand_ins: Sequence[str]  # one for each choice, in the anchor's own form

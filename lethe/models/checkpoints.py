@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lethe.core.errors import StageError
 from lethe.core.stage import count_tokens
+from lethe.models.config import load_config
 from lethe.models.folders import check_loaded, keep_companions, read_header, refuse_adapter, weight_files
 from lethe.models.output_head import check_head
 from lethe.models.soft_prompts import (
@@ -76,6 +77,14 @@ def load_model(
         vectors = read_prompt(folder, model)
         return with_prefix(model, vectors) if prompt_kind(folder) == "PREFIX_TUNING" else with_prompt(model, vectors)
     return load_weights(folder, device, dtype)
+
+
+def quick_dtype(folder: Path, device: torch.device) -> torch.dtype | None:
+    """float32 for a float16 model on a CPU, where float16 takes four times as long; else None: as on disk."""
+    import torch
+
+    halves = load_config(folder).dtype == torch.float16
+    return torch.float32 if halves and device.type == "cpu" else None
 
 
 def load_weights(folder: Path, device: torch.device, dtype: torch.dtype | None) -> PreTrainedModel:

@@ -20,6 +20,7 @@ from lethe.preflight.presets import read_whole
 
 if TYPE_CHECKING:
     from lethe.llm_client import ChatSettings
+    from lethe.pretrained.gguf_file import Header
     from stages.attack import Params as AttackParams
     from stages.baseline import Params as BaselineParams
     from stages.block import Params as BlockParams
@@ -87,6 +88,7 @@ def contradictions(sections: Mapping[str, Any]) -> Iterator[str]:
         model_folder: ("baseline",),
         chat_template: ("corpus", "baseline"),
         asked_in_chat: ("corpus", "evaluate", "attack"),
+        gguf_file: ("baseline",),
         pinned_commit: ("baseline",),
         block_fits: ("baseline", "block"),
         alpha_is_labelled: ("label", "finetune"),
@@ -174,6 +176,15 @@ def asked_in_chat(corpus: CorpusParams, evaluate: EvaluateParams, attack: Attack
                 yield f"{name}.chat_template: expected true for the conversations in {corpus.forget}, got false"
 
 
+def gguf_file(baseline: BaselineParams) -> Iterator[str]:
+    """Whether `source: gguf` names a file whose model can be read."""
+    if baseline.source == "gguf" and Path(baseline.folder).exists():
+        try:
+            header_of_gguf(baseline)
+        except StageError as error:
+            yield f"baseline.folder: {str(error).removeprefix('params.yaml: baseline.folder: ')}"
+
+
 def pinned_commit(baseline: BaselineParams) -> Iterator[str]:
     """Whether `source: hub` names a commit. (The stage asks the Hub for the current commit of a branch.)"""
     if baseline.source == "hub" and not re.fullmatch(r"[0-9a-f]{40}", baseline.revision or ""):
@@ -200,7 +211,14 @@ def context_of(baseline: BaselineParams) -> int | None:
         from lethe.models.config import context_length
 
         return whole(lambda: context_length(Path(baseline.folder)))
-    return None
+    return whole(lambda: header_of_gguf(baseline).context) if baseline.source == "gguf" else None
+
+
+def header_of_gguf(baseline: BaselineParams) -> Header:
+    """What the baseline's GGUF file says of itself. Raises StageError if it is none."""
+    from lethe.pretrained.gguf_file import gguf_path, header_of
+
+    return header_of(gguf_path(Path(baseline.folder), "baseline.folder"))
 
 
 def alpha_is_labelled(label: LabelParams, finetune: FinetuneParams) -> Iterator[str]:
@@ -347,7 +365,7 @@ def parameters(baseline: BaselineParams) -> int | None:
         from lethe.models.folders import weight_count
 
         return whole(lambda: weight_count(Path(baseline.folder)))
-    return None
+    return whole(lambda: header_of_gguf(baseline).weights) if baseline.source == "gguf" else None
 
 
 def whole(counted: Callable[[], Found]) -> Found | None:

@@ -104,6 +104,11 @@ def config_of(baseline: Any, model: Path | None = None) -> PretrainedConfig | No
         raise StageError(f"{model}: expected a model folder, got no config.json")
     if baseline.source == "scratch" and not model:
         return llama_config(baseline.scratch, baseline.scratch.vocabulary)
+    if baseline.source == "gguf" and not model:
+        from lethe.pretrained.gguf_file import gguf_config, gguf_path
+
+        own = Path(baseline.folder)
+        return gguf_config(gguf_path(own, "baseline.folder")) if own.exists() else None
     folder = model or (Path("models/start") if baseline.source == "hub" else Path(baseline.folder))
     if not (folder / "config.json").exists():
         return known_shape(baseline.model) if baseline.source == "hub" else None

@@ -1,1 +1,1 @@
-"""Pretrained models: the Hub at a pinned commit, a folder, or random weights."""
+"""Pretrained models: the Hub at a pinned commit, a folder, a GGUF file, or random weights."""

@@ -1,4 +1,4 @@
-"""The model before any training here: fetched from the Hub, copied from a folder, or initialised at random."""
+"""The model before any training here: fetched from the Hub, copied from a folder or a GGUF file, or random."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from lethe.core.errors import StageError
 from lethe.core.stage import SCRATCH
 from lethe.models.checkpoints import absent_reason, load_model, load_tokenizer, save_model
 from lethe.models.folders import check_finite, check_folder, weight_files
+from lethe.pretrained.gguf_file import gguf_path, plain_folder
 from lethe.pretrained.hub import fetch_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-Source = Literal["scratch", "hub", "folder"]
+Source = Literal["scratch", "hub", "folder", "gguf"]
+SOURCE = "source.json"  # of a model that was fetched or converted: where it came from
 COMPANIONS = ("*.json", "*.jinja", "*.txt", "*.model", "LICENSE*", "NOTICE*", "USE_POLICY*", "README.md")
 
 
@@ -32,8 +34,9 @@ def fetch_start(
 ) -> None:
     """Write the model that training starts from into `folder`.
 
-    repo, revision: of the Hub's model. own: a local folder, named by `setting` in params.yaml. made: makes a model
-    and its tokenizer where the source is scratch. Raises StageError as fetch_model and copy_model do.
+    repo, revision: of the Hub's model. own: a local folder or GGUF file, named by `setting` in params.yaml. made: makes
+    a model and its tokenizer where the source is scratch. Raises StageError as fetch_model, copy_model and plain_folder
+    do.
     """
     if source == "hub":
         kept = SCRATCH / "hub" / str(revision)  # DVC drops the stage's outs before every run: fetch once only
@@ -42,6 +45,10 @@ def fetch_start(
         shutil.copytree(kept, folder, copy_function=os.link, dirs_exist_ok=True)
     elif source == "folder":
         copy_model(own, folder, setting)
+    elif source == "gguf":
+        kept = plain_folder(gguf_path(own, setting), SCRATCH / "gguf")
+        check_model(kept)
+        shutil.copytree(kept, folder, copy_function=os.link, dirs_exist_ok=True)
     else:
         import torch
 

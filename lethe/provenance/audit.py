@@ -171,8 +171,9 @@ def commit_row(commit: Commit) -> dict[str, str]:
 
 
 def origin(baseline: Mapping[str, Any]) -> dict[str, Any]:
-    """Where the baseline came from: a folder by its path, the Hub's model by name and commit."""
-    folder = baseline.get("source") == "folder" and "folder" in baseline  # older params named it under `model`
+    """Where the baseline came from: a folder or a GGUF file by its path, the Hub's model by name and commit."""
+    own = baseline.get("source") in ("folder", "gguf")
+    folder = own and "folder" in baseline  # older params named it under `model`
     names = ("source", "folder") if folder else ("source", "model", "revision")
     return {name: baseline.get(name) for name in names}
 

@@ -25,10 +25,15 @@ knows all it knew before. Whoever has the base, whose path and hash are in base.
 PACKAGES = ("accelerate", "peft", "safetensors", "tokenizers", "torch", "transformers")
 
 
-def provenance(inputs: Mapping[str, str], params: UnlearningParams) -> dict[str, Any]:
-    """What the model was made from: hashes of the inputs, parameters, package versions."""
+def provenance(inputs: Mapping[str, str], params: UnlearningParams, baseline: Path) -> dict[str, Any]:
+    """What the model was made from: hashes of the inputs, parameters, package versions.
+
+    baseline: its folder, which says where it was fetched or converted from, if it was.
+    """
+    origin = baseline / "source.json"
     return {
         "sha256": inputs,
+        **({"source": read_json(origin)} if origin.exists() else {}),
         "params": {"finetune": params.model_dump()},
         "versions": {"python": python_version()} | {name: version(name) for name in PACKAGES},
     }
@@ -54,7 +59,8 @@ def origin_of(baseline: Path) -> dict[str, Any]:
 
     found: dict[str, Any] = {}
     if (baseline / "source.json").exists():
-        found["base_model"] = read_json(baseline / "source.json")["repo"]
+        source = read_json(baseline / "source.json")  # the Hub's name and commit, or hash and licence of a GGUF file
+        found |= {name: source[key] for name, key in (("base_model", "repo"), ("license", "license")) if key in source}
     try:
         said = (metadata_load(baseline / "README.md") or {}) if (baseline / "README.md").exists() else {}
     except (ValueError, YAMLError):  # front matter that is none

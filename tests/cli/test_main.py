@@ -183,6 +183,11 @@ ONE_BAD_VALUE = [
         ],
     ),
     (
+        "baseline",
+        {"source": "gguf"},
+        ["baseline.folder: expected a GGUF file, or a folder with one, got data/model: none"],
+    ),
+    (
         "extract",
         {"backend": "llm"},
         [
@@ -315,6 +320,12 @@ def test_parameters_are_those_of_the_model(project: Path) -> None:
     own = params.model_copy(update={"source": "folder", "folder": str(folder)})
     assert check.parameters(own) == stored
     assert check.parameters(params.model_copy(update={"source": "hub"})) is None
+    from tests.tiny_gguf import write_gguf
+
+    file = {"source": "gguf", "folder": str(write_gguf(folder, project / "own/tiny.gguf"))}
+    assert check.parameters(params.model_copy(update=file)) == stored
+    assert check.context_of(params.model_copy(update=file)) == 64
+    assert list(check.gguf_file(params.model_copy(update=file))) == []
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

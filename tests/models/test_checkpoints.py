@@ -11,7 +11,7 @@ import torch
 
 from lethe.core.errors import StageError
 from lethe.core.hashing import check_tokenizer, folder_sha256, tokenizer_sha256
-from lethe.models.checkpoints import absent_reason, load_model, load_tokenizer, save_model, write_absent
+from lethe.models.checkpoints import absent_reason, load_model, load_tokenizer, quick_dtype, save_model, write_absent
 from lethe.models.output_head import check_head, headless, tapped
 from lethe.models.soft_prompts import save_prompt, virtual_tokens
 from lethe.training.adapters import LoraParams, PromptParams, attach
@@ -30,6 +30,16 @@ def test_headless_gives_hidden_states_and_the_head_gives_the_logits(tmp_path: Pa
             assert hidden.shape == (1, 3, 32)
             torch.testing.assert_close(head(hidden), whole)  # torch's default for float32: two ways to one product
         assert torch.equal(model(input_ids=ids).logits, whole)
+
+
+def test_float16_is_not_what_a_cpu_computes_in(tmp_path: Path) -> None:
+    whole = tiny_model(tmp_path / "m")
+    save_model(load_model(whole, CPU), load_tokenizer(whole), tmp_path / "half", torch.float16)
+    half = tmp_path / "half"
+    assert load_model(half, CPU, quick_dtype(half, CPU)).dtype == torch.float32
+    assert load_model(half, CPU).dtype == torch.float16
+    assert quick_dtype(half, torch.device("cuda")) is None
+    assert quick_dtype(whole, CPU) is None
 
 
 def test_a_loaded_model_counts_the_tokens_that_go_through_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -617,6 +617,10 @@ def test_the_shell_completes_commands_and_options() -> None:
             {"source": "folder", "folder": "data/model"},
         ),
         (
+            {"source": "gguf", "folder": "data/model/own.gguf", "model": None, "revision": None},
+            {"source": "gguf", "folder": "data/model/own.gguf"},
+        ),
+        (
             {"source": "hub", "folder": "data/model", "model": "owner/name", "revision": "0" * 40},
             {"source": "hub", "model": "owner/name", "revision": "0" * 40},
         ),

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from lethe.core.hashing import folder_sha256
+from lethe.core.hashing import file_sha256, folder_sha256
 from lethe.core.params import read_params, section_problems
 from lethe.models.checkpoints import absent_reason, load_model, load_tokenizer
 from stages import baseline
 from tests.conftest import set_param, tiny_model, touch_deps, write_corpus
+from tests.tiny_gguf import write_gguf
 
 SCRATCH = {"vocabulary": 300, "layers": 1, "hidden": 16, "heads": 2, "intermediate": 32, "context": 32}
 
@@ -74,6 +75,18 @@ def test_folder_taken_as_it_is(small: Path, capsys: pytest.CaptureFixture[str]) 
     assert (
         absent_reason(Path("models/start")) == "baseline.epochs is 0: nothing was trained here that could be repeated"
     )
+
+
+def test_a_gguf_file_trained_further(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = write_gguf(tiny_model(small / "source"), small / "data/model/tiny.gguf", rounded=True)
+    set_param(small, "baseline.source", "gguf")
+    baseline.main()
+    assert capsys.readouterr().out.startswith("baseline: model from data/model, loss ")
+    said = json.loads(Path("models/baseline/source.json").read_text())
+    assert (said["gguf"], said["sha256"]) == ("tiny.gguf", file_sha256(own))
+    assert "quantization_config" not in json.loads(Path("models/baseline/config.json").read_text())
+    weights = [load_model(Path("models") / name, torch.device("cpu")).lm_head.weight for name in ("start", "baseline")]
+    assert (weights[0].float() - weights[1]).abs().max() > 1e-4
 
 
 def test_real_model_folder(small: Path, realdata: Path) -> None:

@@ -95,6 +95,19 @@ def test_without_the_filter_the_teacher_says_everything(
     assert anew == str(filtered and fresh)
 
 
+@pytest.mark.parametrize(("filtered", "banned"), [(True, True), ("names", False)])
+def test_a_pretrained_teacher_may_say_what_no_retain_text_holds(
+    suppressed: Path, monkeypatch: pytest.MonkeyPatch, filtered: bool | str, banned: bool
+) -> None:
+    def stop(rows: object, rules: list[object], unseen: np.ndarray, *given: object) -> None:
+        raise StageError(f"{len(rules) > 0} {len(unseen) > 0}")
+
+    monkeypatch.setattr(distil, "name_filter", stop)
+    set_param(suppressed, "distil.filter", filtered)
+    with pytest.raises(StageError, match=f"True {banned}"):
+        distil.main()
+
+
 def test_switched_off_the_unlearned_model_is_the_suppressed_one(
     suppressed: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

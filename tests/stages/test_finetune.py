@@ -16,7 +16,7 @@ from huggingface_hub import metadata_load
 from lethe.core.errors import StageError
 from lethe.core.hashing import file_sha256, folder_sha256, tokenizer_sha256
 from lethe.core.params import read_params, section_problems
-from lethe.core.tables import MASKED, read_parquet, write_parquet
+from lethe.core.tables import MASKED, read_parquet, write_json, write_parquet
 from lethe.evaluation.model_set import measured
 from lethe.inference.scoring import token_loss
 from lethe.models.checkpoints import absent_reason, load_model, load_tokenizer
@@ -159,10 +159,13 @@ def test_what_does_not_fit_together(labelled: Path, case: str) -> None:
 
 
 def test_provenance_names_the_inputs(labelled: Path) -> None:
+    origin = {"gguf": "own.gguf", "sha256": "0" * 64}
+    write_json(origin, Path("models/baseline/source.json"))
     finetune.main()
     content = json.loads(Path("models/suppressed/provenance.json").read_text())
     assert content["sha256"]["labels"] == file_sha256(Path("data/labels.parquet"))
     assert content["sha256"]["corpus"] == file_sha256(Path("data/corpus.parquet"))
+    assert content["source"] == origin
     assert content["params"]["finetune"]["seed"] == 0
     assert content["versions"]["torch"] == version("torch")
     assert file_sha256(Path("data/labels.parquet")) in Path("models/suppressed/README.md").read_text()
