@@ -1,0 +1,39 @@
+"""What is known of a language's words: how frequent they are, and the words around a name that show that it is one."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from lethe.anchors.proper_names import DOTLESS
+from lethe.core.tables import read_csv
+
+CLUES = Path(__file__).with_name("clues.csv")
+
+
+@cache
+def frequencies(code: str) -> dict[str, float]:
+    """wordfreq's frequency of every word of a language that it knows, in lower case; none of a language it lacks."""
+    import wordfreq
+
+    best = {**wordfreq.available_languages("small"), **wordfreq.available_languages("large")}
+    if code not in best:
+        return {}
+    found = wordfreq.get_frequency_dict(code, "best")
+    return {word.translate(DOTLESS): share for word, share in found.items()} if code == "tr" else found
+
+
+@cache
+def clues(code: str, slot: str) -> frozenset[str]:
+    """The words of one slot of a language's clues.
+
+    title     before a name or after it, never a name alone
+    naming    directly before a name: called, named
+    speech    verbs beside a name: said, asked
+    noun      directly before a noun that is no name: a, this, the old
+    never     words that no name begins or ends with
+    given     given names and places that everybody knows
+    ending    what makes a place or a ship of a name: -mura, -dao
+    """
+    rows = read_csv(CLUES, ("language", "slot", "words"))
+    return frozenset(word for row in rows if (row["language"], row["slot"]) == (code, slot) for word in row["words"].split())
