@@ -49,7 +49,9 @@ def score(code: str) -> Score:
     """How the names of a language's story are found."""
     text = (DATA / f"{code}.txt").read_text(encoding="utf-8")
     rows = read_csv(DATA / "names.csv", LISTED)
-    listed = {row["name"]: [row["name"], *filter(None, row["forms"].split("|"))] for row in rows if row["language"] == code}
+    listed = {
+        row["name"]: [row["name"], *filter(None, row["forms"].split("|"))] for row in rows if row["language"] == code
+    }
     terms = find_terms([text], [], MINIMUM_COUNT, MINIMUM_KEYNESS).candidates
     known = {form for forms in listed.values() for form in forms}
     written = {form for term in terms for form in term.forms}
@@ -61,7 +63,9 @@ def score(code: str) -> Score:
     open_places = {hit.term for hit in every if not any(start < hit.end and hit.start < end for start, end in hits)}
     missed = [name for name, forms in listed.items() if name in open_places and written.isdisjoint(forms)]
     wrong = [term.forms[0] for term in terms if not known.intersection(term.forms)]
-    return Score(len(listed), len(listed) - len(missed), len(terms), len(right), len(places), len(covered), missed, wrong)
+    return Score(
+        len(listed), len(listed) - len(missed), len(terms), len(right), len(places), len(covered), missed, wrong
+    )
 
 
 def spans(finder: TermFinder, text: str) -> list[tuple[int, int]]:

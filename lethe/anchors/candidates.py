@@ -32,7 +32,7 @@ from lethe.anchors.proper_names import (
     read_side,
 )
 from lethe.anchors.uncased import uncased_terms
-from lethe.text.languages import is_cased, languages_of, stem
+from lethe.text.languages import MEASURED, is_cased, languages_of, stem
 from lethe.text.matching import BROKEN, TermFinder, plurals
 from lethe.text.personal import kind_of, personal_data
 from lethe.text.spelling import plain
@@ -116,7 +116,7 @@ def find_terms(forget: Iterable[str], retain: Iterable[str], minimum_count: int,
         if keyness(key) >= minimum_keyness
     }
     for code in written_in:
-        if code and not is_cased(code):
+        if code in MEASURED and not is_cased(code):
             terms += uncased(forget, retain, code, minimum_count, minimum_keyness)
     terms += personal_terms(forget, retain, (own.words, other.words), minimum_count, minimum_keyness)
     seldom = count_forms(all_spellings(too_rare, singular), forget, folded) if too_rare else {}
@@ -194,7 +194,11 @@ def base_forms(counts: Mapping[str, int], language: str, known: Mapping[str, flo
 
 
 def common_nouns(
-    texts: Iterable[str], counts: Mapping[str, int], language: str, singular: Mapping[str, str], known: Mapping[str, float]
+    texts: Iterable[str],
+    counts: Mapping[str, int],
+    language: str,
+    singular: Mapping[str, str],
+    known: Mapping[str, float],
 ) -> set[str]:
     """Titles, and where all nouns have capitals those that stand behind an article too often to be names: words of the
     language and what is put together of two.
@@ -204,7 +208,9 @@ def common_nouns(
     found = set(clues(language, "title"))
     if clues(language, "noun"):
         before = "|".join(sorted(clues(language, "noun")))
-        noun = re.compile(rf"(?<!, )\b(?:{before})\s+(?:[^\W\d_A-Z]+(?:e|er|en|es|em|ste|sten)\s+)?([^\W\d_]+)", re.IGNORECASE)
+        noun = re.compile(
+            rf"(?<!, )\b(?:{before})\s+(?:[^\W\d_A-Z]+(?:e|er|en|es|em|ste|sten)\s+)?([^\W\d_]+)", re.IGNORECASE
+        )
         behind = Counter(lower(match[1]) for text in texts for match in noun.finditer(text) if match[1][0].isupper())
         found |= {
             word

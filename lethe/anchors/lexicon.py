@@ -36,4 +36,6 @@ def clues(code: str, slot: str) -> frozenset[str]:
     ending    what makes a place or a ship of a name: -mura, -dao
     """
     rows = read_csv(CLUES, ("language", "slot", "words"))
-    return frozenset(word for row in rows if (row["language"], row["slot"]) == (code, slot) for word in row["words"].split())
+    return frozenset(
+        word for row in rows if (row["language"], row["slot"]) == (code, slot) for word in row["words"].split()
+    )

@@ -26,7 +26,26 @@ HIRAGANA = re.compile("[\u3041-\u3096]+")
 SMALL_KE = ("ヶ", "ヵ", "々", "ノ", "ツ")
 HANGUL = re.compile("[\uac00-\ud7a3]+")
 PHRASE = re.compile(r"[^\w\s]+|\n")
-NOMINAL = {"을", "를", "의", "에게", "와", "과", "에서", "께서", "한테", "로", "으로", "부터", "까지", "처럼", "이", "가"}
+NOMINAL = {
+    "을",
+    "를",
+    "의",
+    "에게",
+    "와",
+    "과",
+    "에서",
+    "께서",
+    "한테",
+    "에",
+    "에는",
+    "로",
+    "으로",
+    "부터",
+    "까지",
+    "처럼",
+    "이",
+    "가",
+}
 NAMED = {"라고", "이라고", "라는", "이라는"}  # called, named
 SCARCE = 1e-7  # a word that the language hardly knows
 SELDOM = 5e-6  # a word of the language that may well be a name
@@ -131,7 +150,7 @@ def japanese_tag(word: str, known: Mapping[str, float]) -> str:
     if word in clues("ja", "ending"):
         return "ending"
     if HIRAGANA.fullmatch(word):
-        return "bit" if len(word) > 2 and share < SELDOM else "other"
+        return "bit" if len(word) > 2 and share < 4 * SELDOM else "other"
     if word in SMALL_KE or (len(word) == 1 and share < COMMON):
         return "bit"
     if KATAKANA_RUN.fullmatch(word) and share < SELDOM:
@@ -187,7 +206,9 @@ def korean_tag(root: str, particles: Collection[str], known: Mapping[str, float]
         return "other"
     halves = ((root[:size], root[size:]) for size in range(2, len(root) - 1))
     compound = any(one in known and two in known for one, two in halves)
-    affection = any(particle.startswith("이") and len(particle) > 1 for particle in particles) and root + "이" not in known
+    affection = (
+        any(particle.startswith("이") and len(particle) > 1 for particle in particles) and root + "이" not in known
+    )
     if (affection or NAMED.intersection(particles)) and known.get(root, 0.0) < 2 * SELDOM:
         return "name"
     return "other" if known.get(root, 0.0) >= FREQUENT else "noun" if root in known or compound else "unknown"
@@ -201,10 +222,18 @@ def fused(phrases: Sequence[Sequence[Piece]], code: str) -> Iterator[list[Piece]
         place = 0
         while place < len(phrase):
             sizes = range(min(FUSED, len(phrase) - place), 1, -1)
-            size = next((size for size in sizes if tuple(piece.text for piece in phrase[place : place + size]) in wanted), 1)
+            size = next(
+                (size for size in sizes if tuple(piece.text for piece in phrase[place : place + size]) in wanted), 1
+            )
             parts = phrase[place : place + size]
             text = joined(parts, code)
-            tag = parts[0].tag if size == 1 else "name" if parts[-1].tag == "ending" or text[0] in clues(code, "surname") else "unknown"
+            tag = (
+                parts[0].tag
+                if size == 1
+                else "name"
+                if parts[-1].tag == "ending" or text[0] in clues(code, "surname")
+                else "unknown"
+            )
             done.append(parts[0] if size == 1 else Piece(text, tag))
             place += size
         yield done
@@ -225,13 +254,17 @@ def unions(phrases: Sequence[Sequence[Piece]], code: str) -> set[tuple[str, ...]
                 count[key] += 1
                 left[key].add(phrase[start - 1].text if start else f"{number}")
                 right[key].add(phrase[start + size].text if start + size < len(phrase) else f"{number}")
-    return {
+    found = {
         key
         for key, times in count.items()
         if times > 1
         and times >= KEPT * min(single[text] for text in key)
         and min(len(left[key]), len(right[key])) >= CONTEXTS
     }
+    inside = Counter[tuple[str, ...]]()  # how often a run is the beginning or the end of a longer one
+    for key in found:
+        inside.update({key[:-1]: count[key], key[1:]: count[key]})
+    return {key for key in found if count[key] - inside[key] > max(1, 0.3 * count[key]) or not inside[key]}
 
 
 def may_be_name(parts: Sequence[Piece], code: str) -> bool:
@@ -244,7 +277,11 @@ def may_be_name(parts: Sequence[Piece], code: str) -> bool:
     first, length = parts[0].text, len(joined(parts, code))
     if first in clues(code, "surname") and parts[-1].text in clues(code, "title"):
         return len(parts) == 2
-    if first[0] in clues(code, "surname") and length < 4 and frequencies(code).get(first, 0.0) < SELDOM * 100 ** (2 - len(first)):
+    if (
+        first[0] in clues(code, "surname")
+        and length < 4
+        and frequencies(code).get(first, 0.0) < SELDOM * 100 ** (2 - len(first))
+    ):
         return True
     if "ending" in tags[1:-1] or ("common" in tags and code != "ja"):
         return False

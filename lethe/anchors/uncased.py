@@ -30,7 +30,9 @@ FEW = 1.5  # more for a word that is seen but twice
 ARTICLES = ("ar", "he")  # nearly every noun has one somewhere
 BOND = 0.4  # of the places of one of two neighbours where they are neighbours: one name
 OFTEN = 0.15  # of the places of a word that is a part of longer names, where it stands alone
-WORD = re.compile(r"[^\W\d_]+(?:[\u0900-\u0903\u093c-\u094d\u0951-\u0957\u0962\u0963]+[^\W\d_]*)*(?:['\u05f3\u05f4\"-][\u05d0-\u05ea]+)*")
+WORD = re.compile(
+    r"[^\W\d_]+(?:[\u0900-\u0903\u093c-\u094d\u0951-\u0957\u0962\u0963]+[^\W\d_]*)*(?:['\u05f3\u05f4\"-][\u05d0-\u05ea]+)*"
+)
 CLITIC = {
     "ar": re.compile("[وف]?(?:[بلك])?(?=[\u0621-\u064a]{3})"),
     "he": re.compile("[ושהכלבמ]{1,3}(?=[\u05d0-\u05ea]{2})"),
@@ -80,14 +82,15 @@ def uncased_terms(
 def is_name(piece: str, keyness: float, own: Evidence, code: str) -> bool:
     """Whether a piece of the texts is a name."""
     count, tag = own.pieces[piece], own.tags[piece]
-    if tag in NO_NAMES or piece in clues(code, "title"):
+    hiragana = code == "ja" and tag == "bit" and len(piece) > 2
+    if (tag in NO_NAMES and not hiragana) or piece in clues(code, "title"):
         return False
     if tag == "name":
         return own.against[piece] < 0.5 * count
     if own.against[piece] >= ASIDE * count:
         return False
     called = own.for_name[piece] >= max(TWICE, CALLED * count)
-    striking = STRIKING.get(code, math.inf) + FEW * (count < 3)
+    striking = STRIKING.get(code, math.inf) + FEW * (count < 3) if not hiragana else math.inf
     return called or tag == "unknown" or keyness >= striking
 
 
@@ -136,7 +139,12 @@ def weighed(phrases: Iterable[Sequence[Piece]], code: str) -> Evidence:
     tags: dict[str, Counter[str]] = {}
     words = 0
     before, naming = clues(code, "title") | clues(code, "place") | clues(code, "speech"), clues(code, "naming")
-    after, aside, behind = clues(code, "after") | clues(code, "speech-after"), clues(code, "noun"), clues(code, "noun-after")
+    after, aside, behind = (
+        clues(code, "after") | clues(code, "speech-after"),
+        clues(code, "noun"),
+        clues(code, "noun-after"),
+    )
+    named = {("と", verb) for verb in ("いう", "いい", "いっ", "呼ば", "申し")} if code == "ja" else set()
     for phrase in phrases:
         words += len(phrase)
         for place, piece in enumerate(phrase):
@@ -144,13 +152,22 @@ def weighed(phrases: Iterable[Sequence[Piece]], code: str) -> Evidence:
             right = phrase[place + 1].text if place + 1 < len(phrase) else ""
             found.pieces[piece.text] += 1
             tags.setdefault(piece.text, Counter())[piece.tag] += 1
-            called = left in naming or (place > 1 and phrase[place - 1].tag == "other" and phrase[place - 2].text in naming)
-            found.for_name[piece.text] += TWICE * called + (left in before or right in after)
+            called = left in naming or (
+                place > 1 and phrase[place - 1].tag == "other" and phrase[place - 2].text in naming
+            )
+            called = called or (right, further(phrase, place)) in named
+            said = code == "ja" and place == 1 and left == "と" and right in ("は", "が")  # ...", said NAME
+            found.for_name[piece.text] += TWICE * called + (left in before or right in after or said)
             found.against[piece.text] += left in aside or right in behind or piece.definite
         for one, two in pairwise(phrase):
             found.pairs[one.text, two.text] += 1
     found.tags.update({text: seen_as.most_common(1)[0][0] for text, seen_as in tags.items()})
     return found._replace(words=words)
+
+
+def further(phrase: Sequence[Piece], place: int) -> str:
+    """The piece after the next one."""
+    return phrase[place + 2].text if place + 2 < len(phrase) else ""
 
 
 def spaced(text: str, roots: Mapping[str, tuple[str, bool]], tags: Mapping[str, str]) -> Iterator[list[Piece]]:

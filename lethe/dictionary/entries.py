@@ -12,13 +12,15 @@ from lethe.core.tables import ANCHORS, DICTIONARY, DROPPED, OVERRIDES, numbered_
 from lethe.dictionary.entity_types import Usage
 from lethe.dictionary.inflection import in_form, plural_forms, plural_of, singular_of
 from lethe.text.matching import TermFinder, owners
+from lethe.text.spelling import MARKS
 
 Terms = Mapping[str, Sequence[str]]  # anchor -> all its forms, the anchor first
 
 POSSESSIVE = re.compile(r"['’][sS]$")
 NO_ANCHOR = "-"  # as the translation of an anchor: it is none
 PRINTED = re.compile(r"\S(?:[^|\r\n]*\S)?")
-WORD_LIKE = re.compile(r"[^\W\d_]+(?:[ '’-][^\W\d_]+)*")
+LETTERS = rf"[^\W\d_](?:[^\W\d_]|[{MARKS}])*"
+WORD_LIKE = re.compile(rf"{LETTERS}(?:[ '’-]{LETTERS})*")
 
 
 class Choice(NamedTuple):

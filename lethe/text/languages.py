@@ -14,8 +14,9 @@ from lethe.core.tables import read_csv
 
 TABLE = Path(__file__).with_name("languages.csv")
 SAMPLE_CHARS = 200_000  # of the beginning of the texts
+CLEARLY = 1.25  # times as many common words as the first language of the script
 SHARE = 0.05  # of the letters: a script with less is that of words quoted
-MEASURED = ("en", "de", "ru", "el", "tr", "ko", "ja", "zh", "ar", "hi", "he", "th")  # docs/results.md, Languages
+MEASURED = ("en", "de", "ru", "el", "tr", "ko", "ja", "zh", "ar", "hi", "he")  # docs/results.md, Languages
 
 SCRIPTS = {
     "latin": "A-Za-z\u00aa-\u024f\u1e00-\u1eff",
@@ -26,8 +27,8 @@ SCRIPTS = {
     "han": "\u3400-\u9fff",
     "arabic": "\u0620-\u06d3",
     "hebrew": "\u05d0-\u05ea",
-    "devanagari": "\u0904-\u0939",
-    "thai": "\u0e01-\u0e2e",
+    "devanagari": "\u0904-\u0939\u0958-\u0961",
+    "thai": "\u0e01-\u0e30\u0e32\u0e33\u0e40-\u0e46",
 }
 LETTER = {script: re.compile(f"[{letters}]") for script, letters in SCRIPTS.items()}
 WORD = re.compile(r"[^\W\d_]+(?:[\u0900-\u094d]+[^\W\d_]*)*")
@@ -36,7 +37,10 @@ OTHER_LETTER = re.compile(r"[^\W\d_]")
 
 ACUTE = str.maketrans("άέήίόύώΐΰ", "αεηιουωϊϋ")
 STEM = {  # the shortest stem that is left, and the endings of names by case, singular and feminine included
-    "ru": (3, "ого его ому ему ыми ими ой ей ою ею ом ем ём ым им ую юю ая яя ый ий ых их ах ях ам ям а я ы и у ю е ь й"),
+    "ru": (
+        3,
+        "ого его ому ему ыми ими ой ей ою ею ом ем ём ым им ую юю ая яя ый ий ых их ах ях ам ям а я ы и у ю е ь й",
+    ),
     "uk": (3, "ого його ому йому ові еві єві ою ею єю ом ем єм им їм ій ій ими у ю а я и і ї е є ь й о"),
     "el": (3, "ους ος ης ας ες ου ων οι ος ο η α ε ι ω ς"),
     "de": (3, "ens ns s"),
@@ -91,7 +95,8 @@ class Language(NamedTuple):
 def languages() -> dict[str, Language]:
     """By code, in the order of the table."""
     rows = read_csv(TABLE, Language._fields, unique=("code",), filled=("code", "name", "script"))
-    return {row["code"]: Language(row["code"], row["name"], row["script"], frozenset(row["words"].split())) for row in rows}
+    found = [Language(row["code"], row["name"], row["script"], frozenset(row["words"].split())) for row in rows]
+    return {language.code: language for language in found}
 
 
 def languages_of(texts: Iterable[str]) -> list[str]:
@@ -121,12 +126,13 @@ def sample(texts: Iterable[str]) -> str:
 
 
 def language_in(script: str, found: Counter[str]) -> str:
-    """Of the languages of a script the one whose common words are the most of the words found."""
+    """Of the languages of a script the one whose common words are the most of the words found, the first in doubt."""
     own = [language for language in languages().values() if language.script == script]
     if len(own) < 2:
         return own[0].code if own else ""
     hits = {language.code: sum(found[word] for word in language.words) for language in own}
-    return max(hits, key=lambda code: hits[code]) if max(hits.values()) else ""
+    best = max(hits, key=lambda code: hits[code])
+    return "" if not hits[best] else own[0].code if hits[best] < CLEARLY * hits[own[0].code] else best
 
 
 def is_cased(code: str) -> bool:
