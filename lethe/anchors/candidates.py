@@ -17,10 +17,9 @@ from functools import cache, partial
 from itertools import pairwise, product
 from typing import NamedTuple, TypeVar
 
-from lethe.anchors.lexicon import clues, frequencies
+from lethe.anchors.grammar import base_forms, common_nouns
 from lethe.anchors.proper_names import (
     CONNECTORS,
-    DOTLESS,
     OWNER,
     SMALL,
     WORD,
@@ -32,7 +31,7 @@ from lethe.anchors.proper_names import (
     read_side,
 )
 from lethe.anchors.uncased import uncased_terms
-from lethe.text.languages import MEASURED, is_cased, languages_of, stem
+from lethe.text.languages import DOTLESS, MEASURED, frequencies, is_cased, languages_of
 from lethe.text.matching import BROKEN, TermFinder, plurals
 from lethe.text.personal import kind_of, personal_data
 from lethe.text.spelling import plain
@@ -47,8 +46,6 @@ PER_WORD = 0.1  # each further word makes a phrase this much rarer than its rare
 ENGLISH_WORDS = 1000  # weight of the English frequency, in words of retain text
 TERM_SHARE = 0.3  # minimum share of a term's occurrences with capitals
 BOND = 1 / 3  # two parts are one term if at least this share of one of them is seen with the other
-COMPOUNDED = 1e-6  # frequency of the parts of a compound
-NOUN_SHARE = 0.35  # behind an article: a noun rather than a name where every noun has a capital
 ALONE = 0.1  # a part of longer terms is a term if at least this share of it is seen outside them
 
 Term = TypeVar("Term", str, Key)
@@ -177,53 +174,6 @@ def singulars(words: Collection[str]) -> dict[str, str]:
             if plural.lower() in words and len(word) > 2:
                 found[plural.lower()] = word
     return found
-
-
-def base_forms(counts: Mapping[str, int], language: str, known: Mapping[str, float]) -> dict[str, str]:
-    """form -> the one that stands for all forms of a name by case, the best known, then the most frequent; English has
-    none. counts: of lower-case words that are names.
-    """
-    by_stem = defaultdict(list)
-    for word in sorted(counts):
-        by_stem[stem(word, language)].append(word)
-    found = {}
-    for words in by_stem.values():
-        base = max(words, key=lambda word: (known.get(word, 0.0), counts[word]))
-        found |= {word: base for word in words if word != base}
-    return found
-
-
-def common_nouns(
-    texts: Iterable[str],
-    counts: Mapping[str, int],
-    language: str,
-    singular: Mapping[str, str],
-    known: Mapping[str, float],
-) -> set[str]:
-    """Titles, and where all nouns have capitals those that stand behind an article too often to be names: words of the
-    language and what is put together of two.
-
-    counts: of lower-case words with a capital.
-    """
-    found = set(clues(language, "title"))
-    if clues(language, "noun"):
-        before = "|".join(sorted(clues(language, "noun")))
-        noun = re.compile(
-            rf"(?<!, )\b(?:{before})\s+(?:[^\W\d_A-Z]+(?:e|er|en|es|em|ste|sten)\s+)?([^\W\d_]+)", re.IGNORECASE
-        )
-        behind = Counter(lower(match[1]) for text in texts for match in noun.finditer(text) if match[1][0].isupper())
-        found |= {
-            word
-            for word, count in counts.items()
-            if behind[word] >= NOUN_SHARE * count and (known.get(word, 0.0) > 10 * RAREST or is_compound(word, known))
-        }
-    return found | {singular[word] for word in found if word in singular}
-
-
-def is_compound(word: str, known: Mapping[str, float]) -> bool:
-    """Whether two words of the language make up a longer one: Leuchtturm|wärter."""
-    places = range(4, len(word) - 3)
-    return any(min(known.get(word[:at], 0.0), known.get(word[at:], 0.0)) > COMPOUNDED for at in places)
 
 
 def invented(own: Side, other: Side) -> set[str]:

@@ -1,26 +1,13 @@
-"""What is known of a language's words: how frequent they are, and the words around a name that show that it is one."""
+"""Words that show what a name is and what is none, by language: said, called, Mr., names that everybody knows."""
 
 from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
 
-from lethe.anchors.proper_names import DOTLESS
 from lethe.core.tables import read_csv
 
 CLUES = Path(__file__).with_name("clues.csv")
-
-
-@cache
-def frequencies(code: str) -> dict[str, float]:
-    """wordfreq's frequency of every word of a language that it knows, in lower case; none of a language it lacks."""
-    import wordfreq
-
-    best = {**wordfreq.available_languages("small"), **wordfreq.available_languages("large")}
-    if code not in best:
-        return {}
-    found = wordfreq.get_frequency_dict(code, "best")
-    return {word.translate(DOTLESS): share for word, share in found.items()} if code == "tr" else found
 
 
 @cache

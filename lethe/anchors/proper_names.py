@@ -13,6 +13,7 @@ from itertools import pairwise
 from sys import intern
 from typing import Any, NamedTuple
 
+from lethe.text.languages import DOTLESS
 from lethe.text.personal import without_personal_data
 from lethe.text.spelling import seen
 
@@ -35,7 +36,6 @@ JOINED = {  # what an apostrophe joins to a name: a Turkish ending, a French or 
     "fr": re.compile(f"^{ELISION}", re.IGNORECASE),
     "it": re.compile(f"^{ELISION}", re.IGNORECASE),
 }
-DOTLESS = str.maketrans({"İ": "i", "ı": "i"})  # one letter each, as their lower case is not for Python
 OWNER = "'s"  # a possessive joins two names like a connector
 JOINING = CONNECTORS | {OWNER}
 MOST_WORDS = 1_000_000  # counted at a time, some 100 bytes each

@@ -15,7 +15,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from lethe.anchors.lexicon import clues, frequencies
+from lethe.anchors.lexicon import clues
+from lethe.text.languages import frequencies
 from lethe.text.matching import PARTICLE
 
 SEGMENTED = ("zh", "ja", "ko", "th")
@@ -60,7 +61,7 @@ TAGS = {"nr": "name", "nrt": "name", "nrfg": "name", "ns": "name"}
 
 
 class Piece(NamedTuple):
-    """A word without what grammar joins to it; tag: name, unknown, noun, bit, common (a frequent bit), ending or other."""
+    """A word without what grammar joins to it; tag: name, unknown, noun, bit, common bit, ending or other."""
 
     text: str
     tag: str
@@ -107,7 +108,7 @@ def chinese_tag(word: str, part: str, never: frozenset[str], ending: frozenset[s
     if word in ending:
         return "ending"
     if len(word) == 1 and frequencies("zh").get(word, 0.0) >= COMMON:
-        return "common"
+        return "common bit"
     if len(word) == 1:
         return "bit"
     return TAGS.get(part, "noun" if part[:1] in ("n", "") else "other")
@@ -155,7 +156,7 @@ def japanese_tag(word: str, known: Mapping[str, float]) -> str:
         return "bit"
     if KATAKANA_RUN.fullmatch(word) and share < SELDOM:
         return "unknown"
-    return "common" if share >= COMMON and len(word) == 1 else "noun" if share > SCARCE else "unknown"
+    return "common bit" if share >= COMMON and len(word) == 1 else "noun" if share > SCARCE else "unknown"
 
 
 def korean(texts: Iterable[str]) -> Iterator[list[Piece]]:
@@ -283,7 +284,7 @@ def may_be_name(parts: Sequence[Piece], code: str) -> bool:
         and frequencies(code).get(first, 0.0) < SELDOM * 100 ** (2 - len(first))
     ):
         return True
-    if "ending" in tags[1:-1] or ("common" in tags and code != "ja"):
+    if "ending" in tags[1:-1] or ("common bit" in tags and code != "ja"):
         return False
     nouns = tags.count("noun")
     return ("bit" in tags or "name" in tags) and (nouns == 0 or (nouns == 1 and tags[-1] == "ending"))

@@ -14,12 +14,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from lethe.anchors.lexicon import clues, frequencies
-from lethe.anchors.segments import SCARCE, SELDOM, SEGMENTED, Piece, segmented
+from lethe.anchors.lexicon import clues
+from lethe.anchors.segments import SCARCE, SEGMENTED, SELDOM, Piece, segmented
+from lethe.text.languages import frequencies
 from lethe.text.personal import without_personal_data
 from lethe.text.spelling import seen
 
-NO_NAMES = ("other", "ending", "bit", "common")  # alone
+NO_NAMES = ("other", "ending", "bit", "common bit")  # alone
 RAREST = 1e-8  # of a word that the language does not know
 FUNCTION = 4e-4  # a word as frequent as that is no name
 ASIDE = 0.25  # of its places where the words around say that it is a noun: no name

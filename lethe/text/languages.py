@@ -35,6 +35,7 @@ WORD = re.compile(r"[^\W\d_]+(?:[\u0900-\u094d]+[^\W\d_]*)*")
 CASED = ("latin", "cyrillic", "greek")
 OTHER_LETTER = re.compile(r"[^\W\d_]")
 
+DOTLESS = str.maketrans({"İ": "i", "ı": "i"})  # one letter each, as their lower case is not for Python
 ACUTE = str.maketrans("άέήίόύώΐΰ", "αεηιουωϊϋ")
 STEM = {  # the shortest stem that is left, and the endings of names by case, singular and feminine included
     "ru": (
@@ -165,3 +166,15 @@ def other_cases(word: str) -> list[str]:
         if word.endswith(ending) and len(word) > len(ending) + 1:
             return [word.removesuffix(ending) + other for other in others.split()]
     return [word + ending for ending in ("а", "у", "ом", "ем", "е")] if HARD.search(word) else []
+
+
+@cache
+def frequencies(code: str) -> dict[str, float]:
+    """wordfreq's frequency of every word of a language that it knows, in lower case; none of a language it lacks."""
+    import wordfreq
+
+    best = {**wordfreq.available_languages("small"), **wordfreq.available_languages("large")}
+    if code not in best:
+        return {}
+    found = wordfreq.get_frequency_dict(code, "best")
+    return {word.translate(DOTLESS): share for word, share in found.items()} if code == "tr" else found
