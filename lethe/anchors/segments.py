@@ -281,7 +281,7 @@ def may_be_name(parts: Sequence[Piece], code: str) -> bool:
     if (
         first[0] in clues(code, "surname")
         and length < 4
-        and frequencies(code).get(first, 0.0) < SELDOM * 100 ** (2 - len(first))
+        and frequencies(code).get(first, 0.0) < (2 * COMMON if len(first) == 1 else SELDOM)
     ):
         return True
     if "ending" in tags[1:-1] or ("common bit" in tags and code != "ja"):
