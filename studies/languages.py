@@ -3,8 +3,8 @@
     make languages        # python -m studies.languages [CODE ...]
 
 No model and no retain text takes part: the names are sought in 500 to 900 words alone, and in some 250 (`-2`). A term
-is right if one of its forms is a name of the list or a form of one; a name is found if a term has one of its forms, or if
-terms cover a part of every place of it (`Olga` and `Petrova` wherever the text has `Olga Petrova`).
+is right if one of its forms is a name of the list or a form of one; a name is found if a term has one of its forms, or
+if terms cover a part of every place of it (`Olga` and `Petrova` wherever the text has `Olga Petrova`).
 """
 
 from __future__ import annotations
