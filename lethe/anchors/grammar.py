@@ -22,7 +22,7 @@ def base_forms(counts: Mapping[str, int], language: str, known: Mapping[str, flo
     by_stem = defaultdict(list)
     for word in sorted(counts):
         by_stem[stem(word, language)].append(word)
-    found = {}
+    found: dict[str, str] = {}
     for words in by_stem.values():
         base = max(words, key=lambda word: (known.get(word, 0.0), counts[word]))
         found |= {word: base for word in words if word != base}

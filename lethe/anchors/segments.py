@@ -180,7 +180,7 @@ def korean(texts: Iterable[str]) -> Iterator[list[Piece]]:
                 yield [Piece(roots[word], tags[roots[word]]) for word in found]
 
 
-def korean_root(word: str, particles: Mapping[str, Collection[str]]) -> str:
+def korean_root(word: str, particles: Mapping[str, set[str]]) -> str:
     """The word without its particle, if it has one."""
     options = [word, *(word[:size] for size in range(2, len(word)) if PARTICLE.match(word, size))]
     nouns = [root for root in options if len(root) > 1 and (NOMINAL.intersection(particles[root]) or is_korean(root))]
