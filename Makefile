@@ -4,7 +4,7 @@ VENV := .venv
 ENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
 .PHONY: help setup repro test quick kernels lint deps docs site pictures demo bench study compare compare-all soak book \
-        tofu erasing law smollm tastes sst2 families presets clean
+        tofu erasing law languages smollm tastes sst2 families presets clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -82,6 +82,9 @@ book: setup ## a real book: make book DATA=<folder with books/, text/, lm_eval/>
 tofu: setup ## TOFU's forget10 unlearned: make tofu DATA=<folder with tofu/>
 	@test -n "$(DATA)" || { echo "make tofu: expected DATA=<folder with tofu/>, got none"; exit 1; }
 	$(ENV) python -m studies.tofu $(DATA)
+
+languages: setup ## what local extraction finds of the names in a story in each of eleven languages (seconds)
+	$(ENV) python -m studies.languages
 
 erasing: setup ## what each part of erasing buys and costs: seeds, noise curve, parts, objectives (two CPU-hours)
 	$(ENV) python -m studies.erasing

@@ -14,7 +14,7 @@ from pydantic import PositiveInt, model_validator
 from lethe.core.params import StageParams, read_params
 from lethe.core.stage import run, workspace
 from lethe.core.tables import DICTIONARY, write_csv
-from lethe.dictionary.aliases import alias_groups, free_surnames, in_parts, merged, whole_forms, with_parts
+from lethe.dictionary.aliases import alias_groups, in_parts, merged, regrouped, unused, whole_forms, with_parts
 from lethe.dictionary.assignment import usable
 from lethe.dictionary.contexts import read_uses, retain_sample
 from lethe.dictionary.entity_types import read_rules, tell_genders
@@ -22,15 +22,18 @@ from lethe.dictionary.entries import (
     check_overrides,
     dictionary_rows,
     finder_of,
+    given_groups,
+    given_kinds,
     own_choices,
     pruned,
     read_overrides,
     read_terms,
     remarks_on,
     translated,
+    with_kinds,
     with_overridden,
 )
-from lethe.dictionary.gazetteer import generic_names, known_genders, noun_plurals, nouns_by_kind, read_gazetteer
+from lethe.dictionary.gazetteer import known_genders, noun_plurals, nouns_by_kind, read_gazetteer, stand_ins, surnames
 from lethe.dictionary.llm import SHOWN, ask_translations
 from lethe.dictionary.model_ranking import Judging, candidates_of, likeliest
 from lethe.dictionary.personal import personal_choices
@@ -46,6 +49,7 @@ class Params(StageParams):
 
     backend: Literal["local", "llm", "none"]
     translations: PositiveInt
+    retain_names: Literal["any", "ordinary"]
     contexts: PositiveInt
     candidates: PositiveInt
     llm: ChatSettings
@@ -68,42 +72,45 @@ def main() -> None:
             write_csv([], DICTIONARY, work / "data/dictionary.csv")
             print("translate: no dictionary (backend none), data/overrides.csv ignored")
             return
-        given = read_overrides(Path("data/overrides.csv"))
-        terms = with_overridden(read_terms(Path("data/anchors.csv")), given, Path("data/overrides.csv"))
-        overrides = translated(given)
+        path = Path("data/overrides.csv")
+        given = read_overrides(path)
+        terms = with_overridden(read_terms(Path("data/anchors.csv")), given, path)
+        overrides, alike = translated(given), given_groups(given, terms, path)
         gazetteer = read_gazetteer()
         rules, plurals = read_rules(nouns_by_kind(gazetteer)), noun_plurals(gazetteer)
         forget, retain = (Texts(Path("data/corpus.parquet"), side) for side in ("forget", "retain"))
         shown = SHOWN if params.backend == "llm" else params.contexts
         uses, contexts = read_uses(terms, forget, rules, shown)
-        check_overrides(overrides, terms, uses, Path("data/overrides.csv"))
+        remarks = remarks_on(given, {anchor for anchor, found in contexts.items() if found})
+        uses |= with_kinds(uses, given_kinds(given, {}).kinds)
+        check_overrides(overrides, terms, uses, path)
         own = {override.anchor for override in overrides}
-        groups = alias_groups(terms, uses, own)
+        groups = regrouped(alias_groups(terms, uses, own | alike.keys()), alike)
+        said = given_kinds(given, groups)
         named = merged(terms, groups)
         kept, written = pruned(named), in_parts(terms, groups, uses)
         if groups:
             pooled, contexts = read_uses(kept, forget, rules, shown, whole_forms(terms, groups, uses))
-            uses |= {first: pooled[first] for first in groups if first in kept}
+            uses |= with_kinds({first: pooled[first] for first in groups if first in kept}, said.kinds)
         personal, kinds = personal_choices(kept, finder_of(terms), params.translations, params.seed)
-        uses |= {anchor: uses[anchor]._replace(kind=kind) for anchor, kind in kinds.items()}
+        uses |= with_kinds(uses, kinds | said.kinds)
         wanted = sorted(kept.keys() - own - kinds.keys())
         if params.backend == "llm":
             asked = ask_translations(wanted, contexts, kept, uses, plurals, params.translations, params.llm)
-            chosen, remarks = asked.choices, asked.remarks()
-            uses |= {anchor: uses[anchor]._replace(kind=kind) for anchor, kind in asked.kinds.items()}
+            chosen, remarks = asked.choices, [*asked.remarks(), *remarks]
+            uses |= with_kinds(uses, asked.kinds | said.kinds)
         else:
             judging = Judging(params.candidates, params.contexts, params.translations, params.seed)
-            pool = usable(generic_names(retain_sample(retain), gazetteer, rules), terms)
-            genders = tell_genders({anchor: uses[anchor] for anchor in kept}, known_genders(gazetteer))
+            pool = usable(stand_ins(retain_sample(retain), gazetteer, rules, params.retain_names == "ordinary"), terms)
+            genders = tell_genders({anchor: uses[anchor] for anchor in kept}, known_genders(gazetteer)) | said.genders
             candidates = candidates_of(wanted, uses, genders, pool, judging, groups)
             baseline, device = Path("models/baseline"), prepare(params.device)
             model, tokenizer = load_model(baseline, device, quick_dtype(baseline, device)), load_tokenizer(baseline)
-            chosen, remarks = likeliest(model, tokenizer, contexts, candidates, uses, judging), []
-        surnames = free_surnames(terms)
+            chosen = likeliest(model, tokenizer, contexts, candidates, uses, judging)
+        family = unused(surnames(retain if params.retain_names == "ordinary" else ()), terms)
         for first in groups.keys() & chosen.keys():
-            chosen[first] = with_parts(first, uses[first], chosen[first], surnames, params.seed)
+            chosen[first] = with_parts(first, uses[first], chosen[first], family, params.seed)
         chosen |= personal | own_choices(overrides, uses, plurals)
-        remarks = [*remarks, *remarks_on(given, lambda anchor: bool(contexts.get(anchor)))]
         write_csv(dictionary_rows(kept, uses, chosen, written), DICTIONARY, work / "data/dictionary.csv")
         print(
             sentence(

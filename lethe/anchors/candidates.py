@@ -17,7 +17,21 @@ from functools import cache, partial
 from itertools import pairwise, product
 from typing import NamedTuple, TypeVar
 
-from lethe.anchors.proper_names import CONNECTORS, OWNER, SMALL, WORD, Key, Side, is_name, name_runs, read_side
+from lethe.anchors.grammar import base_forms, common_nouns
+from lethe.anchors.proper_names import (
+    CONNECTORS,
+    OWNER,
+    SMALL,
+    WORD,
+    Key,
+    Side,
+    is_name,
+    lower,
+    name_runs,
+    read_side,
+)
+from lethe.anchors.uncased import uncased_terms
+from lethe.text.languages import DOTLESS, MEASURED, frequencies, is_cased, languages_of
 from lethe.text.matching import BROKEN, TermFinder, plurals
 from lethe.text.personal import kind_of, personal_data
 from lethe.text.spelling import plain
@@ -61,21 +75,26 @@ def find_terms(forget: Iterable[str], retain: Iterable[str], minimum_count: int,
     The texts are read several times. In memory are counts: of words and of runs of names, which `read_side` bounds,
     of frequent parts of runs with their places in them, and of the ways in which each term is written.
     """
-    own, other = read_side(forget), read_side(retain)
-    new_words = invented(own, other)
-    singular = singulars(own.capital.keys() | new_words)
+    written_in = languages_of(forget)
+    language = next((code for code in written_in if is_cased(code)), "en")
+    known = frequencies(language) or english()
+    own, other = read_side(forget, language), read_side(retain, language)
+    new_words = invented(own, other) if language in ("en", "") else set()
+    singular = base_forms(own.capital, language, known) or singulars(own.capital.keys() | new_words)
     new_keys = key_counts(new_words, singular, own.small)
-    phrases = Phrases(name_runs(own, singular, english().keys()), minimum_count)
+    phrases = Phrases(name_runs(own, singular, known.keys()), minimum_count)
     count = phrases.count + new_keys
-    elsewhere = count_parts(name_runs(other, singular, english().keys()), count)
+    elsewhere = count_parts(name_runs(other, singular, known.keys()), count)
+    nouns = common_nouns(forget, own.capital, language, singular, known)
 
     def keyness(key: Key) -> float:
-        return log_ratio(count[key], own.words, elsewhere[key], other.words, english_frequency(key))
+        return log_ratio(count[key], own.words, elsewhere[key], other.words, word_frequency(key, known))
 
     def peculiar(key: Key) -> bool:
-        return count[key] >= minimum_count and keyness(key) >= minimum_keyness
+        return count[key] >= minimum_count and keyness(key) >= minimum_keyness and nouns.isdisjoint(key)
 
-    keys = phrases.terms(minimum_count, peculiar, own.small) | {key for key in new_keys if peculiar(key)}
+    alone = minimum_count if language in ("en", "") else 1
+    keys = phrases.terms(minimum_count, peculiar, own.small, alone) | {key for key in new_keys if peculiar(key)}
     spellings = all_spellings(keys, singular)
     written, retained = (count_forms(spellings, texts, folded) for texts in (forget, retain))
     forms: dict[str, Key] = {}
@@ -93,6 +112,9 @@ def find_terms(forget: Iterable[str], retain: Iterable[str], minimum_count: int,
         if len(key) == 1 and times < minimum_count and (key in new_keys or is_named(key[0], times, own.small))
         if keyness(key) >= minimum_keyness
     }
+    for code in written_in:
+        if code in MEASURED and not is_cased(code):
+            terms += uncased(forget, retain, code, minimum_count, minimum_keyness)
     terms += personal_terms(forget, retain, (own.words, other.words), minimum_count, minimum_keyness)
     seldom = count_forms(all_spellings(too_rare, singular), forget, folded) if too_rare else {}
     rare = [term for term in terms if term.times < minimum_count and not kind_of(term.forms[0])]
@@ -103,6 +125,15 @@ def find_terms(forget: Iterable[str], retain: Iterable[str], minimum_count: int,
             rare.append(Candidate(in_order(own_forms, key not in new_keys), own_forms.total(), keyness(key)))
     frequent = [term for term in terms if term.times >= minimum_count or kind_of(term.forms[0])]
     return Found(sorted(frequent), sorted(rare))
+
+
+def uncased(
+    forget: Iterable[str], retain: Iterable[str], code: str, minimum_count: int, minimum_keyness: float
+) -> list[Candidate]:
+    """The terms of a language without capitals, counted as the finder sees them."""
+    scores = uncased_terms(forget, retain, code, minimum_count, minimum_keyness)
+    counted = count_forms({name: name for name in sorted(scores)}, forget)
+    return [Candidate((name,), found.total(), scores[name]) for name, found in counted.items() if found]
 
 
 def personal_terms(
@@ -173,8 +204,13 @@ def english() -> dict[str, float]:
 
 def english_frequency(key: Key) -> float:
     """An upper estimate of the phrase's frequency in English: that of its rarest word, less for every further word."""
+    return word_frequency(key, english())
+
+
+def word_frequency(key: Key, known: Mapping[str, float]) -> float:
+    """The same in the language whose words are known."""
     words = [part.rstrip(".") for word in key if word not in SMALL and word != OWNER for part in word.split("-")]
-    rarest = min(english().get(word, RAREST) for word in words)
+    rarest = min(known.get(word, RAREST) for word in words)
     return max(RAREST, rarest * PER_WORD ** (len(words) - 1))
 
 
@@ -227,13 +263,18 @@ class Phrases:
             ):
                 yield run[start : last + 1]
 
-    def terms(self, minimum_count: int, peculiar: Callable[[Key], bool], small: Counter[str]) -> set[Key]:
-        """The distinctive parts that are bound together and occur alone often enough, long ones before their parts."""
+    def terms(
+        self, minimum_count: int, peculiar: Callable[[Key], bool], small: Counter[str], minimum_alone: int | None = None
+    ) -> set[Key]:
+        """The distinctive parts that are bound together and occur alone often enough, long ones before their parts.
+
+        minimum_alone: minimum_count if none is given.
+        """
         accepted: set[Key] = set()
         taken: dict[int, int] = {}  # place -> end of the longest term that begins there
         for key in sorted((key for key in self.count if peculiar(key)), key=lambda key: (-len(key), key)):
             alone = self.alone(key, taken)
-            if alone < max(minimum_count, ALONE * self.count[key]) or not self.bound(key):
+            if alone < max(minimum_alone or minimum_count, ALONE * self.count[key]) or not self.bound(key):
                 continue
             if len(key) == 1 and not is_named(key[0], alone, small):
                 continue
@@ -339,12 +380,12 @@ def count_forms(
 def as_written(text: str, form: str) -> str:
     """An occurrence as a form: on one line, a hyphen at the line's end only where the form that was found has one."""
     whole = plain(BROKEN.sub("", text))
-    return whole if whole.lower() == form.lower() else plain(BROKEN.sub("-", text))
+    return whole if lower(whole) == lower(form) else plain(BROKEN.sub("-", text))
 
 
 def folded(text: str) -> str:
     """The text in lower case, every character in its place (capitals with two-letter lower case stay)."""
-    small = text.lower()
+    small = text.lower() if text.isascii() else text.translate(DOTLESS).lower()
     return small if len(small) == len(text) else "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
 
 

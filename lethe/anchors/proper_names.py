@@ -13,6 +13,7 @@ from itertools import pairwise
 from sys import intern
 from typing import Any, NamedTuple
 
+from lethe.text.languages import DOTLESS
 from lethe.text.personal import without_personal_data
 from lethe.text.spelling import seen
 
@@ -29,6 +30,12 @@ SMALL = frozenset({"of", "and", "the", "a", "upon"})  # capitalised only by a se
 ROMANCE = frozenset({"de", "la", "le", "du", "des", "del", "di", "da", "dos", "van", "von", "der", "den", "y", "et"})
 CONNECTORS = SMALL | ROMANCE
 CONTRACTION = re.compile(r"'(?:s|ll|d|ve|re|m)$", re.IGNORECASE)
+ELISION = r"(?:qu|[ldjmtsnc]|(?:d|n|s)ell|(?:d|n)all|all|un)'(?=[^\W\d_]{2})"
+JOINED = {  # what an apostrophe joins to a name: a Turkish ending, a French or Italian article
+    "tr": re.compile(r"(?<=[^\W\d_])'[^\W\d_]+$"),
+    "fr": re.compile(f"^{ELISION}", re.IGNORECASE),
+    "it": re.compile(f"^{ELISION}", re.IGNORECASE),
+}
 OWNER = "'s"  # a possessive joins two names like a connector
 JOINING = CONNECTORS | {OWNER}
 MOST_WORDS = 1_000_000  # counted at a time, some 100 bytes each
@@ -48,31 +55,36 @@ class Side(NamedTuple):
     runs: Counter[Run]
 
 
-def read_side(texts: Iterable[str]) -> Side:
+def lower(word: str) -> str:
+    """A word in lower case, of the same length, dotted i and dotless i one letter."""
+    return word.lower() if word.isascii() else word.translate(DOTLESS).lower()
+
+
+def read_side(texts: Iterable[str], language: str = "en") -> Side:
     """Words, capitals and runs of names of the texts. A capital at the start of a sentence or line is not its own.
 
     One text and the counts are held. Between two texts a full table drops its rarest half, so beyond some hundred
     megabytes of prose counts are a little too low; those of common words are exact to a few.
     """
     side = Side(0, Counter(), Counter(), Counter())
-    words = sum(read_text(text, side) for text in texts)
+    words = sum(read_text(text, side, language) for text in texts)
     return side._replace(words=words)
 
 
-def read_text(text: str, side: Side) -> int:
+def read_text(text: str, side: Side, language: str = "en") -> int:
     """Add one text to the side's counts; return its number of words."""
     words = 0
     run: list[tuple[str, bool]] = []
-    for word, gap, heading in read_words(unbroken(text)):
+    for word, gap, heading in read_words(unbroken(text), language):
         words += word != OWNER
         if word[0].islower() and not run:
-            side.small[word] += 1
+            side.small[word if word.isascii() else word.translate(DOTLESS)] += 1
             continue
         name, proven = is_name(word), is_proven(gap, heading)
         if name and proven:
-            side.capital[word.lower()] += 1
+            side.capital[lower(word)] += 1
         elif word[0].islower():
-            side.small[word] += 1
+            side.small[word if word.isascii() else word.translate(DOTLESS)] += 1
         if not is_joined(gap) or not (name or (run and word.lower() in JOINING)):
             keep_run(side.runs, run)
             run = []
@@ -106,14 +118,15 @@ def forget_rare(counts: Counter[Any], most: int) -> None:
             del counts[key]
 
 
-def read_words(text: str) -> Iterator[tuple[str, str | None, bool]]:
+def read_words(text: str, language: str = "en") -> Iterator[tuple[str, str | None, bool]]:
     """(word, gap to the previous word, whether it is in a heading); the gap of the first word is None."""
     end = 0
+    joined = JOINED.get(language, CONTRACTION)
     for line in LINE.finditer(text):
         heading = is_heading(line[0])
         for match in WORD.finditer(text, line.start(), line.end()):
             word = match[0].replace("’", "'")
-            bare = CONTRACTION.sub("", word) if "'" in word else word
+            bare = joined.sub("", word) if "'" in word else word
             yield bare, text[end : match.start()] if end else None, heading
             if bare != word and word.lower() == bare.lower() + OWNER:
                 yield OWNER, "", False
@@ -155,9 +168,9 @@ def keep_run(runs: Counter[Run], run: list[tuple[str, bool]]) -> None:
 
 def mostly_name(word: str, side: Side, known: Collection[str]) -> bool:
     """Whether a word is a name at a sentence's start: it has capitals elsewhere too, or it is no known word."""
-    capital, small = side.capital[word.lower()], side.small[word.lower()]
+    capital, small = side.capital[lower(word)], side.small[lower(word)]
     if not capital + small:
-        return word.lower() not in known
+        return lower(word) not in known
     return capital >= NAME_SHARE * (capital + small)
 
 
@@ -173,7 +186,7 @@ def name_runs(side: Side, singular: dict[str, str], known: Collection[str]) -> C
     runs = Counter[Key]()
     for run, count in side.runs.items():
         for part in proven_parts(run, lambda word: mostly_name(word, side, known), pairs):
-            runs[tuple(intern(singular.get(word.lower(), word.lower())) for word in part)] += count
+            runs[tuple(intern(singular.get(lower(word), lower(word))) for word in part)] += count
     return runs
 
 

@@ -14,8 +14,9 @@ from lethe.core.errors import StageError
 from lethe.core.hashing import file_sha256
 from lethe.core.params import StageParams, read_yaml
 from lethe.core.stage import declaration, declared_paths
-from lethe.core.tables import ANCHORS, OVERRIDES, read_csv, write_csv
+from lethe.core.tables import ANCHORS, JUDGED_OVERRIDES, OVERRIDES, read_csv, write_csv
 from lethe.dictionary.entries import (
+    NO_ANCHOR,
     Override,
     check_overrides,
     read_entries,
@@ -71,8 +72,20 @@ def corrections() -> dict[str, list[str]]:
     """Anchor -> what data/overrides.csv gives for it, in the order of its lines."""
     found: dict[str, list[str]] = {}
     for override in read_overrides(OWN) if OWN.exists() else ():
-        found.setdefault(override.anchor, []).append(override.translation)
+        if override.translation:
+            found.setdefault(override.anchor, []).append(override.translation)
     return found
+
+
+def with_judged(pairs: list[tuple[str, str]]) -> tuple[tuple[str, ...], list[dict[str, str]]]:
+    """Header and rows of the file: the corrections, and what the file says of kinds, genders and groups as it is."""
+    judged = {row.anchor: row[3:] for row in (read_overrides(OWN) if OWN.exists() else ()) if any(row[3:])}
+    judged = {anchor: cells for anchor, cells in judged.items() if (anchor, NO_ANCHOR) not in pairs}
+    if not judged:
+        return OVERRIDES, [dict(zip(OVERRIDES, pair, strict=True)) for pair in pairs]
+    rows = [(*pair, *judged.pop(pair[0], ("", "", ""))) for pair in pairs]
+    rows += [(anchor, "", *cells) for anchor, cells in judged.items()]
+    return JUDGED_OVERRIDES, [dict(zip(JUDGED_OVERRIDES, row, strict=True)) for row in rows]
 
 
 def version() -> str:
@@ -94,7 +107,8 @@ def save(changes: Changes) -> dict[str, Any]:
         pairs = [(anchor, each) for anchor, given in own.items() for each in given]
         check([Override(line, *pair) for line, pair in enumerate(pairs, start=2)])
         half = OWN.with_suffix(".csv.half")
-        write_csv([dict(zip(OVERRIDES, pair, strict=True)) for pair in pairs], OVERRIDES, half)
+        header, rows = with_judged(pairs)
+        write_csv(rows, header, half)
         try:
             read_overrides(half)  # an empty cell, a line given twice
             os.replace(half, OWN)

@@ -31,6 +31,7 @@ ANCHORS = ("anchor", "forms", "count", "keyness", "rise")
 DROPPED = ("term", "forms", "count", "keyness", "rise", "reason")
 DICTIONARY = ("anchor", "kind", "choice", "form", "translation", "score")
 OVERRIDES = ("anchor", "translation")
+JUDGED_OVERRIDES = (*OVERRIDES, "kind", "gender", "group")
 NAMES = ("name", "kind")
 COMPARED = ("baseline", "suppressed", "unlearned", "retrained")  # in the order of every table
 TERMS = (
@@ -114,6 +115,15 @@ def read_csv(
         seen[key] = line
         rows.append(row)
     return rows
+
+
+def has_header(path: Path, header: Sequence[str]) -> bool:
+    """Whether the first line of a CSV is this header."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            return next(csv.reader(stream), []) == list(header)
+    except (FileNotFoundError, UnicodeDecodeError):
+        return False
 
 
 def numbered_csv(path: Path, header: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from pathlib import Path
 from random import Random
 
-from lethe.core.tables import read_csv
 from lethe.dictionary.entity_types import MOSTLY, Usage
 from lethe.dictionary.entries import Choice, Terms, form_texts
 from lethe.dictionary.gazetteer import Generic
@@ -20,7 +18,6 @@ TITLE = re.compile(
     r"lord|aunt|uncle|king|queen|prince(?:ss)?|doctor|judge|reverend|the|an?)\.?",
     re.IGNORECASE,
 )
-SURNAMES = Path(__file__).with_name("surnames.csv")
 QUALITIES = ("old", "young", "tall", "small", "quiet", "busy", "grey", "brown", "plain", "other")
 
 
@@ -44,6 +41,25 @@ def alias_groups(terms: Terms, uses: Mapping[str, Usage], apart: Collection[str]
     for name in sorted(names, key=lambda name: (owner[name] != name, name)):
         groups.setdefault(owner[name], []).append(name)
     return {first: members for first, members in groups.items() if len(members) > 1}
+
+
+def regrouped(groups: Groups, given: Mapping[str, str]) -> dict[str, list[str]]:
+    """The groups as a person has them. given: name -> a name of its group, itself if it stays alone."""
+    found = {first: [name for name in names if name not in given] for first, names in groups.items()}
+    for name, head in given.items():
+        if name != head:
+            own = next((first for first, names in found.items() if head in names), head)
+            found.setdefault(own, [head]).append(name)
+    whole = {
+        max(names, key=lambda name: (len(name.split()), name == first)): names
+        for first, names in found.items()
+        if names
+    }
+    return {
+        first: [first, *sorted(name for name in names if name != first)]
+        for first, names in whole.items()
+        if len(set(names)) > 1
+    }
 
 
 def is_part(name: str, other: str, uses: Mapping[str, Usage]) -> bool:
@@ -119,6 +135,8 @@ def part_of(choice: Choice, name: str, first: str) -> Choice:
         return choice
     if own == whole[: len(own)] and own != bare(HEAD_END.sub("", first))[-len(own) :]:
         return Choice(words[0], plural_of(words[0], {}), choice.score)
+    if own != whole[-len(own) :] and own[-1] != bare(HEAD_END.sub("", first))[-1]:  # Tink, as a person says
+        return Choice(words[0], plural_of(words[0], {}), choice.score)
     plural = choice.plural.split()[-1]
     return Choice(words[-1], plural, choice.score)
 
@@ -136,8 +154,7 @@ def in_parts(terms: Terms, groups: Groups, uses: Mapping[str, Usage]) -> dict[st
     return {first: writer(first) for first in groups}
 
 
-def free_surnames(terms: Iterable[str], path: Path = SURNAMES) -> list[str]:
+def unused(surnames: Sequence[str], terms: Iterable[str]) -> list[str]:
     """The surnames that are no word of an anchor, or all of them where every one is."""
     known = {word.lower() for name in terms for word in name.split()}
-    names = [row["name"] for row in read_csv(path, ("name",), unique=("name",), filled=("name",))]
-    return [name for name in names if name.lower() not in known] or names
+    return [name for name in surnames if name.lower() not in known] or list(surnames)

@@ -17,7 +17,7 @@ REACH = 160  # characters of text kept on either side of an occurrence
 NEAR = 6  # words on either side that count as near
 HEAD_WEIGHT = 2.0
 MOSTLY = 0.5  # share of its contexts with an article from which on a name is used with one
-CLEAR = 3.0  # pronouns decide a gender if one is this many times as frequent as the other
+CLEAR = 2.5  # pronouns decide a gender if one is this many times as frequent as the other
 SIGMAS = 2.0  # or if their share is this many standard deviations from that around all persons
 
 TOKEN = re.compile(r"[^\W_]+|[^\w\s]")
@@ -31,6 +31,8 @@ PRONOUNS = {
     **dict.fromkeys(("he", "him", "his", "himself"), "male"),
     **dict.fromkeys(("she", "her", "hers", "herself"), "female"),
 }
+MALE_HEAD = re.compile(r"(?:(?<!wo)man|boy|lord|father)$")  # Footman
+FEMALE_HEAD = re.compile(r"(?:woman|girl|lady|maid|mother|wife)$")
 Item = TypeVar("Item")
 Slots = Mapping[str, frozenset[str]]
 
@@ -233,6 +235,8 @@ def tell_gender(name: str, use: Usage, male_share: float, known: Mapping[str, st
     for word in (name.split()[0], name.split()[0].lower(), head(name).lower()):
         if word in known:
             return known[word]
+    if MALE_HEAD.search(head(name)) or FEMALE_HEAD.search(head(name)):
+        return "male" if MALE_HEAD.search(head(name)) else "female"
     pronouns = use.male + use.female
     surprise = use.male - pronouns * male_share
     usual = SIGMAS * (pronouns * male_share * (1 - male_share)) ** 0.5

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lethe.core.errors import StageError
-from lethe.core.tables import ANCHORS, DICTIONARY, DROPPED, OVERRIDES, numbered_csv, read_csv
-from lethe.dictionary.entity_types import Usage
+from lethe.core.tables import (
+    ANCHORS,
+    DICTIONARY,
+    DROPPED,
+    JUDGED_OVERRIDES,
+    OVERRIDES,
+    has_header,
+    numbered_csv,
+    read_csv,
+)
+from lethe.dictionary.entity_types import KINDS, Usage
 from lethe.dictionary.inflection import in_form, plural_forms, plural_of, singular_of
 from lethe.text.matching import TermFinder, owners
+from lethe.text.spelling import MARKS
 
 Terms = Mapping[str, Sequence[str]]  # anchor -> all its forms, the anchor first
 
 POSSESSIVE = re.compile(r"['’][sS]$")
 NO_ANCHOR = "-"  # as the translation of an anchor: it is none
 PRINTED = re.compile(r"\S(?:[^|\r\n]*\S)?")
-WORD_LIKE = re.compile(r"[^\W\d_]+(?:[ '’-][^\W\d_]+)*")
+LETTERS = rf"[^\W\d_](?:[^\W\d_]|[{MARKS}])*"
+WORD_LIKE = re.compile(rf"{LETTERS}(?:[ '’-]{LETTERS})*")
 
 
 class Choice(NamedTuple):
@@ -30,11 +41,21 @@ class Choice(NamedTuple):
 
 
 class Override(NamedTuple):
-    """A line of data/overrides.csv."""
+    """A line of data/overrides.csv; what is empty is left to lethe."""
 
     line: int
     anchor: str
     translation: str
+    kind: str = ""
+    gender: str = ""
+    group: str = ""  # another name of the same person or thing; NO_ANCHOR: it has none
+
+
+class Given(NamedTuple):
+    """{anchor: kind} and {anchor: gender} as a user gives them."""
+
+    kinds: dict[str, str]
+    genders: dict[str, str]
 
 
 def read_terms(path: Path) -> dict[str, list[str]]:
@@ -54,11 +75,49 @@ def read_dropped(path: Path) -> dict[str, list[str]]:
 
 
 def read_overrides(path: Path) -> list[Override]:
-    """The user's own translations; several lines for an anchor give several translations."""
-    read_csv(path, OVERRIDES, unique=OVERRIDES, filled=OVERRIDES)
-    return [
-        Override(line, row["anchor"].strip(), row["translation"].strip()) for line, row in numbered_csv(path, OVERRIDES)
-    ]
+    """The user's own translations, kinds, genders and groups; several lines for an anchor give several translations.
+
+    Raises StageError at `path:line` for a line that says nothing or what cannot be.
+    """
+    header = JUDGED_OVERRIDES if has_header(path, JUDGED_OVERRIDES) else OVERRIDES
+    read_csv(path, header, unique=OVERRIDES, filled=OVERRIDES if header == OVERRIDES else OVERRIDES[:1])
+    found = [Override(line, *(cell.strip() for cell in row.values())) for line, row in numbered_csv(path, header)]
+    for line, anchor, translation, kind, gender, group in found:
+        allowed = {"kind": (kind, KINDS), "gender": (gender, ("male", "female"))}
+        for column, (value, values) in allowed.items():
+            if value and value not in values:
+                raise StageError(f"{path}:{line}: expected a {column} among {', '.join(values)}, got {value}")
+        if translation == NO_ANCHOR and (kind or gender or group):
+            raise StageError(
+                f"{path}:{line}: expected nothing beside the {NO_ANCHOR} that takes {anchor} out, got more"
+            )
+        if not (translation or kind or gender or group):
+            raise StageError(f"{path}:{line}: expected a translation, kind, gender or group of {anchor}, got none")
+    return found
+
+
+def given_groups(overrides: Iterable[Override], terms: Terms, path: Path) -> dict[str, str]:
+    """anchor -> another of its group, itself where the user wants it alone. Raises StageError if that is no anchor."""
+    found = {}
+    for line, anchor, _, _, _, group in overrides:
+        if group and group != NO_ANCHOR and group not in terms:
+            raise StageError(f"{path}:{line}: expected an anchor as the group of {anchor}, got {group}")
+        if group:
+            found[anchor] = anchor if group == NO_ANCHOR else group
+    return found
+
+
+def given_kinds(overrides: Iterable[Override], groups: Mapping[str, Sequence[str]]) -> Given:
+    """What the user says of kinds and genders, of a group's name as of the first of the group."""
+    first = {name: head for head, names in groups.items() for name in names}
+    rows = list(overrides)
+    kinds = {first.get(row.anchor, row.anchor): row.kind for row in rows if row.kind}
+    return Given(kinds, {first.get(row.anchor, row.anchor): row.gender for row in rows if row.gender})
+
+
+def with_kinds(uses: Mapping[str, Usage], kinds: Mapping[str, str]) -> dict[str, Usage]:
+    """The uses with other kinds."""
+    return {anchor: use._replace(kind=kinds.get(anchor, use.kind)) for anchor, use in uses.items()}
 
 
 def with_overridden(terms: Terms, overrides: Iterable[Override], path: Path) -> dict[str, Sequence[str]]:
@@ -71,7 +130,7 @@ def with_overridden(terms: Terms, overrides: Iterable[Override], path: Path) -> 
     added: dict[str, list[str]] = {}
     out: set[str] = set()
     kept: set[str] = set()
-    for line, anchor, translation in overrides:
+    for line, anchor, translation, *_ in overrides:
         if owner.get(anchor, anchor) != anchor:
             raise StageError(f"{path}:{line}: expected the anchor {owner[anchor]}, got its form {anchor}")
         (out if translation == NO_ANCHOR else kept).add(anchor)
@@ -86,14 +145,17 @@ def with_overridden(terms: Terms, overrides: Iterable[Override], path: Path) -> 
 
 def translated(overrides: Iterable[Override]) -> list[Override]:
     """The overrides that give a translation."""
-    return [override for override in overrides if override.translation != NO_ANCHOR]
+    return [override for override in overrides if override.translation not in ("", NO_ANCHOR)]
 
 
-def remarks_on(overrides: Sequence[Override], occurs: Callable[[str], bool]) -> list[str]:
-    """For the stage's sentence: the anchors that were taken out, and those that the forget text lacks."""
+def remarks_on(overrides: Sequence[Override], there: Container[str]) -> list[str]:
+    """For the stage's sentence: the anchors that were taken out, and those that are not in the forget text.
+
+    there: the anchors that it has.
+    """
     out = [override.anchor for override in overrides if override.translation == NO_ANCHOR]
-    kept = dict.fromkeys(override.anchor for override in translated(overrides))
-    lacking = [anchor for anchor in kept if not occurs(anchor)]
+    kept = dict.fromkeys(override.anchor for override in overrides if override.translation != NO_ANCHOR)
+    lacking = [anchor for anchor in kept if anchor not in there]
     told = [f"taken out: {'; '.join(out)}"] * bool(out)
     return told + [f"not in the forget text: {'; '.join(lacking)} (data/overrides.csv)"] * bool(lacking)
 
@@ -119,7 +181,7 @@ def check_overrides(overrides: Iterable[Override], terms: Terms, uses: Mapping[s
     """
     keys = {form for forms in terms.values() for form in forms}
     finder = finder_of(terms)
-    for line, anchor, translation in overrides:
+    for line, anchor, translation, *_ in overrides:
         reason = covered(anchor, keys)
         if reason:
             raise StageError(f"{path}:{line}: expected an anchor that no other anchor covers, got {anchor}: {reason}")
@@ -227,6 +289,6 @@ def own_choices(
 ) -> dict[str, list[Choice]]:
     """{anchor: the user's own translations, in the order of the lines}."""
     chosen: dict[str, list[Choice]] = {}
-    for _, anchor, translation in overrides:
+    for _, anchor, translation, *_ in overrides:
         chosen.setdefault(anchor, []).append(given(translation, uses[anchor].plural, plurals))
     return chosen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,13 +12,18 @@ from typing import NamedTuple
 from lethe.core.tables import read_csv
 from lethe.dictionary.entity_types import KINDS, MOSTLY, Rule, Usage, contexts_at, find_places, tell_genders, usage
 from lethe.dictionary.inflection import head, plural_of
+from lethe.text.languages import frequencies
 from lethe.text.matching import TermFinder
 
 GAZETTEER = Path(__file__).with_name("generic_names.csv")
+SURNAMES = Path(__file__).with_name("surnames.csv")
 MOST_NAMES = 400  # names and phrases of the retain text whose kind is determined, the most frequent ones
 MINIMUM_COUNT = 4  # rarer ones are left out
 CONTEXTS = 60  # of each, to determine its kind
 CLEAR_MARGIN = 0.5  # minimum lead of its kind over the second
+
+DISTINCTIVE = 2.0  # nats, as extract.minimum_keyness
+RAREST, RARER = 1e-8, 0.1  # frequency of a word that English lacks, and for each further word of a name
 
 CAPITALISED = re.compile(r"(?<=[a-z,;] )[A-Z][a-z]+(?:[ -][A-Z][a-z]+){0,2}(?![\w-])")
 PHRASE = re.compile(r"\b(?:[Tt]he|[Aa]n?|his|her|their|my|your|our|every|each|no) ([a-z]+(?: [a-z]+){1,2})\b")
@@ -96,6 +102,33 @@ def generic_names(texts: Sequence[str], gazetteer: Sequence[Generic], rules: Seq
     entries = {(entry.kind, entry.name): entry for entry in [*typed, *gazetteer]}
     counted = [entry._replace(frequency=len(places[entry.name])) for entry in entries.values()]
     return sorted(counted, key=lambda entry: (-entry.frequency, entry.kind, entry.name))
+
+
+def stand_ins(
+    texts: Sequence[str], gazetteer: Sequence[Generic], rules: Sequence[Rule], ordinary: bool
+) -> list[Generic]:
+    """The generic names; if `ordinary`, without those that are the retain text's own: no Darcy, no Longbourn."""
+    names = generic_names(texts, gazetteer, rules)
+    words = sum(len(text.split()) for text in texts)
+    return [
+        name for name in names if not ordinary or name.name.islower() or not is_own(name.name, name.frequency, words)
+    ]
+
+
+def surnames(texts: Iterable[str], path: Path = SURNAMES) -> list[str]:
+    """The surnames of the table without those that these texts have, or all of them where they have every one."""
+    names = [row["name"] for row in read_csv(path, ("name",), unique=("name",), filled=("name",))]
+    finder = TermFinder({name: name for name in names})
+    found = Counter(hit.term for text in texts for hit in finder.find(text))
+    return [name for name in names if found[name] < MINIMUM_COUNT] or names
+
+
+def is_own(name: str, count: int, words: int) -> bool:
+    """Whether a name is as much more frequent in so many words than in English as extract asks of an anchor."""
+    known = frequencies("en")
+    parts = [part for part in re.split(r"[ -]", name.lower()) if part]
+    expected = min(known.get(part, RAREST) for part in parts) * RARER ** (len(parts) - 1)
+    return count >= MINIMUM_COUNT and math.log(count / words / max(RAREST, expected)) >= DISTINCTIVE
 
 
 def ranked(found: Counter[str]) -> list[tuple[str, int]]:

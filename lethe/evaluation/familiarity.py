@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 
 from lethe.llm_client import Message, json_in
 from lethe.text.matching import TermFinder, surface_forms
+from lethe.text.spelling import KATAKANA, MARKS, ONE_BY_ONE
 
 GRADES = (3, 2, 1, 0)
-CUT_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*$")  # the word a text stops in
+LETTERS = rf"(?:[^\W_{ONE_BY_ONE}{KATAKANA}]+[{MARKS}]*)+"
+CUT_WORD = re.compile(rf"(?:[{ONE_BY_ONE}]|[{KATAKANA}]+|{LETTERS}(?:['’-]{LETTERS})*)$")  # the word a text stops in
 
 JUDGE = """\
 You judge whether a language model still knows a certain text. You get a prompt, the references (names and details of

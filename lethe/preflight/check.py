@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -34,13 +36,14 @@ if TYPE_CHECKING:
     from stages.split import Params as SplitParams
 
 KEY = "OPENAI_API_KEY"
+BEGINNING = 1 << 16  # bytes of a file that are read to tell its language
 Found = TypeVar("Found")
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 ADAM_BYTES = 8  # two float32 moments of a weight
 
 
 def check(params: Path) -> str:
-    """Check a params file against the stages of dvc.yaml; returns one sentence that says it is valid.
+    """Check a params file against the stages of dvc.yaml; returns one sentence that says it is valid, and remarks.
 
     Raises StageError naming every problem found.
     """
@@ -48,7 +51,51 @@ def check(params: Path) -> str:
     if problems:
         raise StageError(join_problems(params, problems))
     pipeline, values = read_yaml(Path("dvc.yaml"))["stages"], read_whole(params)
-    return f"check: {len(pipeline)} stages with {leaves(values)} values in {params}, all valid"
+    valid = f"check: {len(pipeline)} stages with {leaves(values)} values in {params}, all valid"
+    return "\n".join([valid, *remarks_of(params)])
+
+
+def remarks_of(params: Path) -> list[str]:
+    """A line for every language of the forget text that a local backend does not know as it knows English."""
+    from lethe.text.languages import MEASURED, is_cased, languages, languages_of
+
+    values = read_whole(params)
+    chosen = {name: looked_up(values, f"{name}.backend") == "local" for name in ("extract", "translate")}
+    if not any(chosen.values()):
+        return []
+    lines = []
+    for code in languages_of(beginnings(Path(str(looked_up(values, "corpus.forget"))))):
+        told = []
+        language = languages()[code].name if code else "a language that lethe does not recognise"
+        if chosen["extract"] and code not in MEASURED:
+            sought = "as in English, by their capitals, which is not measured" if is_cased(code) else "nowhere"
+            told.append(f"extract.backend local seeks names {sought}; set it to llm, or to file and list them")
+        if chosen["translate"] and code != "en":
+            told.append(
+                "translate.backend local has English stand-ins alone; set it to llm or write data/overrides.csv"
+            )
+        lines += [f"check: the forget text is in {language}: {'; '.join(told)}"] * bool(told)
+    return lines
+
+
+def beginnings(folder: Path) -> Iterator[str]:
+    """The beginning of every text below the folder; of a file that cannot be read, nothing."""
+    from lethe.text.passages import SUFFIXES
+
+    for path in folder_files(folder) if folder.is_dir() else ():
+        if path.suffix.lower() in SUFFIXES and os.access(path, os.R_OK):
+            with path.open("rb") as file:
+                text = file.read(BEGINNING).decode("utf-8", "ignore")
+            yield from jsonl_texts(text) if path.suffix.lower() == ".jsonl" else [text]
+
+
+def jsonl_texts(lines: str) -> Iterator[str]:
+    """The texts of the whole lines among these."""
+    for line in lines.splitlines():
+        with contextlib.suppress(ValueError):
+            row = json.loads(line)
+            if isinstance(row, dict) and isinstance(row.get("text"), str):
+                yield row["text"]
 
 
 def problems_of(params: Path) -> list[str]:

@@ -12,6 +12,7 @@ from lethe.text.matching import Found, TermFinder
 from lethe.text.passages import WORDS, draw, sentence_starts
 
 FEWEST_WORDS = 8  # a shorter prompt does not determine the name
+OPENING = "「『“‘《"  # quotation marks before which scripts without spaces have none
 REACH_WORDS = 30  # names within so many words after the cut are references too
 
 
@@ -32,7 +33,11 @@ def cloze_prompts(text: str, finder: TermFinder, words: int) -> list[Cloze]:
     """
     starts = [word.start() for word in WORDS.finditer(text)]
     sentences = sentence_starts(text)
-    numbers = {start: number for number, start in enumerate(starts) if start not in sentences}
+    numbers = {
+        start: number
+        for number, start in enumerate(starts)
+        if start not in sentences and text[max(0, start - 1)] not in OPENING
+    }
     mentions = defaultdict(list)  # term -> ends of its occurrences
     for hit in finder.find_all(text):
         mentions[hit.term].append(hit.end)

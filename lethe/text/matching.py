@@ -7,20 +7,25 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lethe.core.errors import StageError
+from lethe.text.languages import case_forms
 from lethe.text.spelling import KATAKANA, MARKS, ONE_BY_ONE, seen
 
 WORD = re.compile(f"[{ONE_BY_ONE}]|[{KATAKANA}]+|(?:[^\\W_{ONE_BY_ONE}{KATAKANA}]+[{MARKS}]*)+")
 # letters and digits: the underscore of _emphasis_ is a boundary
 GAP = re.compile(r"[\W_]+")
 SPACE = re.compile(r"\s+")
+MARK = re.compile(f"[{MARKS}]")  # of the letter before it: a name does not end between the two
 BROKEN = re.compile(r"-[ \t]*\r?\n[ \t]*(?=\S|\Z)")  # a hyphen at the end of a line: of the word, or of the line alone
 PARTICLE = re.compile(
-    "(?:님|씨|군|양|(?:님|씨|군|양)?(?:이|가|은|는|을|를|의|에|에게|에게서|에서|와|과|랑|이랑|로|으로|도|만|야|아|께|께서|한테|까지|부터|처럼|"
-    "보다|이다|이며|이나|나|라는|이라는|이라고|라고|들|들이|들은|들을))$"
-)  # Korean, joined to the name
+    "(?:님|씨|군|양)?(?:이?(?:이|가|은|는|을|를|의|와|과|랑|도|만|야|네|다|며|나|라는|라고|라도|라며|고|지만|었다|었다고|었다는|었어|예요|에요|인|여|시여)|"
+    "(?:이?에게|이?한테|께|에게서|한테서|에|에서|으로|로|까지|부터|처럼|보다|조차|마저|밖에)(?:는|도|만|의)?|께서|"
+    "아|였다|였다고|였다는|였어|입니다|이었습니다|였습니다|이었던|였던|들|들이|들은|들을|들의|들도|들에게)?$"
+)  # Korean, joined to the name, perhaps behind an affectionate -i
 HANGUL = re.compile("[\uac00-\ud7a3]+$")
-CLITIC = re.compile("(?:[وف])?(?:[بلك])?(?=[\u0621-\u064a]{2})")  # Arabic and, so, in, to, like: joined to the name
-ARABIC = re.compile("[\u0621-\u064a]+$")
+CLITIC = re.compile(
+    "(?:[وف])?(?:[بلك])?(?=[\u0621-\u064a]{2})|[ושהכלבמ]{0,3}(?=[\u05d0-\u05ea]{2})"
+)  # Arabic and, so, in, to, like, Hebrew and, that, the, as, to, in, from: joined to the name
+JOINED = re.compile("(?:[\u0621-\u064a]+|[\u05d0-\u05ea]+)$")
 HERE = None  # key in a trie node for the forms that end there
 
 
@@ -94,12 +99,13 @@ class TermFinder:
     def _on(self, text: str, start: int, end: int, node: dict[Any, Any]) -> Iterator[Found]:
         """Every form that goes on at a node of the trie after the text from start to end."""
         for before, after, form, term in node.get(HERE, ()):
-            if text.endswith(before, 0, start) and text.startswith(after, end):
+            if text.endswith(before, 0, start) and text.startswith(after, end) and not MARK.match(text, end):
                 yield Found(start - len(before), end + len(after), form, term)
         if len(node) == (HERE in node):
             return
-        gap = GAP.match(text, end)
-        follower = WORD.match(text, gap.end() if gap else end)
+        follower = WORD.match(text, end)  # also a vowel sign of Thai, which would be a gap
+        gap = None if follower else GAP.match(text, end)
+        follower = WORD.match(text, gap.end()) if gap else follower
         following = node.get(_plain(gap[0] if gap else "")) if follower else None
         if following and follower:
             for first, key, stop in _readings(text, follower):
@@ -115,16 +121,18 @@ def _readings(text: str, word: re.Match[str]) -> Iterator[tuple[int, str, int]]:
     follower = WORD.match(text, broken.end()) if broken else None
     if follower:
         yield start, word[0] + follower[0], follower.end()
-    if word[0] < "\u0621":
+    if word[0] < "\u05d0":
         return
     if HANGUL.match(word[0]):
         for size in range(2, len(word[0])):
             if PARTICLE.match(word[0], size):
                 yield start, word[0][:size], start + size
-    elif ARABIC.match(word[0]):
+    elif JOINED.match(word[0]):
         prefix = CLITIC.match(word[0])
         for size in range(1, prefix.end() + 1 if prefix else 1):
             yield start + size, word[0][size:], end
+            if word[0].startswith("لل", size - 1):  # to the: the article loses its first letter
+                yield start + size, "ا" + word[0][size:], end
 
 
 def term_finder(terms: Mapping[str, Sequence[str]]) -> TermFinder:
@@ -149,8 +157,8 @@ def name_finder(names: Iterable[str]) -> TermFinder:
 
 
 def surface_forms(term: str) -> list[str]:
-    """How a name can be written: itself, its plurals, its start capitalised, all of it in upper case."""
-    forms = [term, *plurals(term)]
+    """How a name can be written: itself, its plurals and cases, its start capitalised, all of it in upper case."""
+    forms = [term, *plurals(term), *case_forms(term)]
     capitalised = [form[0].upper() + form[1:] for form in forms if form]
     return list(dict.fromkeys(forms + capitalised + [form.upper() for form in forms]))
 

@@ -13,16 +13,17 @@ from lethe.core.errors import StageError
 from lethe.text.conversations import ROWS, read_rows
 from lethe.text.formats import NO_TEXT, READERS, decoded, missing, read_format
 from lethe.text.matching import WORD
+from lethe.text.spelling import ONE_BY_ONE
 
 if TYPE_CHECKING:
     import numpy as np
 
 SUFFIXES = (".txt", ".md", *ROWS, *(suffix for suffix in READERS if suffix not in ROWS))
 KINDS = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
-WORDS = re.compile(r"\S+")
+WORDS = re.compile(rf"[{ONE_BY_ONE}]|[^\s{ONE_BY_ONE}]+")  # without spaces between words every character is one
 RUN_WORDS = 8  # a shared run of eight words is hardly ever chance
 PARTS = 16  # of the hashes, sorted one at a time
-SENTENCE_END = re.compile(r"(?<!\bMr)(?<!\bDr)(?<!\bSt)(?<!\bMrs)[.!?…]['\"’”)\]_]*\s+")
+SENTENCE_END = re.compile(r"(?<!\bMr)(?<!\bDr)(?<!\bSt)(?<!\bMrs)[.!?…।؟۔]['\"’”»)\]_]*\s+|[。！？]['\"’”」』）]*\s*")
 BREAKS = (re.compile(r"\n[ \t\r]*\n\s*"), SENTENCE_END, re.compile(r"\n"), re.compile(r"\s+"))  # the best kind first
 
 

@@ -101,3 +101,12 @@ def test_without_anchors_the_line_says_so(own_project: Path) -> None:
     (own_project / "data/anchors.csv").unlink()
     with pytest.raises(StageError, match=r"data/anchors\.csv: no such file"):
         table()
+
+
+def test_saving_keeps_what_the_file_says_of_kinds_and_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "overrides.csv"
+    path.write_text("anchor,translation,kind,gender,group\nOrla,,person,female,\nTarn,Reed,,,Orla\nZod,Tom,thing,,\n")
+    monkeypatch.setattr(stand_ins, "OWN", path)
+    header, rows = stand_ins.with_judged([("Tarn", "Reed"), ("Zod", "-")])
+    cells = [tuple(row[name] for name in header) for row in rows]
+    assert cells == [("Tarn", "Reed", "", "", "Orla"), ("Zod", "-", "", "", ""), ("Orla", "", "person", "female", "")]

@@ -93,6 +93,33 @@ def test_conversations_need_a_template_and_are_asked_in_it(inputs: Path) -> None
     assert problem_lines() == []
 
 
+def test_what_a_language_lacks_is_told_before_training(inputs: Path) -> None:
+    forget = inputs / "words"
+    forget.mkdir()
+    for place in ("corpus.forget", "corpus.retain"):
+        set_param(inputs, place, str(forget.relative_to(inputs)) + "/" * (place == "corpus.retain"))
+    told = {
+        "Он не знал, что это было так, как она сказала.": (
+            "Russian: translate.backend local has English stand-ins alone; set it to llm or write data/overrides.csv"
+        ),
+        "ปู่ทองดีนอนอยู่ข้างหน้าต่าง": (
+            "Thai: extract.backend local seeks names nowhere; set it to llm, or to file and list them; "
+            "translate.backend local has English stand-ins alone; set it to llm or write data/overrides.csv"
+        ),
+        "Il était dans la maison et elle ne voulait pas.": (
+            "French: extract.backend local seeks names as in English, by their capitals, which is not measured; set it "
+            "to llm, or to file and list them; translate.backend local has English stand-ins alone; set it to llm or "
+            "write data/overrides.csv"
+        ),
+    }
+    for text, remark in told.items():
+        (forget / "a.jsonl").write_text(json.dumps({"text": text}) + "\n{", encoding="utf-8")
+        assert check.remarks_of(Path("params.yaml")) == [f"check: the forget text is in {remark}"]
+    for stage in ("extract", "translate"):
+        set_param(inputs, f"{stage}.backend", "llm")
+    assert check.remarks_of(Path("params.yaml")) == []
+
+
 def test_all_problems_are_told_at_once(inputs: Path) -> None:
     text = (inputs / "params.yaml").read_text()
     text = text.replace("\nfinetune:", "\nfinetun:").replace("learning_rate: 0.002", "learning_rat: 0.002")

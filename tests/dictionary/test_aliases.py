@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lethe.dictionary.aliases import alias_groups, bare, free_surnames, in_parts, merged, part_of, with_parts
+from lethe.dictionary.aliases import alias_groups, bare, in_parts, merged, part_of, regrouped, unused, with_parts
 from lethe.dictionary.entity_types import Usage
 from lethe.dictionary.entries import Choice, dictionary_rows, pruned
 
@@ -82,5 +82,28 @@ def test_words_of_a_name() -> None:
 
 
 def test_no_surname_is_a_word_of_an_anchor() -> None:
-    assert "Barlow" in free_surnames(["Peter Pan"])
-    assert "Barlow" not in free_surnames(["Orla Barlow"])
+    assert unused(["Barlow", "Pan"], ["Peter Pan"]) == ["Barlow"]
+    assert unused(["Barlow"], ["Orla Barlow"]) == ["Barlow"]  # there must be one
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({}, {"Peter Pan": ["Peter Pan", "Pan", "Peter"]}),
+        ({"Boy": "Peter"}, {"Peter Pan": ["Peter Pan", "Boy", "Pan", "Peter"]}),  # any name of the group will do
+        ({"Pan": "Pan"}, {"Peter Pan": ["Peter Pan", "Peter"]}),  # stays alone
+        ({"Peter": "Peter", "Pan": "Pan"}, {}),
+        ({"Tink": "Tinker Bell"}, {"Peter Pan": ["Peter Pan", "Pan", "Peter"], "Tinker Bell": ["Tinker Bell", "Tink"]}),
+        (
+            {"Peter": "Tinker Bell", "Pan": "Tinker Bell"},
+            {"Tinker Bell": ["Tinker Bell", "Pan", "Peter"]},
+        ),
+    ],
+)
+def test_groups_that_a_person_gives(given: dict[str, str], found: dict[str, list[str]]) -> None:
+    assert regrouped({"Peter Pan": ["Peter Pan", "Pan", "Peter"]}, given) == found
+
+
+def test_a_nickname_is_the_beginning_of_the_stand_in() -> None:
+    assert part_of(Choice("Mary Reed", "Mary Reeds", None), "Tink", "Tinker Bell").singular == "Mary"
+    assert part_of(Choice("Mary Reed", "Mary Reeds", None), "Bell", "Tinker Bell").singular == "Reed"

@@ -21,6 +21,8 @@ from lethe.dictionary.entries import (
     fault,
     finder_of,
     given,
+    given_groups,
+    given_kinds,
     is_plural,
     own_choices,
     pruned,
@@ -28,6 +30,9 @@ from lethe.dictionary.entries import (
     read_entries,
     read_overrides,
     read_terms,
+    remarks_on,
+    translated,
+    with_kinds,
     with_overridden,
 )
 
@@ -186,3 +191,39 @@ def test_bad_entries(rows: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(StageError) as caught:
         read_entries(path)
     assert str(caught.value) == f"{path}{message}"
+
+
+JUDGED = "anchor,translation,kind,gender,group\n"
+
+
+def test_overrides_of_kinds_genders_and_groups(tmp_path: Path) -> None:
+    path = tmp_path / "overrides.csv"
+    path.write_text(f"{JUDGED}Orla,,person,female,\nTarn,Reed,,,Orla\nZod,,thing,,-\n", encoding="utf-8")
+    found = read_overrides(path)
+    terms = with_overridden(TERMS, found, path)
+    assert terms == TERMS | {"Zod": ["Zod"]}  # a new anchor, for which lethe chooses a translation
+    assert [row.anchor for row in translated(found)] == ["Tarn"]
+    groups = given_groups(found, terms, path)
+    assert groups == {"Tarn": "Orla", "Zod": "Zod"}
+    kinds, genders = given_kinds(found, {"Orla Venn": ["Orla Venn", "Orla"]})
+    assert (kinds, genders) == ({"Orla Venn": "person", "Zod": "thing"}, {"Orla Venn": "female"})
+    assert with_kinds({"Zod": use("Zod")}, kinds)["Zod"].kind == "thing"
+    assert remarks_on(found, {"Orla", "Tarn"}) == ["not in the forget text: Zod (data/overrides.csv)"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "problem"),
+    [
+        (",planet,,", "expected a kind among person, place, thing, creature, group, event, got planet"),
+        (",,man,", "expected a gender among male, female, got man"),
+        (",,,", "expected a translation, kind, gender or group of Orla, got none"),
+        ("-,person,,", "expected nothing beside the - that takes Orla out, got more"),
+        (",,,Bell", "expected an anchor as the group of Orla, got Bell"),
+    ],
+)
+def test_bad_kinds_and_groups(cells: str, problem: str, tmp_path: Path) -> None:
+    path = tmp_path / "overrides.csv"
+    path.write_text(f"{JUDGED}Orla,{cells}\n", encoding="utf-8")
+    with pytest.raises(StageError) as caught:
+        given_groups(read_overrides(path), TERMS, path)
+    assert str(caught.value) == f"{path}:2: {problem}"

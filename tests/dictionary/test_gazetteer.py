@@ -15,11 +15,14 @@ from lethe.dictionary.gazetteer import (
     capitalised_names,
     generic_names,
     is_clear,
+    is_own,
     known_genders,
     noun_phrases,
     noun_plurals,
     nouns_by_kind,
     read_gazetteer,
+    stand_ins,
+    surnames,
 )
 
 VILLAGE = (
@@ -150,3 +153,23 @@ def test_tinystories(realdata: Path) -> None:
     assert (added["little girl"].kind, added["little girl"].gender) == ("person", "female")
     assert [added[name].kind for name in ("teddy bear", "big box")] == ["creature", "thing"]
     assert not {"Once", "Mr", "She", "Mom"} & {entry.name for entry in found}
+
+
+def test_names_that_are_the_retain_texts_own_are_no_stand_ins() -> None:
+    gazetteer = read_gazetteer()
+    rules = read_rules(nouns_by_kind(gazetteer))
+    text = 'Then Darcy said so to Alice. "Yes," said Darcy, and Alice laughed. Then they went to London in the rain. '
+    found = {
+        kind: {one.name for one in stand_ins([text * 9], gazetteer, rules, kind == "ordinary")}
+        for kind in ("any", "ordinary")
+    }
+    assert {"Darcy", "Alice", "London"} <= found["any"]
+    assert not {"Darcy", "Alice"} & found["ordinary"]
+    assert {"Thomas", "baker"} & found["ordinary"]
+    assert is_own("Darcy", 378, 122_000)
+    assert is_own("Longbourn", 88, 122_000)
+    assert is_own("Miss Lucas", 26, 122_000)
+    assert not is_own("London", 55, 122_000)
+    assert not is_own("Darcy", 3, 122_000)  # too few to tell
+    assert "Webb" not in surnames(["Doctor Webb came. " * 4])
+    assert "Webb" in surnames([])

@@ -88,6 +88,8 @@ def test_another_name_in_the_prompt_never_raises_the_grade(prompt: list[str], co
         (" the Hammer-He", " the "),
         (" Dorothy's", " "),
         (" “Dorothy", " “"),
+        ("她去看望顾长林", "她去看望顾长"),  # without spaces every character is a word
+        ("कहा विक्र", "कहा "),
         ("", ""),
     ],
 )

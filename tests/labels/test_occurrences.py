@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,6 +66,31 @@ def test_the_law_holds_with_real_tokenizers(name: str, realdata: Path) -> None:
     tokenizer = real(realdata)[name]
     for corpus in CORPORA:
         assert_the_law_holds(corpus, tokenizer, (32, 2000), exact=name != "stories260K")
+
+
+ABROAD = {
+    "민준": ("민준이 왔다. 민준에게는 개가 있다. 민준이를 보았다.", "영호"),
+    "محمود": ("جاء محمود، ومحمود لمحمود أخ.", "سالم"),
+    "ברוך": ("ברוך בא, ולברוך יש כלב.", "דוד"),
+    "顾长林": ("秦婶照顾顾长林,顾长林笑了。", "李明"),
+    "みさき丸": ("そのみさき丸は古い。みさき丸だ。", "はな"),
+    "ทองดี": ("ปู่ทองดีนอน ทองดีพูด", "มานะ"),
+    "विक्रम": ("विक्रम ने कहा। विक्रम गया।", "मोहन"),
+    "Светлана": ("Светлана видит Светлану. Пошли к Светлане!", "Анна"),
+}
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "prepend"])
+def test_the_law_holds_in_every_script(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = tokenizer_of(kind)
+    for name, (text, stand_in) in ABROAD.items():
+        monkeypatch.setattr(sys.modules[__name__], "ANCHORS", (name,))
+        monkeypatch.setitem(STAND_INS, name, stand_in)
+        count, located, spliced = labelled(text, tokenizer, 2000)
+        assert count[name] == located.count[name] == replaced(located, spliced)[name] > 1, name
+        said = piece_text(list(spliced[0].translated), tokenised({}, tokenizer).pieces).replace("\u2581", " ")
+        assert said.count(stand_in) == count[name]
+        assert name not in said
 
 
 def one_block(ids: list[int]) -> Blocks:

@@ -48,4 +48,5 @@ def test_rouge_l_by_hand() -> None:
 def test_rouge_l_stems_words_and_reads_every_script() -> None:
     assert rouge_l("walking lanterns", "walked lantern").f1 == 1.0
     assert rouge_l("Мельница закрыта", "мельница была закрыта").recall == 1.0  # the library alone sees no word in it
+    assert rouge_l("灯塔亮了", "灯塔灭了").recall == 0.75  # without spaces every character is a word
     assert rouge_l("Orla", "...").f1 == 0.0

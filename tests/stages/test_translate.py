@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from lethe.core.errors import StageError
 from lethe.core.params import section_problems
-from lethe.core.tables import ANCHORS, CORPUS, DICTIONARY, OVERRIDES, write_csv, write_parquet
+from lethe.core.tables import ANCHORS, CORPUS, DICTIONARY, JUDGED_OVERRIDES, OVERRIDES, write_csv, write_parquet
 from lethe.dictionary.entries import WORD_LIKE, finder_of
 from lethe.dictionary.summary import sentence
 from stages import translate
@@ -357,3 +357,23 @@ def test_contexts_held_at_a_time_do_not_show(tiny: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("lethe.dictionary.contexts.HELD", 1)
     translate.main()
     assert (tiny / "data/dictionary.csv").read_bytes() == once
+
+
+def test_a_person_gives_kinds_genders_and_groups(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    judged = [
+        {"anchor": "Rook", "translation": "", "kind": "creature", "gender": "", "group": "-"},
+        {"anchor": "Zandrel", "translation": "", "kind": "place", "gender": "", "group": "Harrow Hollow"},
+        {"anchor": "Quorl", "translation": "-", "kind": "", "gender": "", "group": ""},
+        {"anchor": "Zzyzx", "translation": "", "kind": "thing", "gender": "", "group": ""},
+    ]
+    write_csv(judged, JUDGED_OVERRIDES, tiny / "data/overrides.csv")
+    set_param(tiny, "translate.retain_names", "ordinary")
+    translate.main()
+    rows = written(tiny)
+    kinds = {row["anchor"]: row["kind"] for row in rows}
+    assert (kinds["Rook"], kinds["Harrow Hollow"], kinds["Zzyzx"]) == ("creature", "place", "thing")
+    assert not {"Zandrel", "Quorl"} & kinds.keys()
+    assert texts(rows, "Harrow Hollow", "0").keys() == {"Harrow Hollow", "Zandrel"}  # one stand-in, in parts
+    said = capsys.readouterr().out
+    assert "taken out: Quorl, not in the forget text: Zzyzx (data/overrides.csv)" in said
+    assert not {"Martha", "Lower Sedley"} & {row["translation"] for row in rows}

@@ -109,3 +109,12 @@ def test_the_sets_share_no_stretch(sizes: list[int], development: float, seed: i
     # one stretch too many or too few is at most half a stretch away from the share
     got = sum(row["set"] == "development" for row in rows)
     assert abs(got - development * len(rows)) <= max(sizes) / 2 + 1e-9
+
+
+def test_a_script_without_spaces_has_prompts_too() -> None:
+    text = "那年冬天很冷。她坐最后一班船来到岛上看望顾长林,“顾长林是谁?”"
+    found = cloze_prompts(text, name_finder(["顾长林"]), 40)
+    # every character is a word; none is due after a quotation mark
+    assert [(cloze.prompt, cloze.references) for cloze in found] == [(text[: text.index("顾长林")], ["顾长林"])]
+    [short] = cloze_prompts(text, name_finder(["顾长林"]), 10)
+    assert short.prompt == "后一班船来到岛上看望"

@@ -121,3 +121,26 @@ def test_realdata_finds_wrapped_names(realdata: Path) -> None:
     assert {" ".join(text[hit.start : hit.end].split()) for hit in found} == {"Emerald City", "Dorothy", "DOROTHY"}
     assert any("\n" in text[hit.start : hit.end] for hit in found)
     assert sum(hit.term == "Dorothy" for hit in found) == len(re.findall(r"\b(?:Dorothy|DOROTHY)\b", text))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "times"),
+    [
+        ("민준", "민준이 민준은 민준에게는 민준이를 민준이었다고 민준아 민준희", 6),  # 민준희 is another name
+        ("은파도", "은파도에는 은파도로 은파도의 파도", 3),
+        ("محمود", "ومحمود لمحمود فبمحمود محمودة", 3),
+        ("القاهرة", "القاهرة وللقاهرة للقاهرة", 3),  # to the: the article loses its first letter
+        ("ברוך", "ברוך לברוך ושברוך ברוכים", 3),
+        ("ירושלים", "בירושלים מירושלים", 2),
+        ("ทองดี", "ปู่ทองดีนอน ทองดีพูด", 2),  # a vowel sign within the name is no gap
+        ("มาน", "มานี มานะ", 1),  # nor does a name end between a letter and its sign
+        ("विक्रम", "विक्रम ने विक्रमी", 1),
+        ("顾长林", "秦婶照顾顾长林,顾长林笑了", 2),
+        ("みさき丸", "そのみさき丸は", 1),
+        ("Светлана", "Светлана увидела Светлану, Светланой и Светланину", 3),
+        ("Ayşe", "Ayşe'nin Ayşe’ye Ayşen", 2),
+        ("Γεράσιμος", "του Γεράσιμου τον Γεράσιμο", 2),
+    ],
+)
+def test_names_of_every_script_as_grammar_writes_them(name: str, text: str, times: int) -> None:
+    assert len(name_finder([name]).find(text)) == times

@@ -1,0 +1,52 @@
+"""Words where there are no spaces, and names that the dictionary cuts into bits."""
+
+from __future__ import annotations
+
+from lethe.anchors.segments import Piece, fused, korean_root, likeliest_cut, segmented
+
+
+def pieces(text: str, code: str) -> set[str]:
+    return {piece.text for phrase in segmented([text], code) for piece in phrase}
+
+
+def test_the_likeliest_cut() -> None:
+    chances = {"ab": 0.1, "a": 0.2, "b": 0.2, "c": 0.1, "bc": 0.5}
+    # a bc: 0.2 x 0.5 = 0.1; ab c: 0.1 x 0.1; a b c: 0.2 x 0.2 x 0.1
+    assert likeliest_cut("abc", chances) == ["a", "bc"]
+    assert likeliest_cut("xab", chances) == ["x", "ab"]  # an unknown character is a word
+
+
+def test_bits_that_keep_together_are_one_name() -> None:
+    def phrase(*parts: str) -> list[Piece]:
+        return [Piece(part, "bit" if part in "若溪" else "other") for part in parts]
+
+    together = [phrase("说", "若", "溪", "来"), phrase("若", "溪", "去"), phrase("见", "若", "溪")]
+    assert [[piece.text for piece in one] for one in fused(together, "zh")] == [
+        ["说", "若溪", "来"],
+        ["若溪", "去"],
+        ["见", "若溪"],
+    ]
+    # always the same neighbours: a fixed phrase, whose borders nobody knows
+    alike = [phrase("说", "若", "溪", "来")] * 3
+    assert {piece.text for one in fused(alike, "zh") for piece in one} == {"说", "若", "溪", "来"}
+
+
+def test_a_longer_name_of_the_same_bits_wins() -> None:
+    text = "钱国栋来了。钱国栋笑了。他见钱国栋。看见钱国栋去。"
+    assert "钱国栋" in pieces(text, "zh")
+    assert "钱国" not in pieces(text, "zh")
+
+
+def test_korean_particles() -> None:
+    particles = {"민준": {"은", "이", "에게"}, "민준이": {"를"}, "은파도": {"에", "를"}, "은파": {"도"}}
+    assert korean_root("민준은", {**particles, "민준은": {""}}) == "민준"
+    assert korean_root("은파도", particles) == "은파도"  # -do is a particle too, but the longer root has more of them
+    words = "민준이를 보았다. 민준은 갔다. 민준에게 말했다. 말했다."
+    assert "민준" in pieces(words, "ko")
+    assert "말했다" in pieces(words, "ko")
+
+
+def test_katakana_is_one_piece_and_hiragana_is_grammar() -> None:
+    found = {piece.text: piece.tag for phrase in segmented(["シロガネはタケルの犬だ"], "ja") for piece in phrase}
+    assert found["シロガネ"] == "unknown"
+    assert found["の"] == "other"

@@ -1,0 +1,44 @@
+"""Names in scripts without capitals."""
+
+from __future__ import annotations
+
+from lethe.anchors.candidates import find_terms
+from lethe.anchors.uncased import read_evidence, root_of, uncased_terms
+
+
+def terms(text: str, retain: str = "") -> set[str]:
+    return {term.forms[0] for term in find_terms([text], [retain] if retain else [], 2, 2.0).candidates}
+
+
+def test_arabic_prefixes_are_no_part_of_a_name_and_a_word_with_an_article_is_none() -> None:
+    raw = {"ومحمود": 1, "محمود": 2, "البئر": 2, "بئر": 1, "للقاهرة": 1, "القاهرة": 1, "برق": 2}
+    assert root_of("ومحمود", raw, "ar") == ("محمود", False)
+    assert root_of("للقاهرة", raw, "ar")[0] == "القاهرة"
+    assert root_of("البئر", raw, "ar") == ("البئر", True)
+    assert root_of("برق", raw, "ar") == ("برق", False)  # no b- before a word: there is no such word
+    assert root_of("הנמל", {"נמל": 1}, "he") == ("נמל", True)
+
+
+def test_a_common_word_is_a_name_where_the_text_says_so() -> None:
+    named = "קוראים לו פיסטוק. פיסטוק רץ. פיסטוק נבח. "
+    nut = "אכלתי פיסטוק. פיסטוק טעים. קניתי פיסטוק והפיסטוק נגמר. "
+    assert "פיסטוק" in terms(named)
+    assert "פיסטוק" not in terms(nut)
+
+
+def test_a_hindi_noun_has_a_plural() -> None:
+    text = "भोलाराम ने डिब्बा खोला। डिब्बा खाली था। भोलाराम ने सब डिब्बे देखे। भोलाराम हँसा। "
+    assert terms(text) == {"भोलाराम"}
+    assert read_evidence([text], "hi").against["डिब्बा"] == 2
+
+
+def test_the_retain_text_has_its_names_too() -> None:
+    text = "민준이 왔다. 민준은 웃었다. 은파도에 갔다. 은파도를 보았다. "
+    assert terms(text) == {"민준", "은파도"}
+    assert terms(text, "은파도에 갔다. 은파도를 보았다. 은파도는 섬이다. " * 9) == {"민준"}
+    assert uncased_terms([text], [], "ko", 3, 2.0) == {}  # each occurs twice
+
+
+def test_two_scripts_in_one_text() -> None:
+    text = "Then Zandrel met 若溪 there. Then Zandrel saw that 若溪 slept. They saw Zandrel and 若溪。" * 2
+    assert terms(text) == {"Zandrel", "若溪"}
