@@ -18,8 +18,8 @@ from lethe.text.formats import READERS, missing
 from lethe.text.passages import read_texts
 from tests.conftest import NO_EXTRA
 
-if not all(map(importlib.util.find_spec, ("lxml", "pypdf"))):
-    pytest.skip(NO_EXTRA, allow_module_level=True)
+pytest.importorskip("lxml", reason=NO_EXTRA)
+pytest.importorskip("pypdf", reason=NO_EXTRA)
 
 WORD = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
 CONTAINER = '<container xmlns="urn:oasis:names:tc:opendocument:xmlns:container"><rootfiles>{}</rootfiles></container>'
