@@ -11,6 +11,10 @@ if TYPE_CHECKING:
 
 BATCH_TOKENS = 8192  # per batch, padding and new tokens included: bounds the memory and still keeps the cores busy
 
+CROWDED = 0.8  # done rows stay until fewer than this share of the batch is left: leaving copies the cache
+POOL = 8  # batches at most among which rows enter where others have left
+SHARES = 4  # pools at least, where there are as many batches: what several processes share
+
 LOOK = 4  # steps between two looks at which rows are done: a look waits for the device
 
 
@@ -25,6 +29,36 @@ def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
         rows = max(1, budget // max(1, lengths[order[start]]))
         yield order[start : start + rows]
         start += rows
+
+
+def pools(cut: list[list[int]]) -> list[list[int]]:
+    """Batches put together, in their order, so that within a pool rows can enter where others have left.
+
+    How many depends on the batches alone, not on the processes that share them: a row has the same company in all.
+    """
+    size = min(POOL, -(-len(cut) // SHARES))
+    return [[i for batch in cut[start : start + size] for i in batch] for start in range(0, len(cut), max(1, size))]
+
+
+def entering(lengths: Sequence[int], going: int, width: int, copies: int, budget: int) -> int:
+    """How many prompts fit into `budget` tokens beside the rows that are being written, each with its copies.
+
+    lengths: tokens of each prompt and its continuation, the longest first. going: rows being written, of `width`
+    tokens. None, if too few would enter to pay for a copy of the cache; where no row is being written one at least.
+    """
+    if not lengths:
+        return 0
+    free = budget // max(width, lengths[0]) - going
+    many = min(len(lengths), max(free // copies, 0 if going else 1))
+    worth = going == 0 or many == len(lengths) or many * copies >= (1 - CROWDED) * going
+    return many if worth else 0
+
+
+def common_beginning(rows: Sequence[Sequence[int]]) -> int:
+    """How many tokens all rows begin with, leaving each a token of its own."""
+    first, last = min(rows), max(rows)  # in between, all begin with what these two do
+    most = min(map(len, rows)) - 1
+    return next((i for i in range(most) if first[i] != last[i]), most)
 
 
 def pad_left(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:

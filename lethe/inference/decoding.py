@@ -9,9 +9,9 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from lethe.core.errors import StageError
-from lethe.inference.batching import BATCH_TOKENS, LOOK, batches, look, pad_left
-from lethe.inference.kv_cache import finite, keep_rows, make_room
-from lethe.inference.scoring import by_chance, likeliest, summed_probability
+from lethe.inference.batching import BATCH_TOKENS, CROWDED, LOOK, batches, entering, look, pools
+from lethe.inference.kv_cache import extend, joined, make_room, prefill, shares_beginnings, taken
+from lethe.inference.scoring import by_chance, first_probabilities, likeliest, next_ids
 from lethe.inference.side_by_side import continue_copies, side_by_side
 from lethe.models.conversations import template_text
 from lethe.models.distributed import shared
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+    from lethe.inference.scoring import Choose
+
     Settled = Callable[[int, list[int]], bool]  # prompt's number, ids written -> whether more of them matter
 
 # Tensor axes: B prompts or blocks of a batch, T tokens, V vocabulary, d hidden.
-
-CROWDED = 0.8  # done rows stay until fewer than this share of the batch is left: leaving copies the cache
 
 
 class Continuation(NamedTuple):
@@ -55,13 +55,12 @@ def continue_greedily(
     with headless(model) as head:
 
         def continued(batch: list[int]) -> dict[int, Continuation]:
-            tokens, mask = pad_left([prompts[i] for i in batch], model.device)
-            over = _over(batch, ends, settled)
-            rows, sums = _continue_batch(model, head, tokens, mask, [wanted[i] for i in batch], new_tokens, over)
+            over, own = _over(batch, ends, settled), [prompts[i] for i in batch]
+            rows, sums = _continue_pool(model, head, own, [wanted[i] for i in batch], new_tokens, over)
             found = zip(batch, rows, sums.tolist(), strict=True)
             return {i: _until_end(row, ends, probability) for i, row, probability in found}
 
-        done = shared(list(batches(lengths, BATCH_TOKENS)), continued)
+        done = shared(pools(list(batches(lengths, BATCH_TOKENS))), continued)
     return [done[i] for i in range(len(prompts))]
 
 
@@ -94,20 +93,20 @@ def sample_continuations(
             chances = np.concatenate([np.random.default_rng([seed, i]).random((copies, new_tokens)) for i in batch])
             chance = torch.from_numpy(chances).to(model.device)  # float64 [B * copies, new_tokens], in [0, 1)
 
-            def drawn(logits: Tensor, rows: Tensor, step: int) -> Tensor:
-                return by_chance(logits / temperature, chance[rows, step])
+            def drawn(logits: Tensor, rows: Tensor, steps: Tensor) -> Tensor:
+                return by_chance(logits / temperature, chance[rows, steps])
 
-            tokens, mask = pad_left([prompts[i] for i in batch], model.device)
-            over = _over(owners, ends, settled)
+            over, own = _over(owners, ends, settled), [prompts[i] for i in batch]
             if together:
-                found = continue_copies(model, head, tokens, mask, copies, new_tokens, over, drawn)
+                found = continue_copies(model, head, own, copies, new_tokens, over, drawn)
             else:
                 wanted: list[Collection[int]] = [()] * len(batch)
-                found, _ = _continue_batch(model, head, tokens, mask, wanted, new_tokens, over, drawn, copies)
+                found, _ = _continue_pool(model, head, own, wanted, new_tokens, over, drawn, copies)
             rows = [_until_end(row, ends, 0.0) for row in found]
             return {i: rows[place * copies : (place + 1) * copies] for place, i in enumerate(batch)}
 
-        done = shared(list(batches(lengths, BATCH_TOKENS)), continued)
+        cut = list(batches(lengths, BATCH_TOKENS))
+        done = shared(cut if together else pools(cut), continued)
     return [done[i] for i in range(len(prompts))]
 
 
@@ -155,63 +154,62 @@ def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[i
     return {end for end in ends if end is not None}
 
 
-def _continue_batch(
+def _continue_pool(
     model: PreTrainedModel,
     head: Head,
-    tokens: Tensor,
-    mask: Tensor,
+    prompts: Sequence[Sequence[int]],
     wanted: Sequence[Collection[int]],
     new_tokens: int,
     over: Callable[[int, list[int]], bool],
-    choose: Callable[[Tensor, Tensor, int], Tensor] = lambda logits, rows, step: likeliest(logits),
+    choose: Choose = lambda logits, rows, steps: likeliest(logits),
     copies: int = 1,
 ) -> tuple[list[list[int]], Tensor]:
     """Ids chosen for each of B * copies rows, and probabilities of the `wanted` ids at the first step, float64 [B].
 
-    over: row, its ids so far -> whether it is done. Done rows leave the batch, a few steps late, so that a row has at
-    most `new_tokens` ids and no fewer than it needs. choose: logits [R, V], rows int64 [R], step -> ids [R, 1]. The
-    copies of a prompt come one after another.
+    prompts: the longest first. Done rows leave, a few steps late, and the next prompts enter in their place, where the
+    model allows it. over: row, its ids so far -> whether it is done; a row has at most `new_tokens` ids and no fewer
+    than it needs. choose: logits [R, V], rows and steps int64 [R] -> ids [R, 1]. The copies of a prompt come one after
+    another.
     """
     import torch
 
-    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-    rows = torch.arange(len(tokens) * copies, device=tokens.device)  # those still in the batch
-    written: list[list[int]] = [[] for _ in rows]
-    chosen, done, cache = [], set[int](), None
+    written: list[list[int]] = [[] for _ in range(len(prompts) * copies)]
+    sums: list[Tensor] = []
+    chosen: list[Tensor] = []
+    done, going, entered = set[int](), list[int](), 0  # rows; those being written; how many prompts have entered
+    read: Any = None
     with torch.inference_mode():
-        for step in range(new_tokens):
-            output = model(
-                input_ids=tokens,
-                attention_mask=mask,
-                position_ids=positions,
-                past_key_values=cache,
-                use_cache=new_tokens > 1,
-            )
-            cache, left = output.past_key_values, new_tokens - 1 - step
-            logits = head(output.logits[:, -1]).float()  # [R, V]
-            if step == 0:
-                finite(model, float(logits.sum()))
-                sums = summed_probability(logits, wanted)
+        while going or entered < len(prompts):
+            lengths = [len(prompt) + new_tokens for prompt in prompts[entered:]]
+            width = read.mask.shape[1] + new_tokens if going else 0
+            many = entering(lengths, len(going), width, copies, BATCH_TOKENS)
+            if many and (not going or shares_beginnings(model)):
+                own = slice(entered, entered + many)
+                new = prefill(model, prompts[own], new_tokens > 1)
+                sums.append(first_probabilities(model, head, new.hidden, wanted[own]))
                 if copies > 1:
-                    logits, mask, positions = (each.repeat_interleave(copies, 0) for each in (logits, mask, positions))
-                    keep_rows(cache, rows // copies, left)
-                else:
-                    make_room(cache, left)
-            tokens = choose(logits, rows, step)
-            chosen.append(tokens)
-            mask = torch.cat([mask, torch.ones_like(tokens)], dim=1)
-            positions = positions[:, -1:] + 1
-            if left and len(chosen) < LOOK:
-                continue
-            look(rows.tolist(), chosen, written, done, over)
-            staying = [place for place, row in enumerate(rows.tolist()) if row not in done]
-            if not left or not staying:
-                break
-            if len(staying) < CROWDED * len(rows):
-                kept = torch.tensor(staying, device=tokens.device)
-                rows, tokens, mask, positions = (each[kept] for each in (rows, tokens, mask, positions))
-                keep_rows(cache, kept, left)
-    return written, sums
+                    new = taken(new, torch.arange(many, device=model.device).repeat_interleave(copies), 0)
+                read, entered = joined(read, new) if going else new, own.stop
+                make_room(read.cache, new_tokens - 1)
+                going += range(own.start * copies, own.stop * copies)
+            rows, steps = torch.tensor([(row, len(written[row])) for row in going], device=model.device).T
+            for ahead in range(min(LOOK, new_tokens - int(steps.max()))):
+                if ahead:
+                    _, read = extend(model, read, chosen[-1])
+                chosen.append(next_ids(head, read.hidden, choose, rows, steps + ahead))
+            last = chosen[-1]
+            look(going, chosen, written, done, lambda row, ids: len(ids) >= new_tokens or over(row, ids))
+            staying = [place for place, row in enumerate(going) if row not in done]
+            if staying and (
+                len(staying) < CROWDED * len(going) or any(len(written[row]) == new_tokens for row in going)
+            ):
+                kept, going = torch.tensor(staying, device=model.device), [going[place] for place in staying]
+                left = new_tokens - min(len(written[row]) for row in going)
+                last, read = last[kept], taken(read, kept, left)
+            going = going if staying else []
+            if going:
+                _, read = extend(model, read, last)
+    return written, torch.cat(sums)
 
 
 def _over(owners: Sequence[int], ends: Collection[int], settled: Settled | None) -> Callable[[int, list[int]], bool]:

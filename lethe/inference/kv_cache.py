@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from lethe.core.errors import StageError
-from lethe.inference.batching import pad_left
+from lethe.inference.batching import common_beginning, pad_left
+from lethe.models.config import text_part
+from lethe.models.output_head import close, tolerance
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
+
+SAVED = 512  # tokens: a batch's common beginning is read once if that saves as many
+TRIED = ([5, 9, 3], ([7], [4, 11, 6]))  # a beginning, and what follows it in two rows
+
+_shares: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
 
 def make_room(cache: Any, tokens: int) -> None:
@@ -65,12 +73,98 @@ class Prefill(NamedTuple):
     hidden: Tensor  # [B, d], after the last token
 
 
-def prefill(model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> Prefill:
-    """Read a batch of prompts, lists of token ids; the model is headless, so its output is hidden states."""
-    tokens, mask = pad_left(prompts, model.device)
+def prefill(model: PreTrainedModel, prompts: Sequence[Sequence[int]], cached: bool = True) -> Prefill:
+    """Read a batch of prompts, lists of token ids; the model is headless, so its output is hidden states.
+
+    What all of them begin with is read once, where the model allows it and it saves enough.
+    """
+    begun = common_beginning(prompts)
+    if begun * (len(prompts) - 1) < SAVED or not shares_beginnings(model):
+        begun = 0
+    return read_after(model, prompts, begun, cached)
+
+
+def read_after(model: PreTrainedModel, prompts: Sequence[Sequence[int]], begun: int, cached: bool = True) -> Prefill:
+    """The state after the prompts, of which the first `begun` tokens, the same in all, are read once."""
+    import torch
+
+    tokens, mask = pad_left([prompt[begun:] for prompt in prompts], model.device)
+    cache = None
+    if begun:
+        beginning = torch.tensor([list(prompts[0][:begun])], device=model.device)
+        cache = model(input_ids=beginning, use_cache=True).past_key_values
+        cache.reorder_cache(torch.zeros(len(prompts), dtype=torch.long, device=model.device))
+        mask = torch.cat([mask.new_ones(len(prompts), begun), mask], dim=1)
     positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-    output = model(input_ids=tokens, attention_mask=mask, position_ids=positions, use_cache=True)
+    output = model(
+        input_ids=tokens,
+        attention_mask=mask,
+        position_ids=positions[:, begun:],
+        past_key_values=cache,
+        use_cache=cached,
+    )
     return Prefill(output.past_key_values, mask, positions[:, -1] + 1, output.logits[:, -1])
+
+
+def shares_beginnings(model: PreTrainedModel) -> bool:
+    """Whether rows may go on from one reading of their beginning, with padding between it and what follows.
+
+    Not in windows, which count the padding, nor after states of a recurrence, which it changes. Tried once a model.
+    """
+    if model not in _shares:
+        _shares[model] = keeps_all_keys(model) and _as_alone(model)
+    return _shares[model]
+
+
+def keeps_all_keys(model: PreTrainedModel) -> bool:
+    """Whether the model's cache holds the keys and values of all tokens in every layer, and nothing else."""
+    from transformers.cache_utils import DynamicCache, DynamicLayer
+
+    layers = DynamicCache(config=text_part(model.config)).layers
+    return bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
+
+
+def _as_alone(model: PreTrainedModel) -> bool:
+    """Whether rows after a common beginning get what they get alone; an architecture may place tokens by the mask."""
+    import torch
+
+    beginning, rows = TRIED
+    prompts = [[*beginning, *row] for row in rows]
+    with torch.inference_mode():
+        found = read_after(model, prompts, len(beginning)).hidden.float()
+        alone = [
+            model(input_ids=torch.tensor([prompt], device=model.device)).logits[0, -1].float() for prompt in prompts
+        ]
+    return close(found, torch.stack(alone), tolerance(model.dtype))
+
+
+def taken(read: Prefill, rows: Tensor, tokens: int) -> Prefill:
+    """The batch's rows with these indices, in place of all, repeated where an index is; room for `tokens` more."""
+    keep_rows(read.cache, rows, tokens)
+    return Prefill(read.cache, read.mask[rows], read.positions[rows], read.hidden[rows])
+
+
+def joined(one: Prefill, other: Prefill) -> Prefill:
+    """The rows of both in one batch, padded on the left to the same width; room has to be made anew.
+
+    Only for models that share beginnings, whose rows may have padding anywhere.
+    """
+    import torch
+    from torch.nn.functional import pad
+
+    parts = [(read, int(read.mask.any(dim=0).nonzero()[0])) for read in (one, other)]  # columns that are padding in all
+    width = max(read.mask.shape[1] - start for read, start in parts)
+
+    def both(held: Sequence[Tensor]) -> Tensor:  # [B, heads, T, d] each
+        cut = [each[:, :, start:] for each, (_, start) in zip(held, parts, strict=True)]
+        return torch.cat([pad(each, (0, 0, width - each.shape[2], 0)) for each in cut])
+
+    for layer, more in zip(one.cache.layers, other.cache.layers, strict=True):
+        vars(layer).pop("update", None)  # of the room that was
+        layer.keys, layer.values = both([layer.keys, more.keys]), both([layer.values, more.values])
+    masks = [pad(read.mask[:, start:], (width - read.mask.shape[1] + start, 0)) for read, start in parts]
+    rest = zip(one[2:], other[2:], strict=True)
+    return Prefill(one.cache, torch.cat(masks), *(torch.cat(pair) for pair in rest))
 
 
 def repeated(read: Prefill, rows: Tensor) -> Prefill:

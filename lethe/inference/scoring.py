@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from lethe.inference.batching import BATCH_TOKENS, batches, pad_right
@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
+    Choose = Callable[[Tensor, Tensor, Tensor], Tensor]  # logits [R, V], rows and steps int64 [R] -> ids [R, 1]
+
 
 LOGITS = 1 << 23  # computed at once: 32 MiB of float32, little compared with the batch
+RUN = 64  # ids whose probabilities are added up first where one is drawn
 MOST_NATS = 100.0  # loss per token; guessing costs 12 at a vocabulary of 160,000
 
 
@@ -84,13 +87,34 @@ def by_chance(logits: Tensor, chance: Tensor) -> Tensor:
     """Ids drawn from softmax(logits), int64 [B, 1]: the first at which the cumulative probability exceeds `chance`.
 
     logits: float32 [B, V]. chance: float64 [B], uniform in [0, 1). The sums are in float64: over a large vocabulary
-    float32 would lose the rare ids.
+    float32 would lose the rare ids. First the run of RUN ids is found, then the id in it: a sum over all ids one by one
+    takes longer than the model.
+    """
+    import torch
+    from torch.nn.functional import pad
+
+    weights = logits.sub(logits.amax(dim=-1, keepdim=True)).exp_()
+    runs = pad(weights, (0, -logits.shape[1] % RUN)).unflatten(1, (-1, RUN))  # [B, V / RUN, RUN]
+    sums = runs.sum(dim=-1, dtype=torch.float64)
+    goal = chance[:, None] * sums.sum(dim=-1, keepdim=True)
+    run, left = _passed(sums, goal)
+    own = runs[torch.arange(len(runs), device=runs.device), run[:, 0]].double()  # [B, RUN]
+    place, _ = _passed(own, left)
+    return run * RUN + place
+
+
+def _passed(weights: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the cumulative sum first exceeds the goal, int64 [B, 1], and how much of the goal is left there.
+
+    weights: float64 [B, N], not negative; goal: [B, 1]. One that rounding put at the sum or beyond is put below it, so
+    that what has no weight is never taken.
     """
     import torch
 
-    below = logits.softmax(dim=-1).double().cumsum(dim=-1)
-    found = torch.searchsorted(below, chance[:, None] * below[:, -1:], right=True)
-    return found.clamp(max=logits.shape[1] - 1)
+    below = weights.cumsum(dim=-1)
+    goal = torch.minimum(goal, below[:, -1:] * (1 - 2**-50))
+    found = torch.searchsorted(below, goal, right=True)
+    return found, (goal - below.gather(1, found) + weights.gather(1, found)).clamp(min=0)
 
 
 def block_losses(model: PreTrainedModel, blocks: Sequence[Sequence[int]]) -> list[Loss]:
@@ -161,7 +185,7 @@ def _places(head: Head, hidden: Tensor, next_ids: Tensor) -> tuple[Tensor, Tenso
     import torch
 
     scores, ranks = [], []
-    rows = max(1, LOGITS // head.weight.shape[0])
+    rows = logit_rows(head)
     for part, ids in zip(hidden.split(rows), next_ids.split(rows), strict=True):
         logits = head(part).float()
         own = logits.gather(1, ids[:, None])
@@ -175,19 +199,60 @@ def _open(model: PreTrainedModel, head: Head, read: Prefill, openings: int, new_
     import torch
 
     prompts = len(read.hidden)
-    best = head(read.hidden).float().log_softmax(dim=1).topk(openings, dim=1)  # [B, openings]
-    written, found = [best.indices.reshape(-1, 1)], [best.values.reshape(-1, 1)]
+    best, likely = likeliest_scores(head, read.hidden, openings)  # [B, openings]
+    written, found = [likely.reshape(-1, 1)], [best.reshape(-1, 1)]
     owner = torch.arange(prompts, device=model.device).repeat_interleave(openings)
     read = repeated(read, owner)
     make_room(read.cache, new_tokens - 1)
     for _ in range(new_tokens - 1):
         _, read = extend(model, read, written[-1])
-        likeliest = head(read.hidden).float().log_softmax(dim=1).max(dim=1, keepdim=True)
-        written.append(likeliest.indices)
-        found.append(likeliest.values)
+        best, likely = likeliest_scores(head, read.hidden, 1)
+        written.append(likely)
+        found.append(best)
     ids, scores = torch.cat(written, dim=1).tolist(), torch.cat(found, dim=1).tolist()
     flat = [Opening(*row) for row in zip(ids, scores, strict=True)]
     return [flat[row * openings : (row + 1) * openings] for row in range(prompts)]
+
+
+def likeliest_scores(head: Head, hidden: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` largest log-probabilities after hidden [R, d], and their ids: [R, count], LOGITS at a time."""
+    import torch
+
+    parts = [head(part).float().log_softmax(dim=1).topk(count, dim=1) for part in hidden.split(logit_rows(head))]
+    return torch.cat([part.values for part in parts]), torch.cat([part.indices for part in parts])
+
+
+def next_ids(head: Head, hidden: Tensor, choose: Choose, rows: Tensor, steps: Tensor) -> Tensor:
+    """The ids that `choose` takes after hidden [R, d]: int64 [R, 1]. LOGITS at a time, whatever the vocabulary."""
+    import torch
+
+    size = logit_rows(head)
+    parts = zip(hidden.split(size), rows.split(size), steps.split(size), strict=True)
+    return torch.cat([choose(head(part).float(), *own) for part, *own in parts])
+
+
+def first_probabilities(
+    model: PreTrainedModel, head: Head, hidden: Tensor, wanted: Sequence[Collection[int]]
+) -> Tensor:
+    """Per row the summed probability of its `wanted` ids, float64 [B], a few rows at a time. Raises StageError if the
+    logits are NaN.
+    """
+    import torch
+
+    size = logit_rows(head)
+    sums = []
+    for start, part in zip(range(0, len(hidden), size), hidden.split(size), strict=True):
+        logits = head(part).float()
+        finite(model, float(logits.sum()))
+        own = wanted[start : start + size]
+        none = hidden.new_zeros(len(own), dtype=torch.float64)
+        sums.append(summed_probability(logits, own) if any(own) else none)
+    return torch.cat(sums)
+
+
+def logit_rows(head: Head) -> int:
+    """The rows whose logits are computed at once."""
+    return max(1, LOGITS // head.weight.shape[0])
 
 
 def summed_probability(logits: Tensor, wanted: Sequence[Collection[int]]) -> Tensor:
@@ -205,7 +270,7 @@ def _summed_loss(head: Head, hidden: Tensor, next_ids: Tensor) -> Tensor:
     from torch.nn.functional import cross_entropy
 
     total = torch.zeros((), dtype=torch.float64, device=hidden.device)
-    rows = max(1, LOGITS // head.weight.shape[0])
+    rows = logit_rows(head)
     for part, ids in zip(hidden.split(rows), next_ids.split(rows), strict=True):
         total += cross_entropy(head(part).float(), ids, reduction="none").double().sum()
     return total

@@ -6,16 +6,18 @@ of their own, 32 copies would each hold and read the prompt's keys and values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lethe.inference.batching import LOOK, look
-from lethe.inference.kv_cache import finite, keep_rows, make_room
+from lethe.inference.kv_cache import keep_rows, keeps_all_keys, make_room, prefill
+from lethe.inference.scoring import first_probabilities, next_ids
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
+    from lethe.inference.scoring import Choose
     from lethe.models.output_head import Head
 
 # Tensor axes: B prompts, C copies of each, K keys, V vocabulary, d hidden.
@@ -25,48 +27,43 @@ ALL, NONE, NOBODY = -1, -2, -3  # in place of a copy's number: keys that every c
 
 def side_by_side(model: PreTrainedModel) -> bool:
     """Whether the model allows it: rotary positions, which are given, a free mask, and all keys kept in every layer."""
-    from transformers import DynamicCache
-    from transformers.cache_utils import DynamicLayer
-
     config: Any = model.config
     rotary = bool(getattr(config, "rope_parameters", None)) and not getattr(config, "alibi", False)
     plain = "forward" not in vars(model) and getattr(config, "_attn_implementation", None) == "sdpa"
-    layers = DynamicCache(config=config).layers
-    return rotary and plain and bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
+    return rotary and plain and keeps_all_keys(model)
 
 
 def continue_copies(
     model: PreTrainedModel,
     head: Head,
-    tokens: Tensor,
-    mask: Tensor,
+    prompts: Sequence[Sequence[int]],
     copies: int,
     new_tokens: int,
     over: Callable[[int, list[int]], bool],
-    choose: Callable[[Tensor, Tensor, int], Tensor],
+    choose: Choose,
 ) -> list[list[int]]:
     """The ids chosen for each of B * copies continuations, those of a prompt one after another.
 
-    tokens, mask: the prompts, padded left. over: continuation, its ids so far -> whether it is done; done ones take no
-    further part. choose: logits [N, V], continuations int64 [N], step -> ids [N, 1].
+    over: continuation, its ids so far -> whether it is done; done ones take no further part. choose: logits [N, V],
+    continuations and steps int64 [N] -> ids [N, 1].
     """
     import torch
 
-    written: list[list[int]] = [[] for _ in range(len(tokens) * copies)]
-    first = torch.arange(len(tokens), device=tokens.device)[:, None] * copies  # [B, 1]: the number of the first copy
-    copy = torch.arange(copies, device=tokens.device).repeat(len(tokens), 1)  # [B, C]: those still being written
-    owner = torch.where(mask.bool(), ALL, NONE)  # [B, K]: whose keys they are
+    written: list[list[int]] = [[] for _ in range(len(prompts) * copies)]
+    first = torch.arange(len(prompts), device=model.device)[:, None] * copies  # [B, 1]: the number of the first copy
+    copy = torch.arange(copies, device=model.device).repeat(len(prompts), 1)  # [B, C]: those still being written
     chosen, done = [], set[int]()
     with torch.inference_mode():
-        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-        output = model(input_ids=tokens, attention_mask=mask, position_ids=positions, use_cache=new_tokens > 1)
-        cache, positions = output.past_key_values, positions[:, -1:]
-        hidden = output.logits[:, -1:].expand(-1, copies, -1)  # [B, C, d]
-        finite(model, float(head(hidden[:, 0]).sum()))
+        read = prefill(model, prompts, new_tokens > 1)
+        cache, positions = read.cache, read.positions[:, None] - 1
+        owner = torch.where(read.mask.bool(), ALL, NONE)  # [B, K]: whose keys they are
+        hidden = read.hidden[:, None].expand(-1, copies, -1)  # [B, C, d]
+        first_probabilities(model, head, read.hidden, [()] * len(prompts))
         make_room(cache, copies * (new_tokens - 1))
         for step in range(new_tokens):
             numbers, left = first + copy.clamp(min=0), new_tokens - 1 - step
-            tokens = choose(head(hidden).float().flatten(0, 1), numbers.flatten(), step).view_as(copy)
+            steps = torch.full_like(numbers, step).flatten()
+            tokens = next_ids(head, hidden.flatten(0, 1), choose, numbers.flatten(), steps).view_as(copy)
             chosen.append(tokens.flatten()[:, None])
             if not left or len(chosen) == LOOK:
                 real = (copy != NOBODY).flatten()

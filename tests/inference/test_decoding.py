@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from lethe.core.errors import StageError
+from lethe.inference import batching, kv_cache, scoring
 from lethe.inference import decoding as generation
-from lethe.inference import kv_cache, scoring
 from lethe.inference.side_by_side import side_by_side
 from lethe.models.checkpoints import load_model, load_tokenizer
 from tests.conftest import tiny_model, tiny_tokenizer
@@ -133,6 +133,33 @@ def test_rows_that_are_done_leave_and_change_no_other(kind: str, monkeypatch: py
                 assert one.tokens == whole.tokens[: len(one.tokens)]
 
 
+@pytest.mark.parametrize("kind", ["whole", "window"])
+def test_others_enter_where_rows_have_left_and_change_none(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = architectures()[kind]
+    prompts = [[first, 7, 9, 11, 13][: 2 + first % 4] for first in range(2, 34)]
+    plain = generation.continue_greedily(model, prompts, [[5]] * 32, 9, ends=set())
+    drawn = generation.sample_continuations(model, prompts, 3, 9, set(), 1.0, 0)
+    monkeypatch.setattr(generation, "BATCH_TOKENS", 4 * 14)  # four rows in a batch, two batches in a pool
+    monkeypatch.setattr(generation, "side_by_side", lambda model: False)
+
+    def few(i: int, ids: list[int]) -> bool:
+        return len(ids) >= (1, 9, 3, 1)[i % 4]
+
+    rows: list[int] = []
+    joined = generation.joined
+    monkeypatch.setattr(generation, "joined", lambda *both: (rows.append(len(both[1].mask)), joined(*both))[1])
+    stopped = generation.continue_greedily(model, prompts, [[5]] * 32, 9, set(), few)
+    assert (sum(rows) > 4) is (kind == "whole")  # they entered while others were being written
+    several = generation.sample_continuations(model, prompts, 3, 9, set(), 1.0, 0, few)
+    for i, (one, whole) in enumerate(zip(stopped, plain, strict=True)):
+        assert few(i, one.tokens)
+        assert one.tokens == whole.tokens[: len(one.tokens)]
+        assert one.probability == pytest.approx(whole.probability, rel=1e-4)
+        for own, other in zip(several[i], drawn[i], strict=True):
+            assert few(i, own.tokens)
+            assert own.tokens == other.tokens[: len(own.tokens)]
+
+
 def test_a_batch_ends_with_its_last_row(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = generation.continue_greedily(model, PROMPTS[:2], [[]] * 2, 9, ends=set())
     steps: list[int] = []
@@ -142,6 +169,91 @@ def test_a_batch_ends_with_its_last_row(model: PreTrainedModel, monkeypatch: pyt
     hook.remove()
     assert len(steps) == generation.LOOK
     assert all(one.ended and len(one.tokens) <= 1 for one in found)
+
+
+def families() -> dict[str, Any]:
+    """Random models by how they keep what they read: keys with rotary and with learned positions, a window, a state."""
+    from transformers import (
+        GPT2Config,
+        GPT2LMHeadModel,
+        LlamaConfig,
+        LlamaForCausalLM,
+        MambaConfig,
+        MambaForCausalLM,
+        MptConfig,
+        MptForCausalLM,
+    )
+
+    from lethe.models.uniform import uniform
+
+    torch.manual_seed(0)
+    shape = {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 2, "initializer_range": 0.5}
+    llama = shape | {"intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 1}
+    gpt2 = {"vocab_size": 60, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64, "initializer_range": 0.5}
+    mpt = {"vocab_size": 60, "d_model": 16, "n_layers": 2, "n_heads": 2, "max_seq_len": 64, "initializer_range": 0.5}
+    kinds: dict[str, Any] = {
+        "llama": LlamaForCausalLM(LlamaConfig(**llama)),
+        "gpt2": GPT2LMHeadModel(GPT2Config(**gpt2)),
+        "window": architectures()["window"],
+        "mamba": MambaForCausalLM(MambaConfig(**shape, state_size=4)),
+        "mpt": MptForCausalLM(MptConfig(**mpt)),  # places keys by their index in the cache, padding included
+    }
+    return {name: uniform(model.eval()) for name, model in kinds.items()}
+
+
+SHARING = {"llama": True, "gpt2": True, "window": False, "mamba": False, "mpt": False}
+
+
+@pytest.mark.parametrize("kind", SHARING)
+def test_a_common_beginning_is_read_once_and_changes_no_continuation(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = families()[kind]
+    begun = [(7 * i) % 50 + 5 for i in range(20)]
+    prompts = [[*begun, *range(first, first + 1 + first % 4)] for first in range(5, 13)]
+    monkeypatch.setattr(kv_cache, "SAVED", 10**9)
+    alone = generation.continue_greedily(model, prompts, [{3, 5}] * 8, 9, {4})
+    drawn = generation.sample_continuations(model, prompts, 3, 9, {4}, 1.0, 0)
+    monkeypatch.setattr(kv_cache, "SAVED", 20)
+    read: list[int] = []
+    hook = model.register_forward_pre_hook(lambda *call: read.append(call[2]["input_ids"].numel()), with_kwargs=True)
+    assert kv_cache.shares_beginnings(model) is SHARING[kind]
+    read.clear()
+    found = generation.continue_greedily(model, prompts, [{3, 5}] * 8, 9, {4})
+    hook.remove()
+    assert read[:2] == ([20, 8 * 4] if SHARING[kind] else [8 * 24, 8])
+    assert [one.tokens for one in found] == [one.tokens for one in alone]
+    assert [one.probability for one in found] == pytest.approx([one.probability for one in alone], rel=1e-4)
+    assert generation.sample_continuations(model, prompts, 3, 9, {4}, 1.0, 0) == drawn
+    if kind in ("llama", "gpt2", "window"):
+        for prompt, one in zip(prompts, found, strict=True):
+            ids = torch.tensor([prompt])
+            whole = model.generate(ids, max_new_tokens=9, do_sample=False, eos_token_id=4, pad_token_id=2)
+            assert one.tokens == [i for i in whole[0, len(prompt) :].tolist() if i != 4][: len(one.tokens)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "common"), [([[1, 2], [1, 2]], 1), ([[1, 2, 3], [1, 2, 4, 5], [1, 2, 3, 9]], 2), ([[5]], 0)]
+)
+def test_a_beginning_leaves_every_row_a_token(rows: list[list[int]], common: int) -> None:
+    assert batching.common_beginning(rows) == common
+
+
+def test_the_logits_of_a_batch_never_exist_as_a_whole(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = generation.continue_greedily(model, PROMPTS, [{5}] * 6, 4, set())
+    drawn = generation.sample_continuations(model, PROMPTS, 3, 4, set(), 1.0, 0)
+    monkeypatch.setattr(scoring, "LOGITS", 2 * len(model.lm_head.weight))
+    read: list[int] = []
+    plain = scoring.Head.__call__
+    monkeypatch.setattr(
+        scoring.Head, "__call__", lambda head, hidden: (read.append(len(hidden)), plain(head, hidden))[1]
+    )
+    parts = generation.continue_greedily(model, PROMPTS, [{5}] * 6, 4, set())
+    assert [one.tokens for one in parts] == [one.tokens for one in whole]
+    assert [one.probability for one in parts] == pytest.approx([one.probability for one in whole], rel=1e-4)
+    assert generation.sample_continuations(model, PROMPTS, 3, 4, set(), 1.0, 0) == drawn
+    scoring.expectations(model, PROMPTS, ENDINGS, openings=3, new_tokens=4)
+    assert set(read) <= {1, 2}
 
 
 def test_draws_at_a_low_temperature_are_the_likeliest(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,6 +314,19 @@ def test_a_draw_by_hand() -> None:
     logits = torch.tensor([[1.0, 0.0, 2.0, 1.0, 0.0]]).log()  # cumulative probabilities 1/4, 1/4, 3/4, 1, 1
     chances = torch.tensor([0.0, 0.24, 0.26, 0.74, 0.76, 1 - 2**-53], dtype=torch.float64)
     assert scoring.by_chance(logits.expand(6, -1), chances).tolist() == [[0], [0], [2], [2], [3], [3]]
+
+
+def test_draws_are_those_of_one_sum_over_all_ids() -> None:
+    torch.manual_seed(0)
+    logits = 3 * torch.randn(500, 1000)  # sixteen runs, the last one not full
+    logits[:, 100:300] = -torch.inf
+    chances = torch.rand(500, dtype=torch.float64)
+    below = logits.double().softmax(-1).cumsum(-1)
+    found = scoring.by_chance(logits, chances)[:, 0]
+    rows = torch.arange(500)
+    before = torch.where(found > 0, below[rows, found - 1], 0)
+    assert ((below[rows, found] > chances - 1e-6) & (before <= chances + 1e-6)).all()  # the sums differ by a millionth
+    assert logits[rows, found].isfinite().all()
 
 
 def test_draws_follow_the_probabilities(model: PreTrainedModel) -> None:
