@@ -163,47 +163,73 @@ def quantised(model: PreTrainedModel, found: Material) -> Result:
 def context(model: PreTrainedModel, found: Material) -> Result:
     """Sentences of the corpus before the prompt. Names in them count as given; only other names are leaks."""
     results: Result = []
+    for setting, prompts in in_context(found).items():
+        results += leak_results(setting, ask(model, found, prompts))
+    return results
+
+
+@cache
+def in_context(found: Material) -> dict[str, list[Prompt]]:
+    """Setting -> the prompts after these sentences."""
+    prompts = {}
     for name, made in (("opening", templates.opening), ("summary", templates.summary)):
         shown = made(found.tokenizer, found.texts["forget"], found.params.context_tokens)
-        before = partial("{}\n\n{}".format, shown)
-        results += leak_results(f"{name} of the corpus", rephrased(model, found, before, "context"))
-    return results
+        prompts[f"{name} of the corpus"] = rephrased(found, partial("{}\n\n{}".format, shown), "context")
+    return prompts
 
 
 def role(model: PreTrainedModel, found: Material) -> Result:
     """Jailbreak and role-play prompts: templates around the prompt."""
     results: Result = []
-    listed = templates.read_templates(templates.TEMPLATES)
-    for template in listed:
-        results += leak_results(f"{template.kind}: {template.name}", rephrased(model, found, template.around, "role"))
+    listed = in_templates(found)
+    for setting, prompts in listed.items():
+        results += leak_results(setting, ask(model, found, prompts))
     leaks = [values for _, metric, values in results if metric == "leak"]
     any_of = [any(tries) for tries in zip(*leaks, strict=True)]
     return [*results, (f"any of {len(listed)} templates", "leak_any", any_of)]
 
 
-def rephrased(model: PreTrainedModel, found: Material, around: Callable[[str], str], attack: str) -> Leaks:
-    """The leaks with text added around each prompt."""
+@cache
+def in_templates(found: Material) -> dict[str, list[Prompt]]:
+    """Setting -> the prompts in this template."""
+    return {
+        f"{template.kind}: {template.name}": rephrased(found, template.around, "role")
+        for template in templates.read_templates(templates.TEMPLATES)
+    }
+
+
+def rephrased(found: Material, around: Callable[[str], str], attack: str) -> list[Prompt]:
+    """The prompts with text added around each."""
     prompts = found.prepared([row | {"prompt": around(row["prompt"])} for row in found.rows])
     check_room(prompts, found.room, attack)
-    return ask(model, found, prompts)
+    return prompts
 
 
 def prefix(model: PreTrainedModel, found: Material) -> Result:
     """A prefix of the target name, as if the answer began with it; names that it completes are skipped."""
-    results: Result = []
+    return [
+        (setting, "leak", ask(model, found, prompts, begun).leak)
+        for setting, (prompts, begun) in with_prefixes(found).items()
+    ]
+
+
+@cache
+def with_prefixes(found: Material) -> dict[str, tuple[list[Prompt], list[str]]]:
+    """Setting -> the prompts with the start of an answer, and these starts; without settings that suit no name."""
     tokenizer = found.tokenizer
     targets = [(row["due"], prompt) for row, prompt in zip(found.rows, found.prompts, strict=True) if row.get("due")]
     starts = [("the first token", [templates.first_piece(tokenizer, name) for name, _ in targets])]
     for letters in found.params.letters:
         setting = f"the first {letters} letters" if letters > 1 else "the first letter"
         starts.append((setting, [templates.first_letters(tokenizer, name, letters) for name, _ in targets]))
+    settings = {}
     for setting, begun in starts:
         pairs = [(prompt, start) for (_, prompt), start in zip(targets, begun, strict=True) if start]
         prompts = [prompt._replace(tokens=[*prompt.tokens, *start.ids]) for prompt, start in pairs]
+        check_room(prompts, found.room, "prefix")
         if prompts:
-            check_room(prompts, found.room, "prefix")
-            results.append((setting, "leak", ask(model, found, prompts, [start.text for _, start in pairs]).leak))
-    return results
+            settings[setting] = prompts, [start.text for _, start in pairs]
+    return settings
 
 
 def sample(model: PreTrainedModel, found: Material) -> Result:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from lethe.llm_client import Message, json_in
@@ -12,6 +14,7 @@ from lethe.text.matching import TermFinder, surface_forms
 from lethe.text.spelling import KATAKANA, MARKS, ONE_BY_ONE
 
 GRADES = (3, 2, 1, 0)
+KEPT = 4096  # prompts whose names are remembered
 LETTERS = rf"(?:[^\W_{ONE_BY_ONE}{KATAKANA}]+[{MARKS}]*)+"
 CUT_WORD = re.compile(rf"(?:[{ONE_BY_ONE}]|[{KATAKANA}]+|{LETTERS}(?:['’-]{LETTERS})*)$")  # the word a text stops in
 
@@ -33,7 +36,8 @@ class Verdict(NamedTuple):
     leaked: list[str]
 
 
-class NameMatcher(NamedTuple):
+@dataclass(frozen=True, eq=False)  # hashed by identity: what it finds in a prompt is found once
+class NameMatcher:
     """The names a completion is judged by."""
 
     unique: dict[str, bool]  # name -> True if the retain set never uses it
@@ -59,20 +63,32 @@ def judge(prompt: str, references: Iterable[str], completion: str, matcher: Name
     grades = graded(prompt, completion, matcher)
     unknown = [name for name in references if name not in matcher.forms]
     if unknown:
-        grades |= graded(prompt, completion, name_matcher(dict.fromkeys(unknown, True)))
+        grades |= graded(prompt, completion, _unique(tuple(unknown)))
     return Verdict(max(grades.values(), default=0), list(grades))
 
 
 def graded(prompt: str, completion: str, matcher: NameMatcher) -> dict[str, int]:
     """Name -> grade, in the order of their first occurrence in the completion."""
-    given = matcher.exact.terms_in(prompt)
-    leaked = [found.term for found in matcher.exact.find(completion) if found.term not in given]
+    exact, folded = _given(prompt, matcher)
+    leaked = [found.term for found in matcher.exact.find(completion) if found.term not in exact]
     grades = {name: 3 if matcher.unique[name] else 1 if name.islower() else 2 for name in leaked}
-    given |= matcher.folded.terms_in(prompt.lower())
     for found in matcher.folded.find(completion.lower()):
-        if found.term not in given:
+        if found.term not in folded:
             grades.setdefault(found.term, 1)
     return grades
+
+
+@lru_cache(maxsize=KEPT)
+def _given(prompt: str, matcher: NameMatcher) -> tuple[frozenset[str], frozenset[str]]:
+    """The names that a prompt contains, and those that it contains in any case: the same for every completion of it."""
+    exact = frozenset(matcher.exact.terms_in(prompt))
+    return exact, exact | matcher.folded.terms_in(prompt.lower())
+
+
+@lru_cache(maxsize=KEPT)
+def _unique(names: tuple[str, ...]) -> NameMatcher:
+    """The matcher of references that are not among the names."""
+    return name_matcher(dict.fromkeys(names, True))
 
 
 def without_cut_word(completion: str) -> str:
