@@ -56,7 +56,8 @@ def entering(lengths: Sequence[int], going: int, width: int, copies: int, budget
 
 def common_beginning(rows: Sequence[Sequence[int]]) -> int:
     """How many tokens all rows begin with, leaving each a token of its own."""
-    first, last = min(rows), max(rows)  # in between, all begin with what these two do
+    lists = [list(row) for row in rows]
+    first, last = min(lists), max(lists)  # in between, all begin with what these two do
     most = min(map(len, rows)) - 1
     return next((i for i in range(most) if first[i] != last[i]), most)
 

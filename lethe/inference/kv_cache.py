@@ -127,15 +127,18 @@ def keeps_all_keys(model: PreTrainedModel) -> bool:
 def _as_alone(model: PreTrainedModel) -> bool:
     """Whether rows after a common beginning get what they get alone; an architecture may place tokens by the mask."""
     import torch
+    from transformers import DynamicCache
 
     beginning, rows = TRIED
     prompts = [[*beginning, *row] for row in rows]
     with torch.inference_mode():
-        found = read_after(model, prompts, len(beginning)).hidden.float()
+        read = read_after(model, prompts, len(beginning))
+        if not isinstance(read.cache, DynamicCache) or read.cache.get_seq_length() != read.mask.shape[1]:
+            return False  # nothing is kept, or a soft prompt too
         alone = [
             model(input_ids=torch.tensor([prompt], device=model.device)).logits[0, -1].float() for prompt in prompts
         ]
-    return close(found, torch.stack(alone), tolerance(model.dtype))
+    return close(read.hidden.float(), torch.stack(alone), tolerance(model.dtype))
 
 
 def taken(read: Prefill, rows: Tensor, tokens: int) -> Prefill:

@@ -143,7 +143,7 @@ def test_others_enter_where_rows_have_left_and_change_none(kind: str, monkeypatc
     monkeypatch.setattr(generation, "side_by_side", lambda model: False)
 
     def few(i: int, ids: list[int]) -> bool:
-        return len(ids) >= (1, 9, 3, 1)[i % 4]
+        return len(ids) >= (1, 9, 3, 1)[i // 4 % 4]
 
     rows: list[int] = []
     joined = generation.joined
@@ -184,6 +184,7 @@ def families() -> dict[str, Any]:
         MptForCausalLM,
     )
 
+    from lethe.models.soft_prompts import with_prompt
     from lethe.models.uniform import uniform
 
     torch.manual_seed(0)
@@ -198,10 +199,11 @@ def families() -> dict[str, Any]:
         "mamba": MambaForCausalLM(MambaConfig(**shape, state_size=4)),
         "mpt": MptForCausalLM(MptConfig(**mpt)),  # places keys by their index in the cache, padding included
     }
+    kinds["prompted"] = with_prompt(LlamaForCausalLM(LlamaConfig(**llama)).eval(), torch.randn(3, 16))
     return {name: uniform(model.eval()) for name, model in kinds.items()}
 
 
-SHARING = {"llama": True, "gpt2": True, "window": False, "mamba": False, "mpt": False}
+SHARING = {"llama": True, "gpt2": True, "window": False, "mamba": False, "mpt": False, "prompted": False}
 
 
 @pytest.mark.parametrize("kind", SHARING)
