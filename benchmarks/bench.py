@@ -27,6 +27,7 @@ BENCHES = {
     "training": "trainings",
     "overhead": "overhead",
     "evaluation": "evaluation",
+    "generation": "generation",
     "growth": "growth",
     "memory": "memory",
     "recipe": "recipe",

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import bench, evaluation, growth, labelling, overhead, recipe, trainings
+from benchmarks import bench, evaluation, generation, growth, labelling, overhead, recipe, trainings
 from benchmarks import stage_timer as clocked
 from benchmarks import subprocess_case as fresh
 
@@ -35,6 +35,7 @@ def test_trainings_evaluation_and_growth_print_their_figures() -> None:
     assert bench.measured("benchmarks.trainings", "tiny npo")["ours_to_plain"] > 0
     assert bench.measured("benchmarks.evaluation", "tiny")["same_continuations"] == "2 of 2"
     assert bench.measured("benchmarks.evaluation", "tiny choices")["same_continuations"] == "2 of 2"
+    assert bench.measured("benchmarks.generation", "tiny, context")["same"] == "3 of 3"
     assert bench.measured("benchmarks.growth", "block, tiny")["cpu_s"] >= 0
     assert bench.measured("benchmarks.memory", "tiny")["allocated"] > 0
 
@@ -63,6 +64,8 @@ def test_a_page_has_a_row_per_case() -> None:
     one, other = evaluation.page(found).splitlines()[-2:]
     assert one == "| a | 2 | 2 | 2 | 2 | 2 | 2 | 2 | 1.0 |"
     assert other == "| a, bfloat16 | 5 | 5 | 5 | 5 | 5 | 5 | 5 | 2.5 |"  # 5 a second where float32 alone does 2
+    keys = ("answers", "ours per s", "generate per s", "times", "least", "most", "same")
+    assert "| a | 2 | 2 | 2 | 2 (2 to 2) | 2 |" in generation.page({"a": dict.fromkeys(keys, 2)})
     found = {f"block, {size} MB": {"cpu_s": size / 5, "above_start_mib": 50.0} for size in (1, 10)}
     assert "| block | 10 | 2.0 | 1.0 | 50.0 | 0.0 |  |" in growth.page(found)
     assert "ours / Trainer" in trainings.page({})
