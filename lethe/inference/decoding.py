@@ -6,7 +6,7 @@ With several processes, each computes its share of the batches, and all get the 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lethe.core.errors import StageError
 from lethe.inference.batching import BATCH_TOKENS, CROWDED, LOOK, batches, entering, look, pools
