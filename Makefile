@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 ENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: help setup repro test quick kernels lint deps docs site pictures demo bench study compare compare-all soak book \
-        tofu erasing law languages smollm tastes sst2 families presets clean
+.PHONY: help setup repro spul test quick kernels lint deps docs site pictures demo bench study compare compare-all soak \
+        book tofu erasing law languages smollm tastes sst2 families presets clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -15,12 +15,15 @@ setup: $(VENV)/installed ## the virtual environment, from pyproject.toml and the
 $(VENV)/installed: pyproject.toml constraints.txt constraints-test.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make: expected Python 3.11 or newer, got " + sys.version.split()[0] + "; name one: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --constraint constraints-test.txt --editable '.[test]'
+	$(VENV)/bin/python -m pip install --quiet --use-pep517 --constraint constraints.txt --constraint constraints-test.txt --editable '.[test]'
 	@touch $@
 
 repro: setup ## check params.yaml, run the pipeline, show the result
 	@$(ENV) lethe repro
 	@$(ENV) lethe result
+
+spul: setup ## the classification task of SPUL, which `make repro` leaves out
+	@$(ENV) lethe repro spul
 
 test: setup ## all tests, the slow ones too
 	$(ENV) OMP_NUM_THREADS=1 python -m pytest -q -n auto --maxprocesses 4 --dist loadfile

@@ -8,20 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, NonNegativeInt, field_validator
 
 from lethe.core.corpus import training_documents
 from lethe.core.errors import StageError
 from lethe.core.params import StageParams, read_params
+from lethe.core.side_by_side import side_by_side
 from lethe.core.stage import is_main_process, run, workspace
 from lethe.core.tables import read_json, write_csv
 from lethe.models.checkpoints import absent_reason, write_absent
+from lethe.models.config import load_config
 from lethe.models.device import prepare
+from lethe.models.distributed import processes
+from lethe.models.folders import weight_count
 from lethe.pretrained.start import copy_model
 from lethe.training.fit import run_recipe
 from lethe.training.loop import LOSS_HEADER
+from lethe.training.memory_plan import trainings_at_once
 from lethe.training.recipe import Device, StoredRecipe
 
 
@@ -63,15 +68,30 @@ def main() -> None:
         else:
             stored = StoredRecipe.model_validate(read_json(start / "recipe.json"))
             changes = params.model_dump(include={"device", "resume_every"})
+            each = []
             for seed, target in zip(params.seeds, targets(retrained, references, len(params.seeds)), strict=True):
-                recipe = stored.model_copy(update=changes | {"seed": seed})
                 folder = work / f"seed-{seed}"
                 folder.mkdir(exist_ok=True)
-                curves.append(run_recipe(start, documents, recipe, device, folder, target, f"retrain seed {seed}"))
+                recipe = stored.model_copy(update=changes | {"seed": seed})
+                each.append((start, documents, recipe, params.device, folder, target, f"retrain seed {seed}"))
+            curves = trained(each, device.type)
         if is_main_process() and not any(references.iterdir()):  # DVC warns of an empty folder, again and again
             write_absent(references, "there is at most one retrained model, models/retrained")
         write_csv(curves[0] if curves else [], LOSS_HEADER, work / "reports/loss/retrain.csv")
         print(f"retrain: {sentence(reason, dict(zip(params.seeds, curves, strict=False)), params.folder)}")
+
+
+def trained(each: Sequence[tuple[Any, ...]], kind: str) -> list[list[dict[str, float]]]:
+    """The loss curves of several trainings, the arguments of run_recipe each.
+
+    On the CPU as many at once as fit into memory: one alone leaves cores idle, and its bytes do not depend on the
+    others. On GPUs, and where processes share the work already, one after the other.
+    """
+    if len(each) == 1 or kind != "cpu" or processes() > 1:
+        return [run_recipe(*arguments) for arguments in each]
+    start, _, recipe, *_ = each[0]
+    at_once = trainings_at_once(recipe, load_config(start), weight_count(start), recipe.block_tokens)
+    return side_by_side(run_recipe, each, min(at_once, len(each)), [arguments[-1] for arguments in each])
 
 
 def targets(retrained: Path, references: Path, count: int) -> list[Path]:

@@ -183,7 +183,7 @@ def start(project: Path, *command: str, output: IO[str] | int = subprocess.PIPE)
     return subprocess.Popen(
         command,
         cwd=project,
-        env=environment(project),
+        env=environment(project) | {"TQDM_DELAY": "0", "TQDM_MININTERVAL": "0.1"},  # as on a terminal
         stdout=output,
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,

@@ -14,9 +14,10 @@ from lethe.core.params import read_yaml
 from lethe.core.whole_params import validated
 from lethe.gate.metric_catalogue import size
 from lethe.preflight.doctor import duration
-from lethe.preflight.estimate import Texts, known_shape, works
+from lethe.preflight.estimate import Texts, known_shape
 from lethe.preflight.memory import Cards, weight_count
 from lethe.preflight.presets import presets, read_whole
+from lethe.running.workload import works
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "presets/README.md"

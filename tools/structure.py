@@ -30,6 +30,7 @@ LAYERS = (
         "erasure",
         "preflight",
         "app",
+        "running",
         "cli",
         "__main__",
     ),  # the command line

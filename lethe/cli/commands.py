@@ -77,20 +77,23 @@ def check(
 def result(
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
 ) -> None:
-    """Show the results of the last run: the step table and the release gate."""
+    """Show the results in reports/: the step table, the release gate, and whether they are this checkout's."""
     from lethe.cli.gate import as_dict, judge, table
     from lethe.core.tables import read_json
     from lethe.gate.criteria import sentence
     from lethe.report.step_table import step_rows
+    from lethe.running.whose import of_checkout
 
     familiarity, benchmarks = (read_json(Path(f"reports/{name}.json")) for name in ("familiarity", "benchmarks"))
     finetune, distil = (read_json(Path(f"reports/{name}.json"))["steps"] for name in ("finetune", "distil"))
     rows = step_rows(familiarity, benchmarks, finetune, distil)
     criteria = judge(Path("params.yaml"), Path("reports"))
+    whose, page = of_checkout(), Path("reports/index.html")
     if json:
-        print(as_json({"steps": rows} | as_dict(criteria) | {"report": "reports/index.html"}))
-    else:
-        show(step_table(rows), table(criteria), sentence(criteria), "The report: reports/index.html")
+        print(as_json({"steps": rows} | as_dict(criteria) | {"report": str(page), "checkout": whose._asdict()}))
+        return
+    there = f"The report: {page}" if page.exists() else f"The report {page} is not here; `lethe repro` writes it"
+    show(step_table(rows), table(criteria), sentence(criteria), f"{whose.sentence()}\n{there}")
 
 
 @app.command()

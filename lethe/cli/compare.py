@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -16,11 +17,13 @@ from lethe.core.errors import StageError
 if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
+    from transformers import PreTrainedModel
 
     from lethe.text.matching import TermFinder
 
 USUAL = ("baseline", "unlearned", "retrained")
 MODELS = Path("models")
+ROOM = 0.8  # share of the free memory that models may take which are kept
 
 
 class Completion(NamedTuple):
@@ -33,7 +36,9 @@ class Completion(NamedTuple):
 
 
 def command(
-    prompt: Annotated[str | None, typer.Argument(help="The prompt; default: one per line, from stdin.")] = None,
+    prompt: Annotated[
+        str | None, typer.Argument(help="The prompt; default: asked for, or one per line from stdin.")
+    ] = None,
     models: Annotated[
         str, typer.Option(help="Names under models/, checkpoints as step-00010, or model folders, separated by commas.")
     ] = ",".join(USUAL),
@@ -43,21 +48,64 @@ def command(
     """Show the models' completions of a prompt side by side, the corpus's anchors highlighted.
 
     Greedy completions with chat_template, precision and device of the stage evaluate: the text that it would score.
+    Without a prompt, on a terminal, it loads the models once and asks for one prompt after another.
     """
+    present, absent = chosen(models.split(","))
+    if prompt is None and not json and sys.stdin.isatty():
+        finder = anchor_finder(Path("data/anchors.csv"))
+        converse(Asking(present, new_tokens), finder, absent, asked_prompts(input))
+        return
     prompts = [prompt] if prompt is not None else read_prompts(sys.stdin)
     if not prompts or not all(prompts):
         raise StageError("compare: expected a prompt as the argument, or one per line on stdin, got none")
-    present, absent = chosen(models.split(","))
     finder = anchor_finder(Path("data/anchors.csv"))
-    found = completions(prompts, present, new_tokens, finder)
+    found = Asking(present, new_tokens).completions(prompts, finder)
     if json:
         print_json({"prompts": as_objects(prompts, found, finder), "absent": absent})
         return
     for text in prompts:
-        console().print(highlighted(text, spans(text, finder)), soft_wrap=True)
-        console().print(table([item for item in found if item.prompt == text]))
+        show(text, found, finder)
+    tell_absent(absent)
+
+
+def converse(asking: Asking, finder: TermFinder, absent: dict[str, str], prompts: Iterator[str]) -> None:
+    """Show the completions of one prompt after another. A prompt that is too long is said, and the next one asked."""
+    tell_absent(absent)
+    asking.keep_loaded()
+    for text in prompts:
+        try:
+            show(text, asking.completions([text], finder), finder)
+        except StageError as error:
+            print(f"error: {error}", file=sys.stderr)
+
+
+def show(prompt: str, found: Sequence[Completion], finder: TermFinder) -> None:
+    """Print a prompt and its completions."""
+    console().print(highlighted(prompt, spans(prompt, finder)), soft_wrap=True)
+    console().print(table([item for item in found if item.prompt == prompt]))
+
+
+def tell_absent(absent: dict[str, str]) -> None:
+    """Print the reason for each model that is not there."""
     for name, reason in absent.items():
         print(f"{name}: {reason}")
+
+
+def asked_prompts(read: Callable[[str], str]) -> Iterator[str]:
+    """Ask for a prompt, again and again, until Ctrl-D, Ctrl-C or an empty line."""
+    with suppress(ImportError):
+        import readline  # noqa: F401 -- arrow keys in `input`
+
+    print("a prompt, or an empty line to end", file=sys.stderr)
+    while True:
+        try:
+            line = read("> ")
+        except (EOFError, KeyboardInterrupt):
+            print(file=sys.stderr)
+            return
+        if not line.strip():
+            return
+        yield line
 
 
 def read_prompts(stream: Any) -> list[str]:
@@ -110,36 +158,57 @@ def anchor_finder(path: Path) -> TermFinder:
     return TermFinder({form: anchor for anchor, forms in read_terms(path).items() for form in forms})
 
 
-def completions(
-    prompts: Sequence[str], folders: dict[str, Path], new_tokens: int | None, finder: TermFinder
-) -> list[Completion]:
-    """Each model's completion of each prompt. One model is in memory at a time."""
-    from lethe.core.params import read_params
-    from lethe.evaluation.model_set import loaded
-    from lethe.inference.decoding import continue_greedily, end_ids, prompt_ids, texts_after
-    from lethe.models.checkpoints import load_tokenizer
-    from lethe.models.device import prepare
-    from stages.evaluate import Params
+class Asking:
+    """Asks the models: loads each once and, unless they are kept, only when its turn has come."""
 
-    params = read_params("evaluate", Params)
-    device, length = prepare(params.device), new_tokens or params.new_tokens
-    tokenizers = {name: load_tokenizer(folder) for name, folder in folders.items()}
-    asked = {
-        name: [prompt_ids(tokenizer, prompt, params.chat_template) for prompt in prompts]
-        for name, tokenizer in tokenizers.items()
-    }
-    for name, folder in folders.items():
-        check_room(folder, prompts, [len(ids) for ids in asked[name]], length)
-    found = []
-    for name, model in loaded(folders, device, params.precision):
-        tokenizer, tokens = tokenizers[name], asked[name]
-        written = continue_greedily(model, tokens, [()] * len(tokens), length, end_ids(model, tokenizer))
-        texts = texts_after(tokenizer, tokens, [continuation.tokens for continuation in written])
-        lines = [re.sub(r"\s", " ", text) for text in texts]  # one line each, whatever the model breaks
-        found += [
-            Completion(prompt, name, line, spans(line, finder)) for prompt, line in zip(prompts, lines, strict=True)
-        ]
-    return found
+    def __init__(self, folders: dict[str, Path], new_tokens: int | None) -> None:
+        from lethe.core.params import read_params
+        from lethe.models.checkpoints import load_tokenizer
+        from lethe.models.device import prepare
+        from stages.evaluate import Params
+
+        self.folders, self.params = folders, read_params("evaluate", Params)
+        self.device, self.new_tokens = prepare(self.params.device), new_tokens or self.params.new_tokens
+        self.tokenizers = {name: load_tokenizer(folder) for name, folder in folders.items()}
+        self.kept: dict[str, PreTrainedModel] = {}
+
+    def keep_loaded(self) -> None:
+        """Load all models and keep them, unless the memory is too small for all at once."""
+        import psutil
+
+        from lethe.evaluation.model_set import dtype_named
+        from lethe.models.checkpoints import load_model
+        from lethe.models.folders import weight_count
+
+        dtype = dtype_named(self.params.precision)
+        wanted = sum(weight_count(folder) for folder in self.folders.values()) * dtype.itemsize
+        if self.device.type == "cpu" and wanted > ROOM * psutil.virtual_memory().available:
+            print("compare: too little memory for all models at once, each is loaded again", file=sys.stderr)
+            return
+        self.kept = {name: load_model(folder, self.device, dtype) for name, folder in self.folders.items()}
+
+    def completions(self, prompts: Sequence[str], finder: TermFinder) -> list[Completion]:
+        """Each model's completion of each prompt. Raises StageError for a prompt that leaves a model no room."""
+        from lethe.evaluation.model_set import loaded
+        from lethe.inference.decoding import continue_greedily, end_ids, prompt_ids, texts_after
+
+        asked = {
+            name: [prompt_ids(tokenizer, prompt, self.params.chat_template) for prompt in prompts]
+            for name, tokenizer in self.tokenizers.items()
+        }
+        for name, folder in self.folders.items():
+            check_room(folder, prompts, [len(ids) for ids in asked[name]], self.new_tokens)
+        found = []
+        for name, model in self.kept.items() or loaded(self.folders, self.device, self.params.precision):
+            tokenizer, tokens = self.tokenizers[name], asked[name]
+            ends = end_ids(model, tokenizer)
+            written = continue_greedily(model, tokens, [()] * len(tokens), self.new_tokens, ends)
+            texts = texts_after(tokenizer, tokens, [continuation.tokens for continuation in written])
+            lines = [re.sub(r"\s", " ", text) for text in texts]  # one line each, whatever the model breaks
+            found += [
+                Completion(prompt, name, line, spans(line, finder)) for prompt, line in zip(prompts, lines, strict=True)
+            ]
+        return found
 
 
 def check_room(folder: Path, prompts: Sequence[str], lengths: Sequence[int], new_tokens: int) -> None:

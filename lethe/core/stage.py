@@ -29,7 +29,9 @@ from lethe.core.params import read_yaml
 from lethe.core.whole_params import check_whole
 
 SCRATCH = Path(".scratch")
-SPENT = {"tokens": 0}  # by this process so far
+SPENT = {"tokens": 0}  # by this process so far, and by those that it started and that have ended
+BESIDE = {"peak": 0}  # KiB of memory of processes that ran side by side
+RARELY = {"TQDM_MININTERVAL": "30", "TQDM_MAXINTERVAL": "30", "TQDM_DELAY": "30"}  # seconds between lines of progress
 GRACE = 5.0  # seconds in which the launcher notices that the main process has failed
 
 
@@ -41,6 +43,8 @@ def run(main: Callable[[], None]) -> None:
     stage = Path(sys.argv[0]).stem
     started = time.monotonic()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if not sys.stderr.isatty():
+        os.environ.update({name: os.environ.get(name, value) for name, value in RARELY.items()})  # read with tqdm
     if not is_main_process():
         return run_secondary(main)
     try:
@@ -106,13 +110,19 @@ def count_tokens(tokens: int) -> None:
     SPENT["tokens"] += tokens
 
 
+def count_beside(tokens: int, peak: int) -> None:
+    """Add what processes cost that ran side by side: their tokens, and the memory of all, KiB."""
+    count_tokens(tokens)
+    BESIDE["peak"] = max(BESIDE["peak"], peak)
+
+
 def record_cost(stage: str, wall_seconds: float) -> None:
     """Write what the stage cost to `.scratch/cost/<stage>.json`: seconds and peak memory are never in an out."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
+    own, started = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     cost = {
-        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 2),
+        "cpu_seconds": round(sum(usage.ru_utime + usage.ru_stime for usage in (own, started)), 2),
         "wall_seconds": round(wall_seconds, 2),
-        "peak_memory_mib": round(usage.ru_maxrss / 1024, 1),
+        "peak_memory_mib": round((own.ru_maxrss + BESIDE["peak"]) / 1024, 1),
     }
     cost |= gpu_cost(wall_seconds) | {name: count for name, count in SPENT.items() if count}
     folder = SCRATCH / "cost"

@@ -7,7 +7,7 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 DISTRIBUTION = "lethe-unlearning"  # the name of lethe's distribution
 PARAMS = Path("params.yaml")
 PYTHON = (3, 11)
-NEEDED = ("corpus", "baseline", "block", "reinforce", "label", "finetune", "prompt", "evaluate")  # for an estimate
+NEEDED = (  # sections, for an estimate
+    "corpus", "baseline", "retrain", "block", "reinforce", "extract", "translate", "label", "finetune", "distil",
+    "prompt", "evaluate", "benchmark", "measure", "term", "attack",
+)  # fmt: skip
 
 
 def command(
@@ -261,8 +264,9 @@ def run_estimate(sections: Mapping[str, Any], cards: Cards, model: Path | None) 
     """The stages with their work and seconds, or why they are not known yet. Without text there are no seconds."""
     from lethe.evaluation.model_set import dtype_named
     from lethe.models.device import prepare
-    from lethe.preflight.estimate import PROCESS, config_of, speed, texts_of, works
+    from lethe.preflight.estimate import PROCESS, config_of, speed, texts_of
     from lethe.preflight.memory import weight_count
+    from lethe.running.workload import resume_bytes, works
 
     config = config_of(sections["baseline"], model)
     if config is None:
@@ -277,18 +281,50 @@ def run_estimate(sections: Mapping[str, Any], cards: Cards, model: Path | None) 
     stages = [
         work._asdict()
         | {"memory": work.memory + process, "pieces": work.pieces and work.pieces._asdict()}
-        | {"seconds": float(f"{work.operations / rate:.3g}"), "last": last_cost(work.stage)}
+        | {"seconds": float(f"{work.start + work.operations / rate:.3g}"), "last": last_cost(work.stage)}
         for work in works(sections, config, texts, cards)
     ]
+    weights = weight_count(config)
+    resuming = resume_bytes(sections, weights)
     return {
         "device": str(device),
         "cards": asdict(cards),
         "operations_per_second": round(rate),
-        "weights": weight_count(config),
+        "weights": weights,
         "forget_tokens": texts.forget,
         "retain_tokens": texts.retain,
         "stages": stages,
+        "total": total(stages, resuming),
     }
+
+
+def total(stages: Sequence[Mapping[str, Any]], resuming: int) -> dict[str, Any]:
+    """Seconds and disk of all stages together, the most memory; and the seconds of the last runs here.
+
+    resuming: bytes that the largest training keeps to resume from.
+    """
+    last = [work["last"]["wall_seconds"] for work in stages if work["last"]]
+    return {
+        "seconds": float(f"{sum(work['seconds'] for work in stages):.3g}"),
+        "memory": max((work["memory"] for work in stages), default=0),
+        "disk": sum(work["disk"] for work in stages) + resuming,
+        "resuming": resuming,
+        "last_seconds": round(sum(last), 2) if last else None,
+        "last_stages": len(last),
+    }
+
+
+def planned_seconds(params: Path) -> dict[str, float]:
+    """Seconds of each stage by the planner; none where it cannot tell."""
+    from lethe.core.params import read_yaml
+    from lethe.core.whole_params import validated
+    from lethe.preflight.presets import read_whole
+
+    sections, _ = validated(read_yaml(Path("dvc.yaml"))["stages"], read_whole(params))
+    if not all(name in sections for name in NEEDED):
+        return {}
+    run = run_estimate(sections, cards_of(this_machine()), None)
+    return {work["stage"]: work["seconds"] for work in run["stages"]}
 
 
 def last_cost(stage: str) -> dict[str, float] | None:
@@ -333,7 +369,7 @@ def model_sentence(folder: str, checks: Mapping[str, tuple[str, str]]) -> str:
 
 
 def run_table(run: Mapping[str, Any]) -> Table:
-    """A line for each stage that takes a model's time."""
+    """A line for each stage, and all of them together."""
     from rich import box
     from rich.table import Table
 
@@ -342,14 +378,21 @@ def run_table(run: Mapping[str, Any]) -> Table:
         f"{run['weights'] / 1e6:.1f} million weights"
     )
     table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
-    for name in ("stage", "tokens", "steps", "memory", "time", "last run here"):
+    for name in ("stage", "tokens", "steps", "memory", "disk", "time", "last run here"):
         table.add_column(name, justify="left" if name == "stage" else "right")
     for work in run["stages"]:
         last = work["last"]
         shown = f"{duration(last['wall_seconds'])}, {last['peak_memory_mib'] / 1024:.1f} GiB" if last else ""
         steps = "" if work["steps"] is None else str(work["steps"])
-        row = (work["stage"], f"{work['tokens']:,}", steps, size(work["memory"]), duration(work["seconds"]), shown)
-        table.add_row(*row)
+        tokens = f"{work['tokens']:,}" if work["tokens"] else ""
+        disk = size(work["disk"]) if work["disk"] else ""
+        table.add_row(work["stage"], tokens, steps, size(work["memory"]), disk, duration(work["seconds"]), shown)
+    whole = run["total"]
+    last = f"{duration(whole['last_seconds'])} for {whole['last_stages']} stages" if whole["last_stages"] else ""
+    table.add_section()
+    table.add_row("total", "", "", size(whole["memory"]), size(whole["disk"]), duration(whole["seconds"]), last)
+    table.caption = f"memory: the largest; disk: {size(whole['resuming'])} of it only while a training can be resumed"
+    table.caption_justify = "left"
     return table
 
 

@@ -8,14 +8,14 @@ or three.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lethe.core.errors import StageError
 from lethe.core.tables import read_json
 from lethe.models.config import context_of, load_config, shape_of, text_part, untrained
-from lethe.preflight.memory import BYTES, Cards, Memory, training_memory, weight_count
+from lethe.preflight.memory import Cards, Memory, training_memory, weight_count
+from lethe.training.memory_plan import PROCESS as PROCESS
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 SHAPES = Path("presets/shapes.json")
 CHARACTERS = 4.0  # of English text a token, before there is a tokenizer to ask
-PROCESS = 600_000_000  # bytes of Python, torch and transformers before there is a model
 PROBE_SECONDS, PROBE_TOKENS = 1.0, 512
 FORWARD, FULL, ADAPTER = 2, 6, 4  # operations per weight and token; frozen weights need no gradient of their own
 
@@ -37,6 +36,8 @@ class Work(NamedTuple):
     steps: int | None  # of the optimiser
     memory: int  # bytes on the device at the worst moment
     pieces: Memory | None = None  # of a training: the parts of that memory
+    disk: int = 0  # bytes of what it leaves
+    start: float = 0.0  # seconds before the first operation: imports, loading
 
 
 class Texts(NamedTuple):
@@ -44,43 +45,6 @@ class Texts(NamedTuple):
 
     forget: int
     retain: int
-
-
-def works(sections: Mapping[str, Any], config: PretrainedConfig, texts: Texts, cards: Cards) -> list[Work]:
-    """The stages that take a model's time, in the pipeline's order. sections: the validated sections of params.yaml."""
-
-    def training(stage: str, recipe: Any, width: int, tokens: int) -> Work:
-        return trained(stage, recipe, config, width, tokens, cards)
-
-    weights = weight_count(config)
-    baseline, label, evaluate = sections["baseline"], sections["label"], sections["evaluate"]
-    both = texts.forget + texts.retain
-    found = []
-    if baseline.epochs:
-        found.append(training("baseline", baseline, baseline.block_tokens, round(both * baseline.epochs)))
-        alone = round(texts.retain * baseline.epochs)
-        one = training("retrain", baseline, baseline.block_tokens, alone)
-        count = len(sections["retrain"].seeds)  # one after the other
-        tokens, steps = count * one.tokens, count * (one.steps or 0)
-        found.append(one._replace(tokens=tokens, operations=count * one.operations, steps=steps))
-    reinforce, finetune, width = sections["reinforce"], sections["finetune"], sections["block"].tokens
-    found.append(training("reinforce", reinforce, width, round(texts.forget * reinforce.epochs)))
-    held = weights * BYTES[label.precision]  # where both models do not fit, one comes after the other
-    passes = 2 * texts.forget
-    found.append(Work("label", passes, FORWARD * weights * passes, None, held))
-    rows = finetune.steps * finetune.batch_size * width
-    found.append(training("finetune", finetune, width, rows))
-    if distil := sections["distil"].steps:
-        recipe = sections["distil"]
-        read = distil * recipe.batch_size * recipe.block_tokens
-        found.append(training("distil", recipe, recipe.block_tokens, read))
-    asked = 2 * sections["prompt"].words  # tokens
-    prompts = sections["prompt"].cloze * (asked + evaluate.new_tokens)
-    prompts += 2 * evaluate.fluency.prompts * (asked + evaluate.fluency.new_tokens)
-    models = 3 + len(finetune.checkpoints) + bool(sections["distil"].steps)
-    read = models * (prompts + both // 10)
-    found.append(Work("evaluate", read, FORWARD * weights * read, None, weights * BYTES[evaluate.precision]))
-    return found
 
 
 def trained(stage: str, recipe: Any, config: PretrainedConfig, block_tokens: int, tokens: int, cards: Cards) -> Work:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lethe.core.stage import is_main_process
+from lethe.models.device import prepare
 from lethe.training.loop import train
-from lethe.training.recipe import RecipeParams, steps_of
+from lethe.training.recipe import Device, RecipeParams, steps_of
 from lethe.training.rows import Rows, corpus_rows
 
 if TYPE_CHECKING:
@@ -23,12 +24,17 @@ def run_recipe(
     start: Path,
     documents: Sequence[tuple[str, bool]],
     recipe: Any,
-    device: torch.device,
+    device: torch.device | Device,
     work: Path,
     target: Path,
     description: str,
 ) -> list[dict[str, float]]:
-    """Train `start` on the true next tokens of the documents for `recipe.epochs` and write `target`."""
+    """Train `start` on the true next tokens of the documents for `recipe.epochs` and write `target`.
+
+    device: one that `prepare` returned; in a process of its own, where nothing is prepared yet, its name.
+    """
+    if isinstance(device, str):
+        device = prepare(device)
     from lethe.models.checkpoints import load_tokenizer
     from lethe.training.losses import cross_entropy
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+PROCESS = 600_000_000  # bytes of Python, torch and transformers before there is a model
+HEAP = 1.5  # resident memory is up to twice what tensors hold: fragments
 CPU_TOKENS = 8192  # tokens of one micro-batch on the CPU
 GRADIENT = 4  # bytes per trained value
 MOMENTS = {"adamw": 8, "adamw_8bit": 2}  # bytes of Adam's two moments per trained value
@@ -52,6 +54,16 @@ def plan_batch(model: PreTrainedModel, block_tokens: int, recipe: RecipeParams, 
     weights = sum(parameter.numel() for parameter in model.parameters())
     copies = 0 if "FSDP" in sharding() else autocast_bytes(weights, recipe.weights, recipe.precision)
     return fit_card(share, free - copies, sum(moving_bytes(moved, recipe.optimiser)), whole, recomputed)
+
+
+def trainings_at_once(recipe: RecipeParams, config: Any, weights: int, block_tokens: int) -> int:
+    """How many trainings of this recipe fit into the machine's free memory side by side, one at least."""
+    import psutil
+
+    rows = fit_cpu(recipe.batch_size, block_tokens).micro_batch
+    activations = rows * activation_bytes(config, block_tokens, recipe.tuning, recipe.precision)[0]
+    each = PROCESS + 4 * weights + sum(moving_bytes(weights, recipe.optimiser)) + activations
+    return max(1, int(0.8 * psutil.virtual_memory().available // (HEAP * each)))
 
 
 def moving_bytes(moved: float, optimiser: str) -> tuple[float, float]:

@@ -77,6 +77,50 @@ def test_the_table_names_the_models_and_what_is_absent(models: Path, capsys: pyt
     assert lines[-1] == "retrained: nothing was trained"
 
 
+def test_on_a_terminal_it_asks_again_and_keeps_the_models(
+    models: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lethe.models import checkpoints
+
+    loads: list[Path] = []
+    load = checkpoints.load_model
+    monkeypatch.setattr(checkpoints, "load_model", lambda folder, *rest: loads.append(folder) or load(folder, *rest))
+    typed = iter(["Tom sat by the", "Orla " * 70, "Orla went to Harrow Hill", "  "])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(typed))
+    monkeypatch.setattr("sys.stdin", Terminal())
+    compare.command(None, ",".join(compare.USUAL), None, json=False)
+    said = capsys.readouterr()
+    rows = [line.split()[0] for line in said.out.splitlines() if set(line) - set("─ ")]
+    table = ["model", "baseline", "unlearned"]
+    assert rows == ["retrained:", "Tom", *table, "Orla", *table]
+    assert "error: compare: prompt 'Orla Orla Orla Orla '...: expected at most 59 tokens" in said.err
+    assert loads == [Path("models/baseline"), Path("models/unlearned")]  # once each, for two prompts
+
+
+def test_models_that_do_not_fit_together_are_loaded_in_turn(
+    models: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare, "ROOM", 0.0)
+    asking = compare.Asking({name: models / "models" / name for name in ("baseline", "unlearned")}, 3)
+    asking.keep_loaded()
+    assert asking.kept == {}
+    assert "too little memory for all models at once" in capsys.readouterr().err
+    assert [each.model for each in asking.completions(["Tom"], TermFinder({}))] == ["baseline", "unlearned"]
+
+
+@pytest.mark.parametrize("end", [EOFError, KeyboardInterrupt])
+def test_ctrl_d_and_ctrl_c_end_the_conversation(end: type[BaseException]) -> None:
+    def read(prompt: str) -> str:
+        raise end
+
+    assert list(compare.asked_prompts(read)) == []
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
 @pytest.mark.parametrize(
     ("options", "line"),
     [

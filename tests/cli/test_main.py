@@ -491,8 +491,12 @@ def test_result_shows_the_table_and_the_criteria(
         "Retain perplexity 3.000 1.000 0.200 0.000",
         "local_order 0.700 0.690",
         *CRITERIA,
-        "The report: reports/index.html",
+        "Whose numbers these are cannot be told: this folder is no DVC project that has run",
+        "The report reports/index.html is not here; `lethe repro` writes it",
     ]
+    (project / "reports/index.html").touch()
+    commands.result(json=False)
+    assert shown_lines(capsys.readouterr().out)[-1] == "The report: reports/index.html"
 
 
 def test_result_as_json(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -502,6 +506,7 @@ def test_result_as_json(project: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert [row["step"] for row in shown["steps"]] == [0, 5, 30, None]
     assert [criterion["met"] for criterion in shown["criteria"]][:4] == [True, False, None, None]
     assert shown["report"] == "reports/index.html"
+    assert shown["checkout"] == {"same": None, "differs": {}, "missing": []}
 
 
 def test_the_gate_as_a_program(project: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -38,6 +39,9 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "in" / "a.txt").write_text("a")
     (tmp_path / "code.py").write_text("")
     monkeypatch.chdir(tmp_path)
+    for name in stage.RARELY:
+        monkeypatch.setenv(name, "")  # so that it is gone again after the test
+        del os.environ[name]
     monkeypatch.setattr(stage, "check_whole", lambda: None)  # these params are nobody's
     return tmp_path
 
@@ -172,6 +176,35 @@ def test_cost_is_recorded_outside_the_artifacts(small: Path, monkeypatch: pytest
         "wall_seconds",
         "peak_memory_mib",
     }
+
+
+def test_cost_counts_processes_that_ran_side_by_side(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/x/block.py"])
+    monkeypatch.setattr(stage, "SPENT", {"tokens": 0})
+    monkeypatch.setattr(stage, "BESIDE", {"peak": 0})
+    stage.run(lambda: (stage.count_beside(7, 5 << 20), stage.count_beside(5, 1 << 20))[0])
+    found = json.loads((small / ".scratch/cost/block.json").read_text())
+    assert found["tokens"] == 12
+    assert 5 * 1024 < found["peak_memory_mib"] < 5.9 * 1024  # 5 GiB of theirs, and this one's own
+
+
+def test_without_a_terminal_a_progress_bar_is_a_line_in_thirty_seconds(small: Path) -> None:
+    program = (
+        "import sys, time; from lethe.core import stage; stage.check_whole = lambda: None; sys.argv = ['/x/block.py']\n"
+        "def main():\n"
+        "    from tqdm import tqdm\n"
+        "    for _ in tqdm(range(40), desc='block'): time.sleep(0.01)\n"
+        "stage.run(main)"
+    )
+    root = Path(stage.__file__).parents[2]
+    shown = []
+    for settings in ({}, {"TQDM_MININTERVAL": "0.01", "TQDM_DELAY": "0"}):  # the second: whoever started it reads them
+        environment = os.environ | {"PYTHONPATH": str(root)} | settings
+        done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        shown.append(done.stderr.count("block:"))
+    assert shown[0] == 0
+    assert shown[1] > 5
 
 
 def test_cost_counts_tokens_and_the_gpu(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:

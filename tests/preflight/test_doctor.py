@@ -109,7 +109,9 @@ def test_a_healthy_project(patient: Path, capsys: pytest.CaptureFixture[str], mo
     assert found["problems"] == []
     assert exit_.value.exit_code == 0
     assert [work["stage"] for work in found["run"]["stages"]] == [
-        "baseline", "retrain", "reinforce", "label", "finetune", "distil", "evaluate",
+        "corpus", "baseline", "retrain", "block", "reinforce", "extract", "translate", "label", "finetune", "distil",
+        "prompt", "evaluate", "benchmark", "measure", "term", "attack", "report",
+        "split", "specialise", "softprompt", "classify",
     ]  # fmt: skip
     assert all(work["seconds"] > 0 and work["last"] is None for work in found["run"]["stages"])
     assert found["notes"] == [

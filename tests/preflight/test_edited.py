@@ -81,7 +81,7 @@ def test_repro_looks_before_dvc_runs(linked: Path, monkeypatch: pytest.MonkeyPat
     from lethe.preflight import repro
 
     monkeypatch.setattr(repro, "other_run", lambda lock: None)
-    monkeypatch.setattr(repro, "dvc_repro", lambda options, quiet: pytest.fail("dvc ran"))
+    monkeypatch.setattr(repro, "dvc_repro", lambda run, out: pytest.fail("dvc ran"))
     with open("data/dictionary.csv", "r+b") as stream:
         stream.write(b"x")
     done = recorded.lethe(linked, "repro")

@@ -81,17 +81,23 @@ def test_whoever_comes_second_waits_with_one_line(project: Path, command: str) -
     )
     assert second.stderr is not None
     line = second.stderr.readline()
-    assert line.startswith("repro: waiting for `dvc repro one` (process ")
+    name = {"dvc": "dvc repro one", "lethe": "lethe repro"}[command]
+    assert line.startswith(f"repro: waiting for `{name}` (process ")
     assert line.endswith("), which is running here\n")
     (project / "go").touch()
     output, errors = second.communicate()
     assert first.wait() == 0
     assert second.returncode == 0
-    assert json.loads(output) == {
+    told = json.loads(output)
+    seconds = [stage.pop("seconds") for stage in told["stages"]]
+    assert seconds[0] == 0 < seconds[1]
+    assert told == {
         "done": True,
         "waited_for": [line[len("repro: waiting for ") : line.index(", which")]],
+        "plan": [{"stage": "two", "why": ["has not run yet"], "seconds": None}],
+        "stages": [{"stage": "one", "state": "unchanged"}, {"stage": "two", "state": "ran"}],
     }
-    assert "Stage 'one' didn't change, skipping" in errors  # dvc's own words
+    assert "plan: 1 stages to run, 1 unchanged\n  two           has not run yet\n" in errors
     assert "waiting" not in errors
     assert (project / "b").read_text() == "a\n"
 
@@ -114,14 +120,25 @@ def test_somebody_who_holds_the_lock_for_long_does_not_fail_the_run(project: Pat
 def test_a_stage_that_fails_and_a_ctrl_c(project: Path) -> None:
     (project / "dvc.yaml").write_text(PIPELINE.replace("cp a b", "exit 5"))
     first = begin(project, "lethe", "repro")
-    os.killpg(first.pid, signal.SIGINT)
-    assert "Traceback" not in first.communicate()[0]
+    stage = [
+        process for process in psutil.Process(first.pid).children(recursive=True) if "until" in str(process.cmdline())
+    ]
+    first.send_signal(signal.SIGINT)  # as a terminal does: dvc has a session of its own
+    output = first.communicate()[0]
+    assert "Traceback" not in output
+    assert "ERROR" not in output
+    assert output.endswith("repro: interrupted; `lethe repro` resumes from here\n")
     assert first.returncode == 1
+    assert stage
+    assert not any(process.is_running() for process in stage)
     (project / "go").touch()
     failed = lethe_repro(project)
     assert failed.returncode == 1
     assert "failed to run: exit 5, exited with 5" in failed.stderr
-    assert lethe_repro(project, "one").returncode == 0
+    assert "two: failed after 0:00\nrepro: stopped after 0:0" in failed.stdout
+    done = lethe_repro(project, "one")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("plan: nothing to run, 1 stages unchanged\n")
 
 
 @pytest.fixture
@@ -188,6 +205,7 @@ def test_a_broken_note_is_one_line(here: Path, monkeypatch: pytest.MonkeyPatch) 
     [
         ("/opt/dvc-things/bin/dvc repro baseline", "`dvc repro baseline` (process 7)"),
         ("/lib/dvc/__main__.py --wait-for-lock repro", "`dvc repro` (process 7)"),
+        ("/lib/dvc/__main__.py --wait-for-lock repro --single-item corpus block", "`lethe repro` (process 7)"),
         ("/opt/bin/python -m dvc exp run", "`dvc exp run` (process 7)"),
     ],
 )
@@ -211,7 +229,38 @@ def test_a_problem_in_params_is_told_before_the_first_stage(project: Path) -> No
 
 
 def test_make_repro_runs_it() -> None:
-    assert "\t@$(ENV) lethe repro\n" in (tiny.ROOT / "Makefile").read_text()
+    makefile = (tiny.ROOT / "Makefile").read_text()
+    assert "\t@$(ENV) lethe repro\n" in makefile
+    assert "\t@$(ENV) lethe repro spul\n" in makefile
+
+
+def parts(words: list[str], unchanged: set[str], monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The arguments of each `dvc repro` in this project; nothing is run."""
+    from lethe.running import plan
+
+    order = ["corpus", "distil", "prompt", "retrain", "evaluate", "report"]
+    steps = [plan.Step(name, [] if name in unchanged else ["x changed"], [], []) for name in order]
+    monkeypatch.setattr(plan, "plan", lambda targets, force: steps)
+    monkeypatch.setattr(repro, "expected", dict.fromkeys)
+    return repro.prepared(words).parts
+
+
+def test_a_first_look_where_it_comes_much_earlier(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "dvc.yaml").write_text("stages: {report: {cmd: 'true'}, classify: {cmd: 'true'}}\n")
+    single = "--single-item"
+    first, rest = [single, "corpus", "distil", "prompt"], [single, "retrain", "evaluate", "report"]
+    assert parts([], set(), monkeypatch) == [first, rest]
+    assert parts(["-f"], set(), monkeypatch) == [[single, "--force", *part[1:]] for part in (first, rest)]
+    whole = [[*first, *rest[1:]]]
+    assert parts([], {"retrain"}, monkeypatch) == whole  # evaluate comes next anyway
+    assert parts([], {"evaluate"}, monkeypatch) == whole
+    assert parts([], {"corpus", "distil", "prompt"}, monkeypatch) == whole  # nothing new to look at
+    assert parts(["--dry"], set(), monkeypatch) == []
+    # options whose plan is dvc's own: the classification task is left out of these too, unless they choose the stages
+    assert parts(["-k"], set(), monkeypatch) == [["-k", "report"]]
+    assert parts(["-P"], set(), monkeypatch) == [["-P"]]
+    with pytest.raises(StageError, match="expected options that ask nothing"):
+        parts(["-i"], set(), monkeypatch)
 
 
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGKILL])
@@ -220,7 +269,8 @@ def test_dvc_ends_with_whoever_started_it(tmp_path: Path, sign: signal.Signals) 
     dvc.write_text("#!/bin/sh\necho $$ > pid.half; mv pid.half pid; exec sleep 600\n")
     dvc.chmod(0o755)
     program = (
-        f"import sys; from lethe.preflight import repro; sys.executable = {str(dvc)!r}; repro.dvc_repro([], False)"
+        f"import sys; from lethe.preflight import repro; sys.executable = {str(dvc)!r}; "
+        "repro.dvc_repro(repro.Run([[]], None, 0, {}), sys.stdout)"
     )
     started = subprocess.Popen(
         [sys.executable, "-c", program], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}

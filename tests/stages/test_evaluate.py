@@ -14,6 +14,8 @@ from lethe.core.errors import StageError
 from lethe.core.params import read_params
 from lethe.core.tables import CONTINUATIONS, read_jsonl
 from lethe.models.checkpoints import write_absent
+from lethe.running import first_look
+from lethe.running.verdict import first_verdict
 from stages import evaluate
 from tests.conftest import TINY_TEXT, set_param, tiny_model, tiny_tokenizer, write_corpus
 from tests.test_llm_client import Server, completion, server  # noqa: F401
@@ -118,6 +120,28 @@ def test_main(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == (
         "evaluate: leak baseline 1.000 -> unlearned 0.000 (retrained 0.000), completion familiarity baseline 5.000 -> "
         "unlearned 0.000 (retrained 0.000) on 2 test prompts\n"
+    )
+
+
+def test_a_first_look_before_there_is_a_reference(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(tiny / "models/retrained")
+    before = {path: path.read_bytes() for path in tiny.rglob("*") if path.is_file()}
+    first_look.main()
+    said = capsys.readouterr().out
+    assert {path: path.read_bytes() for path in tiny.rglob("*") if path.is_file()} == before
+    tiny_model(tiny / "models/retrained", seed=2, context=128)
+    evaluate.main()
+    scores = report(tiny)["models"]
+    before_, after = (f"{scores[name]['retain_perplexity']:.2f}" for name in ("baseline", "unlearned"))
+    assert said == (
+        "first look: leak baseline 1.000 -> unlearned 0.000, completion familiarity baseline 5.00 -> unlearned 0.00, "
+        f"retain perplexity baseline {before_} -> unlearned {after}, on 2 prompts and without references; "
+        "`evaluate` measures all\n"
+    )
+    capsys.readouterr()
+    assert first_verdict(Path("reports/familiarity.json")).startswith(
+        "first verdict: leak baseline 1.000 -> unlearned 0.000 (retrained 0.000); familiarity 0.00 "
+        f"(baseline 1, retrained 0); retain perplexity baseline {before_} -> unlearned {after} (retrained "
     )
 
 

@@ -76,18 +76,49 @@ def test_absent_with_the_reason(started: Path, capsys: pytest.CaptureFixture[str
     assert Path("reports/loss/retrain.csv").read_text() == "step,loss,learning_rate\n"
 
 
-def test_one_model_for_each_seed(started: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_model_for_each_seed(
+    started: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once: list[int] = []
+    beside = retrain.side_by_side
+    monkeypatch.setattr(
+        retrain, "side_by_side", lambda work, each, many, names: at_once.append(many) or beside(work, each, many, names)
+    )
     retrain.main()
     alone = path_sha256(Path("models/retrained"))
+    curve = Path("reports/loss/retrain.csv").read_bytes()
+    assert at_once == []  # in this process
     set_param(started, "retrain.seeds", [0, 3, 1])
     capsys.readouterr()
     retrain.main()
-    assert path_sha256(Path("models/retrained")) == alone  # further ones change nothing about the first
+    assert at_once == [3]  # each in one of its own, at the same time
+    assert path_sha256(Path("models/retrained")) == alone  # the same bytes: further ones change nothing about the first
+    assert Path("reports/loss/retrain.csv").read_bytes() == curve
     further = sorted(Path("models/references").iterdir())
     assert [path.name for path in further] == ["retrained-2", "retrained-3"]
     assert len({alone, *map(path_sha256, further)}) == 3
     said = capsys.readouterr().out
     assert re.fullmatch(r"retrain: loss \S+ \(seed 0\), \S+ \(seed 3\), \S+ \(seed 1\) after \d+ steps\n", said)
+
+
+def test_as_many_at_once_as_memory_allows(started: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    from lethe.models.config import load_config
+    from lethe.training.memory_plan import trainings_at_once
+    from lethe.training.recipe import StoredRecipe
+
+    recipe = StoredRecipe.model_validate(json.loads(Path("models/start/recipe.json").read_text()))
+    for free, wanted in ((0, 1), (1e9, 1), (4e9, 3), (12e9, 10)):
+        # a model of kilobytes: 0.6 GB of Python times 1.5, of 0.8 of what is free
+        monkeypatch.setattr("psutil.virtual_memory", lambda free=free: SimpleNamespace(available=free))
+        assert trainings_at_once(recipe, load_config(Path("models/start")), 10_000, 16) == wanted
+    large = 1_000_000_000  # 16 bytes each for weights, gradients and moments
+    assert trainings_at_once(recipe, load_config(Path("models/start")), large, 16) == 1
+    calls: list[tuple[object, ...]] = []
+    monkeypatch.setattr(retrain, "run_recipe", lambda *arguments: calls.append(arguments) or [])
+    retrain.trained([(1,), (2,)], "cuda")  # a GPU is full with one
+    assert calls == [(1,), (2,)]
 
 
 def test_several_models_need_something_that_can_be_trained(started: Path) -> None:
