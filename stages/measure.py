@@ -22,7 +22,6 @@ from lethe.evaluation.model_set import Device, Models, Precision, format_change,
 from lethe.metrics.assistant import ChatParams, chats_of
 from lethe.metrics.collect import (
     Material,
-    Readout,
     check_lengths,
     check_passages,
     drawn_passages,
@@ -108,20 +107,17 @@ def main() -> None:
         spoken = sentences(neighbours, tokenizer, context)
         chats = chats_of(held_out["retain"], tokenizer, context, params.chat, params.seed)
         material = Material(questions, trivia, members, others, ability, spoken, chats)
-        found: dict[str, Readout] = {}
-        each = loaded(models.present, device, params.precision)
-        for name, model in tqdm(each, desc="measure", unit="model", total=len(models.present)):
-            found[name] = read_out(model, tokenizer, material, params.answer_tokens)
+        each = tqdm(loaded(models.present, device, params.precision), "measure", len(models.present), unit="model")
+        found = {name: read_out(model, tokenizer, material, params.answer_tokens) for name, model in each}
         values = all_values(found, material, second_halves(material.members, tokenizer), params.min_k)
         measures = all_measures(values)
         absent = models.absent | absent_metrics(measures, models.absent.get("retrained", NOT_LISTED))
         write_csv(measure_rows(values), MEASURES, work / "data/measures.csv")
         likely = token_rows(found, members, texts["forget"], tokenizer, params.passage_tokens)
         write_csv(likely, TOKENS, work / "data/tokens.csv")
-        rows_of = {name: interval_rows(of_model) for name, of_model in measures.items()}
-        excesses = {name: interval_rows(of_model) for name, of_model in all_excesses(values).items()}
-        report = {"models": rows_of, "excess": excesses, "absent": absent}
-        write_json(report, work / "reports/measures.json")
+        compared = {"models": measures, "excess": all_excesses(values)}
+        shown = {key: {name: interval_rows(own) for name, own in of.items()} for key, of in compared.items()}
+        write_json(shown | {"absent": absent}, work / "reports/measures.json")
         print(sentence(measures, absent))
 
 

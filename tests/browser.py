@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.conftest import NO_EXTRA
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 QUIET = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-component-update",
@@ -54,7 +56,7 @@ def axe() -> str:
     """The script of axe-core, which checks pages for accessibility; skips where there is none."""
     named, package = os.environ.get("AXE"), find_spec("axe_core_python")
     if named is None and (package is None or package.origin is None):
-        pytest.skip("no axe-core; `make setup` installs it, or set AXE to axe.min.js")
+        pytest.skip(reason=NO_EXTRA)
     return Path(named or Path(str(package and package.origin)).with_name("axe.min.js")).read_text(encoding="utf-8")
 
 

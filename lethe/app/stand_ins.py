@@ -14,11 +14,12 @@ from lethe.core.errors import StageError
 from lethe.core.hashing import file_sha256
 from lethe.core.params import StageParams, read_yaml
 from lethe.core.stage import declaration, declared_paths
-from lethe.core.tables import ANCHORS, JUDGED_OVERRIDES, OVERRIDES, read_csv, write_csv
+from lethe.core.tables import ANCHORS, read_csv, write_csv
 from lethe.dictionary.entries import (
     NO_ANCHOR,
     Override,
     check_overrides,
+    override_rows,
     read_entries,
     read_overrides,
     read_terms,
@@ -81,11 +82,9 @@ def with_judged(pairs: list[tuple[str, str]]) -> tuple[tuple[str, ...], list[dic
     """Header and rows of the file: the corrections, and what the file says of kinds, genders and groups as it is."""
     judged = {row.anchor: row[3:] for row in (read_overrides(OWN) if OWN.exists() else ()) if any(row[3:])}
     judged = {anchor: cells for anchor, cells in judged.items() if (anchor, NO_ANCHOR) not in pairs}
-    if not judged:
-        return OVERRIDES, [dict(zip(OVERRIDES, pair, strict=True)) for pair in pairs]
-    rows = [(*pair, *judged.pop(pair[0], ("", "", ""))) for pair in pairs]
-    rows += [(anchor, "", *cells) for anchor, cells in judged.items()]
-    return JUDGED_OVERRIDES, [dict(zip(JUDGED_OVERRIDES, row, strict=True)) for row in rows]
+    none = ("", "", "")
+    found = [Override(0, *pair, *judged.pop(pair[0], none)) for pair in pairs]
+    return override_rows([*found, *(Override(0, anchor, "", *cells) for anchor, cells in judged.items())])
 
 
 def version() -> str:

@@ -15,12 +15,13 @@ from lethe.console import Json, console, print_json
 from lethe.core.errors import StageError
 from lethe.core.params import read_yaml
 from lethe.core.stage import declaration, declared_paths
-from lethe.core.tables import DROPPED, OVERRIDES, read_csv, write_csv
+from lethe.core.tables import DROPPED, read_csv, write_csv
 from lethe.dictionary.entries import (
     NO_ANCHOR,
     Override,
     Terms,
     check_overrides,
+    override_rows,
     read_dictionary,
     read_entries,
     read_overrides,
@@ -87,7 +88,8 @@ def command(
     edited = [one[1:] for one in wanted] != [one[1:] for one in before]
     again = reruns(OVERRIDDEN.as_posix())
     if edited:
-        write_csv([dict(zip(OVERRIDES, one[1:], strict=True)) for one in wanted], OVERRIDES, OVERRIDDEN)
+        header, rows = override_rows(wanted)
+        write_csv(rows, header, OVERRIDDEN)
     if html:
         PAGE.parent.mkdir(parents=True, exist_ok=True)
         PAGE.write_text(page(found, left, again), encoding="utf-8")
@@ -116,9 +118,13 @@ def changed(overrides: Sequence[Override], settings: Iterable[str]) -> list[Over
     for name, translations in given.items():
         if len(translations) > 1 and {"", NO_ANCHOR} & set(translations):
             raise StageError(f"--set: expected of {name} stand-ins alone, {NO_ANCHOR} alone or nothing alone, got both")
-    kept = [(one.anchor, one.translation) for one in overrides if one.anchor not in given]
-    new = [(name, text) for name, translations in given.items() for text in dict.fromkeys(translations) if text]
-    return [Override(line, *row) for line, row in enumerate(kept + new, 2)]
+    judged = {one.anchor: one[3:] for one in overrides if any(one[3:])}  # kind, gender and group stay with a stand-in
+    kept = [one[1:] for one in overrides if one.anchor not in given]
+    for name, translations in given.items():
+        for text in filter(None, dict.fromkeys(translations)):
+            cells = ("", "", "") if text == NO_ANCHOR else judged.pop(name, ("", "", ""))
+            kept.append((name, text, *cells))
+    return [Override(line, *row) for line, row in enumerate(kept, 2)]
 
 
 def check(overrides: Sequence[Override], terms: Terms) -> None:

@@ -115,6 +115,12 @@ def given_kinds(overrides: Iterable[Override], groups: Mapping[str, Sequence[str
     return Given(kinds, {first.get(row.anchor, row.anchor): row.gender for row in rows if row.gender})
 
 
+def override_rows(overrides: Sequence[Override]) -> tuple[tuple[str, ...], list[dict[str, str]]]:
+    """Header and rows of data/overrides.csv; the columns of kinds, genders and groups only where a line has one."""
+    header = JUDGED_OVERRIDES if any(any(override[3:]) for override in overrides) else OVERRIDES
+    return header, [dict(zip(header, override[1:], strict=False)) for override in overrides]
+
+
 def with_kinds(uses: Mapping[str, Usage], kinds: Mapping[str, str]) -> dict[str, Usage]:
     """The uses with other kinds."""
     return {anchor: use._replace(kind=kinds.get(anchor, use.kind)) for anchor, use in uses.items()}

@@ -82,7 +82,7 @@ def test_a_card_with_front_matter_of_its_own_gains_the_numbers(run: Path) -> Non
 def test_a_baseline_of_a_gguf_file_has_the_licence_that_the_file_says(run: Path) -> None:
     Path("models/baseline/README.md").unlink()
     write_json({"gguf": "tiny.gguf", "sha256": "0" * 64, "license": "apache-2.0"}, Path("models/baseline/source.json"))
-    assert card.origin_of(Path("models/baseline")) == {"license": "apache-2.0"}
+    assert origin_of(Path("models/baseline")) == {"license": "apache-2.0"}
 
 
 def test_reports_of_another_model_and_no_card(run: Path) -> None:

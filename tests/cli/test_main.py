@@ -378,7 +378,7 @@ def test_check_as_a_program(inputs: Path) -> None:
 
 def test_check_as_json(inputs: Path) -> None:
     good = run("check", "--json", cwd=inputs)
-    assert (good.returncode, json.loads(good.stdout)) == (0, {"params": "params.yaml", "problems": []})
+    assert (good.returncode, json.loads(good.stdout)) == (0, {"params": "params.yaml", "problems": [], "remarks": []})
     set_param(inputs, "evaluate.new_tokens", "six")
     bad = run("check", "--json", cwd=inputs)
     assert (bad.returncode, bad.stderr) == (1, "")

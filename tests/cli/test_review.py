@@ -10,7 +10,7 @@ import pytest
 
 from lethe.cli.review import PAGE, changed
 from lethe.core.errors import StageError
-from lethe.dictionary.entries import Override
+from lethe.dictionary.entries import Override, override_rows
 from tests.conftest import write_corpus
 from tests.recorded import lethe
 
@@ -135,4 +135,18 @@ def test_what_translate_would_refuse_is_not_written(arguments: tuple[str, ...], 
 def test_lines_of_other_anchors_stay_in_their_order() -> None:
     before = [Override(2, "Tom", "Bo"), Override(3, "Venn", "-"), Override(4, "Orla", "Ann")]
     found = changed(before, ["Venn=Reed", "Ida=Kay"])
-    assert found == [(2, "Tom", "Bo"), (3, "Orla", "Ann"), (4, "Venn", "Reed"), (5, "Ida", "Kay")]
+    assert [one[:3] for one in found] == [(2, "Tom", "Bo"), (3, "Orla", "Ann"), (4, "Venn", "Reed"), (5, "Ida", "Kay")]
+
+
+def test_a_new_stand_in_keeps_what_was_said_of_the_name() -> None:
+    before = [Override(2, "Tom", "", "person", "male"), Override(3, "Orla", "Ann", "", "", "Tom")]
+    found = changed(before, ["Tom=Bo", "Tom=Max", "Orla=-"])
+    assert [one[1:] for one in found] == [
+        ("Tom", "Bo", "person", "male", ""),
+        ("Tom", "Max", "", "", ""),
+        ("Orla", "-", "", "", ""),
+    ]
+    header, rows = override_rows(found)
+    assert header == ("anchor", "translation", "kind", "gender", "group")
+    assert rows[0] == {"anchor": "Tom", "translation": "Bo", "kind": "person", "gender": "male", "group": ""}
+    assert override_rows(found[1:])[0] == ("anchor", "translation")

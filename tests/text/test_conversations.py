@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -56,7 +57,6 @@ def test_a_parquet_file_with_columns_of_both_kinds(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_datasets_saved(tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets")
     datasets.Dataset.from_list([{"question": ASKED, "answer": ANSWER}] * 2).save_to_disk(tmp_path / "side/one")
     with pa.OSFile(str(tmp_path / "side/one/cache-1.arrow"), "wb") as file:
         pa.ipc.new_stream(file, pa.schema([("text", pa.string())])).close()
