@@ -34,6 +34,11 @@ WAYS: dict[str, Changes] = {
     "UNDO": {"distil.spread": 0.0, "distil.filter": False},
 }
 HARD: Changes = {"finetune.labels": "hard", "finetune.alpha": 5.0}
+TITLES = {
+    "rows": "most where reinforcement moved the weights",
+    "uniform": "the same everywhere",
+    "UNDO": "the same everywhere, teacher unfiltered (UNDO)",
+}
 PARTS: dict[str, Changes] = {
     "the default": {},
     "hard labels": HARD,
@@ -176,14 +181,15 @@ def draw(rows: Sequence[Row], target: Path) -> None:
     matplotlib.rcParams.update({"svg.hashsalt": "noise", "svg.fonttype": "none"})
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
-    for way in dict.fromkeys(row["model"] for row in rows if "noise" in row):
+    for number, way in enumerate(dict.fromkeys(row["model"] for row in rows if "noise" in row)):
         path = [row for row in rows if row["model"] == way]
-        axes.plot(
-            [row["retain_perplexity"] for row in path], [row[CURVE] for row in path], "o-", markersize=4, label=way
-        )
+        places = [row["retain_perplexity"] for row in path], [row[CURVE] for row in path]
+        (line,) = axes.plot(*places, "o-", markersize=4, label=TITLES[way])
         for row in path:
-            place = (row["retain_perplexity"], row[CURVE])
-            axes.annotate(f"{row['noise']:g}", place, (4, 4), textcoords="offset points", fontsize=7)
+            place, away = (row["retain_perplexity"], row[CURVE]), (-14 if number == 1 else 4, -9 if number == 1 else 4)
+            axes.annotate(
+                f"{row['noise']:g}", place, away, textcoords="offset points", fontsize=7, color=line.get_color()
+            )
     for row in rows:
         if row["model"] in COMPARED:
             place = (row["retain_perplexity"], row[CURVE])
@@ -191,9 +197,11 @@ def draw(rows: Sequence[Row], target: Path) -> None:
             axes.annotate(row["model"], place, (6, -3), textcoords="offset points", fontsize=8)
     axes.set_xlabel("perplexity of held-out retain text (log scale)")
     axes.set_xscale("log")
+    axes.set_xticks([6, 8, 10, 20, 40], labels=["6", "8", "10", "20", "40"])
+    axes.minorticks_off()
     axes.set_ylabel("leak over 5 to 100 steps of relearning on 8 passages")
     axes.set_ylim(0, 1.02)
-    axes.legend(title="noise", frameon=False)
+    axes.legend(title="noise (share of fresh weights)", frameon=False, fontsize=8)
     target.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(target, metadata={"Date": None, "Creator": None})
 

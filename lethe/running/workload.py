@@ -157,7 +157,8 @@ def measuring(plan: Plan) -> Iterator[Work]:
     asked += 3 * measure.passages * measure.passage_tokens
     yield plan.reading("measure", plan.models(measure.models) * asked, 0, measure.precision)
     places = plan.terms * term.places / 2 * TOKENS_A_WORD * term.words
-    yield plan.reading("term", plan.models(("baseline", "suppressed", "unlearned", "retrained")) * places)
+    compared = plan.models(("baseline", "suppressed", "unlearned", "retrained"))
+    yield plan.reading("term", compared * places, 0, term.precision)
     yield attacking(plan)
     yield text_work("report")
 

@@ -63,10 +63,11 @@ def read_side(folder: Path, side: str) -> tuple[list[Source], Counter[str]]:
     names = {path: path.relative_to(folder).as_posix() for path in files}
     shown = [path for path in files if not any(part.startswith(".") for part in names[path].split("/"))]
     texts = [path for path in shown if path.suffix.lower() in SUFFIXES and is_data(path)]
+    known = set(texts)
     read = ((names[path] + line, text) for path in texts for line, text in read_texts(path))
     sources = [Source(side, name, *in_one_form(text)) for name, text in read]
     kept = [source for source in sources if source.text.strip()]
-    others = Counter(f"{SUFFIX} ({path.suffix or path.name})" for path in shown if path not in texts)
+    others = Counter(f"{SUFFIX} ({path.suffix or path.name})" for path in shown if path not in known)
     return kept, others + Counter({HIDDEN: len(files) - len(shown), EMPTY: len(sources) - len(kept)})
 
 
