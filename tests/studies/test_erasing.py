@@ -98,4 +98,5 @@ def test_the_table_leaves_out_what_was_not_measured() -> None:
 def test_the_picture_names_every_way_and_model(tmp_path: Path) -> None:
     erasing.draw(ROWS, tmp_path / "images/noise.svg")
     drawn = (tmp_path / "images/noise.svg").read_text(encoding="utf-8")
-    assert all(name in drawn for name in (*erasing.WAYS, *erasing.COMPARED))
+    assert all(name in drawn for name in (*erasing.TITLES.values(), *erasing.COMPARED))
+    assert erasing.TITLES.keys() == erasing.WAYS.keys()
