@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from lethe.labels.translation import tokenised, translate_blocks
 from lethe.models.token_text import piece_text
 from lethe.models.tokenization import cut_blocks
 from lethe.text.matching import term_finder
+from studies import law
 from studies.law import ANCHORS, CORPORA, KINDS, STAND_INS, labelled, real, tokenizer_of
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ ABROAD = {
 def test_the_law_holds_in_every_script(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = tokenizer_of(kind)
     for name, (text, stand_in) in ABROAD.items():
-        monkeypatch.setattr(sys.modules[__name__], "ANCHORS", (name,))
+        monkeypatch.setattr(law, "ANCHORS", (name,))
         monkeypatch.setitem(STAND_INS, name, stand_in)
         count, located, spliced = labelled(text, tokenizer, 2000)
         assert count[name] == located.count[name] == replaced(located, spliced)[name] > 1, name
