@@ -56,14 +56,14 @@ def test_nothing_from_nothing() -> None:
 
 def test_a_character_split_between_blocks_belongs_to_the_first() -> None:
     # aé is three bytes; blocks of <s> and two bytes: a and half of é | the other half and b
-    assert [block[1:] for block in cut_blocks(TOKENIZER, "aéb", 3)] == [(0, 2), (2, 3)]
+    assert [block[1:3] for block in cut_blocks(TOKENIZER, "aéb", 3)] == [(0, 2), (2, 3)]
 
 
 def test_white_space_that_the_tokenizer_drops_stays_in_the_span() -> None:
     content = json.loads(TOKENIZER.backend_tokenizer.to_str())
     content["normalizer"] = {"type": "Strip", "strip_left": True, "strip_right": True}
     stripping = Tokenizer.from_str(json.dumps(content))
-    assert [block[1:] for block in cut_blocks(stripping, "  abcdef  ", 5)] == [(0, 6), (6, 10)]
+    assert [block[1:3] for block in cut_blocks(stripping, "  abcdef  ", 5)] == [(0, 6), (6, 10)]
 
 
 def test_a_tokenizer_without_bos_fills_the_block_with_text() -> None:
