@@ -84,7 +84,12 @@ def test_they_end_with_whoever_started_them(tmp_path: Path, sign: signal.Signals
     script = tmp_path.parent / "starts.py"
     script.write_text(program)
     started = subprocess.Popen(
-        [sys.executable, str(script)], env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL
+        [sys.executable, str(script)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.default_int_handler
+        ),
     )
     deadline = time.monotonic() + 60
     while not list(tmp_path.iterdir()):
@@ -93,7 +98,7 @@ def test_they_end_with_whoever_started_them(tmp_path: Path, sign: signal.Signals
         time.sleep(0.05)
     child = psutil.Process(int(next(tmp_path.iterdir()).name.split()[-1]))
     started.send_signal(sign)
-    started.wait()
+    started.wait(timeout=60)
     child.wait(timeout=20)
 
 

@@ -26,6 +26,12 @@ print(process.follow(["sh", "-c", shell], lambda line, *_: print("line", line), 
 """
 
 
+def heard() -> None:
+    """Hear signals that the tests themselves may be deaf to: in the background, or under nohup."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("trap", ["", 'trap "" INT TERM HUP;'])
 def test_every_process_ends_whatever_it_ignores(tmp_path: Path, sign: signal.Signals, trap: str) -> None:
@@ -35,7 +41,7 @@ def test_every_process_ends_whatever_it_ignores(tmp_path: Path, sign: signal.Sig
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=heard,
     )
     deadline = time.monotonic() + 60
     while not (tmp_path / "pid").exists():
