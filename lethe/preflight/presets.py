@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.representer import RoundTripRepresenter
 
 from lethe.console import Json, print_json
@@ -122,7 +122,17 @@ def lay_over(content: CommentedMap, changes: Mapping[str, Any]) -> None:
 
 
 def put(content: CommentedMap, key: str, value: Any) -> None:
-    """Set a value where it stands; a new one comes last, but before the empty line between two sections."""
+    """Set a value where it stands; a new one comes last, but before the empty line between two sections.
+
+    A list is written in one line, as everywhere in params.yaml: an empty one as a block garbles the lines after it.
+    """
+    if isinstance(value, list):
+        value = CommentedSeq(value)
+        value.fa.set_flow_style()
+        said = content.ca.items.get(key)
+        if said and said[3] is not None:  # of a block: its comment stands before its first line, not behind a value
+            del content.ca.items[key]
+            content.yaml_add_eol_comment(said[2].value.strip(), key, column=COLUMN)
     if key in content:
         content[key] = value
     else:

@@ -87,9 +87,7 @@ def test_they_end_with_whoever_started_them(tmp_path: Path, sign: signal.Signals
         [sys.executable, str(script)],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stderr=subprocess.DEVNULL,
-        preexec_fn=lambda: signal.signal(
-            signal.SIGINT, signal.default_int_handler
-        ),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     deadline = time.monotonic() + 60
     while not list(tmp_path.iterdir()):

@@ -13,6 +13,7 @@ from lethe.core.params import merged, read_yaml
 from lethe.core.tables import NAMES, read_csv
 from lethe.core.whole_params import schema_of, validated
 from lethe.evaluation.lm_eval import STOCK
+from lethe.preflight import presets as overlays
 from lethe.preflight.check import contradictions
 from lethe.preflight.estimate import known_shape
 from lethe.preflight.memory import weight_count
@@ -250,3 +251,10 @@ def test_what_a_preset_says_of_the_default_it_does_not_override() -> None:
         found.append(f"{section}.{key}")
         assert key not in overlay.get(section, {}), found[-1]
     assert len(found) == 9
+
+
+def test_a_list_that_was_a_block_is_replaced_in_one_line_with_its_comment() -> None:
+    content = overlays.round_trip().load("a:\n  list:   # why\n  - 1\n  b:\n    c: 1\n    d: 2\n")
+    overlays.put(content["a"], "list", [])
+    lines = overlays.dumped(content).splitlines()
+    assert [line.split() for line in lines] == [["a:"], ["list:", "[]", "#", "why"], ["b:"], ["c:", "1"], ["d:", "2"]]
