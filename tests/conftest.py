@@ -105,10 +105,14 @@ def tiny_tokenizer(text: str = TINY_TEXT, vocabulary: int = 400) -> PreTrainedTo
 
 def tiny_model(folder: Path, seed: int = 0, text: str = TINY_TEXT, context: int = 64) -> Path:
     """Write a random two-layer Llama of 32 dimensions with `tiny_tokenizer(text)` into `folder`."""
+    return tiny_llama(folder, tiny_tokenizer(text), seed, context, initializer_range=0.2)
+
+
+def tiny_llama(folder: Path, tokenizer: PreTrainedTokenizerBase, seed: int, context: int, **more: Any) -> Path:
+    """Write a random two-layer Llama of 32 dimensions with this tokenizer. more: of its LlamaConfig."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    tokenizer = tiny_tokenizer(text)
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -121,7 +125,7 @@ def tiny_model(folder: Path, seed: int = 0, text: str = TINY_TEXT, context: int 
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        initializer_range=0.2,
+        **more,
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

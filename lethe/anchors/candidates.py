@@ -202,13 +202,11 @@ def english() -> dict[str, float]:
     return wordfreq.get_frequency_dict("en", "best")
 
 
-def english_frequency(key: Key) -> float:
-    """An upper estimate of the phrase's frequency in English: that of its rarest word, less for every further word."""
-    return word_frequency(key, english())
-
-
 def word_frequency(key: Key, known: Mapping[str, float]) -> float:
-    """The same in the language whose words are known."""
+    """An upper estimate of the phrase's frequency: that of its rarest word, less for every further word.
+
+    known: {word: frequency} of a language.
+    """
     words = [part.rstrip(".") for word in key if word not in SMALL and word != OWNER for part in word.split("-")]
     rarest = min(known.get(word, RAREST) for word in words)
     return max(RAREST, rarest * PER_WORD ** (len(words) - 1))

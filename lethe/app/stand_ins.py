@@ -10,21 +10,19 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from lethe.cli.review import check
 from lethe.core.errors import StageError
 from lethe.core.hashing import file_sha256
 from lethe.core.params import StageParams, read_yaml
-from lethe.core.stage import declaration, declared_paths
+from lethe.core.stage import stages_after
 from lethe.core.tables import ANCHORS, read_csv, write_csv
 from lethe.dictionary.entries import (
     NO_ANCHOR,
     Override,
-    check_overrides,
     override_rows,
     read_entries,
     read_overrides,
     read_terms,
-    translated,
-    with_overridden,
 )
 
 FOUND, MADE, OWN = (Path(f"data/{name}.csv") for name in ("anchors", "dictionary", "overrides"))
@@ -104,7 +102,7 @@ def save(changes: Changes) -> dict[str, Any]:
         for anchor, given in changes.own.items():
             own[anchor.strip()] = [each.strip() for each in given]
         pairs = [(anchor, each) for anchor, given in own.items() for each in given]
-        check([Override(line, *pair) for line, pair in enumerate(pairs, start=2)])
+        check([Override(line, *pair) for line, pair in enumerate(pairs, start=2)], read_terms(FOUND))
         half = OWN.with_suffix(".csv.half")
         header, rows = with_judged(pairs)
         write_csv(rows, header, half)
@@ -118,19 +116,6 @@ def save(changes: Changes) -> dict[str, Any]:
     return table()
 
 
-def check(overrides: list[Override]) -> None:
-    """Raise StageError for the first correction that the stage `translate` would refuse, by its own rules."""
-    from lethe.dictionary.contexts import read_uses
-    from lethe.dictionary.entity_types import read_rules
-    from lethe.dictionary.gazetteer import nouns_by_kind, read_gazetteer
-    from lethe.text.streaming import Texts
-
-    terms = with_overridden(read_terms(FOUND), overrides, OWN)
-    if given := translated(overrides):
-        uses, _ = read_uses(terms, Texts(TEXT, "forget"), read_rules(nouns_by_kind(read_gazetteer())), 1)
-        check_overrides(given, terms, uses, OWN)
-
-
 def plan(changed: str) -> dict[str, Any]:
     """The stages that `dvc repro` would run again for a changed file, in their order, and what they took last time.
 
@@ -138,13 +123,10 @@ def plan(changed: str) -> dict[str, Any]:
     """
     from lethe.preflight.doctor import last_cost
 
-    reached, stages = {changed}, list[dict[str, Any]]()
-    for stage in read_yaml(Path("dvc.yaml"))["stages"] if recorded_otherwise(changed) else ():
-        entry = declaration(stage)
-        if reached.intersection(declared_paths(entry, "deps")):
-            reached.update(declared_paths(entry, "outs", "metrics", "plots"))
-            cost = last_cost(stage) or {}
-            stages.append({"stage": stage, "what": entry["desc"], "seconds": cost.get("wall_seconds")})
+    stages = [
+        {"stage": stage, "what": entry["desc"], "seconds": (last_cost(stage) or {}).get("wall_seconds")}
+        for stage, entry in (stages_after(changed) if recorded_otherwise(changed) else ())
+    ]
     known = [row["seconds"] for row in stages if row["seconds"] is not None]
     return {"stages": stages, "seconds": round(sum(known)) if known else None, "unknown": len(stages) - len(known)}
 

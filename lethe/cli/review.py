@@ -13,8 +13,7 @@ from lethe.cli.cost import FOLDER as COSTS
 from lethe.cli.cost import recorded, shown
 from lethe.console import Json, console, print_json
 from lethe.core.errors import StageError
-from lethe.core.params import read_yaml
-from lethe.core.stage import declaration, declared_paths
+from lethe.core.stage import stages_after
 from lethe.core.tables import DROPPED, read_csv, write_csv
 from lethe.dictionary.entries import (
     NO_ANCHOR,
@@ -135,8 +134,9 @@ def check(overrides: Sequence[Override], terms: Terms) -> None:
     from lethe.text.streaming import Texts
 
     whole = with_overridden(terms, overrides, OVERRIDDEN)
-    uses, _ = read_uses(whole, Texts(CORPUS, "forget"), read_rules(nouns_by_kind(read_gazetteer())), 0)
-    check_overrides(translated(overrides), whole, uses, OVERRIDDEN)
+    if given := translated(overrides):
+        uses, _ = read_uses(whole, Texts(CORPUS, "forget"), read_rules(nouns_by_kind(read_gazetteer())), 0)
+        check_overrides(given, whole, uses, OVERRIDDEN)
 
 
 # What is shown
@@ -231,13 +231,8 @@ def sentence(found: Sequence[Reviewed], edited: bool) -> str:
 
 def reruns(path: str) -> dict[str, float | None]:
     """Every stage that the file is an input of, or that follows from one: its CPU seconds here, None if unknown."""
-    changed, found = {path}, {}
-    for stage in read_yaml(Path("dvc.yaml"))["stages"]:
-        entry = declaration(stage)
-        if changed.intersection(declared_paths(entry, "deps")):
-            changed.update(declared_paths(entry, "outs", "metrics", "plots"))
-            found[stage] = recorded(stage, COSTS / f"{stage}.json").numbers["cpu_seconds"]
-    return found
+    stages = [stage for stage, _ in stages_after(path)]
+    return {stage: recorded(stage, COSTS / f"{stage}.json").numbers["cpu_seconds"] for stage in stages}
 
 
 def told(again: Mapping[str, float | None], edited: bool) -> str:

@@ -155,6 +155,16 @@ def declared_paths(entry: dict[str, Any], *kinds: str) -> list[str]:
     return paths
 
 
+def stages_after(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every stage that the file is an input of, or that follows from one, in order, with its declaration."""
+    reached = {path}
+    for stage in read_yaml(Path("dvc.yaml"))["stages"]:
+        entry = declaration(stage)
+        if reached.intersection(declared_paths(entry, "deps")):
+            reached.update(declared_paths(entry, "outs", "metrics", "plots"))
+            yield stage, entry
+
+
 @contextmanager
 def workspace(stage: str, resumable: bool = False) -> Iterator[Path]:
     """A private folder whose files are moved onto the stage's outs when the block ends without an error.

@@ -26,7 +26,6 @@ ITEM_TOKENS = 40  # of an item of a multiple-choice task, per answer and in the 
 TEMPLATES = 12  # greedy passes of the attack `role`, about
 LABEL_BYTES = 4  # an id of the labels, for each alpha
 SOFT_BYTES = 6  # an id of a stored distribution
-TEXT_STAGES = ("corpus", "block", "prompt", "report", "split")
 
 
 class Plan(NamedTuple):
