@@ -6,3 +6,8 @@ class StageError(Exception):
 
     `lethe.core.stage.run` prints it without a traceback and exits with 1. A bug raises anything else.
     """
+
+
+def one_line(error: Exception) -> str:
+    """What an exception says, without line breaks."""
+    return " ".join(str(error).split())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lethe.core.errors import StageError
 from lethe.core.stage import count_tokens
-from lethe.models.config import load_config
+from lethe.models.config import load_config, loadable
 from lethe.models.folders import check_loaded, keep_companions, read_header, refuse_adapter, weight_files
 from lethe.models.output_head import check_head
 from lethe.models.soft_prompts import (
@@ -97,7 +97,6 @@ def read_weights(folder: Path, **how: Any) -> Any:
 
     Every weight of the architecture must be in the files, and no other: what is missing would be random.
     """
-    import torch
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
@@ -105,7 +104,7 @@ def read_weights(folder: Path, **how: Any) -> Any:
     refuse_adapter(folder)
     for path in weight_files(folder):
         read_header(path)
-    try:
+    with loadable(folder):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             **how,
@@ -115,10 +114,6 @@ def read_weights(folder: Path, **how: Any) -> Any:
             ignore_mismatched_sizes=True,  # they are told apart by name below
             output_loading_info=True,
         )
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # each architecture rejects values in its own way
-        raise StageError(f"{folder}: not loadable as a causal language model: {' '.join(str(error).split())}") from None
     model, info = loaded
     check_loaded(folder, info)
     return model

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lethe.core.errors import StageError
+from lethe.core.errors import StageError, one_line
 from lethe.core.tables import read_json
 
 INNER = ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size", "dff", "dim_ff", "intermediate_size_mlp")
@@ -40,21 +43,28 @@ def load_config(folder: Path) -> Any:
         raise StageError(f"{path}: expected a JSON object, got {type(values).__name__}")
     if "model_type" not in values:
         return PretrainedConfig(**values.get("text_config", values))
-    try:
+    with loadable(path):
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+@contextmanager
+def loadable(what: Any) -> Iterator[None]:
+    """Tell what transformers raises inside the block as a StageError about `what`; want of memory stays as it is."""
+    try:
+        yield
     except Exception as error:  # each architecture rejects values in its own way
-        raise StageError(f"{path}: not loadable as a causal language model: {' '.join(str(error).split())}") from None
+        torch = sys.modules.get("torch")  # not imported for this: `lethe check` reads configs without it
+        if torch is not None and isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise StageError(f"{what}: not loadable as a causal language model: {one_line(error)}") from None
 
 
 def untrained(config: Any) -> Any:
     """A causal language model of a config, its weights random. Raises StageError if no architecture makes one."""
     from transformers import AutoModelForCausalLM
 
-    try:
+    with loadable(config.model_type):
         return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    except Exception as error:  # each architecture rejects values in its own way
-        found = " ".join(str(error).split())
-        raise StageError(f"{config.model_type}: not loadable as a causal language model: {found}") from None
 
 
 def text_part(config: Any) -> Any:
@@ -62,7 +72,7 @@ def text_part(config: Any) -> Any:
     try:
         return config.get_text_config(decoder=True)
     except ValueError as error:  # several parts write text
-        raise StageError(f"{config.model_type}: {' '.join(str(error).split())}") from None
+        raise StageError(f"{config.model_type}: {one_line(error)}") from None
 
 
 def shape_of(config: Any) -> Shape:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from lethe.core.errors import StageError
+from lethe.core.errors import StageError, one_line
 from lethe.preflight.tiny_models import tiny_config, tiny_tokenizer
 
 if TYPE_CHECKING:
@@ -90,10 +90,6 @@ def attempt(check: Callable[[], None]) -> Finding:
     except Exception as error:  # each architecture fails in its own way
         return FAILS, f"{type(error).__name__}: {one_line(error)}"
     return OK, ""
-
-
-def one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def written(values: dict[str, Any], case: Case) -> None:

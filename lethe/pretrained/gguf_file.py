@@ -18,11 +18,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lethe.core.errors import StageError
+from lethe.core.errors import StageError, one_line
 from lethe.core.hashing import file_sha256
 from lethe.core.stage import need_disk
 from lethe.core.tables import read_json, write_json
 from lethe.models.checkpoints import save_model
+from lethe.models.config import loadable
 from lethe.models.folders import POINTER, check_loaded
 
 MAGIC = b"GGUF"
@@ -257,14 +258,10 @@ def convert(path: Path, header: Header, folder: Path) -> None:
     dtype = getattr(torch, header.dtype)
     how: dict[str, Any] = {"gguf_file": path.name, "local_files_only": True}
     whole = {"dtype": dtype, "quantization_config": GgufConfig(dequantize=True), "output_loading_info": True}
-    try:
+    with loadable(path):
         with redirect_stderr(io.StringIO()):  # a bar over the tensors, which the line above does not switch off
             loaded: Any = AutoModelForCausalLM.from_pretrained(path.parent, **whole, **how)
         tokenizer = AutoTokenizer.from_pretrained(path.parent, **how)
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # each architecture rejects values in its own way
-        raise StageError(f"{path}: not loadable as a causal language model: {one_line(error)}") from None
     model, info = loaded
     check_loaded(path, info)
     model.hf_quantizer = None  # the weights are plain numbers now, and may be trained and saved
@@ -287,8 +284,3 @@ def for_older_readers(folder: Path) -> None:
     told["tokenizer_class"] = "PreTrainedTokenizerFast"
     for path, content in ((config, values), (tokenizer, told)):
         path.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def one_line(error: Exception) -> str:
-    """What an exception says, without line breaks."""
-    return " ".join(str(error).split())
