@@ -39,24 +39,25 @@ def follow(
     many. The command has a session of its own, so that a Ctrl-C reaches each process once. Call it from the main
     thread.
     """
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        env=environment,
-        start_new_session=True,
-        preexec_fn=ended_with_parent,
-    )
-    lines, ending = Lines(), Ending(process.pid)
-    for stream, of_stderr in ((process.stdout, False), (process.stderr, True)):
-        threading.Thread(target=read_lines, args=(stream, of_stderr, lines), daemon=True).start()
-    # what is ignored stays so: nohup
+    ending = Ending()
+    # before the command starts, so that no signal ends this process alone; what is ignored stays so: nohup
     taken = [sign for sign in ENDING if signal.getsignal(sign) != signal.SIG_IGN]
     before = {sign: signal.signal(sign, lambda number, _: ending.ask(number)) for sign in taken}
     try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env=environment,
+            start_new_session=True,
+            preexec_fn=ended_with_parent,
+        )
+        ending.pid, lines = process.pid, Lines()
+        for stream, of_stderr in ((process.stdout, False), (process.stderr, True)):
+            threading.Thread(target=read_lines, args=(stream, of_stderr, lines), daemon=True).start()
         open_streams, last = 2, time.monotonic()
         while open_streams and (process.poll() is None or time.monotonic() - last < LINGERING):
             ending.go_on()
@@ -87,8 +88,8 @@ def read_lines(stream: IO[str], of_stderr: bool, lines: Lines) -> None:
 class Ending:
     """Ends a program and all that it started, in other sessions too, once this process is asked to end."""
 
-    def __init__(self, pid: int) -> None:
-        self.pid, self.asked = pid, list[int]()  # signals
+    def __init__(self) -> None:
+        self.pid, self.asked = 0, list[int]()  # of the program, once it runs; signals
         self.told, self.step, self.last = 0, -1, 0.0
         self.known: dict[int, psutil.Process] = {}
         self.over = False

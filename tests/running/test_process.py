@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -75,3 +76,16 @@ def test_a_process_left_behind_does_not_keep_the_run_waiting(monkeypatch: pytest
     began = time.monotonic()
     assert process.follow(["sh", "-c", "sleep 20 & exit 0"], lambda *_: None, lambda: None) == (0, False)
     assert time.monotonic() - began < 15
+
+
+def test_a_signal_that_comes_while_the_command_starts_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = subprocess.Popen
+
+    def starts_and_is_interrupted(*args: Any, **options: Any) -> subprocess.Popen[str]:
+        started = start(*args, **options)
+        os.kill(os.getpid(), signal.SIGINT)
+        return started
+
+    monkeypatch.setattr(subprocess, "Popen", starts_and_is_interrupted)
+    code, asked = process.follow(["sh", "-c", "exec sleep 30"], lambda *_: None, lambda: None)
+    assert (code, asked) == (-signal.SIGINT, True)
