@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lethe.models.output_head import Head
 
 LOGITS = 1 << 23  # at once: 32 MiB of float32
-WIDE, WIDE_ROWS = 32, 256  # a vocabulary WIDE times the width is read in chunks of WIDE_ROWS rows
+ROWS = 256  # of summed_nll's logits: each chunk reads and writes the head's gradient, which fewer do not pay for
 BASE_HIDDEN = "base_hidden"  # column [N, d]: hidden states of the model before any training, of the same layer
 TARGET_IDS = "target_ids"  # column int32 [N, K]: ids of a soft target
 TARGET_PROBABILITIES = "target_probabilities"  # column float [N, K]: their probabilities, of sum 1
@@ -94,7 +94,7 @@ def token_nll(hidden: Tensor, next_ids: Tensor, head: Head) -> Tensor:
 
         return cross_entropy(head(hidden.float()), next_ids, reduction="none")
 
-    rows = max(1, LOGITS // head.weight.shape[0])
+    rows = chunk_rows(head, len(hidden))
     if not torch.is_grad_enabled():
         return torch.cat([chunk(*parts) for parts in zip(hidden.split(rows), next_ids.split(rows), strict=True)])
     parts = zip(hidden.split(rows), next_ids.split(rows), strict=True)
@@ -117,15 +117,35 @@ def summed(chunk: Callable[..., Tensor], head: Head, *columns: Tensor) -> Tensor
     """The sum of a scalar function over chunks of rows of [N, ...] tensors, its [rows, V] logits recomputed in the
     backward pass instead of kept. The logits of a single chunk are kept: recomputed they would take as much.
     """
+    import torch
     from torch.utils.checkpoint import checkpoint
 
+    count = len(columns[0])
+    rows = chunk_rows(head, count)
+    if count <= rows:  # a loss of 0 where there is no row, with a gradient of 0
+        return chunk(*columns) if count else columns[0].sum() * 0.0
+    parts = zip(*(column.split(rows) for column in columns), strict=True)
+    return torch.stack([checkpoint(chunk, *part, use_reentrant=False) for part in parts]).sum()
+
+
+def chunk_rows(head: Head, count: int) -> int:
+    """The rows of `count` whose logits exist at once, so that chunks never take more memory than all rows together."""
     rows = max(1, LOGITS // head.weight.shape[0])
-    total = columns[0].sum() * 0.0  # a loss of 0 where there is no row, with a gradient of 0
-    if len(columns[0]) <= rows:
-        return total + chunk(*columns) if len(columns[0]) else total
-    for parts in zip(*(column.split(rows) for column in columns), strict=True):
-        total = total + checkpoint(chunk, *parts, use_reentrant=False)
-    return total
+    return rows if chunks_spare(head, count, count - rows) else max(1, count)
+
+
+def chunks_spare(head: Head, count: int, saved: int) -> bool:
+    """Whether chunks take less than all rows together, if of `saved` of `count` rows no logits exist.
+
+    Of each of these at least three vectors [V] are saved: its log-probabilities and two gradients. But the gradients of
+    the head, [V, d], and of the rows, [count, d], exist twice: of a chunk and their sum. A head that is not trained has
+    none.
+    """
+    import torch
+
+    vocabulary, width = head.weight.shape
+    trained = head.weight.requires_grad and torch.is_grad_enabled()
+    return not trained or 2 * width * (vocabulary + count) <= 3 * vocabulary * saved
 
 
 def chunk_nll(head: Head, hidden: Tensor, next_ids: Tensor) -> Tensor:
@@ -140,17 +160,15 @@ def summed_nll(hidden: Tensor, next_ids: Tensor, head: Head) -> Tensor:
 
     The logits are computed and reduced in float32 whatever the precision of the model's body. torch itself chooses so
     few rows that their logits take half the memory of `hidden`. Where the vocabulary is many times as wide as the model
-    that is a row or two, each of which reads and writes the gradient of the whole head: there WIDE_ROWS are taken.
+    that is a few rows, and each chunk reads and writes the gradient of the whole head: so it is ROWS always. Where
+    a second gradient of the head takes more than whole logits do, there are no chunks.
     """
     from torch.nn import LinearCrossEntropyOptions
     from torch.nn.functional import linear_cross_entropy
 
-    if not head.linear:
+    if not head.linear or not chunks_spare(head, len(hidden), len(hidden)):
         return summed(partial(chunk_nll, head), head, hidden, next_ids)
-    vocabulary, width = head.weight.shape
-    options = LinearCrossEntropyOptions()
-    if vocabulary > WIDE * width:
-        options = LinearCrossEntropyOptions(batch_chunk_size=WIDE_ROWS, chunking_method=None)
+    options = LinearCrossEntropyOptions(batch_chunk_size=ROWS, chunking_method=None)
     bias = None if head.bias is None else head.bias.float()
     scale = head.finish.scale
     return linear_cross_entropy(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
+from itertools import accumulate
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -18,10 +20,12 @@ from lethe.training.losses import (
     TARGET_PROBABILITIES,
     Items,
     Positions,
+    chunk_rows,
     cross_entropy,
     soft_cross_entropy,
     summed_kl,
     summed_nll,
+    token_nll,
 )
 from lethe.unlearning.objectives import (
     PrimalDual,
@@ -145,19 +149,67 @@ def test_summed_nll_equals_float64(rows: int, with_bias: bool) -> None:
     torch.testing.assert_close(hidden.grad.double(), exact.grad, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("width", "rows"), [(8, None), (2, 256)])
-def test_a_wide_vocabulary_is_not_read_row_by_row(
-    monkeypatch: pytest.MonkeyPatch, width: int, rows: int | None
+def peak(work: Callable[[], torch.Tensor]) -> int:
+    """The most bytes that tensors held at once in the loss and its gradients, by torch's own record."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as recorded:
+        work().backward()
+    found = [event for event in recorded.profiler.kineto_results.events() if event.name() == "[memory]"]
+    found.sort(key=lambda event: event.start_ns())
+    return max(accumulate(event.nbytes() for event in found))
+
+
+def plain_nll(hidden: torch.Tensor, ids: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    return nn.functional.cross_entropy(hidden @ weight.T, ids, reduction="none")
+
+
+def plain_kl(hidden: torch.Tensor, ids: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    base = (hidden.detach() @ weight.detach().T).log_softmax(-1)
+    return nn.functional.kl_div((hidden @ weight.T).log_softmax(-1), base, reduction="batchmean", log_target=True)
+
+
+@pytest.mark.parametrize("trained", [True, False])
+@pytest.mark.parametrize(("vocabulary", "width", "rows"), [(4000, 16, 90), (1200, 600, 300), (300, 100, 700)])
+def test_no_loss_takes_more_memory_than_all_logits_do(
+    monkeypatch: pytest.MonkeyPatch, vocabulary: int, width: int, rows: int, trained: bool
 ) -> None:
+    monkeypatch.setattr(objectives, "LOGITS", 64 * vocabulary)
+    hidden, ids = torch.randn(rows, width, requires_grad=True), torch.randint(0, vocabulary, (rows,))
+    weight = torch.randn(vocabulary, width, requires_grad=trained)
+    ours = Head(SimpleNamespace(weight=weight, bias=None))
+    pairs: dict[str, tuple[Callable[[], torch.Tensor], Callable[[], torch.Tensor]]] = {
+        "nll": (lambda: summed_nll(hidden, ids, ours), lambda: plain_nll(hidden, ids, weight).sum()),
+        "token nll": (lambda: token_nll(hidden, ids, ours).sum(), lambda: plain_nll(hidden, ids, weight).sum()),
+        "kl": (lambda: summed_kl(hidden, ours, hidden.detach(), ours), lambda: plain_kl(hidden, ids, weight)),
+    }
+    for name, (chunked, plain) in pairs.items():
+        assert peak(chunked) <= peak(plain) * 1.01 + 10_000, name  # a vector of rows here and there
+    if vocabulary == 4000:
+        assert peak(pairs["nll"][0]) < peak(pairs["nll"][1]) / 2  # of 90 rows all have logits, but one vector each
+        assert peak(pairs["kl"][0]) < peak(pairs["kl"][1])
+
+
+@pytest.mark.parametrize(("vocabulary", "rows", "saved"), [(3072, 2730, 166), (1 << 17, 64, 86), (1 << 24, 1, 86)])
+def test_chunks_follow_from_the_vocabulary_and_the_width(vocabulary: int, rows: int, saved: int) -> None:
+    # 2 * 128 * (3072 + 2730 + 166) = 1,527,808 numbers of gradients are no more than 3 * 3072 * 166 = 1,529,856 of
+    # logits; with 165 rows 1,527,552 are more than 1,520,640
+    tall = Head(SimpleNamespace(weight=torch.empty(vocabulary, 128, device="meta").requires_grad_(True), bias=None))
+    assert chunk_rows(tall, rows + saved) == rows
+    assert chunk_rows(tall, rows + saved - 1) == rows + saved - 1
+    tall.weight.requires_grad_(False)
+    assert chunk_rows(tall, rows + saved - 1) == rows
+
+
+def test_the_head_is_read_256_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = []
 
     def spy(*arguments: torch.Tensor, options: nn.LinearCrossEntropyOptions, **others: Any) -> torch.Tensor:
-        chosen.append(options.batch_chunk_size)
+        chosen.append((options.batch_chunk_size, options.chunking_method))
         return arguments[0].sum()
 
     monkeypatch.setattr(nn.functional, "linear_cross_entropy", spy)
-    summed_nll(torch.randn(3, width), torch.tensor([0, 1, 2]), head(torch.randn(256, width)))
-    assert chosen == [rows]  # 256 tokens are 32 and 128 times the width
+    for width in (2, 8, 200):  # torch itself would take one row
+        summed_nll(torch.randn(300, width), torch.zeros(300, dtype=torch.long), head(torch.randn(256, width)))
+    assert chosen == [(256, None)] * 3
 
 
 HALF = torch.tensor([[0.0], [math.log(2)], [0.0]])  # hidden 1 -> p = [1/4, 1/2, 1/4]
