@@ -102,9 +102,9 @@ smollm: setup ## a real pretrained model forgets a real book: make smollm DATA=<
 tastes: setup ## which prompt unlearns the demo's table, three seeds
 	$(ENV) python -m studies.demo_task
 
-sst2: setup ## SPUL on SST-2, three seeds: make sst2 DATA=<folder with sst2/, text/>
+sst2: setup ## SPUL on SST-2, three seeds: make sst2 DATA=<folder with sst2/, text/> [MODEL=smollm2]
 	@test -n "$(DATA)" || { echo "make sst2: expected DATA=<folder with sst2/, text/tinystories.txt>, got none"; exit 1; }
-	$(ENV) python -m studies.sst2 $(DATA)
+	$(ENV) python -m studies.sst2 $(DATA) $(if $(MODEL),--model $(MODEL))
 
 clean: ## remove half-done work; artifacts and cache stay
 	rm -rf .scratch

@@ -1,6 +1,7 @@
-"""SPUL on SST-2 with the paper's split, on a model from scratch, in the form of the paper's tables.
+"""SPUL on SST-2 with the paper's split, in the form of the paper's tables.
 
 python -m studies.sst2 DATA [--seeds 0 1 2] [--retain 20000]    writes reports/study/sst2.json and .md
+python -m studies.sst2 DATA --model smollm2                     a real pretrained model: reports/study/sst2_smollm2.json
 python -m studies.sst2 DATA --smoke                             a few hundred rows and no result
 python -m studies.sst2 --flops                                  counts operations; needs no data
 
@@ -9,9 +10,12 @@ clone: split by the paper's rule, specialise, then every method of the paper; SP
 and 100 % of the forget rows, for every seed; and over the paper's grid of alpha and beta, for the first. --retain: how
 many of the 66,186 retain rows to sample; all forget rows are kept.
 
-The base has two layers and also reads sentences of stories: `neutral`, or `unknown` where a person is named, so that
-both words are plausible answers and names are informative. A model this small need not behave like one of 7 billion
-parameters: the paper's numbers are shown for comparison, not as a target.
+The base from scratch has two layers and also reads sentences of stories: `neutral`, or `unknown` where a person is
+named, so that both words are plausible answers and names are informative. A model this small need not behave like one
+of 7 billion parameters: the paper's numbers are shown for comparison, not as a target.
+
+smollm2 is SmolLM2-135M-Instruct, as studies.smollm fetches it, on 450 of the forget rows and 1,100 of the retain rows,
+of six words and more, in bfloat16: SPUL with 30 vectors for every seed, all else for the first, without the grid.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +32,7 @@ from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.random_models import random_llama
+from studies import smollm
 from tools import markdown
 from tools.sandbox import ROOT, Changes, clone, failures_in, repro, write_result
 
@@ -72,13 +78,32 @@ TASK: Changes = {
     "classify.counter_prompts": [],
 }
 FULL: Changes = {"softprompt.tuning": "full", "softprompt.learning_rate": 3e-4}
+SMOLLM: Changes = {  # instead of what TASK says of a model from scratch
+    "specialise.template": "Review: {text} Sentiment: {label}",
+    "specialise.source": "gguf",
+    "specialise.base": f"data/model/{smollm.GGUF}",
+    "specialise.background": "data/own/sst2",  # none
+    "specialise.epochs": 1,
+    "specialise.learning_rate": 1e-4,
+    "specialise.batch_size": 8,
+    "softprompt.epochs": 4,
+    "softprompt.learning_rate": 1e-2,
+    "softprompt.batch_size": 16,
+    "softprompt.resume_every": 0,
+    "classify.precision": "bfloat16",
+}
+SMOLLM |= {f"{stage}.precision": "bfloat16" for stage in ("specialise", "softprompt")}
+SMOLLM_FULL: Changes = {"softprompt.learning_rate": 2e-5, "softprompt.epochs": 1}
+SMOLLM_ROWS, SMOLLM_WORDS = (450, 1100), 6  # forget and retain rows, words of each at least
+FIRST = "SPUL p=30"  # of the real model for every seed
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("data", type=Path, nargs="?", metavar="DATA", help="folder of sst2/ and text/tinystories.txt")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--retain", type=int, default=66186, help="number of retain rows; default: all")
+    parser.add_argument("--model", choices=["scratch", "smollm2"], default="scratch", help="default: scratch")
+    parser.add_argument("--retain", type=int, help="number of retain rows; default: all, of smollm2 1,100")
     parser.add_argument("--smoke", action="store_true", help="a few hundred rows, to test the whole chain")
     parser.add_argument("--flops", action="store_true", help="only count operations, on a model of the same shape")
     arguments = parser.parse_args()
@@ -88,23 +113,29 @@ def main() -> None:
     if arguments.data is None:
         sys.exit("studies.sst2: DATA: expected the folder that holds sst2/ and text/tinystories.txt, got none")
     check_data(arguments.data)
-    project = clone(ROOT / ".scratch" / ("sst2-smoke" if arguments.smoke else "sst2"))
-    place(arguments.data, project, *((133, 400) if arguments.smoke else (None, arguments.retain)))
-    seeds = arguments.seeds[:1] if arguments.smoke else arguments.seeds
+    real = arguments.model == "smollm2"
+    name = "sst2_smollm2" if real else "sst2"
+    project = clone(ROOT / ".scratch" / (f"{name}-smoke" if arguments.smoke else name))
+    forget, retain = SMOLLM_ROWS if real else (None, 66186)
+    retain = arguments.retain or retain
+    forget, retain = (133, 400) if arguments.smoke else (forget, retain)
+    place(arguments.data, project, forget, retain, SMOLLM_WORDS if real else 0)
+    if real:
+        shutil.copyfile(smollm.fetch(smollm.CACHE), project / "data/model" / smollm.GGUF)
     rows: list[dict[str, Any]] = []
     flops = flop_table(counted(small_model(), 32, 70, 30, 0.02))
     with failures_in(project):
-        for row in results(project, seeds, arguments.smoke):
+        for row in results(project, runs(arguments.seeds, real, arguments.smoke), real, arguments.smoke):
             rows.append(row)
             if not arguments.smoke:
-                write(rows, arguments.retain, flops)
+                write(rows, retain, flops, RESULT.with_stem(name))
     print(tables(rows, flops))
 
 
-def write(rows: Sequence[Mapping[str, Any]], retain: int, flops: str) -> None:
+def write(rows: Sequence[Mapping[str, Any]], retain: int, flops: str, result: Path) -> None:
     """The result so far, as numbers and as the paper's tables."""
-    write_result({"retain": retain, "runs": list(rows)}, RESULT)
-    RESULT.with_suffix(".md").write_text(tables(rows, flops) + "\n", encoding="utf-8")
+    write_result({"retain": retain, "runs": list(rows)}, result)
+    result.with_suffix(".md").write_text(tables(rows, flops) + "\n", encoding="utf-8")
 
 
 def tables(rows: Sequence[Mapping[str, Any]], flops: str) -> str:
@@ -120,14 +151,15 @@ def check_data(data: Path) -> None:
         sys.exit(f"studies.sst2: {data}: expected {', '.join(absent)} in it, got none")
 
 
-def place(data: Path, project: Path, forget: int | None, retain: int) -> None:
+def place(data: Path, project: Path, forget: int | None, retain: int, words: int = 0) -> None:
     """Copy table and background into the clone: no path of this machine may reach an artifact.
 
-    forget, retain: maximum number of sampled rows of each side; None: all.
+    forget, retain: maximum number of sampled rows of each side; None: all. words: of a row at least.
     """
     target = project / "data/own/sst2"
     target.mkdir(parents=True)
     lines = [line for path in sorted((data / "sst2").glob("*.jsonl")) for line in path.open(encoding="utf-8")]
+    lines = [line for line in lines if len(json.loads(line)["sentence"].split()) >= words]
     named = {line for line in lines if any(name in line.lower() for name in NAMES)}
     sides = [[line for line in lines if (line in named) == side] for side in (True, False)]
     most = [forget or len(sides[0]), retain]
@@ -175,24 +207,38 @@ def variants(smoke: bool) -> dict[str, Changes]:
     return {name: whole[name] for name in ("GA+KL", "SPUL p=10")} if smoke else whole
 
 
-def results(project: Path, seeds: Sequence[int], smoke: bool) -> Iterator[dict[str, Any]]:
+def runs(seeds: Sequence[int], real: bool, smoke: bool) -> list[tuple[int, str]]:
+    """Seed and variant of each run, in order. The grid is of the first seed alone; of the real model FIRST is first."""
+    names = list(variants(smoke))
+    if smoke:
+        return [(seeds[0], name) for name in names]
+    if real:
+        others = [name for name in names if "alpha" not in name and name != FIRST]
+        return [(seed, FIRST) for seed in seeds] + [(seeds[0], name) for name in others]
+    return [(seed, name) for seed in seeds for name in names if "alpha" not in name or seed == seeds[0]]
+
+
+def results(project: Path, planned: Sequence[tuple[int, str]], real: bool, smoke: bool) -> Iterator[dict[str, Any]]:
     """One row per method and seed: the four accuracies and weighted F1, and what the training cost."""
-    base = {"split.table": "data/own/sst2", "specialise.background": "data/own/sst2.txt"}
+    base = TASK | {"split.table": "data/own/sst2", "specialise.background": "data/own/sst2.txt"}
     quick: Changes = {"specialise.epochs": 1, "softprompt.epochs": 1} if smoke else {}
-    for seed in seeds:
+    told = set[int]()  # seeds whose results that do not depend on the method have been given
+    for seed, name in planned:
+        changes = variants(smoke)[name]
+        own = (
+            SMOLLM | changes | (SMOLLM_FULL if changes.get("softprompt.tuning") == "full" else {}) if real else changes
+        )
         seeded = {f"{stage}.seed": seed for stage in ("specialise", "softprompt")}  # the split stays the paper's
-        for name, changes in variants(smoke).items():
-            if "alpha" in name and seed != seeds[0]:
-                continue
-            found = repro(project, TASK | base | changes | seeded | quick, "classify")
-            models = found["classification"]["models"]
-            shown = {"base": models["task"], "retrained": models["retrained"], name: models["softprompt"]}
-            shown |= {other: models[other] for other in ("keyword_filter", "constant")}
-            for method, scores in shown.items():
-                if method == name or name == "GA":  # results that do not depend on the method, once
-                    cost = {"cost": found["stages"]["softprompt"]} if method == name else {}
-                    yield {"method": method, "seed": seed} | {key: scores[key] for key in COLUMNS} | cost
-            print(json.dumps({"seed": seed, "method": name}), flush=True)
+        found = repro(project, base | own | seeded | quick, "classify")
+        models = found["classification"]["models"]
+        shown = {"base": models["task"], "retrained": models["retrained"]} if seed not in told else {}
+        shown[name] = models["softprompt"]
+        shown |= {other: models[other] for other in ("keyword_filter", "constant") if seed not in told}
+        told.add(seed)
+        for method, scores in shown.items():
+            cost = {"cost": found["stages"]["softprompt"]} if method == name else {}
+            yield {"method": method, "seed": seed} | {key: scores[key] for key in COLUMNS} | cost
+        print(json.dumps({"seed": seed, "method": name}), flush=True)
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, tuple[float, float | None]]]:

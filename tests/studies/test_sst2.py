@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -33,10 +34,11 @@ def test_every_variant_is_valid_parameters(project: Path) -> None:
     ]  # fmt: skip
     assert len(found) == 9 + 11  # 3 x 4 of alpha and beta, the best being SPUL p=30 itself
     (project / "base.yaml").write_text((project / "params.yaml").read_text())
-    for name, changes in found.items():
+    real = {f"{name} of smollm2": sst2.SMOLLM | changes for name, changes in found.items()}
+    for name, changes in (found | real).items():
         change_params(project, sst2.TASK | changes, "base.yaml")
         read = {section: read_params(section, schema) for section, schema in SCHEMAS.items()}
-        wanted = "full" if name in ("GA", "RL", "GA+KL", "GA+GD") else "prompt"
+        wanted = "full" if name.split(" of ")[0] in ("GA", "RL", "GA+KL", "GA+GD") else "prompt"
         assert read["softprompt"].tuning == wanted, name
 
 
@@ -94,8 +96,21 @@ def test_the_grid_is_of_the_first_seed_alone(monkeypatch: pytest.MonkeyPatch, tm
     models = dict.fromkeys(("task", "retrained", "softprompt", "keyword_filter", "constant"), scores)
     found = {"classification": {"models": models}, "stages": {"softprompt": {"cpu_seconds": 1.0}}}
     monkeypatch.setattr(sst2, "repro", lambda *_: found)
-    rows = list(sst2.results(tmp_path, [0, 1], smoke=False))
+    rows = list(sst2.results(tmp_path, sst2.runs([0, 1], real=False, smoke=False), real=False, smoke=False))
     grid = [row["seed"] for row in rows if "alpha" in row["method"]]
     assert grid == [0] * 11
     assert [row["seed"] for row in rows if row["method"] == "base"] == [0, 1]
     assert all(("cost" in row) == (row["method"] in sst2.variants(smoke=False)) for row in rows)
+
+
+def test_the_real_model_runs_the_prompt_of_every_seed_first() -> None:
+    planned = sst2.runs([3, 4], real=True, smoke=False)
+    assert planned[:3] == [(3, "SPUL p=30"), (4, "SPUL p=30"), (3, "GA")]
+    assert len(planned) == len(set(planned)) == 2 + 8
+
+
+def test_rows_of_the_real_model_have_six_words(realdata: Path, tmp_path: Path) -> None:
+    sst2.place(realdata, tmp_path, 20, 60, sst2.SMOLLM_WORDS)
+    rows = [json.loads(line) for line in (tmp_path / "data/own/sst2/sst2.jsonl").read_text().splitlines()]
+    assert len(rows) == 80
+    assert min(len(row["sentence"].split()) for row in rows) >= 6
