@@ -120,14 +120,14 @@ def test_accumulation_changes_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
         torch.testing.assert_close(tensor, parts[name], rtol=1e-3, atol=1e-5)
 
 
-def test_eight_bit_moments() -> None:
+def test_eight_bit_moments(tmp_path: Path) -> None:
     shape = {"vocab_size": 400, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 1}
     moved = {}
     for optimiser in ("adamw", "adamw_8bit"):
         torch.manual_seed(0)
         model = LlamaForCausalLM(LlamaConfig(**shape, num_attention_heads=2, num_key_value_heads=2))
         wanted = recipe(optimiser=optimiser, resume_every=0)
-        trainer = make_trainer(model, Job(some_rows(), wanted, 3, cross_entropy, "test"), Path("unused"))
+        trainer = make_trainer(model, Job(some_rows(), wanted, 3, cross_entropy, "test"), tmp_path)
         trainer.train()
         moved[optimiser] = model.model.layers[0].mlp.up_proj.weight
     state = trainer.optimizer.state[moved["adamw_8bit"]]  # 6,144 weights; matrices below 4,096 keep four bytes
