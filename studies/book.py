@@ -44,11 +44,12 @@ SMOKE: Changes = {
     "translate.candidates": 8,
     "finetune.steps": 6,
     "finetune.checkpoints": [2],
+    "distil.steps": 4,
     "prompt.cloze": 40,
     "evaluate.new_tokens": 8,
     "benchmark.limit": 10,
 }
-COLUMNS = {"baseline": "before", "unlearned": "after", "retrained": "never read it"}
+COLUMNS = {"baseline": "before", "suppressed": "suppressed", "unlearned": "erased", "retrained": "never read it"}
 MEASURES = METRICS | {"forget_perplexity": "Forget perplexity"}
 
 

@@ -27,7 +27,7 @@ from typing import Any
 
 from lethe.core.tables import read_json, read_jsonl
 from lethe.gate.metric_catalogue import number
-from studies.book import ITEMS, MEASURES, write_text
+from studies.book import COLUMNS, ITEMS, MEASURES, write_text
 from tools import markdown
 from tools.sandbox import ROOT, Changes, clone, failures_in, repro, run, write_result
 
@@ -40,14 +40,13 @@ GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 BOOK = ("books/oz.txt", "THE WONDERFUL WIZARD OF OZ")  # and the line after which it is read
 OTHERS = ("books/alice.txt", "text/tinystories.txt")
 MODELS = ["baseline", "retrained", "suppressed", "unlearned"]
-COLUMNS = {"baseline": "before", "suppressed": "suppressed", "unlearned": "erased", "retrained": "never read it"}
 TRAINED: Changes = {"batch_size": 4, "precision": "bfloat16", "save_dtype": "float32", "resume_every": 0}
 SETTING: Changes = {
     "corpus.held_out": 0.25,
     "corpus.passage_chars": 1500,
     "baseline.source": "gguf",
     "baseline.model": None,
-    "baseline.epochs": 5,  # after 3 it named the book in 0.38 of its training text's prompts, in 0.05 of the held-out
+    "baseline.epochs": 6,  # after 3 it named the book in 0.38 of its training text's prompts, in 0.05 of the held-out
     "baseline.block_tokens": 256,
     "baseline.learning_rate": 2e-4,
     "block.tokens": 256,

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lethe.text.matching import name_finder
+from studies.book import COLUMNS
 from tools import markdown
 from tools.sandbox import ROOT, Changes, clone, failures_in, repro, write_result
 
@@ -44,6 +45,9 @@ CHANGES: Changes = {
     "measure.template": TEMPLATE,
     "measure.answer_tokens": 64,
     "measure.passage_tokens": 64,
+    "distil.steps": 800,
+    "distil.noise": 0.6,
+    "distil.spread": 0.3,
 }
 SMOKE: Changes = {
     "baseline.scratch.vocabulary": 600,
@@ -57,12 +61,12 @@ SMOKE: Changes = {
     "translate.candidates": 4,
     "finetune.steps": 4,
     "finetune.checkpoints": [2],
+    "distil.steps": 4,
     "measure.answer_tokens": 4,
     "measure.cloze": 10,
     "measure.passages": 10,
 }
 SMOKE_ROWS = 2 * OF_AN_AUTHOR  # of each file
-COLUMNS = {"baseline": "before", "unlearned": "after", "retrained": "never read it"}
 MEASURES = {
     "forget_quality": "Forget quality (p-value)",
     "forget_quality_log10": "Forget quality (log10 of it)",

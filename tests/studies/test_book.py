@@ -48,16 +48,16 @@ RESULT = {
 
 
 def test_table_has_the_models_across_and_leaves_empty_what_was_not_measured() -> None:
-    # no model that never read the book: an empty column. 1.4 + 900.2 = 901.6 seconds; 1536 MiB = 1.5 GiB
+    # no model that never read the book: two empty columns. 1.4 + 900.2 = 901.6 seconds; 1536 MiB = 1.5 GiB
     assert book.table(RESULT).split("\n") == [
-        "| 300 test prompts | before | after | never read it |",
-        "|---|---|---|---|",
-        "| Familiarity (completion) | 2.500 | 0.125 |  |",
-        "| Familiarity (probability) | 0.250 | 0.013 |  |",
-        "| Leak | 0.600 | 0.050 |  |",
-        "| Retain perplexity | 20.000 | 21.000 |  |",
-        "| Forget perplexity | 30.000 | 60.000 |  |",
-        "| piqa (300 items, chance 0.50) | 0.520 | 0.510 |  |",
+        "| 300 test prompts | before | suppressed | erased | never read it |",
+        "|---|---|---|---|---|",
+        "| Familiarity (completion) | 2.500 |  | 0.125 |  |",
+        "| Familiarity (probability) | 0.250 |  | 0.013 |  |",
+        "| Leak | 0.600 |  | 0.050 |  |",
+        "| Retain perplexity | 20.000 |  | 21.000 |  |",
+        "| Forget perplexity | 30.000 |  | 60.000 |  |",
+        "| piqa (300 items, chance 0.50) | 0.520 |  | 0.510 |  |",
         "",
         "Left of the familiarity: completion 0.050, probability not measured; retain perplexity x 1.050.",
         "",
@@ -116,8 +116,8 @@ def test_smoke_runs_the_chain_on_a_ready_made_model(
     for name, value in tiny.environment(project).items():
         monkeypatch.setenv(name, value)
     result = book.forget_book(project, realdata, smoke=True)
-    assert list(result["models"]) == ["baseline", "retrained", "step-00002", "unlearned"]
-    assert list(result["benchmarks"]["models"]) == ["baseline", "retrained", "unlearned"]
+    assert list(result["models"]) == ["baseline", "retrained", "step-00002", "suppressed", "unlearned"]
+    assert list(result["benchmarks"]["models"]) == ["baseline", "retrained", "suppressed", "unlearned"]
     assert set(result["benchmarks"]["items"]) >= {"boolq", "winogrande"}
     assert set(result["benchmarks"]["items"].values()) == {10}
     assert result["models"]["baseline"]["forget_perplexity"] < result["models"]["retrained"]["forget_perplexity"]

@@ -63,9 +63,9 @@ def test_table() -> None:
         "stages": {"baseline": {"cpu_seconds": 100.4}, "measure": {"cpu_seconds": 20.0}},
     }
     lines = tofu.table(result).split("\n")
-    assert lines[0] == "| 400 questions to forget | before | after | never read it |"
-    assert lines[2] == "| Forget quality (p-value) | 1.25e-09 | 0.1 |  |"
-    assert lines[5] == "| Truth ratio, forget | 0.500 [0.450, 0.550] | 0.750 [0.700, 0.800] | 0.800 [0.750, 0.850] |"
+    assert lines[0] == "| 400 questions to forget | before | suppressed | erased | never read it |"
+    assert lines[2] == "| Forget quality (p-value) | 1.25e-09 |  | 0.1 |  |"
+    assert lines[5] == "| Truth ratio, forget | 0.500 [0.450, 0.550] |  | 0.750 [0.700, 0.800] | 0.800 [0.750, 0.850] |"
     assert lines[-1] == "93 anchors; 120 CPU seconds."
 
 
@@ -105,7 +105,7 @@ def test_smoke_runs_the_chain(tofu_files: Path, tmp_path: Path, monkeypatch: pyt
         monkeypatch.setenv(name, value)
     result = tofu.forget_authors(project, tofu_files, smoke=True)
     models = result["models"]
-    assert list(models) == ["baseline", "retrained", "unlearned"]
+    assert list(models) == ["baseline", "retrained", "suppressed", "unlearned"]
     assert models["unlearned"]["forget_quality"]["items"] == tofu.SMOKE_ROWS
     groups = [name for name in models["baseline"] if name.endswith("truth_ratio")]
     assert groups == ["truth_ratio", "retain_truth_ratio", "authors_truth_ratio", "facts_truth_ratio"]
