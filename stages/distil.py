@@ -22,6 +22,7 @@ from lethe.core.stage import is_main_process, run, workspace
 from lethe.core.tables import read_json, write_csv, write_json
 from lethe.dictionary.entries import read_dictionary, read_dropped
 from lethe.distillation.noise import Noise
+from lethe.distillation.own_text import own_rows
 from lethe.distillation.student import Sources, distil
 from lethe.distillation.vocabulary import name_filter, unseen_ids
 from lethe.labels.translation import dropped_rules, own_rules, tokenised
@@ -31,7 +32,7 @@ from lethe.models.device import prepare
 from lethe.models.soft_prompts import PROMPT
 from lethe.training.loop import LOSS_HEADER
 from lethe.training.recipe import RecipeParams
-from lethe.training.rows import Rows, corpus_rows
+from lethe.training.rows import Rows, corpus_rows, joined
 from lethe.unlearning.model_card import erased_card
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Params(RecipeParams):
     spread: float = Field(ge=0, le=1)
     filter: bool | Literal["names"]
     fresh_rows: bool
+    own_text: NonNegativeInt
     block_tokens: PositiveInt
 
 
@@ -61,9 +63,11 @@ def main() -> None:
         corpus, curve = Path("data/corpus.parquet"), []
         if params.steps:
             tokenizer = load_tokenizer(suppressed)
-            rows = retain_rows(corpus, tokenizer, params.block_tokens)
             check_teacher(suppressed)
             vocabulary = vocabulary_size(suppressed)
+            rows = retain = retain_rows(corpus, tokenizer, params)
+            if params.own_text:
+                rows = joined(retain, own_rows(suppressed, retain, params.own_text, params.seed, device, work))
             rules: list[Rule] = []
             loose: list[Rule] = []
             unseen = np.empty(0, np.int64)
@@ -72,7 +76,7 @@ def main() -> None:
                 rules = name_rules(blocks, Path("data/dictionary.csv"), tokenizer)
                 dropped = read_dropped(Path("data/dropped.csv"))
                 loose = dropped_rules(real_tokens(blocks), dropped, tokenizer, rules)
-                unseen = unseen_ids(rows, tokenizer, vocabulary)
+                unseen = unseen_ids(retain if len(retain.length) else rows, tokenizer, vocabulary)
             silent = unseen[:0] if params.filter == "names" else unseen  # tokens that a pretrained model may know
             banned = name_filter(rows, rules, silent, vocabulary, loose)
             noise = Noise(params.noise, params.spread, params.seed)
@@ -87,7 +91,7 @@ def main() -> None:
         write_csv(curve, LOSS_HEADER, work / "reports/loss/distil.csv")
         facts = {"steps": params.steps}
         if params.steps:
-            facts |= params.model_dump(include={"noise", "spread", "filter", "fresh_rows"})
+            facts |= params.model_dump(include={"noise", "spread", "filter", "fresh_rows", "own_text"})
         write_json(facts | {"sha256": folder_sha256(unlearned)}, work / "reports/distil.json")
         done = (
             f"KL {curve[0]['loss']:.3f} -> {curve[-1]['loss']:.3f} in {params.steps} steps" if curve else "switched off"
@@ -95,12 +99,15 @@ def main() -> None:
         print(f"distil: {done}")
 
 
-def retain_rows(corpus: Path, tokenizer: PreTrainedTokenizerFast, block_tokens: int) -> Rows:
-    """The training text of the retain set in blocks. Raises StageError where there is none to distil on."""
+def retain_rows(corpus: Path, tokenizer: PreTrainedTokenizerFast, params: Params) -> Rows:
+    """The training text of the retain set in blocks. Raises StageError where there is nothing to distil on."""
     documents = training_documents(corpus, ("retain",))
-    if not documents:
-        raise StageError("params.yaml: distil.steps: expected 0 without a retain set to distil on, got more")
-    return corpus_rows(documents, tokenizer, block_tokens)
+    if not documents and not params.own_text:
+        raise StageError(
+            "params.yaml: distil.steps: expected 0 without a retain set to distil on, got more; distil.own_text lets "
+            "the teacher write text"
+        )
+    return corpus_rows(documents, tokenizer, params.block_tokens)
 
 
 def check_teacher(folder: Path) -> None:

@@ -12,8 +12,10 @@ import torch
 from lethe.core.errors import StageError
 from lethe.core.hashing import file_sha256, folder_sha256, path_sha256, tokenizer_sha256
 from lethe.core.tables import DICTIONARY, DROPPED, blocks_schema, write_csv, write_json, write_parquet
+from lethe.distillation import own_text
 from lethe.distillation.vocabulary import Filter
 from lethe.models.checkpoints import load_model, load_tokenizer
+from lethe.training.rows import Rows
 from stages import distil
 from tests.conftest import TINY_TEXT, kill_at_a_checkpoint, set_param, tiny_model, touch_deps, write_corpus
 
@@ -148,9 +150,52 @@ def test_what_cannot_be_distilled(suppressed: Path) -> None:
     write_corpus(suppressed, retain="")
     with pytest.raises(StageError) as error:
         distil.main()
-    assert str(error.value) == "params.yaml: distil.steps: expected 0 without a retain set to distil on, got more"
+    assert str(error.value) == (
+        "params.yaml: distil.steps: expected 0 without a retain set to distil on, got more; distil.own_text lets the "
+        "teacher write text"
+    )
     write_corpus(suppressed, retain=RETAIN)
     Path("models/suppressed/adapter_config.json").write_text("{}")
     with pytest.raises(StageError) as error:
         distil.main()
     assert str(error.value) == "params.yaml: distil.steps: expected 0 with finetune.tuning prompt, got more"
+
+
+@pytest.mark.parametrize("retain", [RETAIN, ""])
+def test_the_teacher_writes_text_of_its_own(suppressed: Path, retain: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_corpus(suppressed, retain=retain)
+    set_param(suppressed, "distil.own_text", 5)
+    taught: list[Rows] = []
+    whole = distil.distil
+    monkeypatch.setattr(distil, "distil", lambda *given: taught.append(given[1]) or whole(*given))
+    distil.main()
+    digest = folder_sha256(Path("models/unlearned"))
+    distil.main()  # from the same seed the same text
+    assert folder_sha256(Path("models/unlearned")) == digest
+    own = [taught[0].tokens[-5:], taught[1].tokens[-5:]]
+    assert np.array_equal(*own)
+    assert (len(taught[0].length) > 5) == bool(retain)
+    assert not taught[0].forget.any()
+    assert json.loads(Path("reports/distil.json").read_text())["own_text"] == 5
+    if retain:  # begins as the retain text does
+        assert set(own[0][:, 1]) <= set(taught[0].tokens[:-5, 1])
+
+
+def test_a_resumed_run_does_not_write_its_text_again(suppressed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_param(suppressed, "distil.own_text", 5)
+    teacher, retain = Path("models/suppressed"), Rows(np.full((3, WIDTH), 5), None, np.full(3, WIDTH), None)
+    found = own_text.own_rows(teacher, retain, 4, 0, torch.device("cpu"), suppressed)
+    monkeypatch.setattr(own_text, "written", None)
+    again = own_text.own_rows(teacher, retain, 4, 0, torch.device("cpu"), suppressed)
+    assert np.array_equal(found.tokens, again.tokens)
+    assert found.tokens.shape == (4, WIDTH)
+
+
+def test_a_teacher_that_says_nothing(suppressed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_text, "end_ids", lambda *_: set(range(400)))
+    set_param(suppressed, "distil.own_text", 5)
+    with pytest.raises(StageError) as error:
+        distil.main()
+    assert str(error.value) == (
+        "models/suppressed: expected texts of at least 8 tokens, got none; set distil.own_text: 0"
+    )
