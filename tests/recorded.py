@@ -269,8 +269,8 @@ def put_remote(folder: Path, md5: str, content: bytes) -> None:
 def json_of(folder: Path, *arguments: str) -> Any:
     """What a lethe command says as JSON, run in the folder in this process."""
     done = lethe(folder, *arguments, "--json")
-    assert done.output.startswith("{"), done.output
-    return json.loads(done.output)
+    assert done.stdout.startswith("{"), done.output
+    return json.loads(done.stdout)
 
 
 def lethe(folder: Path, *arguments: str, given: str | None = None) -> Any:

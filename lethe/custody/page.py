@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from lethe.custody.stated import part, stated_by, verdict_words
+from lethe.custody.stated import is_met, part, stated_by, verdict_words
 from lethe.gate.criteria import DESCRIPTIONS
 from lethe.report.html import flattened, render
 
@@ -60,8 +60,8 @@ def criterion(row: Mapping[str, Any]) -> dict[str, Any]:
     name = str(row.get("name"))
     open_ = "not measurable here" if row.get("result") == "not measurable" else "cannot tell"
     missed = row.get("met") is False or row.get("result") == "fail"
-    shown = "MISSED" if missed else "met" if row.get("met") is True else open_
-    limit = f"{row.get('bound')} {row.get('limit')}"
+    shown = "MISSED" if missed else "met" if is_met(row) else open_
+    limit = f"{row.get('bound')} {row.get('limit')}" + (f" (allowed {row['allowed']})" if "allowed" in row else "")
     again = f"; by its reports {row['recomputed']}" if "recomputed" in row else ""
     value = "none" if row.get("value") is None else f"{row['value']}{again}"
     return {"name": DESCRIPTIONS.get(name, name), "limit": limit, "value": value, "result": shown}

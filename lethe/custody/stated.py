@@ -1,12 +1,16 @@
-"""What a certificate states, in words, and whether it still holds: its end, its successor, its revocation.
+"""What a certificate states, in words, and whether it still holds: its end, its successor, its revocation. And the
+files of the folder that it is about.
 
 Standard library only: it lies beside verify.py where a recipient has the two files alone.
 """
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 LIST_TYPE = "application/vnd.lethe.revocations+json"  # the payload type of a signed list of revocations
@@ -93,20 +97,41 @@ def stated_by(statement: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def verdict_words(predicate: Mapping[str, Any]) -> str:
-    """`FAIL: attack_excess 0.5, at most 0.1; not measured: privleak`."""
-    rows = [row for row in part(predicate, "thresholds", list) if isinstance(row, dict)]
+    """`FAIL: attack_excess 0.5, at most 0.1; not measured: privleak`; a pass only if its own numbers give it."""
+    given = part(predicate, "thresholds", list)
+    rows = [row for row in given if isinstance(row, dict)]
     missed = [row for row in rows if row.get("met") is False or row.get("result") == "fail"]
     beyond = [str(row.get("name")) for row in rows if row.get("result") == "not measurable"]
     unknown = [str(row.get("name")) for row in rows if row.get("met") is None and str(row.get("name")) not in beyond]
     words = [f"{row.get('name')} {row.get('value')}, {row.get('bound')} {row.get('limit')}" for row in missed]
     words += [f"cannot tell: {', '.join(unknown)}"] if unknown else []
-    verdict, passed = predicate.get("verdict"), [row for row in rows if row.get("met") is True and row not in missed]
+    verdict, passed = predicate.get("verdict"), [row for row in rows if is_met(row)]
+    said = [
+        str(row.get("name")) for row in rows if row.get("met") is not None and not is_met(row) and row not in missed
+    ]
+    words += [f"called met, by no number: {', '.join(said)}"] if said else []
+    words += ["rows of another form"] if len(rows) < len(given) else []
     if verdict == "pass" and (words or not rows or 2 * len(passed) < len(rows)):
         return f"CANNOT TELL: it says pass, but of its own criteria: {'; '.join(words) or 'none'}"
     words += [f"not measurable here: {', '.join(beyond)}"] if beyond else []
     if verdict in ("pass", "fail", "cannot tell"):
         return f"{verdict.upper()}{': ' if words else ''}{'; '.join(words)}"
     return "NONE: no release gate was recorded for this model"
+
+
+def is_met(row: Mapping[str, Any]) -> bool:
+    """Whether a criterion is met by its own numbers, as it says. allowed: beyond the limit, as far as retrained models
+    differ from each other."""
+    numbers = (row.get("value"), row.get("allowed", row.get("limit")))
+    if row.get("met") is not True or row.get("result", "pass") != "pass" or not all(map(is_number, numbers)):
+        return False
+    value, most = numbers
+    return bool({"at most": value <= most, "at least": value >= most}.get(str(row.get("bound"))))
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a number; True and False are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def part(content: Mapping[str, Any], name: str, kind: type = dict) -> Any:
@@ -123,3 +148,46 @@ def part_of(row: Any, name: str) -> Any:
 def printable(text: str) -> str:
     """The text with every character that could write over other lines spelt out: names come from strangers."""
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
+def walk(folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
+    """Every file below a folder by its path in it, hidden and linked ones too; and what is none, with the reason.
+
+    A folder is entered once, so that links to folders above or beside end; a link to one elsewhere is not followed. A
+    pipe or a device is not opened.
+    """
+    root = folder.resolve()
+    files: dict[str, Path] = {}
+    problems: dict[str, str] = {}
+    entered, waiting = set[tuple[int, int]](), [folder]
+    while waiting:
+        place = waiting.pop()
+        name = place.relative_to(folder).as_posix()
+        try:
+            facts = place.stat()
+            if (facts.st_dev, facts.st_ino) in entered:
+                problems[name] = "a link to a folder of the model, which was checked under its own name"
+                continue
+            entered.add((facts.st_dev, facts.st_ino))
+            entries = sorted(os.scandir(place), key=lambda entry: (entry.is_symlink(), entry.name), reverse=True)
+        except OSError as error:
+            problems[name] = f"cannot be read: {error.strerror}"
+            continue
+        for entry in entries:
+            path = place / entry.name
+            name = path.relative_to(folder).as_posix()
+            try:
+                kind = path.stat().st_mode
+            except OSError as error:  # a link to nothing or to itself
+                problems[name] = f"cannot be read: {error.strerror}"
+                continue
+            if stat.S_ISDIR(kind) and entry.is_symlink() and not path.resolve().is_relative_to(root):
+                problems[name] = "a link to a folder outside of the model, which was not entered"
+            elif stat.S_ISDIR(kind):
+                waiting.append(path)
+            elif stat.S_ISREG(kind):
+                files[name] = path
+            else:
+                said = "a pipe" if stat.S_ISFIFO(kind) else "a device or socket"
+                problems[name] = f"expected a file, got {said}, which was not opened"
+    return files, problems

@@ -83,6 +83,8 @@ def command(
     """
     if not new_key and not model:
         raise StageError("MODEL: expected a model folder (or --new-key), got none")
+    page = out.with_suffix(".html") if html else None
+    check_apart(Path(model) if model else None, key, out, *(path for path in (page, model_signing) if path))
     made = write_new_key(key, p256) if new_key else []
     if new_key and (said := loose(key)):
         print(f"certify: warning: {said}", file=sys.stderr)
@@ -90,7 +92,6 @@ def command(
     if model:
         terms: dict[str, Any] = {"id": f"urn:uuid:{uuid.uuid4()}", "validUntil": last_moment(valid_until)}
         terms["supersedes"] = [named(supersedes, key)] if supersedes else []
-        page = out.with_suffix(".html") if html else None
         check_places(Path(model), out, *([page] if page else []))
         signer, statement = read_key(key), statement_about(model, file_names, ref)
         bundle = model_bundle(Path(model), statement, key, model_signing) if model_signing else b""
@@ -131,7 +132,8 @@ def write_new_key(path: Path, p256: bool = False) -> list[Path]:
     private = generate_private_key(SECP256R1()) if p256 else Ed25519PrivateKey.generate()
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
         stream.write(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    public.write_bytes(private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    with public.open("xb") as stream:
+        stream.write(private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     return [path, public]
 
 
@@ -158,10 +160,18 @@ def read_key(path: Path) -> CryptoSigner:
         raise StageError(f"{path}: expected a private key of lethe certify --new-key, got another file") from None
 
 
+def check_apart(model: Path | None, key: Path, *written: Path) -> None:
+    """Raise StageError where two files would have one place, or the private key would go along with the model."""
+    if model and key.resolve().is_relative_to(model.resolve()):
+        raise StageError(f"--key: expected a place outside of the model, which is given away, got {key}")
+    places = [path.resolve() for path in (key, key.with_suffix(".pub"), *written)]
+    for path in written:
+        if places.count(path.resolve()) > 1:
+            raise StageError(f"{path}: expected another place for each file, got it for two of them")
+
+
 def check_places(model: Path, out: Path, *pages: Path) -> None:
     """Raise StageError where a certificate would overwrite something else, or change the model that it is about."""
-    if out in pages:
-        raise StageError(f"--out: expected another name than that of the page, got {out}; certificate.json")
     for path in (out, *pages):
         if path.resolve().is_relative_to(model.resolve()):
             raise StageError(f"--out: expected a place outside of the model, whose files it names, got {path}")
@@ -240,7 +250,9 @@ def write(path: Path, content: bytes) -> None:
     """Write a file completely or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(f"{path.name}.part")
-    half.write_bytes(content)
+    half.unlink(missing_ok=True)  # what lies there may be a link to something else
+    with half.open("xb") as stream:
+        stream.write(content)
     half.replace(path)
 
 

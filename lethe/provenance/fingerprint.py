@@ -15,6 +15,7 @@ from lethe.provenance.verify import is_pickle, sha256_of, walk
 
 HASH = re.compile(r"[0-9a-f]{7,64}(\.dir)?")
 CHUNK = 1 << 24  # bytes compared at a time
+HOLES = 1 << 30  # bytes that a file beside weights may lack: one of a few bytes can claim any size
 JUNK = ("__pycache__", ".DS_Store")  # of .dvcignore, and what file managers leave
 
 
@@ -50,8 +51,11 @@ def check_files(given: str, files: Mapping[str, Path]) -> None:
             raise StageError(
                 f"{path}: expected safetensors, got a pickle, which was not loaded (a pickle can run code)"
             )
+        facts = path.stat()
+        if path.suffix != ".safetensors" and facts.st_size - 512 * facts.st_blocks > HOLES:
+            raise StageError(f"{path}: expected a file, got {facts.st_size} bytes, hardly any of which are there")
         if path.suffix == ".safetensors":
-            size, wanted = path.stat().st_size, safetensors_size(path)
+            size, wanted = facts.st_size, safetensors_size(path)
             if wanted is None:
                 raise StageError(f"{path}: expected a complete safetensors file, got one without a valid header")
             if size != wanted:
@@ -155,6 +159,8 @@ def safetensors_size(path: Path) -> int | None:
         try:
             header = json.loads(stream.read(length))
             ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-        except (ValueError, AttributeError, KeyError, TypeError, IndexError):
+        except (ValueError, AttributeError, KeyError, TypeError, IndexError, RecursionError):
             return None
+    if not all(isinstance(end, int) for end in ends):
+        return None
     return 8 + length + max(ends, default=0)

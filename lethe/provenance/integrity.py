@@ -381,15 +381,22 @@ def criterion(name: str, rule: Rule, values: Mapping[str, Any], again: Mapping[s
             row["recomputed"] = again.get(name)
             found = "fail" if "fail" in (found, other) else "cannot tell"
     met = {"pass": True, "fail": False}.get(found)
+    most = allowed_of(name, rule, values)
+    row |= {"allowed": most} if most != rule.limit else {}
     return {**row, "limit": rule.limit, "value": value, "met": met, "result": found}
+
+
+def allowed_of(name: str, rule: Rule, values: Mapping[str, Any]) -> Any:
+    """What a criterion's value is compared with: the limit, or beyond it what a reports/gate.json has as allowed."""
+    if rule.allowed is not None:
+        return rule.allowed
+    allowed = values.get("allowed")
+    return allowed.get(name, rule.limit) if isinstance(allowed, dict) else rule.limit
 
 
 def result_of(name: str, rule: Rule, values: Mapping[str, Any]) -> Result:
     """A criterion's result as a reports/gate.json has it; a pass only with a number that meets what was allowed."""
-    results, allowed = values.get("results"), values.get("allowed")
-    value = values.get(name)
-    most = rule.limit if rule.allowed is None else rule.allowed
-    most = allowed.get(name, most) if isinstance(allowed, dict) and rule.allowed is None else most
+    results, value, most = values.get("results"), values.get(name), allowed_of(name, rule, values)
     met = None
     if is_number(value) and is_number(most):
         met = value >= most if rule.bound == "at least" else value <= most

@@ -10,24 +10,15 @@ import base64
 import binascii
 import hashlib
 import json
-import os
-import stat
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 try:
-    from lethe.custody.stated import LIST_TYPE, end_of, list_problem, printable, standing, stated_by
+    from lethe.custody.stated import LIST_TYPE, end_of, list_problem, printable, standing, stated_by, walk
 except ImportError:  # at a recipient, beside this file
     sys.path.append(str(Path(__file__).resolve().parent))
-    from stated import (  # type: ignore[import-not-found,no-redef]
-        LIST_TYPE,
-        end_of,
-        list_problem,
-        printable,
-        standing,
-        stated_by,
-    )
+    from stated import LIST_TYPE, end_of, list_problem, printable, standing, stated_by, walk  # type: ignore
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -206,8 +197,10 @@ def read_envelope(content: bytes, kind: str) -> dict[str, Any]:
 
 def first_difference(found: bytes, wanted: bytes) -> int:
     """The offset of the first byte that differs, or the shorter one's length."""
-    pairs = enumerate(zip(found, wanted, strict=False))
-    return next((place for place, (one, other) in pairs if one != other), min(len(found), len(wanted)))
+    return next(
+        (n for n, pair in enumerate(zip(found, wanted, strict=False)) if pair[0] != pair[1]),
+        min(len(found), len(wanted)),
+    )
 
 
 def read_statement(envelope: dict[str, Any]) -> dict[str, Any]:
@@ -287,7 +280,10 @@ def model_findings(statement: dict[str, Any], model: Path) -> list[Finding]:
     """A finding for each file of the model folder, or for a single file of it."""
     subjects = {subject["name"]: subject for subject in statement["subject"]}
     if model.is_file():
-        return [single_file(subjects, model)]
+        try:
+            return [single_file(subjects, model)]
+        except OSError as error:
+            return [Finding(str(model), False, f"cannot be read: {error.strerror}")]
     files, problems = walk(model)
     every = sorted({*subjects, *files} - problems.keys())
     findings = [file_finding(name, subjects.get(name), files.get(name)) for name in every]
@@ -306,7 +302,8 @@ def single_file(subjects: dict[str, Any], path: Path) -> Finding:
 
     Raises UnansweredError for one without weights: another model may have the same tokenizer.
     """
-    found = sha256_of(path)
+    sizes = {subject["annotations"]["size"] for subject in subjects.values()}
+    found = sha256_of(path) if path.stat().st_size in sizes else ""
     named = [name for name, subject in subjects.items() if subject["digest"]["sha256"] == found]
     if named and not named[0].endswith(".safetensors"):
         raise UnansweredError(
@@ -337,47 +334,18 @@ def content_finding(name: str, subject: dict[str, Any] | None, path: Path) -> Fi
     if is_pickle(path):
         return Finding(name, False, "expected safetensors, got a pickle (refused: it can run code when loaded)")
     if subject is None:
-        word = "code that a loader may run" if path.suffix.lower() in CODE else "the certificate names no such file"
-        return Finding(name, False, f"extra: {word}")
+        code = path.suffix.lower() in CODE
+        return Finding(
+            name, False, f"extra: {'code that a loader may run' if code else 'the certificate names no such file'}"
+        )
     size, wanted = path.stat().st_size, subject["annotations"]["size"]
-    if size < wanted:
-        return Finding(name, False, f"truncated: expected {wanted} bytes, got {size}")
+    if size != wanted:  # one of other size is not read: it may have holes without end
+        return Finding(
+            name, False, f"{'truncated' if size < wanted else 'changed'}: expected {wanted} bytes, got {size}"
+        )
     if sha256_of(path) != subject["digest"]["sha256"]:
         return Finding(name, False, f"changed: its sha256 is not {subject['digest']['sha256']}")
     return Finding(name, True, "equal; it is code, which was not judged" if path.suffix.lower() in CODE else "equal")
-
-
-def walk(folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
-    """Every file below a folder by its path in it, hidden and linked ones too; and what is none, with the reason.
-
-    A folder is entered once, so that links to folders above or beside end; a pipe or a device is not opened.
-    """
-    files: dict[str, Path] = {}
-    problems: dict[str, str] = {}
-    entered, waiting = set[tuple[int, int]](), [folder]
-    while waiting:
-        place = waiting.pop()
-        name = place.relative_to(folder).as_posix()
-        try:
-            facts = place.stat()
-            if (facts.st_dev, facts.st_ino) in entered:
-                problems[name] = "a link to a folder of the model, which was checked under its own name"
-                continue
-            entered.add((facts.st_dev, facts.st_ino))
-            entries = sorted(os.scandir(place), key=lambda entry: (entry.is_symlink(), entry.name), reverse=True)
-        except OSError as error:
-            problems[name] = f"cannot be read: {error.strerror}"
-            continue
-        for entry in entries:
-            path = place / entry.name
-            if entry.is_dir():
-                waiting.append(path)
-            elif entry.is_file() or not path.exists():  # of a link to nothing, reading says what is wrong
-                files[path.relative_to(folder).as_posix()] = path
-            else:
-                kind = "a pipe" if stat.S_ISFIFO(path.stat().st_mode) else "a device or socket"
-                problems[path.relative_to(folder).as_posix()] = f"expected a file, got {kind}, which was not opened"
-    return files, problems
 
 
 def sha256_of(path: Path) -> str:

@@ -17,6 +17,8 @@ from tests.recorded import git, lethe
 
 Run = tuple[Path, dict[str, str]]
 
+MET = {"name": "a", "met": True, "value": 1, "bound": "at most", "limit": 2}
+
 
 @pytest.fixture(scope="module")
 def made(judged_run: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str]:
@@ -82,13 +84,13 @@ def test_a_fail_reads_as_a_fail_and_never_as_a_pass(made: tuple[dict[str, Any], 
 @pytest.mark.parametrize(
     ("predicate", "headline", "seal"),
     [
-        ({"verdict": "pass", "thresholds": [{"name": "a", "met": True}]}, "The model passed its release gate", "pass"),
+        ({"verdict": "pass", "thresholds": [MET]}, "The model passed its release gate", "pass"),
         ({"verdict": "pass", "thresholds": [{"name": "a", "met": False, "result": "pass"}]},
          "It cannot be told whether the model meets its release gate", "cannot-tell"),
         ({"verdict": "pass", "thresholds": []}, "It cannot be told whether the model meets its release gate",
          "cannot-tell"),
         ({"verdict": "PASS", "thresholds": []}, "No release gate was recorded for this model", "cannot-tell"),
-        ({"verdict": None, "thresholds": [{"name": "a", "met": True}]}, "No release gate was recorded for this model",
+        ({"verdict": None, "thresholds": [MET]}, "No release gate was recorded for this model",
          "cannot-tell"),
     ],
 )  # fmt: skip
@@ -103,11 +105,12 @@ def test_only_a_pass_that_its_criteria_give_reads_as_one(
 @pytest.mark.parametrize(
     ("row", "result"),
     [
-        ({"met": True, "result": "pass"}, "met"),
+        (MET | {"result": "pass"}, "met"),
         ({"met": False, "result": "pass"}, "MISSED"),
         ({"met": None, "result": "not measurable"}, "not measurable here"),
         ({"met": None}, "cannot tell"),
-        ({"met": True}, "met"),
+        (MET, "met"),
+        ({"met": True}, "cannot tell"),
         ({"met": None, "result": ["pass"]}, "cannot tell"),
     ],
 )

@@ -29,6 +29,8 @@ from tests.recorded import lethe
 NO_VERDICT = "The certificate holds for this model. Its release gate: NONE: no release gate was recorded for this model"
 LIBRARIES = ("securesystemslib", "cryptography", "cffi", "_cffi_backend", "pycparser")
 
+MET = {"name": "a", "met": True, "value": 1, "bound": "at most", "limit": 2}
+
 
 @pytest.fixture(scope="module")
 def issued(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -439,20 +441,21 @@ def test_it_ends_with_what_is_certified_and_a_fail_is_no_pass(failed: Path) -> N
 @pytest.mark.parametrize(
     ("predicate", "words"),
     [
-        ({"verdict": "pass", "thresholds": [{"name": "a", "met": True}]}, "PASS"),
+        ({"verdict": "pass", "thresholds": [MET]}, "PASS"),
         ({"verdict": "pass", "thresholds": [{"name": "a", "met": None}]}, "CANNOT TELL: it says pass, but of its own "
                                                                           "criteria: cannot tell: a"),
         ({"verdict": "pass", "thresholds": [{"name": "a", "met": False, "value": 2, "bound": "at most", "limit": 1}]},
          "CANNOT TELL: it says pass, but of its own criteria: a 2, at most 1"),
         ({"verdict": "pass", "thresholds": []}, "CANNOT TELL: it says pass, but of its own criteria: none"),
-        ({"verdict": "pass", "thresholds": [{"name": "a", "met": True},
+        ({"verdict": "pass", "thresholds": [MET,
                                             {"name": "b", "met": None, "result": "not measurable"}]},
          "PASS: not measurable here: b"),
         ({"verdict": "pass", "thresholds": [{"name": "b", "met": None, "result": "not measurable"}]},
          "CANNOT TELL: it says pass, but of its own criteria: none"),
         ({"verdict": "Pass"}, "NONE: no release gate was recorded for this model"),
         ({"verdict": {"pass": 1}, "thresholds": "pass"}, "NONE: no release gate was recorded for this model"),
-        ({"verdict": "cannot tell", "thresholds": [{"name": "a", "met": None}, 7]}, "CANNOT TELL: cannot tell: a"),
+        ({"verdict": "cannot tell", "thresholds": [{"name": "a", "met": None}, 7]},
+         "CANNOT TELL: cannot tell: a; rows of another form"),
     ],
 )  # fmt: skip
 def test_only_a_pass_that_its_criteria_give_is_one(predicate: dict[str, Any], words: str) -> None:
