@@ -20,6 +20,7 @@ from lethe.core.errors import StageError
 from lethe.erasure.plan import whole
 from lethe.provenance.artifact_store import open_store, place_of
 from lethe.provenance.history import contents, listed, open_project, recorded, unreadable
+from lethe.provenance.verify import UnansweredError, content_of
 
 if TYPE_CHECKING:
     from lethe.provenance.artifact_store import Store
@@ -157,10 +158,10 @@ def losses(path: Path, store: Store, going: set[str]) -> list[dict[str, Any]]:
 def named_in(path: Path) -> Iterator[tuple[str, str]]:
     """(artifact, md5) of everything a certificate names by DVC's hash. Raises StageError if it is not a certificate."""
     try:
-        envelope = json_lib.loads(path.read_bytes())
+        envelope = json_lib.loads(content_of(path))
         predicate = json_lib.loads(base64.b64decode(envelope["payload"], validate=True))["predicate"]
         yield predicate["model"]["path"], predicate["model"]["md5"]
         for row in predicate["buildDefinition"]["resolvedDependencies"]:
             yield row["name"], row["digest"]["md5"]
-    except (ValueError, KeyError, TypeError, binascii.Error):
+    except (ValueError, KeyError, TypeError, binascii.Error, RecursionError, UnansweredError):
         raise StageError(f"{path}: expected a certificate that `lethe certify` wrote, got another file") from None

@@ -10,7 +10,6 @@ import datetime
 import hashlib
 import json as json_lib
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,13 +22,12 @@ import typer
 from lethe.console import Json, console, end, print_json
 from lethe.core.errors import StageError
 from lethe.erasure.proof import findings, proof
-from lethe.report.request_ledger import LEDGER, MEASURED, cost, examined, head, open_ledger, row_sha256
+from lethe.report.request_ledger import LEDGER, MEASURED, NAME, cost, examined, head, open_ledger, row_sha256
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 LOCK = Path(".scratch/requests.lock")
-NAME = re.compile(r"[\w.-]+")
 
 app = typer.Typer(no_args_is_help=True, help="The ledger of erasure requests: add, list, satisfy, check.")
 Request = Annotated[str, typer.Argument(help="The request's id: letters, digits, . _ -")]
@@ -151,6 +149,8 @@ def alone() -> Iterator[list[dict[str, Any]]]:
     from filelock import FileLock
 
     LOCK.parent.mkdir(exist_ok=True)
+    if LOCK.is_symlink():
+        raise StageError(f"{LOCK}: expected a file of lethe's own, got a link to something else; rm {LOCK}")
     with FileLock(LOCK):
         rows, problems, _ = open_ledger(LEDGER)
         told(problems)
@@ -307,9 +307,14 @@ def committed(path: Path) -> int:
 
 def versions_in_git(path: Path) -> Iterator[tuple[str, list[str]]]:
     """(commit, hashes of its lines) of each commit that changed the ledger, the newest first."""
-    listed = subprocess.run(["git", "log", "--format=%H", "--", str(path)], capture_output=True, text=True)
+    from lethe.provenance.history import NO_GRAFTS, PLAIN_GIT
+
+    plain = os.environ | NO_GRAFTS
+    # also those beside a merge that took the other side's file
+    command = [*PLAIN_GIT, "log", "--full-history", "--no-show-signature", "--format=%H", "--", str(path)]
+    listed = subprocess.run(command, capture_output=True, text=True, env=plain)
     for id_ in listed.stdout.split():
-        shown = subprocess.run(["git", "show", f"{id_}:./{path}"], capture_output=True)
+        shown = subprocess.run([*PLAIN_GIT, "cat-file", "blob", f"{id_}:./{path}"], capture_output=True, env=plain)
         yield id_, [row["sha256"] for row in examined(shown.stdout, str(path)).rows]
 
 
@@ -353,6 +358,9 @@ def request_table(states: Sequence[State]) -> Table:
     """A line for each request."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
+
+    from lethe.custody.stated import printable
 
     titles = ("request", "date", "status", "release gate", "files", "corpus", "model", "superseded by")
     table = Table(*titles, box=box.SIMPLE_HEAD)
@@ -360,7 +368,7 @@ def request_table(states: Sequence[State]) -> Table:
         model = state.model["md5"][:12] if state.model else ""
         gate = str(state.verdict.get("status")) if state.verdict else ""
         row = (state.request, state.date, state.status, gate, str(len(state.files)), state.sha256[:12], model)
-        table.add_row(*row, state.superseded_by or "")
+        table.add_row(*(Text(printable(cell)) for cell in (*row, state.superseded_by or "")))
     return table
 
 
@@ -368,12 +376,15 @@ def cost_table(lines: Sequence[Mapping[str, Any]]) -> Table:
     """A line for each model that satisfied requests: what it still leaks and what it lost."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
+
+    from lethe.custody.stated import printable
 
     names = (*MEASURED, "retain_damage")
     table = Table("model", "requests", *(name.replace("_", " ") for name in names), box=box.SIMPLE_HEAD)
     for line in lines:
         cells = ["" if line.get(name) is None else f"{line[name]:.3f}" for name in names]
-        table.add_row(line["model"][:12], " ".join(line["requests"]), *cells)
+        table.add_row(Text(printable(line["model"][:12])), " ".join(line["requests"]), *cells)
     return table
 
 

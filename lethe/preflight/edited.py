@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from lethe.provenance.artifact_store import Store
 
 LOCK = Path("dvc.lock")
-HASHED = Path(".scratch/hashed.json")  # what was equal to its record: {path: [size, nanosecond, inode, md5]}
-Facts = tuple[int, int, int]
+HASHED = Path(".scratch/hashed.json")  # what was equal to its record: {path: [size, two nanoseconds, inode, md5]}
+Facts = tuple[int, int, int, int]
 
 
 def check_outs() -> None:
@@ -79,4 +79,5 @@ def recorded_files(store: Store) -> Iterator[tuple[Path, str]]:
 def facts(path: Path) -> Facts:
     """What changes whenever a file's bytes do."""
     found = path.stat()
-    return found.st_size, found.st_mtime_ns, found.st_ino
+    # anybody can set the second, nobody the third
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino

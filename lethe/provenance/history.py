@@ -6,6 +6,7 @@ The number of git calls does not depend on the length of the history, and YAML i
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import subprocess
@@ -19,11 +20,12 @@ from lethe.core.params import overlaid
 
 FIELDS = ("%H", "%P", "%an <%ae>", "%aI", "%s")  # separated by NUL, the one character that none of them can contain
 HEAD = "HEAD"
-PLAIN_GIT = (
-    "git",
-    "--no-replace-objects",
-    "--literal-pathspecs",
-)  # the objects and paths that are named, and no others
+PLAIN_GIT = (  # the objects and paths that are named, and no others; parents from the commits themselves
+    *("git", "--no-replace-objects", "--literal-pathspecs"),
+    *("-c", "core.commitGraph=false"),
+)
+NO_GRAFTS = {"GIT_GRAFT_FILE": os.devnull}  # another list of parents
+ABBREVIATED = re.compile(r"[0-9a-f]{4,63}")
 COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 DIGEST = re.compile(r"[0-9a-f]{32}(?:\.dir)?")
 CONFLICT = re.compile(r"^(<{7}|={7}|>{7})(?= |$)", re.MULTILINE)
@@ -100,7 +102,9 @@ def open_project(folder: Path) -> Project:
 
 def git(project: Project, *arguments: str, given: bytes = b"") -> bytes:
     """Output of a git command in the project. Raises StageError with git's last line."""
-    done = subprocess.run([*PLAIN_GIT, *arguments], cwd=project.folder, input=given, capture_output=True)
+    done = subprocess.run(
+        [*PLAIN_GIT, *arguments], cwd=project.folder, input=given, capture_output=True, env=os.environ | NO_GRAFTS
+    )
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().split("\n")[-1]
         raise StageError(f"git {arguments[0]}: {said}")
@@ -129,17 +133,35 @@ def scope_of(project: Project, ref: str) -> Scope:
     """The commit that a branch, tag, hash or experiment is. Raises StageError for anything else."""
     if not ref:
         return Scope("", "", "")
-    command = ["rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}"]
-    found = subprocess.run([*PLAIN_GIT, *command], cwd=project.folder, capture_output=True, text=True)
-    ids = {id_ for id_, name in experiments(project).items() if name == ref}
-    if found.returncode == 0 and COMMIT.fullmatch(found.stdout.strip()):  # `^HEAD` is every commit but those
-        ids = {found.stdout.strip()}
+    ids = {ref} if ref == HEAD else named_by(project, ref)
+    ids = set(filter(None, (commit_of(project, each) for each in ids)))
     if not ids and ref == HEAD:
         raise StageError(f"{project.folder}: expected at least one commit, got none; git add . && git commit")
     if len(ids) != 1:
         raise StageError(f"--ref: expected a branch, tag, commit or experiment, got {ref}, which names {len(ids)}")
     branch = listed(project, "rev-parse", "--abbrev-ref", HEAD)[0] if ref == HEAD else ""
     return Scope(ref, ids.pop(), "" if branch == HEAD else branch)
+
+
+def commit_of(project: Project, name: str) -> str:
+    """The commit that a name of git is, "" for anything else."""
+    command = ["rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"]
+    found = subprocess.run([*PLAIN_GIT, *command], cwd=project.folder, capture_output=True, text=True)
+    said = found.stdout.strip()
+    return said if found.returncode == 0 and COMMIT.fullmatch(said) else ""  # `^HEAD` is every commit but those
+
+
+def named_by(project: Project, ref: str) -> set[str]:
+    """Everything that a name can mean: a tag called like the branch, or a branch called like a commit, is another."""
+    kinds = ("refs/heads/", "refs/tags/", "refs/remotes/")
+    found = {
+        ref,
+        *(f"{kind}{ref}" for kind in kinds),
+        *(id_ for id_, name in experiments(project).items() if name == ref),
+    }
+    if ABBREVIATED.fullmatch(ref) and not COMMIT.fullmatch(ref):
+        found |= set(listed(project, "rev-parse", f"--disambiguate={ref}"))
+    return found
 
 
 def scope_words(scope: Scope, count: int) -> str:
@@ -181,10 +203,20 @@ def contents(project: Project, ids: Iterable[str]) -> dict[str, bytes]:
     output, found, place = git(project, "cat-file", "--batch", given="".join(f"{i}\n" for i in wanted).encode()), {}, 0
     for id_ in wanted:
         end = output.index(b"\n", place)
-        size = int(output[place:end].split()[2])
-        found[id_] = output[end + 1 : end + 1 + size]
-        place = end + size + 2  # the content ends with a line feed of git's own
+        kind, size = output[place:end].split()[1:]
+        found[id_] = output[end + 1 : end + 1 + int(size)]
+        check_object(id_, kind, found[id_])
+        place = end + int(size) + 2  # the content ends with a line feed of git's own
     return found
+
+
+def check_object(id_: str, kind: bytes, content: bytes) -> None:
+    """Raise StageError unless the content is what the object's name says: git reads what lies there without asking."""
+    digest = hashlib.sha1 if len(id_) == 40 else hashlib.sha256
+    if digest(b"%s %d\0%s" % (kind, len(content), content)).hexdigest() != id_:
+        raise StageError(
+            f"git: expected object {id_[:12]} with the content that its name says, got another; `git fsck`"
+        )
 
 
 def versions(project: Project, every: Sequence[Commit], path: str) -> list[tuple[bytes, tuple[Commit, ...]]]:

@@ -14,6 +14,7 @@ from lethe.core.errors import StageError
 
 LEDGER = Path("data/requests.jsonl")
 MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
+NAME = re.compile(r"[\w.-]+")  # of a request
 FIRST = "0" * 64  # the previous hash of the first line
 EVENTS = ("added", "satisfied", "purged")
 FIELDS: dict[str, type] = {"number": int, "event": str, "request": str, "date": str, "previous": str, "sha256": str}
@@ -87,6 +88,8 @@ def parsed(text: bytes) -> dict[str, Any] | str:
     for name, kind in (FIELDS | OF_EVENT.get(str(row.get("event")), {})).items():
         if not isinstance(row.get(name), kind):
             return f"{name}: expected {kind.__name__}, got {type(row[name]).__name__ if name in row else 'none'}"
+    if row["event"] == "added" and not NAME.fullmatch(row["request"]):
+        return f"request: expected an id of letters, digits and . _ - only, got {row['request']!r}"
     return misshapen(row) or row
 
 
