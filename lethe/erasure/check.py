@@ -13,7 +13,7 @@ import typer
 
 from lethe.console import NO, Ticker, console, line, print_json
 from lethe.core.errors import StageError
-from lethe.erasure.passages import Wanted, passages_in, share, wanted
+from lethe.erasure.passages import Wanted, codings_of, passages_in, share, wanted
 from lethe.erasure.places import Item, Unread, everything
 from lethe.erasure.plan import WORST, all_locks, outs
 from lethe.erasure.reading import CHUNK, ERRORS, SHORTEST, Reader, UnreadError, pieces
@@ -162,8 +162,9 @@ def asked_of(state: State, texts: Iterable[str], objects: Mapping[str, str] | No
 def searched(history: History, store: Store, asked: Asked) -> Answer:
     """Everything that can be read, read once, in constant memory; a line of progress now and then."""
     answer, seen = Answer({}, [], []), dict[tuple[int, int], list[Found]]()
-    reader = Reader(tokenizer(history, store), shortest(asked.text))
+    reader = Reader(tokenizer(history, store), shortest(asked.text), codings=codings_of(asked.text))
     names = paths_of(history)
+    names_of, links = dict[tuple[int, int], int](), dict[tuple[int, int], Unread]()
     ticker, read = Ticker(), 0
     for item in everything(history, store):
         if isinstance(item, Unread):
@@ -174,6 +175,8 @@ def searched(history: History, store: Store, asked: Asked) -> Answer:
         read += item.size
         ticker.tell(f"purge: searched {read / 1e9:.2f} GB, now {item.place} {item.name}")
         shown = item._replace(name=f"{item.name} ({names[item.md5]})" if item.md5 in names else item.name)
+        if item.same:
+            names_of[item.same] = names_of.get(item.same, 0) + 1
         if item.same in seen:  # another name of the same bytes
             answer.found.extend(each._replace(place=item.place, name=shown.name) for each in seen[item.same])
             continue
@@ -182,6 +185,11 @@ def searched(history: History, store: Store, asked: Asked) -> Answer:
         answer.unread.extend([Unread(item.place, shown.name, why)] if why else [])
         if item.same:
             seen[item.same] = found
+            links[item.same] = Unread(item.place, shown.name, str(item.links))
+    for same, found in seen.items():
+        more = int(links[same].why) - names_of[same]
+        if found and more > 0:
+            answer.unread.append(links[same]._replace(why=f"the same file has {more} more names outside (hard links)"))
     return answer
 
 

@@ -6,7 +6,7 @@ import io
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
@@ -28,6 +28,7 @@ class Item(NamedTuple):
     open: Callable[[], IO[bytes]]
     md5: str = ""
     same: tuple[int, int] | None = None
+    links: int = 1  # names that this file has, also elsewhere
 
 
 class Unread(NamedTuple):
@@ -50,6 +51,10 @@ def everything(history: History, store: Store) -> Iterator[Item | Unread]:
     yield from git_objects(history.project)
     for name in listed(history.project, "remote"):
         yield Unread("git", f"remote {name}", "another clone: check it there", True)
+    for line in listed(history.project, "worktree", "list", "--porcelain"):
+        place = line.removeprefix("worktree ")
+        if place != line and not history.project.folder.is_relative_to(Path(place).resolve()):
+            yield Unread("git", f"worktree {place}", "another folder of this repository: check it there", True)
 
 
 def folder(project: Project, store: Store) -> Iterator[Item | Unread]:
@@ -60,10 +65,9 @@ def folder(project: Project, store: Store) -> Iterator[Item | Unread]:
     for where, folders, names in os.walk(project.folder, onerror=None):
         here = Path(where)
         kept = [name for name in sorted(folders) if (here / name).resolve() not in apart]
-        in_git = here.name == ".git"
-        if in_git and here.parent != project.folder and (here / "objects").is_dir():
-            name = (here / "objects").relative_to(project.folder).as_posix()
-            yield Unread("folder", name, "another repository, whose objects are packed")
+        in_git = "HEAD" in names and {"objects", "refs"} <= set(folders)
+        if in_git and here != project.folder / ".git":  # another one, a bare one, or that of a submodule
+            yield from other_repository(project, here)
         folders[:] = [name for name in kept if not (in_git and name == "objects") and not (here / name).is_symlink()]
         yield from (leading_out(project, here / name) for name in kept if (here / name).is_symlink())
         for name in sorted(names):
@@ -96,7 +100,7 @@ def file_item(project: Project, path: Path) -> Item | Unread:
         facts = path.stat()
     except OSError as error:
         return Unread("folder", name, str(error.strerror))
-    return Item("folder", name, facts.st_size, opener(path), "", (facts.st_dev, facts.st_ino))
+    return Item("folder", name, facts.st_size, opener(path), "", (facts.st_dev, facts.st_ino), facts.st_nlink)
 
 
 def virtual_environments(root: Path) -> set[Path]:
@@ -113,7 +117,8 @@ def cache(store: Store) -> Iterator[Item]:
         facts, found = path.stat(), OBJECT.search(path.as_posix())
         same = (facts.st_dev, facts.st_ino)
         name = path.relative_to(root).as_posix()
-        yield Item("cache", name, facts.st_size, opener(path), found[1] + found[2] if found else "", same)
+        md5 = found[1] + found[2] if found else ""
+        yield Item("cache", name, facts.st_size, opener(path), md5, same, facts.st_nlink)
 
 
 def opener(path: Path) -> Callable[[], IO[bytes]]:
@@ -150,15 +155,31 @@ def git_objects(project: Project) -> Iterator[Item]:
         cwd=project.folder,
         stdout=subprocess.PIPE,
     ) as asked:
-        output = asked.stdout
-        assert output is not None  # stdout=PIPE
-        while header := output.readline():
-            id_, kind, size = header.decode().split()
-            content = Bounded(output, int(size))
-            shown = f"{kind} {id_[:12]}{f' {names[id_]}' if id_ in names else ''}"
-            yield Item("git", shown, int(size), lambda content=content: content)  # type: ignore[misc]
-            content.skip()
-            output.read(1)  # the line feed that git writes after each
+        yield from objects_in(asked.stdout, "", names)
+
+
+def other_repository(project: Project, place: Path) -> Iterator[Item | Unread]:
+    """Every object of a repository inside the project that is not the project's own."""
+    name = place.relative_to(project.folder).as_posix()
+    ask = [*PLAIN_GIT, f"--git-dir={place}", "cat-file", "--batch-all-objects", "--batch", "--unordered"]
+    plain = os.environ | {"GIT_NO_LAZY_FETCH": "1"}
+    with subprocess.Popen(
+        ask, cwd=project.folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=plain
+    ) as asked:
+        yield from objects_in(asked.stdout, f"{name}: ", {})
+    if asked.returncode:
+        yield Unread("folder", f"{name}/objects", "another repository, which git cannot read")
+
+
+def objects_in(output: IO[bytes] | None, before: str, names: Mapping[str, str]) -> Iterator[Item]:
+    """The objects that `git cat-file --batch` writes. before: what their names begin with; names: {object: path}."""
+    while output and (header := output.readline()):
+        id_, kind, size = header.decode().split()
+        content = Bounded(output, int(size))
+        shown = f"{before}{kind} {id_[:12]}{f' {names[id_]}' if id_ in names else ''}"
+        yield Item("git", shown, int(size), lambda content=content: content)  # type: ignore[misc]
+        content.skip()
+        output.read(1)  # the line feed that git writes after each
 
 
 class Bounded(io.RawIOBase):

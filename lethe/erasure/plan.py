@@ -93,6 +93,7 @@ def planned(history: History, store: Store, state: State, models: bool) -> Plan:
         sorted(found | present.intersection(before["experiments"])),
         [
             *sorted(kept),
+            *elsewhere(history, store, objects, folders(history, state, names)),
             *in_git(history, state),
             *(
                 []
@@ -345,6 +346,31 @@ def folders(history: History, state: State, names: Mapping[str, set[str]]) -> It
     for work in sorted((root / ".dvc/tmp/exps").glob("*/*")):  # folders that experiments ran in
         if work.parent.name not in ("cache", "celery"):  # DVC's own queue, without any text
             yield work.relative_to(root).as_posix()
+
+
+def elsewhere(history: History, store: Store, objects: Iterable[Removal], paths: Iterable[str]) -> Iterator[str]:
+    """A line for each file that keeps a name, or what it is a link to, when all of these names are deleted."""
+    from lethe.provenance.artifact_store import cached
+
+    root = history.project.folder
+    under = [each for path in paths for each in ((root / path), *(root / path).rglob("*"))]
+    files = [cached(store, item.md5) for item in objects if "cache" in item.places] + under
+    names: dict[tuple[int, int], list[Path]] = {}
+    for path in dict.fromkeys(files):
+        if path.is_symlink() and path.is_file() and not path.resolve().is_relative_to(root.resolve()):
+            yield f"{shown(path, root)}: a link to {path.resolve()}, outside of the project, which is kept"
+        elif path.is_file() and not path.is_symlink():
+            facts = path.lstat()
+            names.setdefault((facts.st_dev, facts.st_ino), []).append(path)
+    for (_, inode), own in names.items():
+        more = own[0].lstat().st_nlink - len(own)
+        if more > 0:
+            yield f"{shown(own[0], root)}: the same file has {more} more names (hard links); find / -inum {inode}"
+
+
+def shown(path: Path, root: Path) -> str:
+    """A path as the project has it."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
 def is_shelf(work: Path, root: Path) -> bool:

@@ -22,6 +22,9 @@ AGAIN = 1 << 11  # bytes of the end of one chunk that are read again with the ne
 LARGEST = 1 << 35  # bytes that the archives of one file may unpack to
 DEEPEST = 4  # archives in archives
 GAPS = 7  # white space in eight words that something else cut
+ZIP_END = 65_557  # bytes at the end of a zip archive that say where its files are
+LETTERS = re.compile(rb"[\t\n\r\x20-\x7e\x80-\xff]{24,}")
+UNSPACED = ("shift_jis", "euc_jp", "gb18030", "big5", "cp874")  # of languages without spaces between words
 SHORTEST = 24  # bytes: hardly any eight words are shorter
 CLOSED = {  # first bytes of what holds text that is not unpacked here
     b"%PDF": "PDF",
@@ -43,12 +46,14 @@ class UnreadError(Exception):
 class Reader(NamedTuple):
     """decode: how token ids become text, None without a tokenizer. shortest: bytes of text amid other data.
 
-    left: how many bytes the archives of this file may still unpack to, all together.
+    left: how many bytes the archives of this file may still unpack to, all together. codings: encodings beside UTF-8
+    that what is no UTF-8 is read in, too.
     """
 
     decode: Callable[[list[int]], str] | None
     shortest: int = SHORTEST
     left: list[int] = []  # noqa: RUF012 - empty means LARGEST
+    codings: tuple[str, ...] = ()
 
 
 def pieces(stream: IO[bytes], reader: Reader, depth: int = 0) -> Iterator[str]:
@@ -67,12 +72,17 @@ def pieces(stream: IO[bytes], reader: Reader, depth: int = 0) -> Iterator[str]:
             yield from zipped(stream, reader, depth)
         elif unpack := next((each for magic, each in PACKED.items() if start.startswith(magic)), None):
             yield from inside(unpack(stream), reader, depth)
+        elif deflated(stream, start):
+            yield from inside(Inflated(stream), reader, depth)  # type: ignore[arg-type]
         elif tarred(stream):
             yield from members(stream, reader, depth)
         else:
             if closed == "PDF":
                 yield from pages(stream)
-            yield from plain(stream, start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE), reader.shortest)
+            if not depth and zip_at_end(stream):
+                yield from zipped(stream, reader, depth)
+                stream.seek(0)
+            yield from plain(stream, start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE), reader)
     except ERRORS as error:
         raise UnreadError(f"{type(error).__name__}: {(str(error).splitlines() or ['broken'])[0]}") from None
     if closed == "PDF" and not missing(".pdf"):
@@ -91,13 +101,13 @@ def pages(stream: IO[bytes]) -> Iterator[str]:
     yield "\n".join(text for _, text in found)
 
 
-def plain(stream: IO[bytes], marked: bool, shortest: int) -> Iterator[str]:
+def plain(stream: IO[bytes], marked: bool, reader: Reader) -> Iterator[str]:
     """Text as UTF-8; amid binary data the stretches that may be text, and UTF-16 where a mark or its zeros tell of it.
 
     marked: the first bytes are the mark of UTF-16. What they say is not believed: text of one kind may lie in another.
     """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    stretch = re.compile(rb"[\t\n\r\x20-\x7e\x80-\xf4]{%d,}" % shortest)
+    stretch = re.compile(rb"[\t\n\r\x20-\x7e\x80-\xf4]{%d,}" % reader.shortest)
     before = b""
     while chunk := stream.read(CHUNK):
         both = before + chunk
@@ -107,19 +117,49 @@ def plain(stream: IO[bytes], marked: bool, shortest: int) -> Iterator[str]:
             for place, coding in ((1, "utf-16-le"), (0, "utf-16-be")):  # Latin letters have a zero in one of two bytes
                 if marked or (half := both[place::2]).count(0) > 0.5 * len(half):
                     yield both.decode(coding, "replace")
+            for place, coding in ((3, "utf-32-le"), (0, "utf-32-be")):
+                if (quarter := both[place::4]).count(0) > 0.9 * len(quarter):
+                    yield both.decode(coding, "replace")
             found = [text for each in stretch.findall(both) if (text := likely(each))]
             yield "\n\0\n".join(["", *found])
+        if reader.codings and (b"\0" in both or not is_utf8(both)):
+            yield from legacy(both, reader.codings)
         before = both[-AGAIN:]
+
+
+def is_utf8(content: bytes) -> bool:
+    """Whether it is UTF-8, but for a character that is cut at either end."""
+    start = next((place for place in range(min(4, len(content))) if content[place] & 0xC0 != 0x80), 0)
+    try:
+        content[start:].decode()
+    except UnicodeDecodeError as error:
+        return error.end == len(content) and error.reason == "unexpected end of data"
+    return True
+
+
+def legacy(content: bytes, codings: tuple[str, ...]) -> Iterator[str]:
+    """The same bytes in other encodings; of binary data only the stretches that may be text."""
+    stretches = LETTERS.findall(content) if b"\0" in content else [content]
+    gaps = b"\n\0\n".join(each for each in stretches if spaced(each))
+    every = b"\n\0\n".join(stretches)
+    for coding in ("utf-8", *codings):  # UTF-8 again: what comes before a piece is read in its encoding
+        text = content if coding.startswith("utf-16") else every if coding in UNSPACED else gaps
+        yield "\n\0\n" + text.decode(coding, "replace")
 
 
 def likely(stretch: bytes) -> str:
     """A stretch of bytes as text, "" where it is none: numbers of weights are neither UTF-8 nor have many spaces."""
-    if len(stretch) - len(stretch.translate(None, b" \t\r\n")) >= GAPS:
+    if spaced(stretch):
         return stretch.decode(errors="replace")
     try:
         return stretch.decode()
     except UnicodeDecodeError:
         return ""
+
+
+def spaced(stretch: bytes) -> bool:
+    """Whether there is the white space of eight words in it."""
+    return len(stretch) - len(stretch.translate(None, b" \t\r\n")) >= GAPS
 
 
 def table(stream: IO[bytes], reader: Reader) -> Iterator[str]:
@@ -190,6 +230,65 @@ class Limited(io.RawIOBase):
 
     def seekable(self) -> bool:
         return True
+
+
+def deflated(stream: IO[bytes], start: bytes) -> bool:
+    """Whether it is a stream of zlib, as git's loose objects are; the stream is at its start again."""
+    if start[:1] != b"x" or int.from_bytes(start[:2], "big") % 31:
+        return False
+    try:
+        return bool(zlib.decompressobj().decompress(stream.read(4096), 1))
+    except zlib.error:
+        return False
+    finally:
+        stream.seek(0)
+
+
+class Inflated(io.RawIOBase):
+    """What a stream of zlib unpacks to, from its start again after `seek(0)`."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.stream, self.place, self.unpacker = stream, 0, zlib.decompressobj()
+
+    def read(self, size: int = -1) -> bytes:
+        size = CHUNK if size < 0 else size
+        content = b""
+        while not content and not self.unpacker.eof and size:
+            packed = self.unpacker.unconsumed_tail or self.stream.read(1 << 16)
+            if not packed:
+                raise EOFError("the packed data ends too early")
+            content = self.unpacker.decompress(packed, size)
+        self.place += len(content)
+        return content
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        if whence or place < self.place:
+            self.stream.seek(0)
+            self.unpacker, self.place = zlib.decompressobj(), 0
+        while self.place < place and self.read(min(CHUNK, place - self.place)):
+            pass
+        return self.place
+
+    def tell(self) -> int:
+        return self.place
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+
+def zip_at_end(stream: IO[bytes]) -> bool:
+    """Whether a zip archive lies behind something else, as in a picture; the stream is at its start again."""
+    try:
+        size = stream.seek(0, 2)
+        stream.seek(max(0, size - ZIP_END))
+        found = b"PK\x05\x06" in stream.read(ZIP_END) and zipfile.is_zipfile(stream)
+    except (OSError, ValueError):
+        found = False
+    stream.seek(0)
+    return found
 
 
 def zipped(stream: IO[bytes], reader: Reader, depth: int) -> Iterator[str]:
