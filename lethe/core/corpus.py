@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from lethe.core.conversation import TRAINED, TURNS, stored
-from lethe.core.hashing import check_tokenizer
+from lethe.core.hashing import check_tokenizer, file_sha256, folder_files
 from lethe.core.tables import CORPUS, MASKED, read_parquet
 
 if TYPE_CHECKING:
@@ -45,7 +45,23 @@ def folder_problems(forget: str, retain: str) -> dict[str, str]:
     one, other = folders["forget"], folders["retain"]
     if not found and (one.is_relative_to(other) or other.is_relative_to(one)):
         found["retain"] = f"expected another folder than corpus.forget, and none around or inside it, got {retain}"
+    if not found and (twice := in_both(one, other)):
+        more = f" and {len(twice) - 1} more" if len(twice) > 1 else ""
+        path, same = (Path(name) / each for name, each in zip((retain, forget), twice[0], strict=True))
+        found["retain"] = f"expected other texts than those to forget, got {path}, which is {same}{more}"
     return found
+
+
+def in_both(forget: Path, retain: Path) -> list[tuple[Path, Path]]:
+    """(retain file, forget file), relative to their folders, of each text that is in both: a copy or a hard link."""
+    sizes = [
+        {path: path.stat().st_size for path in folder_files(folder)} if folder.is_dir() else {}
+        for folder in (forget, retain)
+    ]
+    common = set(sizes[0].values()) & set(sizes[1].values()) - {0}
+    digests = [{file_sha256(path): path for path, size in own.items() if size in common} for own in sizes]
+    return [(path.relative_to(retain), digests[0][digest].relative_to(forget))
+            for digest, path in digests[1].items() if digest in digests[0]]  # fmt: skip
 
 
 class Document(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lethe.core.errors import StageError
+from lethe.core.errors import StageError, one_line
 
 csv.field_size_limit(1 << 30)  # of a cell; the library's own limit is 131,072 characters
 
@@ -197,6 +197,8 @@ def _json_row(path: Path, number: int, line: str, fields: dict[str, type]) -> di
         row = json.loads(line)
     except json.JSONDecodeError as error:
         raise StageError(f"{path}:{number}: not valid JSON: {error.msg}") from None
+    except RecursionError as error:
+        raise StageError(f"{path}:{number}: not valid JSON: {one_line(error)}") from None
     if not isinstance(row, dict):
         raise StageError(f"{path}:{number}: expected an object, got {type(row).__name__}")
     for name, wanted in fields.items():
@@ -229,3 +231,5 @@ def read_json(path: Path) -> Any:
         ) from None
     except json.JSONDecodeError as error:
         raise StageError(f"{path}: not valid JSON: {error.msg}") from None
+    except (UnicodeDecodeError, RecursionError, IsADirectoryError) as error:
+        raise StageError(f"{path}: not valid JSON: {one_line(error)}") from None

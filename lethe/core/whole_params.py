@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,12 @@ from lethe.core.params import (
     shared_sections,
     stage_problems,
 )
+
+SECRET = re.compile(  # a password in an address, or a key as their issuers write them; base_url has a check of its own
+    r"://[^/\s@]+@|[?&](?:api_?key|key|token|access_token|password|secret|sig)=\S|"
+    r"\b(?:sk-[A-Za-z0-9_-]{16,}|hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|AKIA[0-9A-Z]{16})"
+)
+SECRET_SAID = "expected a value without a password or key, got one with; dvc.lock and the page show every value"
 
 
 def check_whole(params: Path = Path("params.yaml"), pipeline: Path = Path("dvc.yaml")) -> None:
@@ -43,7 +50,20 @@ def validated(pipeline: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[d
         problems += found
         if not found:
             sections[stage] = schema.model_validate(merged(stage, schema, values))
+    problems += [f"{place}: {SECRET_SAID}" for place in secrets(values)]
     return sections, list(dict.fromkeys(problems))  # a shared section's once, not by every stage that reads it
+
+
+def secrets(values: Any, place: str = "") -> Iterator[str]:
+    """`section.key` of every text that holds a password or a key: dvc.lock, models and the page keep all values."""
+    if isinstance(values, dict):
+        for name, value in values.items():
+            yield from secrets(value, f"{place}.{name}".lstrip("."))
+    elif isinstance(values, list):
+        for value in values:
+            yield from secrets(value, place)
+    elif isinstance(values, str) and not place.endswith(".base_url") and SECRET.search(values):
+        yield place
 
 
 def section_schemas(stages: Iterable[str]) -> dict[str, type[StageParams]]:

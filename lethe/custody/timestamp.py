@@ -101,6 +101,8 @@ def posted(url: str, body: bytes) -> bytes:
 
     if urlsplit(url).scheme not in ("http", "https"):
         raise StageError(f"--url: expected http:// or https://, got {url}")
+    if "@" in urlsplit(url).netloc:  # it would stand in messages and in the shell's history
+        raise StageError("--url: expected an address without a password, got one with")
 
     class Stay(HTTPRedirectHandler):
         def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> None:

@@ -84,7 +84,8 @@ def weight_files(folder: Path) -> list[Path]:
 
 def indexed(index: Mapping[str, Any], folder: Path) -> list[str]:
     """The names of files in an index, sorted."""
-    names = sorted(set(index.get("weight_map", {}).values()))
+    listed = index.get("weight_map") if isinstance(index, dict) else None
+    names = sorted(set(map(str, listed.values()))) if isinstance(listed, dict) else []
     for name in names:
         if Path(name).name != name or not name.endswith(".safetensors") or not (folder / name).exists():
             raise StageError(f"{folder / INDEX}: expected the name of a .safetensors file beside it, got {name}")
