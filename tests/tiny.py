@@ -23,6 +23,7 @@ CODE = (
     ".gitignore",
     ".dvc/config",
     ".dvc/.gitignore",
+    ".dvc/plots/page.html",
     "stages",
     "lethe",
 )
