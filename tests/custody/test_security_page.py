@@ -35,4 +35,7 @@ def test_a_row_says_what_came_of_it() -> None:
     assert {row["result"] for row in ROWS} == {"held", "mended", "named"}
     lines = PAGE[PAGE.index("|---|---|---|\n", PAGE.index("## The attacks")) :].splitlines()[1:]
     heads = [line for line in lines if line.startswith("| **")]
+    counts = [sum(row["result"] == result for row in ROWS) for result in ("held", "mended", "named")]
+    words = "Of {} attacks {} held, {} were mended and {} are named.".format(len(ROWS), *counts)
+    assert words in " ".join(PAGE.split())
     assert len(lines) == len(heads) + len(ROWS)  # none that the pattern above does not read
