@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,8 +27,8 @@ from tests import tiny
 
 ROOT = Path(__file__).resolve().parents[1]
 ROUNDS, SEED = 5, 20
-PATIENCE = 900.0  # seconds to wait for an expected event
-POLL = 0.05
+PATIENCE = 900.0  # seconds to wait for an expected event, at least
+POLL = 0.2
 REFUSED = "another process is running this stage"
 VICTIMS = ("dvc", "trainer")
 
@@ -49,7 +50,11 @@ def main() -> None:
     rounds = []
     for number, kills in enumerate(dealt(list(seconds), ROUNDS, SEED), start=1):
         copy = tiny.clone(project, folder / f"round-{number}")  # only what git holds: nothing has run
-        rounds.append(play(copy, kills, seconds, wanted))
+        try:
+            rounds.append(play(copy, kills, seconds, wanted))
+        finally:
+            for process in processes(copy):
+                kill_hard(process)
         print(f"round {number}: {format_round(rounds[-1])}", flush=True)
         shutil.rmtree(copy)
     target = ROOT / "reports/soak/soak.json"
@@ -108,14 +113,16 @@ def play(project: Path, kills: Sequence[Kill], seconds: dict[str, float], wanted
     Raises AssertionError if a command's output is not as expected.
     """
     order = list(seconds)
+    patience = max(PATIENCE, 3 * sum(seconds.values()))  # a busy machine takes as long for all of it again
     played = []
     running = begin(project)
     for kill in kills:
         due = set(order[order.index(kill.stage) :])
-        wait_for(lambda due=due, running=running: due & set(stages_alive(project)) or running.poll() is not None)
+        ready = partial(is_due, project, running, due)
+        wait_for(ready, patience)
         time.sleep(kill.share * seconds[kill.stage])
         struck = strike(project, running, kill.victim)
-        running, orphan = again(project)
+        running, orphan = again(project, patience)
         played.append(kill._asdict() | struck | orphan)
     running.wait()
     if running.returncode:
@@ -138,20 +145,25 @@ def strike(project: Path, running: subprocess.Popen[str], victim: str) -> dict[s
     return {"hit": hit, "in": stage}
 
 
-def again(project: Path) -> tuple[subprocess.Popen[str], dict[str, bool]]:
+def is_due(project: Path, running: subprocess.Popen[str], stages: set[str]) -> bool:
+    """Whether one of these stages runs, or nothing does."""
+    return bool(stages & set(stages_alive(project))) or running.poll() is not None
+
+
+def again(project: Path, patience: float = PATIENCE) -> tuple[subprocess.Popen[str], dict[str, bool]]:
     """Start `dvc repro` while orphans may be alive, and once more if it refuses to run.
 
     Returns the running `dvc repro`, whether an orphan was there, and whether a stage refused to run.
     """
     orphans = processes(project)  # a launcher that is yet to start its trainer is one, too, and outlives it
     running = begin(project)
-    wait_for(lambda: running.poll() is not None or not any(map(alive, orphans)))
+    wait_for(lambda: running.poll() is not None or not any(map(alive, orphans)), patience)
     refused = running.poll() is not None and running.returncode != 0
     if refused:
         output = log(project).read_text()
         if output.count(REFUSED) != 1 or "Traceback" in output:
             raise AssertionError(f"a run next to an orphan: expected one line of refusal, got\n{output}")
-        wait_for(lambda: not any(map(alive, orphans)))
+        wait_for(lambda: not any(map(alive, orphans)), patience)
         running = begin(project)
     return running, {"orphan": bool(orphans), "refused": refused}
 
@@ -226,9 +238,9 @@ def kill_hard(process: int) -> None:
         return
 
 
-def wait_for(condition: Callable[[], object]) -> None:
-    """Wait until the condition holds."""
-    deadline = time.monotonic() + PATIENCE
+def wait_for(condition: Callable[[], object], patience: float = PATIENCE) -> None:
+    """Wait until the condition holds. Raises AssertionError after so many seconds."""
+    deadline = time.monotonic() + patience
     while not condition():
         if time.monotonic() > deadline:
             raise AssertionError("expected the condition before the deadline, got a timeout")

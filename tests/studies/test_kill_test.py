@@ -59,3 +59,10 @@ def test_the_kills_of_a_round_leave_no_trace(reproduced: Path, tmp_path: Path) -
     assert played["equal"], played
     assert played["left"] == [], played
     assert len(played["kills"]) == len(kills) >= 4
+
+
+def test_it_waits_as_long_as_it_is_told() -> None:
+    asked: list[int] = []
+    soak.wait_for(lambda: asked.append(0) or len(asked) == 2, 60.0)
+    with pytest.raises(AssertionError, match="got a timeout"):
+        soak.wait_for(lambda: False, 0.0)
