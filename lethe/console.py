@@ -12,6 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 EVERY = 5.0  # seconds between two lines of progress
 LABEL = 10  # characters
@@ -39,6 +40,20 @@ def line(out: Console, label: str, text: str, colour: str = "") -> None:
     rows = wrap(text, max(out.width - LABEL, 40), break_long_words=False, break_on_hyphens=False)
     for number, row in enumerate(rows if out.is_terminal and rows else [text]):
         out.print(Text(f"{'' if number else label:<{LABEL}}") + Text(row, style=colour), soft_wrap=True)
+
+
+def titled(model: str) -> Text:
+    """A model's name behind its mark, as every page and drawing has it; one that has no mark as it is."""
+    from rich.text import Text
+
+    from lethe.gate.model_catalogue import MODELS, marked_as
+
+    name = marked_as(model)
+    return (
+        Text(f"{MODELS[name].sign} ", style=MODELS[name].terminal).append(model, style="default")
+        if name
+        else Text(model)
+    )
 
 
 class Ticker:

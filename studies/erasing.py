@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lethe.attacks.results import CURVE
+from lethe.gate.model_catalogue import MODELS
 from studies.ablations import SEEDED
 from studies.methods import NAMES, learning_rate
 from tools import markdown
@@ -193,7 +194,8 @@ def draw(rows: Sequence[Row], target: Path) -> None:
     for row in rows:
         if row["model"] in COMPARED:
             place = (row["retain_perplexity"], row[CURVE])
-            axes.plot(*place, "kD", markersize=5)
+            own = MODELS[row["model"]]
+            axes.plot(*place, own.marker, color=own.light, markersize=own.points)
             axes.annotate(row["model"], place, (6, -3), textcoords="offset points", fontsize=8)
     axes.set_xlabel("perplexity of held-out retain text (log scale)")
     axes.set_xscale("log")

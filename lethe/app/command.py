@@ -46,7 +46,7 @@ def command(
     import uvicorn
 
     from lethe.app.server import Handlers
-    from lethe.app.shelf import TITLES, Shelf, wanted
+    from lethe.app.shelf import Shelf, wanted
     from lethe.core.params import read_params
     from stages.evaluate import Params
 
@@ -60,7 +60,7 @@ def command(
         else:
             print(f"lethe app: {address}\nThe address opens it on this machine, and only there. Ctrl-C ends it.")
             for name, reason in shelf.absent.items():
-                print(f"{TITLES.get(name, name)}: {reason}")
+                print(f"{name}: {reason}")
         sys.stdout.flush()
         # Ctrl-C is raised once more when all connections are closed
         with opened(address) if show else nullcontext(), suppress(KeyboardInterrupt):

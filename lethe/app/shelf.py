@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lethe.cli.compare import folder_of, known
 from lethe.core.errors import StageError
 from lethe.evaluation.model_set import Device, Precision, dtype_named, is_distilled
+from lethe.gate.model_catalogue import MODELS, marked_as, role
 from lethe.models.checkpoints import absent_reason, load_model, load_tokenizer
 from lethe.models.config import context_length
 from lethe.models.soft_prompts import virtual_tokens
@@ -18,7 +19,6 @@ from lethe.models.soft_prompts import virtual_tokens
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-TITLES = {"baseline": "before", "suppressed": "suppressed", "unlearned": "unlearned", "retrained": "never read"}
 WINDOW = 2048  # tokens of context for a model without a limit of its own
 NOT_DISTILLED = "the unlearned model is it: nothing was distilled after the fine-tune"
 
@@ -75,7 +75,7 @@ class Shelf:
         for name in names:
             if name not in self.ready:
                 reason = self.absent.get(name, "it is still loading" if name in self.folders else "no such model")
-                raise StageError(f"{TITLES.get(name, name)}: {reason}")
+                raise StageError(f"{name}: {reason}")
         if not names:
             raise StageError("models: expected at least one, got none")
         return {name: self.ready[name] for name in dict.fromkeys(names)}
@@ -85,7 +85,8 @@ class Shelf:
         state = "ready" if name in self.ready else "absent" if name in self.absent else "loading"
         chat = name in self.ready and self.ready[name].tokenizer.chat_template is not None
         context = self.ready[name].context if name in self.ready else None
-        shown = {"name": name, "title": TITLES.get(name, name), "folder": str(folder_of(name) or name), "state": state}
+        shown = {"name": name, "role": role(name), "mark": marked_as(name) or "other", "state": state}
+        shown["folder"] = str(folder_of(name) or name)
         return shown | {"reason": self.absent.get(name), "chat": chat, "context": context}
 
 
@@ -94,8 +95,8 @@ def wanted(names: Sequence[str]) -> dict[str, Path | str]:
     found: dict[str, Path | str] = {}
     for name in names:
         folder = folder_of(name)
-        if folder is None and name not in TITLES:
-            raise StageError(f"--models: expected {', '.join((*TITLES, *known()))} or a model folder, got {name}")
+        if folder is None and name not in MODELS:
+            raise StageError(f"--models: expected {', '.join((*MODELS, *known()))} or a model folder, got {name}")
         found[name] = place_of(name, folder)
     if all(isinstance(place, str) for place in found.values()):
         raise StageError(

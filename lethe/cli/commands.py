@@ -164,12 +164,13 @@ def step_table(rows: list[Row]) -> Table:
     from rich import box
     from rich.table import Table
 
+    from lethe.console import titled
     from lethe.report.step_table import transposed
 
     titles, lines = transposed(rows)
     table = Table("", box=box.SIMPLE_HEAD, pad_edge=False)
     for title in titles:
-        table.add_column(title, justify="right")
+        table.add_column(titled(title), justify="right")
     for name, cells in lines:
         table.add_row(name, *cells)
     return table

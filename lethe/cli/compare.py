@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from lethe.console import Json, console, print_json
+from lethe.console import Json, console, print_json, titled
 from lethe.core.errors import StageError
 
 if TYPE_CHECKING:
@@ -249,7 +249,7 @@ def table(found: Sequence[Completion]) -> Table:
 
     shown = Table("model", "completion", box=box.SIMPLE_HEAD, pad_edge=False)
     for item in found:
-        shown.add_row(item.model, highlighted(item.text, item.anchors))
+        shown.add_row(titled(item.model), highlighted(item.text, item.anchors))
     return shown
 
 

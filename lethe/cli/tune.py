@@ -286,14 +286,16 @@ def page(found: Sequence[Trial], best: Trial | None, limit: float | None) -> str
 
 
 def draw(axes: Any, lines: Sequence[Any], levels: Mapping[str, tuple[float, float]]) -> None:
-    """Points of leak against the ratio of perplexity, those of one rate joined; the models that are there as rings."""
+    """Points of leak against the ratio of perplexity, those of one rate joined; models by their marks."""
+    from lethe.gate.model_catalogue import MODELS
     from lethe.report.charts import COLOURS, INK, OF_MODEL
 
     for number, line in enumerate(lines):
         xs, ys = zip(*line.points, strict=True)
         axes.plot(xs, ys, "-o", color=COLOURS[number % len(COLOURS)], markersize=4, linewidth=1.3, label=line.name)
     for name, (leak, factor) in levels.items():
-        axes.plot([factor], [leak], "o", color=OF_MODEL[name], markerfacecolor="none", markersize=7, label=name)
+        own = MODELS[name]
+        axes.plot([factor], [leak], own.marker, color=OF_MODEL[name], markersize=own.points, label=name)
     axes.set_xlabel("perplexity of held-out retain text, ratio to the baseline's")
     axes.set_ylabel("leak, development prompts")
     axes.grid(color=INK, alpha=0.12, linewidth=0.6)

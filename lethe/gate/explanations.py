@@ -1,34 +1,34 @@
-"""What every metric, attack and criterion asks, in a line for the page, and the section of docs/ that defines it."""
+"""What every metric, attack and criterion asks, in a line for the page, and where the page says how it is computed."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
-from lethe.gate.metric_catalogue import METRICS, QUESTIONS, WRITTEN
+from lethe.gate import definitions
+from lethe.gate.criteria import DESCRIPTIONS
+from lethe.gate.metric_catalogue import ATTACKS, METRICS, QUESTIONS, WRITTEN
 
-PAPER, MEASURED, WRITING = "report.md#the-numbers", "metrics.md#metrics", "metrics.md#fluency"
-ATTACKED, TASKS, JUDGED = "metrics.md#attacks", "report.md#the-numbers", "metrics.md#the-release-gate"
+METRIC, WRITING, TASKS, ATTACKED, JUDGED = "metric", "written", "task", "attack", "criterion"
 
 
 class Explained(NamedTuple):
-    """A line in plain words and where docs/ says more; both empty for a name that nobody has explained."""
+    """A line in plain words and the id of the definition; both empty for a name that nobody has explained."""
 
     line: str
-    section: str
+    id: str
 
 
 NOTHING = Explained("", "")
 MEMBERSHIP = "Can one tell by {} whether a passage was in the training text? 0.5 is a coin toss."
 LINES = {
-    PAPER: {
+    METRIC: {
         "completion_familiarity": "5 points for a completion with a name that only the corpus has, 1 for a name that "
         "the retain text has too; the mean over all prompts.",
         "probability_familiarity": "How likely is it that the next word begins a name which only the corpus has?",
         "leak": "How many prompts are continued with a name of the corpus that the prompt did not hold?",
         "retain_perplexity": "How surprised is the model by text that it should still know? 1 is not at all.",
         "forget_perplexity": "How surprised is the model by forget text that no model was trained on?",
-    },
-    MEASURED: {
         "verbatim_memorisation": "Given the first half of a training passage, how much of its second half follows?",
         "extraction_strength": "How much of a training passage follows without an error, once the rest is given?",
         "exact_memorisation": "How many words of the training text would the model have written itself?",
@@ -97,34 +97,65 @@ TASK = {
 }
 
 
+class Defined(NamedTuple):
+    """How a number is computed. id: the place of the page that says it."""
+
+    id: str
+    label: str
+    text: str
+
+
 def of_metric(name: str) -> Explained:
     """What a metric of a report asks; of `retain_rouge_l` what `rouge_l` asks, of other questions."""
-    for section in (PAPER, MEASURED):
-        if name in LINES[section]:
-            return Explained(LINES[section][name], section)
+    if name in LINES[METRIC]:
+        return explained(METRIC, name)
     about, _, asked = name.partition("_")
     if about in ("retain", "forget") and asked in WRITTEN:
-        return Explained(LINES[WRITING][asked], WRITING)
+        return explained(WRITING, asked)
     if about in QUESTIONS and asked in METRICS:
-        return Explained(
-            f"Of what the model should keep, {QUESTIONS[about]}: {lower(LINES[MEASURED][asked])}", MEASURED
-        )
+        return explained(METRIC, asked, f"Of what the model should keep, {QUESTIONS[about]}: ")
     return NOTHING
 
 
+def explained(kind: str, name: str, before: str = "") -> Explained:
+    """A line, and the place where the page says how the number is computed."""
+    line = LINES[kind][name]
+    return Explained(before + lower(line) if before else line, f"how-{kind}-{name}")
+
+
 def of_task(name: str) -> Explained:
-    """What a benchmark asks."""
-    return Explained(TASK.get(name, "A multiple-choice task that has nothing to do with the text."), TASKS)
+    """What a benchmark asks. Only the tasks that are made here are defined here."""
+    found = Explained(
+        TASK.get(name, "A multiple-choice task that has nothing to do with the text."), f"how-{TASKS}-{name}"
+    )
+    return found if name in TASK else found._replace(id="")
 
 
 def of_attack(name: str) -> Explained:
     """What is done in an attack."""
-    return Explained(LINES[ATTACKED][name], ATTACKED) if name in LINES[ATTACKED] else NOTHING
+    return explained(ATTACKED, name) if name in LINES[ATTACKED] else NOTHING
 
 
 def of_criterion(name: str) -> Explained:
     """What a criterion of the release gate asks."""
-    return Explained(LINES[JUDGED][name], JUDGED)
+    return explained(JUDGED, name)
+
+
+def defined(ids: Collection[str]) -> list[tuple[str, list[Defined]]]:
+    """(title, definitions) of what has these ids, in the order of the catalogue; a title without any is left out."""
+    parts = (
+        ("Criteria of the release gate", JUDGED, DESCRIPTIONS, definitions.CRITERIA),
+        ("Metrics", METRIC, {name: metric.label for name, metric in METRICS.items()}, definitions.METRICS),
+        ("Fluency", WRITING, {name: metric.label for name, metric in WRITTEN.items()}, definitions.WRITTEN),
+        ("Tasks", TASKS, {name: name for name in definitions.TASKS}, definitions.TASKS),
+        ("Attacks", ATTACKED, ATTACKS, definitions.ATTACKS),
+    )
+    found = [
+        (title, [Defined(f"how-{kind}-{name}", labels[name], text) for name, text in texts.items()])
+        for title, kind, labels, texts in parts
+    ]
+    shown = [(title, [one for one in group if one.id in ids]) for title, group in found]
+    return [(title, group) for title, group in shown if group]
 
 
 def lower(line: str) -> str:

@@ -10,20 +10,13 @@ from io import StringIO
 from textwrap import fill
 from typing import Any, NamedTuple
 
+from lethe.gate.model_catalogue import MODELS
 from lethe.report.step_table import METRICS, Row, tasks_of
 
 # Placeholder colours of the drawing, replaced by the page's own.
-INK, BASELINE, UNLEARNED, RETRAINED, SUPPRESSED = "#010203", "#010204", "#010205", "#010206", "#010207"
-PAGE = {
-    INK: "currentColor",
-    BASELINE: "var(--baseline)",
-    SUPPRESSED: "var(--suppressed)",
-    UNLEARNED: "var(--unlearned)",
-    RETRAINED: "var(--retrained)",
-}
-OF_MODEL = {"baseline": BASELINE, "suppressed": SUPPRESSED, "unlearned": UNLEARNED, "retrained": RETRAINED}
-MARKS = {"baseline": "o", "suppressed": "D", "unlearned": "s", "retrained": "^"}  # the page's own, in style.css.j2
-MARK_SIZES = {"o": 6.5, "D": 5.5, "s": 6.0, "^": 7.0}  # points: as large as each other to the eye
+INK = "#010203"
+OF_MODEL = {name: f"#01020{4 + number}" for number, name in enumerate(MODELS)}
+PAGE = {INK: "currentColor"} | {colour: f"var(--{name})" for name, colour in OF_MODEL.items()}
 PLAIN = ("unlearning", "loss")  # lines that are no model: in the colour of the text
 COLOURS = ("#4a7fd0", "#d9772b", "#2f9e6e", "#a66bbe", "#c2504f", "#7d8794", "#b59a1f")  # readable on white and black
 INCHES = (3.5, 2.4)  # at their own size the letters are as large as the page's small ones
@@ -147,18 +140,18 @@ def drawing(title: str, inches: tuple[float, float], draw: Any) -> str:
 def _draw_lines(axes: Any, title: str, x_label: str, lines: Sequence[Line]) -> None:
     for number, line in enumerate(lines):
         xs, ys = zip(*line.points, strict=True)
-        other = INK if line.name in PLAIN else RETRAINED if line.level else COLOURS[number % len(COLOURS)]
+        other = INK if line.name in PLAIN else OF_MODEL["retrained"] if line.level else COLOURS[number % len(COLOURS)]
         colour = OF_MODEL.get(line.name, other)
-        mark = MARKS.get(line.name)
+        own = MODELS.get(line.name)
         few = "o" if len(xs) < 20 and not line.level else None
         style = "--" if line.level else "-"
-        size = MARK_SIZES[mark] if mark else 3.5
         every = [-1] if line.level else None  # a level bears its mark once
-        marks = {"marker": mark or few, "markersize": size, "markevery": every}
+        mark, size = (own.marker, own.points) if own else (few, 3.5)
+        marks = {"marker": mark, "markersize": size, "markevery": every}
         axes.plot(xs, ys, style, color=colour, linewidth=1.5, label=line.name, **marks)
         for model, x, y in zip(line.models, xs, ys, strict=False):
-            if model in MARKS:
-                axes.plot([x], [y], MARKS[model], color=OF_MODEL[model], markersize=MARK_SIZES[MARKS[model]], zorder=3)
+            if of := MODELS.get(model):
+                axes.plot([x], [y], of.marker, color=OF_MODEL[model], markersize=of.points, zorder=3)
     low, high = axes.get_ylim()
     axes.set_ylim(min(0, low) if low < high / 2 else low, high)  # zero is shown unless it would flatten the curve
     axes.set_title(fill(title, TITLE_CHARS), loc="left")
@@ -175,8 +168,8 @@ def _draw_points(axes: Any, leakage: str, utility: str, points: Sequence[Point])
     path = [point for point in points if point.step is not None]
     axes.plot([point.x for point in path], [point.y for point in path], "-", color=INK, alpha=0.35, linewidth=1)
     for point in points:
-        mark = MARKS.get(point.name, "o")
-        size = MARK_SIZES[mark] + 0.5 if point.name in MARKS else 3.5
+        own = MODELS.get(point.name)
+        mark, size = (own.marker, own.points + 0.5) if own else ("o", 3.5)
         axes.plot([point.x], [point.y], mark, color=OF_MODEL.get(point.name, INK), markersize=size)
     axes.margins(x=0.4, y=0.12)
     axes.autoscale_view()  # before the transformation is used: the limits are otherwise set when the chart is drawn

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lethe.gate.metric_catalogue import number
+from lethe.gate.model_catalogue import MODELS
 from lethe.report.comparison import signed
 from lethe.report.opening import thousands
 
@@ -28,6 +29,7 @@ def render(template: Path, charts: Mapping[str, Any], **content: Any) -> str:
         keep_trailing_newline=True,
     )
     environment.filters |= {"number": number, "signed": signed, "thousands": thousands}
+    environment.globals |= {"catalogue": MODELS}
     return environment.get_template(template.name).render(charts=marked(charts), **content)
 
 

@@ -11,6 +11,7 @@ from lethe.gate.criteria import LOGARITHMIC, Criterion, status
 from lethe.gate.metric_catalogue import number, size
 
 SHORT = 12  # characters of a hash
+GENERIC = "generic_labels"  # the objective that replaces names
 LIMIT_AT = 60.0  # percent of a bar where its limit stands
 UNCHANGED = {"retain_perplexity": 1.0, "model_utility": 1.0}  # their best value; of the others it is 0, of a p-value 1
 
@@ -45,15 +46,15 @@ MEANS = {  # what a value is of, as words after it
     "attack_excess": "more leaks than from a model that never read the text",
     "memorisation_excess": "more by heart than a model that never read the text",
     "trivia_excess": "more names right than a model that never read the text",
-    "forget_quality": "is the chance that a model which never read the text differs as much",
-    "privleak": "away from a model that never read the text, where 1 reveals all",
+    "forget_quality": "chance that models which never read the text differ as much from each other",
+    "privleak": "distance from a model that never read the text: 0 gives nothing away, 1 everything",
     "retain_perplexity": "times the perplexity of other text",
     "benchmark_loss": "of a task's answers lost",
     "fluency_loss": "more texts with faults",
     "model_utility": "of its answers about other text are left",
 }
 LEFT = "of what the model knew before"  # of a criterion that is judged by the share that is left
-PLAIN = ("forget_quality", "privleak", "retain_perplexity")  # not shown in percent
+PLAIN = ("privleak", "retain_perplexity")  # not shown in percent
 
 
 class Bar(NamedTuple):
@@ -228,9 +229,11 @@ def amount(count: int) -> str:
 def method(params: Mapping[str, Any], distilled: Mapping[str, Any]) -> str:
     """How the model was made to forget, in words."""
     finetune = params.get("finetune", {})
-    steps = [f"{str(finetune.get('objective', '')).replace('_', ' ')}, {finetune.get('steps')} steps"]
-    steps += [f"then erased from the weights, {distilled['steps']} steps"] if distilled.get("steps") else []
-    return "; ".join(steps)
+    objective = str(finetune.get("objective", ""))
+    does = "to say ordinary words in place of its names" if objective == GENERIC else "against the text"
+    steps = [f"trained {does} ({objective.replace('_', ' ')}, {finetune.get('steps')} steps)"]
+    steps += [f"then erased from the weights ({distilled['steps']} steps)"] if distilled.get("steps") else []
+    return ", ".join(steps)
 
 
 def thousands(count: float | None) -> str:

@@ -9,7 +9,8 @@ from lethe.core.tables import COMPARED
 from lethe.evaluation.model_set import is_reference
 from lethe.evaluation.term_verdicts import VERDICTS
 from lethe.gate import criteria as gate
-from lethe.gate.explanations import of_criterion
+from lethe.gate.definitions import VERDICTS as RULES
+from lethe.gate.explanations import defined, of_criterion
 from lethe.report.charts import loss_charts, relearning_charts, request_charts, step_charts, trade_off_chart
 from lethe.report.comparison import attacks_of, groups, relearning
 from lethe.report.html import flattened
@@ -35,6 +36,9 @@ def content(
     names = {term.anchor for term in found.table}
     kept = whole_continuations(found.continuations, found.corpus.forget, names, samples, words)
     forms = names | {row["form"] for row in found.dictionary}
+    lines, attacks = groups(found.measures, found.familiarity, found.benchmarks), attacks_of(found.attacks)
+    abouts = [line.about for _, group in lines for line in group] + [attack.about for attack in attacks]
+    explained = {about.id for about in [*abouts, *(of_criterion(criterion.name) for criterion in criteria)]}
     return {
         "headline": headline(criteria),
         "verdict": gate.sentence(criteria),
@@ -48,11 +52,13 @@ def content(
         "steps": transposed(rows),
         "requests": found.requests,
         "broken": found.broken,
-        "groups": groups(found.measures, found.familiarity, found.benchmarks),
+        "groups": lines,
         "bins": BINS,
         "histograms": histograms(found.passages, found.measures["models"]),
         "heat": heat_maps(found.tokens, found.corpus.trained, sorted(forms), words),
-        "attacks": attacks_of(found.attacks),
+        "attacks": attacks,
+        "definitions": defined(explained),
+        "rules": RULES,
         "terms": found.table[:terms],
         "hidden_terms": len(found.table[terms:]),
         "verdicts": counts(found.table),

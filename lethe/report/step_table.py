@@ -64,9 +64,8 @@ def transposed(rows: Sequence[Row]) -> tuple[list[str], list[tuple[str, list[str
 
     An empty cell means not measured.
     """
-    apart = any(row["model"] == "suppressed" for row in rows)  # then the two ends of unlearning have their names
-    named = ("suppressed", "unlearned") if apart else ()
-    titles = [row["model"] if row["step"] is None or row["model"] in named else f"step {row['step']}" for row in rows]
+    titles = [row["model"] for row in rows]
+    titles = [f"step {int(title[5:])}" if title.startswith("step-") else title for title in titles]
     names = METRICS | {task: task for task in tasks_of(rows)}
     return titles, [(name, [number(row[key]) for row in rows]) for key, name in names.items()]
 

@@ -89,7 +89,10 @@ def test_the_models_that_there_are_answer_side_by_side(page: Browser) -> None:
     first = ask(page)
     assert len(first) == 2
     titles = texts(page, ".answer h2")
-    assert [title.startswith(name) for title, name in zip(titles, ("before", "unlearned"), strict=True)] == [True, True]
+    assert [title.startswith(name) for title, name in zip(titles, ("baseline", "unlearned"), strict=True)] == [
+        True,
+        True,
+    ]
     assert "names nothing of the corpus" in page.text("#ask-answers")
     likely = page.run(
         "return [...document.querySelectorAll('.answer')].map((each) => each.querySelectorAll('.words tr').length)"
@@ -150,14 +153,14 @@ def test_a_passage_becomes_a_heat_map(page: Browser) -> None:
     before = page.text("#detail")
     page.own(f"{page.element('.strip-text')}/value", text="\ue014\ue014")  # the right arrow, twice
     assert page.text("#detail") != before
-    assert "before" in page.text("#detail")
+    assert "baseline" in page.text("#detail")
     assert page.run("return document.querySelectorAll('.strip-text span.at').length") == 2
     assert texts(page, "#passage-names tbody th") == [
         "Orla", "Harrow Hill",
     ]  # fmt: skip
     choose(page, "shade", 1)
     first = shades(page, ".strip-of.baseline span[style]")
-    assert set(first) == {"0.00"}  # "before" has lost nothing of itself
+    assert set(first) == {"0.00"}  # the baseline has lost nothing of itself
 
 
 def test_runs_sort_and_two_are_compared_with_their_pages(page: Browser, served: Served) -> None:

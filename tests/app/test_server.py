@@ -23,9 +23,9 @@ def test_the_state_names_every_model_and_why_one_is_absent(served: Served) -> No
     status, _, text = served.ask("/api/state")
     state = json.loads(text)
     assert status == 200
-    assert [(row["name"], row["title"], row["state"]) for row in state["models"]] == [
-        ("baseline", "before", "ready"), ("suppressed", "suppressed", "absent"),
-        ("unlearned", "unlearned", "ready"), ("retrained", "never read", "absent"),
+    assert [(row["name"], row["role"], row["state"]) for row in state["models"]] == [
+        ("baseline", "before", "ready"), ("suppressed", "half-way", "absent"),
+        ("unlearned", "after", "ready"), ("retrained", "never read it", "absent"),
     ]  # fmt: skip
     assert state["models"][3]["reason"] == "nothing was trained"
     assert (state["loading"], state["unmarked"], state["new_tokens"]) == ([], None, 6)

@@ -10,13 +10,14 @@ import pytest
 
 from lethe.app import shelf as module
 from lethe.app.command import USUAL
-from lethe.app.shelf import NOT_DISTILLED, TITLES, Shelf, wanted
+from lethe.app.shelf import NOT_DISTILLED, Shelf, wanted
 from lethe.core.errors import StageError
+from lethe.gate.model_catalogue import MODELS as SHOWN
 from tests.app.conftest import MODELS
 
 
-def test_the_usual_models_are_those_of_the_titles() -> None:
-    assert USUAL.split(",") == list(TITLES)
+def test_the_usual_models_are_those_that_every_page_shows() -> None:
+    assert USUAL.split(",") == list(SHOWN)
 
 
 def test_a_model_that_is_absent_is_told_with_the_reason(own_project: Path) -> None:
@@ -46,18 +47,18 @@ def test_a_model_that_cannot_be_loaded_is_absent_and_the_others_are_ready(
     (own_project / "models/unlearned/model.safetensors").write_bytes(b"broken")
     one = Shelf(wanted(MODELS))
     assert one.coming() == ["baseline", "unlearned"]
-    with pytest.raises(StageError, match="before: it is still loading"):
+    with pytest.raises(StageError, match="baseline: it is still loading"):
         one.ask(["baseline"])
     assert one.row("baseline")["state"] == "loading"
     one.load("float32", "cpu")
     assert list(one.ready) == ["baseline"]
     assert "expected whole safetensors" in one.absent["unlearned"]
     assert one.row("baseline") == {
-        "name": "baseline", "title": "before", "folder": "models/baseline", "state": "ready", "reason": None,
-        "chat": True, "context": 64,
+        "name": "baseline", "role": "before", "mark": "baseline", "state": "ready", "folder": "models/baseline",
+        "reason": None, "chat": True, "context": 64,
     }  # fmt: skip
     assert one.row("unlearned")["state"] == "absent"
-    with pytest.raises(StageError, match="never read: nothing was trained"):
+    with pytest.raises(StageError, match="retrained: nothing was trained"):
         one.ask(["baseline", "retrained"])
     with pytest.raises(StageError, match="models: expected at least one, got none"):
         one.ask([])

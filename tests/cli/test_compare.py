@@ -73,7 +73,7 @@ def test_the_table_names_the_models_and_what_is_absent(models: Path, capsys: pyt
     compare.command("Orla went to Harrow Hill", "baseline,retrained", None, json=False)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("Orla went to >Harrow Hill<")
-    assert any(line.strip().startswith("baseline") for line in lines)
+    assert any(line.strip().startswith("● baseline") for line in lines)
     assert lines[-1] == "retrained: nothing was trained"
 
 
@@ -91,7 +91,7 @@ def test_on_a_terminal_it_asks_again_and_keeps_the_models(
     compare.command(None, ",".join(compare.USUAL), None, json=False)
     said = capsys.readouterr()
     rows = [line.split()[0] for line in said.out.splitlines() if set(line) - set("─ ")]
-    table = ["model", "baseline", "unlearned"]
+    table = ["model", "●", "■"]
     assert rows == ["retrained:", "Tom", *table, "Orla", *table]
     assert "error: compare: prompt 'Orla Orla Orla Orla '...: expected at most 59 tokens" in said.err
     assert loads == [Path("models/baseline"), Path("models/unlearned")]  # once each, for two prompts

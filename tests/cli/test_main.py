@@ -484,7 +484,7 @@ def test_result_shows_the_table_and_the_criteria(
     monkeypatch.setenv("NO_COLOR", "1")
     commands.result(json=False)
     assert shown_lines(capsys.readouterr().out) == [
-        "step 0 step 5 step 30 retrained",
+        "● baseline step 5 ■ unlearned ▲ retrained",
         "Familiarity (completion) 3.000 1.000 0.200 0.000",
         "Familiarity (probability) 3.000 1.000 0.200 0.000",
         "Leak 3.000 1.000 0.200 0.000",

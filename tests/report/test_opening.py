@@ -113,7 +113,7 @@ def test_a_bar_shows_how_much_of_the_limit_is_taken() -> None:
 
 
 def test_values_are_shown_in_percent_but_for_those_that_are_no_share() -> None:
-    shares = {"attack_excess": "5\u00a0%", "forget_quality": "0.050", "retain_perplexity": "0.050"}
+    shares = {"attack_excess": "5\u00a0%", "forget_quality": "5\u00a0%", "retain_perplexity": "0.050"}
     assert {name: shown(criterion(name, "pass"), 0.05) for name in shares} == shares
     assert shown(criterion("privleak", "pass", share=True), 0.1234) == "12.3\u00a0%"
     assert shown(criterion("trivia_excess", "pass"), -0.0001) == "0\u00a0%"  # and not -0
@@ -139,7 +139,8 @@ def test_the_facts_of_the_first_screen(tmp_path: Path) -> None:
     assert found["forget"] == {"files": 3, "words": 1020, "folder": "data/f"}
     assert found["model"] == {"name": "owner/name at revision aaaaaaaaaaaa", "hash": "b" * 64}
     assert (found["method"], found["result"]["hash"]) == (
-        "generic labels, 120 steps; then erased from the weights, 30 steps",
+        "trained to say ordinary words in place of its names (generic labels, 120 steps), then erased from the weights "
+        "(30 steps)",
         "c",
     )
     save_file({"a": np.zeros((300, 4000), np.float32), "b": np.zeros(5, np.float32)}, tmp_path / "model.safetensors")

@@ -40,7 +40,7 @@ def test_rows_go_from_step_0_to_the_last_with_retrained_beside() -> None:
 
 def test_turned_is_the_paper_s_figure() -> None:
     titles, lines = steps.transposed(steps.step_rows(FAMILIARITY, BENCHMARKS, last_step=30))
-    assert titles == ["step 0", "step 5", "step 20", "step 30", "retrained"]
+    assert titles == ["baseline", "step 5", "step 20", "unlearned", "retrained"]
     assert lines == [
         ("Familiarity (completion)", ["3.000", "2.000", "1.500", "1.200", "1.000"]),
         ("Familiarity (probability)", ["0.500", "0.400", "0.300", "0.180", "0.100"]),
@@ -58,7 +58,7 @@ def test_distillation_comes_after_the_fine_tune() -> None:
         (0, "baseline"), (5, "step-00005"), (20, "step-00020"), (30, "suppressed"), (80, "unlearned"),
         (None, "retrained"),
     ]  # fmt: skip
-    assert steps.transposed(rows)[0] == ["step 0", "step 5", "step 20", "suppressed", "unlearned", "retrained"]
+    assert steps.transposed(rows)[0] == ["baseline", "step 5", "step 20", "suppressed", "unlearned", "retrained"]
 
 
 def test_an_empty_table() -> None:

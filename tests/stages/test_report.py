@@ -160,7 +160,7 @@ def row_of(page: str, first: str) -> list[str]:
 
 
 def test_the_step_table_is_on_the_page_and_in_the_csv(page: str, made: Path) -> None:
-    assert ["", "step 0", "step 5", "step 30", "retrained"] in cells(page)
+    assert ["", "baseline", "step 5", "unlearned", "retrained"] in cells(page)
     assert ["Familiarity (completion)", "3.000", "1.000", "0.200", "0.000"] in cells(page)
     assert (made / "reports/steps.csv").read_text().splitlines() == [  # retrained is no step
         "step,model,completion_familiarity,probability_familiarity,leak,retain_perplexity,local_order",
@@ -393,7 +393,7 @@ def test_one_chart_per_metric_and_per_training_that_took_place(page: str) -> Non
 
 
 def test_the_page_needs_nothing_beside_it_and_tells_no_time(page: str) -> None:
-    assert not re.findall(r"""(?:src|href)=["'](?!#|\.\./docs/\w+\.md)[^"']*""", page)  # a link is no request
+    assert not re.findall(r"""(?:src|href)=["'](?!#)[^"']*""", page)
     assert not re.search(r"<script[^>]|<link|<iframe|<img|@import|url\((?!#)|fetch\(", page)
     assert not re.search(r"20\d\d-\d\d-\d\d", page)
     assert "/tmp" not in page
