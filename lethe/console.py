@@ -49,11 +49,7 @@ def titled(model: str) -> Text:
     from lethe.gate.model_catalogue import MODELS, marked_as
 
     name = marked_as(model)
-    return (
-        Text(f"{MODELS[name].sign} ", style=MODELS[name].terminal).append(model, style="default")
-        if name
-        else Text(model)
-    )
+    return Text(model) if name is None else Text.assemble((MODELS[name].sign, MODELS[name].terminal), " ", model)
 
 
 class Ticker:

@@ -101,6 +101,7 @@ def table(judged: Sequence[Criterion]) -> Table:
         result = f"[{colours.get(criterion.result, 'yellow')}]{criterion.result}[/]"
         shown.add_row(criterion.what, limit, number(criterion.value), interval, result, escape(criterion.note))
     if any(criterion.allowed != criterion.limit for criterion in judged):
+        shown.caption_justify = "left"
         shown.caption = "* beyond the limit of params.yaml, as far as retrained models differ from each other"
     return shown
 

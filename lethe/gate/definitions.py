@@ -32,22 +32,22 @@ METRICS = {
     "rouge_l": "The share of the true answer's words, in their order, that the model's answer has (TOFU).",
     "truth_ratio": "The mean probability of the wrong answers divided by that of the right one, as a number from 0 to "
     "1: 1 if the model finds them equally likely (TOFU).",
-    "forget_quality": "The p-value of a two-sample Kolmogorov-Smirnov test between the truth ratios of the model and of "
-    "a retrained one (TOFU).",
+    "forget_quality": "The p-value of a two-sample Kolmogorov-Smirnov test between the truth ratios of the model and "
+    "of a retrained one (TOFU).",
     "forget_quality_log10": "The logarithm, to the base of 10, of forget quality.",
-    "privleak": "(retrained AUC - AUC) / (1 - retrained AUC), where AUC is membership by PrivLeak's Min-K%: -1 reveals every "
-    "passage (MUSE).",
+    "privleak": "(retrained AUC - AUC) / (1 - retrained AUC), where AUC is membership by PrivLeak's Min-K%: -1 reveals "
+    "every passage (MUSE).",
     "mia_loss": MEMBERSHIP.format("minus the mean loss per token"),
     "mia_zlib": MEMBERSHIP.format("minus the loss per byte of the compressed passage"),
     "mia_min_k": MEMBERSHIP.format("the mean log-probability of the least likely tokens (measure.min_k)"),
     "mia_privleak": MEMBERSHIP.format("the mean log-probability of the least likely tokens, as many as MUSE takes"),
     "mia_min_k_plus": MEMBERSHIP.format("Min-K% with log-probabilities standardised by the model's own distribution"),
     "mia_reference": MEMBERSHIP.format("how much better the model predicts a passage than the retrained one does"),
-    "model_utility": "The harmonic mean, over all groups of questions about what is to be kept, of probability, ROUGE-L "
-    "and truth ratio: 0 if any of them is 0 (TOFU).",
+    "model_utility": "The harmonic mean, over all groups of questions about what is to be kept, of probability, "
+    "ROUGE-L and truth ratio: 0 if any of them is 0 (TOFU).",
     "retain_accuracy": "The share of tokens of held-out retain text that are the model's likeliest.",
-    "neighbour_perplexity": "Perplexity of the prompts' sentences with ordinary names in place of all names; the tokens "
-    "of the names themselves do not count.",
+    "neighbour_perplexity": "Perplexity of the prompts' sentences with ordinary names in place of all names; the "
+    "tokens of the names themselves do not count.",
 }
 WRITTEN = {
     "doubled_words": "The share of greedy continuations with two equal words in a row, nothing but space in between.",
@@ -86,11 +86,11 @@ CRITERIA = {
     "fluency_loss": "Unlearned - the larger of baseline and retrained, for the share of texts with each fault, on the "
     "prompts of either side; the one whose interval has the highest lower end.",
     "model_utility": "Unlearned / baseline.",
-    "memorisation_excess": "Unlearned - the mean of the retrained models, of the worst metric. Exact memorisation counts "
-    "after the share of tokens that the same model predicts in held-out retain text was subtracted.",
+    "memorisation_excess": "Unlearned - the mean of the retrained models, of the worst metric. Exact memorisation "
+    "counts after the share of tokens that the same model predicts in held-out retain text was subtracted.",
     "trivia_excess": "Unlearned - the mean of the retrained models.",
-    "attack_excess": "Unlearned - the mean of the retrained models, the largest over all attacks and settings. One with "
-    "training is judged by its mean leak over its steps on a logarithmic scale.",
+    "attack_excess": "Unlearned - the mean of the retrained models, the largest over all attacks and settings. One "
+    "with training is judged by its mean leak over its steps on a logarithmic scale.",
     "forget_quality": "The geometric mean of the p-values against each retrained model.",
     "privleak": "The absolute value, relative to the mean AUC of the retrained models.",
 }

@@ -135,6 +135,17 @@ def notes(machine: Mapping[str, Any], dvc: Mapping[str, Any]) -> Iterator[str]:
         yield "GPU: the machine has one, but this torch was built without CUDA or cannot use it"
     if not dvc["remote"]:
         yield "remote: none; this disk holds the only copy of every artifact; dvc remote add -d NAME URL"
+    yield from other_load(machine["cores"])
+
+
+def other_load(cores: int) -> Iterator[str]:
+    """Whether other processes want these cores, so that the estimated times are longer than on an idle machine."""
+    waiting = os.getloadavg()[0]
+    if waiting > cores:
+        yield (
+            f"load: {waiting:.0f} processes want {cores} {'core' if cores == 1 else 'cores'}; "
+            "the times are those of a machine as busy as that"
+        )
 
 
 def uncommitted() -> Iterator[str]:

@@ -89,10 +89,7 @@ def test_the_models_that_there_are_answer_side_by_side(page: Browser) -> None:
     first = ask(page)
     assert len(first) == 2
     titles = texts(page, ".answer h2")
-    assert [title.startswith(name) for title, name in zip(titles, ("baseline", "unlearned"), strict=True)] == [
-        True,
-        True,
-    ]
+    assert [title.split()[0] for title in titles] == ["baseline", "unlearned"]
     assert "names nothing of the corpus" in page.text("#ask-answers")
     likely = page.run(
         "return [...document.querySelectorAll('.answer')].map((each) => each.querySelectorAll('.words tr').length)"

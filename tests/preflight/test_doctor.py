@@ -20,7 +20,8 @@ from tests.conftest import set_param, tiny_model
 
 @pytest.fixture
 def patient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A tiny project, with DVC's settings of nobody."""
+    """A tiny project, with DVC's settings of nobody, on an idle machine."""
+    monkeypatch.setattr("os.getloadavg", lambda: (0.1, 0.1, 0.1))
     project = tiny.make(tmp_path / "project")
     for name, value in tiny.environment(project).items():
         if name.startswith(("DVC", "GIT", "HF_", "CUDA")):
@@ -121,9 +122,16 @@ def test_a_healthy_project(patient: Path, capsys: pytest.CaptureFixture[str], mo
     assert capsys.readouterr().out.splitlines()[-1] == "doctor: 0 problems, 1 notes"
 
 
+def test_a_busy_machine_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (27.6, 9.0, 3.0))
+    told = "load: 28 processes want 2 cores; the times are those of a machine as busy as that"
+    assert list(doctor.other_load(2)) == [told]
+    assert list(doctor.other_load(32)) == []
+
+
 def test_everything_wrong_at_once(patient: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(estimate, "PROBE_SECONDS", 0.01)
-    monkeypatch.setattr(doctor, "this_machine", lambda: {"gpus": [], "free_memory": 600_100_000})
+    monkeypatch.setattr(doctor, "this_machine", lambda: {"cores": 2, "gpus": [], "free_memory": 600_100_000})
     set_param(patient, "block.tokens", 512)
     (patient / "constraints.txt").write_text("torch==1.0.0\n")
     tiny.dvc(patient, "remote", "add", "-d", "box", str(patient.parent / "box"))
