@@ -14,14 +14,20 @@ import pytest
 
 from lethe.app import asking
 from tests.app.conftest import Served
+from tests.browser import axe
 from tests.browser import browser as chromium
-from tests.report.test_page_in_browser import CONTRAST, OVERFLOW
+from tests.report.test_page_in_browser import CONTRAST, HINTS, OVERFLOW
 from tools.webdriver import PROGRAMS, Browser, browsing
 
 READY = "document.querySelectorAll('#models label[data-state=ready]').length === 2"
 DONE = "document.querySelectorAll('#{}-answers .words').length === 2 && !document.getElementById('{}-go').disabled"
 WRITTEN = "#{}-answers .said:not(.user):not(.assistant)"
 SAVED = "document.getElementById('stand-ins-said').textContent.startsWith('saved')"
+# What axe-core finds wrong: the rule and the first element that breaks it.
+AXE = """
+const told = (rule) => rule.id + ": " + rule.nodes[0].html.slice(0, 120);
+axe.run(document, {resultTypes: ["violations"]}).then((found) => arguments[0](found.violations.map(told)));
+"""
 TOLD = f"document.querySelector('#stand-ins-error:not(:empty)') || {SAVED}"
 
 
@@ -334,6 +340,10 @@ def test_it_fits_the_screen_and_can_be_read(page: Browser, width: int, dark: boo
         seen = page.run(look + OVERFLOW)
         assert (seen["scrolls"], [each for each in seen["wide"] if 'role="tab"' not in each]) == (width, []), name
         assert page.run(look + CONTRAST)["low"] == [], name
+        hints = page.run(look + HINTS)
+        assert (hints["silent"], hints["untabbed"]) == (0, 0), name
+        page.run(f"if (!window.axe) {{ {axe()} }}")
+        assert page.own("/execute/async", script=AXE, args=[]) == [], name
 
 
 def test_another_site_that_is_open_in_the_browser_reads_nothing(browser: Browser, served: Served) -> None:

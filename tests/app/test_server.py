@@ -42,7 +42,7 @@ def test_an_answer_is_a_stream_of_lines(served: Served) -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"models": ["retrained"]}, "never read: nothing was trained"),
+        ({"models": ["retrained"]}, "retrained: nothing was trained"),
         ({"models": ["nosuch"]}, "nosuch: no such model"),
         ({"models": []}, "models: expected at least one, got none"),
         ({"prompt": ""}, "request: question.prompt: String should have at least 1 character, got ''"),

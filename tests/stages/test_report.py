@@ -374,8 +374,8 @@ def test_a_label_is_shown_beside_the_text(page: str) -> None:
 
 def test_what_was_run_is_on_the_page(page: str) -> None:
     words = str(len(re.findall(r"\w+", TINY_TEXT)))
-    assert ["forget", "train", "1", "1", words, "100"] in cells(page)
-    assert ["forget", "held-out", "0", "1", words, "50"] in cells(page)  # of the same file
+    assert ["forget", "to train", "1", "1", words, "100"] in cells(page)
+    assert ["forget", "held out, to measure", "0", "1", words, "50"] in cells(page)  # of the same file
     assert ["sha256.corpus", "c" * 64] in cells(page)
     assert ["sha256.model.safetensors", "a" * 64] in cells(page)
     assert ["finetune.alpha", "5.0"] in cells(page)
@@ -393,7 +393,10 @@ def test_one_chart_per_metric_and_per_training_that_took_place(page: str) -> Non
 
 
 def test_the_page_needs_nothing_beside_it_and_tells_no_time(page: str) -> None:
-    assert not re.findall(r"""(?:src|href)=["'](?!#)[^"']*""", page)
+    assert not re.findall(r"""(?:src|href)=["'](?!#)[^"']*""", page)  # every link leads to a part of the page
+    places = re.findall(r'href="#([^"]+)"', page)
+    assert {"how-criterion-attack_excess", "how-metric-leak", "how-attack-none", "verdicts"} <= {*places}
+    assert {*places} <= {*re.findall(r' id="([^"]+)"', page)}
     assert not re.search(r"<script[^>]|<link|<iframe|<img|@import|url\((?!#)|fetch\(", page)
     assert not re.search(r"20\d\d-\d\d-\d\d", page)
     assert "/tmp" not in page
