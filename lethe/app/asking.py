@@ -83,6 +83,8 @@ def asked(question: Question, name: str, reader: Reader) -> Asked:
         ids = prompt_ids(tokenizer, question.prompt, question.chat)
     ids = [*ids, *(after_space(tokenizer, question.start) if question.start else [])]
     room = reader.context - question.sampling.new_tokens
+    if room < 1:
+        raise StageError(f"new tokens: expected fewer than {reader.context}, the context, got {reader.context - room}")
     if len(ids) > room:
         raise StageError(
             f"prompt: expected at most {room} tokens, the context less the new tokens, got {len(ids)}; shorten it"

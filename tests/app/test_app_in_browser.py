@@ -115,7 +115,7 @@ def test_sampling_changes_the_text_and_the_seed_brings_it_back(page: Browser) ->
     page.type("#new-tokens", "500")
     page.click("#ask-go")
     page.wait("document.querySelectorAll('#ask-answers .fail').length === 2")
-    assert "prompt: expected at most" in page.text("#ask-answers")
+    assert "new tokens: expected fewer than 64, the context, got 500" in page.text("#ask-answers")
 
 
 def test_an_example_and_a_model_that_is_not_asked(page: Browser) -> None:

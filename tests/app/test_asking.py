@@ -143,6 +143,8 @@ def test_a_prompt_that_leaves_no_room_is_told_for_its_model(shelf: Shelf) -> Non
     assert found["baseline"]["error"].startswith(
         "prompt: expected at most 56 tokens, the context less the new tokens, got"
     )
+    found = done(shelf, question(new_tokens=64))  # it is not the prompt that is too long
+    assert found["unlearned"]["error"] == "new tokens: expected fewer than 64, the context, got 64"
 
 
 def test_the_next_words_have_the_probabilities_of_the_model(shelf: Shelf) -> None:
