@@ -13,6 +13,7 @@ from typing import Any
 from lethe.core.errors import StageError
 from lethe.core.tables import read_json
 from lethe.models.config import load_config, shape_of
+from lethe.models.conversations import template_source
 from lethe.models.soft_prompts import PROMPT
 from lethe.models.token_text import spelling_of
 from lethe.models.tokenization import backend_tokenizer, leading_ids, padding_id
@@ -186,13 +187,16 @@ def for_older_readers(folder: Path) -> None:
 
 
 def check_tokens(folder: Path, vocabulary: int) -> None:
-    """Raise StageError if the tokens that begin, end or fill every row lie beyond the model's embeddings.
+    """Raise StageError if tokens that rows are written with lie beyond the model's embeddings.
 
-    And if the tokenizer is of a kind of which no stage could tell where in its tokens a name begins and ends.
+    Those are what begins and fills every row, and what the chat template writes. And if the tokenizer is of a kind of
+    which no stage could tell where in its tokens a name begins and ends.
     """
     backend = backend_tokenizer(folder)
     spelling_of(backend, f"{folder}/tokenizer.json")
-    for token in (padding_id(folder), *leading_ids(backend)):
+    template, added = template_source(folder), backend.get_added_tokens_decoder()
+    spoken = [number for number, token in sorted(added.items()) if token.content in template]
+    for token in (padding_id(folder), *leading_ids(backend), *spoken):
         if vocabulary and token >= vocabulary:
             raise StageError(
                 f"{folder}: expected special tokens with ids below {vocabulary}, the rows of the embeddings, got "
