@@ -180,8 +180,7 @@ def for_older_readers(folder: Path) -> None:
             values.setdefault(name, found)
     values.pop("_model_name_or_path", None)  # of a GGUF file: its header's name of the model, which is no path
     told = {name: value for name, value in told.items() if name not in ("gguf_file", "local_files_only")}
-    if told.get("tokenizer_class") == "TokenizersBackend":
-        told["tokenizer_class"] = "PreTrainedTokenizerFast"
+    told["tokenizer_class"] = "PreTrainedTokenizerFast"
     for path, content in ((config, values), (tokenizer, told)):
         path.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
