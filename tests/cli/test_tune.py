@@ -193,4 +193,9 @@ def test_in_a_whole_project(copy: Path) -> None:
     assert all(0 <= one["numbers"]["leak"] <= 1 for one in found["trials"])
     assert found["trials"][0]["numbers"]["retain_perplexity_factor"] == 1.0
     assert (copy / found["page"]).exists()
+    command[2:] = ["distil", "--noise", "0.3", "--steps", "2", "--json"]
+    done = subprocess.run(command, cwd=copy, env=tiny.environment(copy), capture_output=True, text=True, check=True)
+    names = [one["name"] for one in json.loads(done.stdout)["trials"]]
+    assert names[:-1] == ["baseline", "retrained", "suppressed"]
+    assert names[-1].startswith("noise-0.3-rate-")
     assert json.loads(tiny.dvc(copy, "status", "--json")) == {}  # the pipeline is as it was
