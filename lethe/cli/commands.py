@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lethe.app import command as web_app
-from lethe.cli import card, compare, dataset, page, review, tune
+from lethe.cli import card, compare, dataset, gguf, page, review, tune
 from lethe.cli import main as cli
 from lethe.custody import revoke, timestamp
 from lethe.erasure import gc, purge, requests
@@ -186,6 +186,7 @@ app.command("revoke")(revoke.command)
 app.command("timestamp")(timestamp.command)
 app.command("card")(card.command)
 app.command("page")(page.command)
+app.command("gguf")(gguf.command)
 app.command("compare")(compare.command)
 app.command("app")(web_app.command)
 app.command("tune")(tune.command)

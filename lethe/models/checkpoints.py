@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any, cast
 from lethe.core.errors import StageError
 from lethe.core.stage import count_tokens
 from lethe.models.config import load_config, loadable
-from lethe.models.folders import check_loaded, keep_companions, read_header, refuse_adapter, weight_files
+from lethe.models.folders import (
+    check_loaded,
+    for_older_readers,
+    keep_companions,
+    read_header,
+    refuse_adapter,
+    weight_files,
+)
 from lethe.models.output_head import check_head
 from lethe.models.soft_prompts import (
     BASE,
@@ -161,5 +168,6 @@ def save_model(
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
             config["dtype"] = name
             (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        for_older_readers(folder)
     if hasattr(model, "soft_prompt"):
         write_own_prompt(cast("Tensor", model.soft_prompt), model, folder / OWN_PROMPT)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lethe.core.conversation import Conversation
-from lethe.core.errors import StageError
+from lethe.core.errors import StageError, one_line
 from lethe.core.tables import read_json
 
 if TYPE_CHECKING:
@@ -40,8 +41,6 @@ def template_text(
 
     Raises StageError if the tokenizer has no template or the template refuses the messages.
     """
-    from jinja2 import TemplateError
-
     if tokenizer.chat_template is None:
         raise StageError(
             f"{tokenizer.name_or_path}: expected a tokenizer with a chat template for conversations, got none; put "
@@ -53,10 +52,11 @@ def template_text(
         found: Any = tokenizer.apply_chat_template(
             list(messages), chat_template=fixed, tokenize=False, add_generation_prompt=answering
         )
-    except TemplateError as error:
+    except Exception as error:  # the template's own refusal, or one that its code stumbles over
         roles = ", ".join(message["role"] for message in messages)
         raise StageError(
-            f"{tokenizer.name_or_path}: expected messages that its chat template takes, got the roles {roles}: {error}"
+            f"{tokenizer.name_or_path}: expected messages that its chat template takes, got the roles {roles}: "
+            f"{one_line(error)}"
         ) from None
     return str(found)
 
@@ -155,7 +155,13 @@ def text_tokenizer(folder: Path, conversations: bool) -> Tokenizer | PreTrainedT
 
 def has_template(folder: Path) -> bool:
     """Whether a model folder has a chat template, in a file of its own or in tokenizer_config.json."""
+    return bool(template_source(folder))
+
+
+def template_source(folder: Path) -> str:
+    """A folder's chat template as its file has it, of several all of them; "" where there is none."""
     config = folder / "tokenizer_config.json"
-    if any((folder / f"chat_template.{kind}").exists() for kind in ("jinja", "json")):
-        return True
-    return config.exists() and bool(read_json(config).get("chat_template"))
+    files = (folder / f"chat_template.{kind}" for kind in ("jinja", "json"))
+    found = "".join(path.read_text(encoding="utf-8") for path in files if path.exists())
+    stated = read_json(config).get("chat_template") if config.exists() else None
+    return found or (stated if isinstance(stated, str) else json.dumps(stated, ensure_ascii=False) if stated else "")

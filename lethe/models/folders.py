@@ -6,12 +6,14 @@ import json
 import math
 import shutil
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from lethe.core.errors import StageError
 from lethe.core.tables import read_json
 from lethe.models.config import load_config, shape_of
+from lethe.models.conversations import template_source
 from lethe.models.soft_prompts import PROMPT
 from lethe.models.token_text import spelling_of
 from lethe.models.tokenization import backend_tokenizer, leading_ids, padding_id
@@ -19,28 +21,19 @@ from lethe.models.tokenization import backend_tokenizer, leading_ids, padding_id
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"  # of weights that are cut into several files
 ROUNDED = ("F8", "F6", "F4")  # how the names of floating-point types of fewer than 16 bits begin
-# Files that say how a model is used and what one may do with it. Pickled weights (.bin, .pt), code (.py) and other
-# formats of the same weights are never among them.
-WELCOME = (
-    "LICENSE",
-    "LICENSE.md",
-    "LICENSE.txt",
-    "NOTICE",
-    "USE_POLICY.md",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "chat_template.json",
-    "generation_config.json",
-    "merges.txt",
-    "preprocessor_config.json",
-    "processor_config.json",
-    "special_tokens_map.json",
-    "spiece.model",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "vocab.json",
-    "vocab.txt",
-)
+# Files beside the weights that say how a model is used and what one may do with it, by lower-case patterns. Pickled
+# weights (.bin, .pt), code (.py) and other formats of the same weights are never among them.
+WELCOME = ("*.json", "*.jinja", "*.txt", "*.model", "licen[cs]e*", "copying*", "notice*", "use_policy*", "readme.md")
+UNWELCOME = (
+    "*.py",
+    "*.bin.index.json",
+    "absent.json",
+    "adapter_config.json",
+    "base.json",
+)  # the last mean another model
+TEMPLATES = "additional_chat_templates"  # the folder of a tokenizer's further chat templates
+# What is written anew beside new weights: by save_model, or by the stage that made them.
+REWRITTEN = ("config.json", INDEX, "README.md", "provenance.json", "source.json", "recipe.json")
 POINTER = b"version https://git-lfs"
 
 
@@ -136,14 +129,31 @@ def is_whole(path: Path) -> bool:
         return False
 
 
+def companions(folder: Path) -> list[str]:
+    """The names of all welcome files of a model folder, sorted."""
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(name for path in paths if is_welcome(name := path.relative_to(folder).as_posix()))
+
+
+def is_welcome(name: str) -> bool:
+    """Whether a file belongs to a model as it is handed on, by its path in the folder."""
+    folder, _, own = name.rpartition("/")
+    if folder:
+        return folder == TEMPLATES and own.endswith(".jinja")
+    lower = own.lower()
+    return any(fnmatch(lower, form) for form in WELCOME) and not any(fnmatch(lower, form) for form in UNWELCOME)
+
+
 def keep_companions(source: Path, folder: Path, dtype: str) -> None:
     """Give a folder the config, tokenizer and licence of the one that its model was loaded from, byte for byte.
 
     Only what the config says of the weights' dtype may differ. What transformers writes itself names other defaults,
     which its older versions do not read, and settings of the training.
     """
-    for name in ("tokenizer.json", *WELCOME):
-        if (source / name).exists():
+    (folder / "generation_config.json").unlink(missing_ok=True)  # the source may have none
+    for name in companions(source):
+        if name not in REWRITTEN:
+            (folder / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(source / name, folder / name)
     text = (source / "config.json").read_text(encoding="utf-8")
     config = json.loads(text)
@@ -156,14 +166,36 @@ def keep_companions(source: Path, folder: Path, dtype: str) -> None:
     (folder / "config.json").write_text(text, encoding="utf-8")
 
 
-def check_tokens(folder: Path, vocabulary: int) -> None:
-    """Raise StageError if the tokens that begin, end or fill every row lie beyond the model's embeddings.
+def for_older_readers(folder: Path) -> None:
+    """Say in a folder that transformers 5 wrote what transformers 4 looks for.
 
-    And if the tokenizer is of a kind of which no stage could tell where in its tokens a name begins and ends.
+    That is the base of the positions under its old name, and a class of tokenizers that it knows.
+    """
+    config, tokenizer = folder / "config.json", folder / "tokenizer_config.json"
+    values, told = read_json(config), read_json(tokenizer)
+    positions = values.get("rope_parameters") or {}
+    for name, kind in (("rope_theta", "full_attention"), ("rope_local_base_freq", "sliding_attention")):
+        found = positions.get(kind, positions if name == "rope_theta" else {}).get("rope_theta")
+        if found is not None:
+            values.setdefault(name, found)
+    values.pop("_model_name_or_path", None)  # of a GGUF file: its header's name of the model, which is no path
+    told = {name: value for name, value in told.items() if name not in ("gguf_file", "local_files_only")}
+    told["tokenizer_class"] = "PreTrainedTokenizerFast"
+    for path, content in ((config, values), (tokenizer, told)):
+        path.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def check_tokens(folder: Path, vocabulary: int) -> None:
+    """Raise StageError if tokens that rows are written with lie beyond the model's embeddings.
+
+    Those are what begins and fills every row, and what the chat template writes. And if the tokenizer is of a kind of
+    which no stage could tell where in its tokens a name begins and ends.
     """
     backend = backend_tokenizer(folder)
     spelling_of(backend, f"{folder}/tokenizer.json")
-    for token in (padding_id(folder), *leading_ids(backend)):
+    template, added = template_source(folder), backend.get_added_tokens_decoder()
+    spoken = [number for number, token in sorted(added.items()) if token.content in template]
+    for token in (padding_id(folder), *leading_ids(backend), *spoken):
         if vocabulary and token >= vocabulary:
             raise StageError(
                 f"{folder}: expected special tokens with ids below {vocabulary}, the rows of the embeddings, got "

@@ -117,7 +117,8 @@ def padding_id(folder: Path) -> int:
     named = [token["content"] if isinstance(token, dict) else token for token in tokens if token]
     found = backend_tokenizer(folder).token_to_id(named[0]) if named else None
     if found is None:
-        raise StageError(f"{folder}: expected a tokenizer with a padding, end or unknown token, got none of them")
+        what = f"{named[0]}, which tokenizer.json lacks" if named else "none of them"
+        raise StageError(f"{folder}: expected a tokenizer with a padding, end or unknown token, got {what}")
     return found
 
 

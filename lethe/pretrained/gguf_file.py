@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import math
 import mmap
 import shutil
@@ -21,7 +20,7 @@ from typing import Any, NamedTuple
 from lethe.core.errors import StageError, one_line
 from lethe.core.hashing import file_sha256
 from lethe.core.stage import need_disk
-from lethe.core.tables import read_json, write_json
+from lethe.core.tables import write_json
 from lethe.models.checkpoints import save_model
 from lethe.models.config import loadable
 from lethe.models.folders import POINTER, check_loaded
@@ -269,18 +268,3 @@ def convert(path: Path, header: Header, folder: Path) -> None:
         del model.config.quantization_config
     model.name_or_path = ""  # a folder's other files, if any, belong to another model
     save_model(model, tokenizer, folder, dtype)
-    for_older_readers(folder)
-
-
-def for_older_readers(folder: Path) -> None:
-    """Say in the folder what transformers 4 looks for: the base of the positions, a class of tokenizers it knows."""
-    config, tokenizer = folder / "config.json", folder / "tokenizer_config.json"
-    values, told = read_json(config), read_json(tokenizer)
-    theta = (values.get("rope_parameters") or {}).get("rope_theta")
-    if theta is not None:
-        values.setdefault("rope_theta", theta)
-    values.pop("_model_name_or_path", None)  # the header's name of the model, which is no path
-    told = {name: value for name, value in told.items() if name not in ("gguf_file", "local_files_only")}
-    told["tokenizer_class"] = "PreTrainedTokenizerFast"
-    for path, content in ((config, values), (tokenizer, told)):
-        path.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -13,7 +13,7 @@ from lethe.core.errors import StageError
 from lethe.core.hashing import file_sha256
 from lethe.core.stage import need_disk
 from lethe.core.tables import read_json, write_json
-from lethe.models.folders import INDEX, WEIGHTS, WELCOME
+from lethe.models.folders import INDEX, WEIGHTS, is_welcome
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
@@ -57,8 +57,7 @@ def fetch_model(repo: str, revision: str | None, target: Path, endpoint: str | N
         refuse_moving(revision, commit)
         refuse_unusable(repo, commit, set(listing))
         target.mkdir(parents=True, exist_ok=True)
-        small = [name for name in (*NEEDED, "README.md", *WELCOME) if name in listing]
-        for name in small if WEIGHTS in listing else [*small, INDEX]:
+        for name in sorted(name for name in listing if is_welcome(name) and (name != INDEX or WEIGHTS not in listing)):
             download(repo, commit, listing[name], target, endpoint)
         shards = [WEIGHTS] if WEIGHTS in listing else index_shards(read_json(target / INDEX), repo, set(listing))
         need_disk(target, missing_bytes([listing[name] for name in shards], target), f"the weights of {repo}")
@@ -69,12 +68,12 @@ def fetch_model(repo: str, revision: str | None, target: Path, endpoint: str | N
 
 
 def repository(repo: str, revision: str | None, endpoint: str) -> tuple[str, dict[str, RepoSibling]]:
-    """The current commit of `revision` (None: main), and its files by name, those in folders left out."""
+    """The current commit of `revision` (None: main), and its files by name, weights in folders left out."""
     from huggingface_hub import HfApi
 
     info = HfApi(endpoint=endpoint).model_info(repo, revision=revision or "main", files_metadata=True, timeout=SECONDS)
-    files = {file.rfilename: file for file in info.siblings or [] if "/" not in file.rfilename}
-    return str(info.sha), files
+    files = {file.rfilename: file for file in info.siblings or []}
+    return str(info.sha), {name: file for name, file in files.items() if "/" not in name or is_welcome(name)}
 
 
 def refuse_moving(revision: str | None, commit: str, asked: Asked = MODEL) -> None:

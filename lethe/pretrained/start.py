@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from lethe.core.errors import StageError
 from lethe.core.stage import SCRATCH
 from lethe.models.checkpoints import absent_reason, load_model, load_tokenizer, save_model
-from lethe.models.folders import check_finite, check_folder, weight_files
+from lethe.models.folders import check_finite, check_folder, companions, weight_files
 from lethe.pretrained.gguf_file import gguf_path, plain_folder
 from lethe.pretrained.hub import fetch_model
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 Source = Literal["scratch", "hub", "folder", "gguf"]
 SOURCE = "source.json"  # of a model that was fetched or converted: where it came from
-COMPANIONS = ("*.json", "*.jinja", "*.txt", "*.model", "LICENSE*", "NOTICE*", "USE_POLICY*", "README.md")
 
 
 def fetch_start(
@@ -68,8 +67,9 @@ def copy_model(source: Path, folder: Path, setting: str) -> None:
     check_model(source)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for path in [*companions(source), *weight_files(source)]:
-        shutil.copyfile(path, folder / path.name)
+    for name in [*companions(source), *(path.name for path in weight_files(source))]:
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(source / name, folder / name)
 
 
 def check_model(folder: Path) -> None:
@@ -80,8 +80,3 @@ def check_model(folder: Path) -> None:
     load_tokenizer(folder)
     model = load_model(folder, torch.device("cpu"))
     check_finite(folder, model.named_parameters())
-
-
-def companions(folder: Path) -> list[Path]:
-    """All files beside a model's weights that say how it is used and what one may do with it, sorted; no code."""
-    return sorted(path for path in folder.iterdir() if path.is_file() and any(map(path.match, COMPANIONS)))

@@ -87,6 +87,7 @@ def checked(messages: Any, where: str) -> Iterator[dict[str, Any]]:
         content = joined(message.get("content"))
         if content is None or not content.strip():
             found = type(message.get("content")).__name__ if content is None else "an empty one"
+            found = "calls of tools alone" if message.get("tool_calls") else found
             raise StageError(f"{where}: expected text as content of message {number}, got {found}")
         yield {**message, "content": unicodedata.normalize("NFC", content.replace("\r\n", "\n"))}
     if not any(message["role"] == "assistant" for message in messages):

@@ -9,6 +9,7 @@ from platform import python_version
 from typing import TYPE_CHECKING, Any
 
 from lethe.core.tables import read_json
+from lethe.models.folders import companions
 
 if TYPE_CHECKING:
     from lethe.unlearning.methods import UnlearningParams
@@ -68,8 +69,9 @@ def origin_of(baseline: Path) -> dict[str, Any]:
     for name in ("license", "license_name", "license_link"):
         if said.get(name):
             found[name] = str(said[name])
-    if "license" not in found and any(baseline.glob("LICENSE*")):
-        found |= {"license": "other", "license_link": "LICENSE"}
+    licences = [name for name in companions(baseline) if name.lower().startswith(("license", "licence"))]
+    if "license" not in found and licences:
+        found |= {"license": "other", "license_link": licences[0]}
     return found
 
 

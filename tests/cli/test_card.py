@@ -57,8 +57,10 @@ def test_a_licence_without_a_name_and_none_at_all(run: Path) -> None:
     Path("models/baseline/README.md").write_text("---\n: [\n---\n")
     Path("models/baseline/source.json").unlink()
     assert origin_of(Path("models/baseline")) == {}
-    Path("models/baseline/LICENSE").write_text("do as you like")
-    assert origin_of(Path("models/baseline")) == {"license": "other", "license_link": "LICENSE"}
+    for name in ("LICENSE", "Licence.md"):
+        Path("models/baseline", name).write_text("do as you like")
+        assert origin_of(Path("models/baseline")) == {"license": "other", "license_link": name}
+        Path("models/baseline", name).unlink()
 
 
 def test_a_card_with_front_matter_of_its_own_gains_the_numbers(run: Path) -> None:

@@ -12,12 +12,24 @@ import torch
 from lethe.core.errors import StageError
 from lethe.core.hashing import check_tokenizer, folder_sha256, tokenizer_sha256
 from lethe.models.checkpoints import absent_reason, load_model, load_tokenizer, quick_dtype, save_model, write_absent
+from lethe.models.folders import for_older_readers
 from lethe.models.output_head import check_head, headless, tapped
 from lethe.models.soft_prompts import save_prompt, virtual_tokens
 from lethe.training.adapters import LoraParams, PromptParams, attach
 from tests.conftest import tiny_model
 
 CPU = torch.device("cpu")
+COMPANIONS = (
+    "chat_template.jinja",
+    "additional_chat_templates/tool_use.jinja",
+    "LICENSE",
+    "licence.md",
+    "NOTICE.txt",
+    "USE_POLICY.md",
+    "special_tokens_map.json",
+    "tekken.json",
+    "sentencepiece.bpe.model",
+)
 
 
 def test_headless_gives_hidden_states_and_the_head_gives_the_logits(tmp_path: Path) -> None:
@@ -96,8 +108,10 @@ def test_what_lies_beside_the_weights_is_the_sources(tmp_path: Path, dtype: str,
     config = {"rope_theta": 10000.0} | config | {"use_cache": True}  # keys that transformers 5 would order or drop
     del config["dtype"]
     (source / "config.json").write_text(json.dumps(config | {named: "float32"}))
-    for name in ("chat_template.jinja", "LICENSE", "special_tokens_map.json"):
+    for name in COMPANIONS:
+        (source / name).parent.mkdir(exist_ok=True)
         (source / name).write_text("{}")
+    (source / "generation_config.json").unlink()
     model = load_model(source, CPU)
     model.config.use_cache = False  # as Trainer sets it
     save_model(model, load_tokenizer(source), folder, getattr(torch, dtype))
@@ -107,6 +121,22 @@ def test_what_lies_beside_the_weights_is_the_sources(tmp_path: Path, dtype: str,
     assert (found["config.json"] == kept["config.json"]) == (dtype == "float32")
     assert set(found) - set(kept) == set()
     assert load_model(folder, CPU).dtype == getattr(torch, dtype)
+
+
+def test_what_transformers_4_looks_for_is_in_a_folder_without_a_source(tmp_path: Path) -> None:
+    model = load_model(tiny_model(tmp_path / "m"), CPU)
+    model.name_or_path = ""
+    save_model(model, load_tokenizer(tmp_path / "m"), tmp_path / "made", torch.float32)
+    config = json.loads((tmp_path / "made/config.json").read_text())
+    assert config["rope_theta"] == config["rope_parameters"]["rope_theta"]
+    assert json.loads((tmp_path / "made/tokenizer_config.json").read_text())["tokenizer_class"] == (
+        "PreTrainedTokenizerFast"
+    )
+    gemma = {"rope_parameters": {"full_attention": {"rope_theta": 1e6}, "sliding_attention": {"rope_theta": 1e4}}}
+    (tmp_path / "made/config.json").write_text(json.dumps(gemma))
+    for_older_readers(tmp_path / "made")
+    found = json.loads((tmp_path / "made/config.json").read_text())
+    assert found == gemma | {"rope_theta": 1e6, "rope_local_base_freq": 1e4}
 
 
 def test_absent(tmp_path: Path) -> None:

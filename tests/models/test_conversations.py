@@ -99,6 +99,11 @@ def test_words_that_look_like_the_template_are_found_where_they_are(tokenizers: 
             "expected messages that its chat template takes, got the roles system, user, assistant: "
             "System role not supported",
         ),
+        (
+            "{{ messages[0]['content'] + 1 }}",  # which jinja2 leaves to Python
+            TALK,
+            "expected messages that its chat template takes, got the roles user, assistant: can only concatenate str",
+        ),
         (CHATML.replace("message['content']", "message['content'] | upper"), TALK, "writes the messages as they are"),
         ("{% for m in messages | reverse %}{{ m['content'] }}{% endfor %}", TALK, "writes the messages as they are"),
         ("{{ messages[0]['content'] }}", TALK, "writes the messages as they are"),

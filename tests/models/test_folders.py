@@ -68,6 +68,22 @@ def padding_beyond(folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(config | {"pad_token": "[PAD]"}))
 
 
+def padding_nowhere(folder: Path) -> None:
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(config | {"pad_token": "[PAD]"}))
+
+
+def template_beyond(folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text("<|turn|>{{ messages[0].content }}")
+    path = folder / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    last = tokenizer["added_tokens"][-1]
+    tokenizer["added_tokens"] += [
+        dict(last, id=9000 + number, content=name) for number, name in enumerate(("<|unused|>", "<|turn|>"))
+    ]
+    path.write_text(json.dumps(tokenizer))
+
+
 def word_piece(folder: Path) -> None:
     path = folder / "tokenizer.json"
     path.write_text(
@@ -98,6 +114,8 @@ BEFORE = [  # found by `lethe check`, without reading the weights
     (write("adapter_config.json", LORA), "own: expected a whole model, got a LORA adapter of owner/name; merge it"),
     (word_piece, "own/tokenizer.json: expected byte-level BPE or SentencePiece's space marker, got neither"),
     (padding_beyond, "own: expected special tokens with ids below "),
+    (padding_nowhere, "own: expected a tokenizer with a padding, end or unknown token, got [PAD], which tokeni"),
+    (template_beyond, "own: expected special tokens with ids below "),
     (pickled_index, "own/model.safetensors.index.json: expected the name of a .safetensors file beside it, got py"),
     (
         lambda folder: (folder / FILE).unlink(),

@@ -13,7 +13,7 @@ import pytest
 
 from lethe.core.errors import StageError
 from lethe.core.hashing import file_sha256
-from lethe.models.checkpoints import load_model, load_tokenizer
+from lethe.models.checkpoints import load_model, load_tokenizer, save_model
 from lethe.pretrained import gguf_file
 from lethe.pretrained.gguf_file import gguf_path, header_of, plain_folder
 from lethe.pretrained.start import check_model
@@ -85,13 +85,18 @@ def test_a_file_is_converted_once(source: Path, tmp_path: Path, monkeypatch: pyt
         plain_folder(path, tmp_path / "cache")
 
 
+def save_and_stop(*given: Any) -> None:
+    save_model(*given)
+    raise RuntimeError
+
+
 def test_a_conversion_that_stopped_leaves_no_model(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_gguf(source, tmp_path / "tiny.gguf")
     with monkeypatch.context() as patched:
-        patched.setattr(gguf_file, "for_older_readers", None)
-        with pytest.raises(TypeError):
+        patched.setattr(gguf_file, "save_model", save_and_stop)
+        with pytest.raises(RuntimeError):
             plain_folder(path, tmp_path / "cache")
     check_model(plain_folder(path, tmp_path / "cache"))
 

@@ -102,6 +102,10 @@ def test_a_shared_system_message_makes_no_duplicates(tmp_path: Path) -> None:
             "messages: expected text as content of message 2, got NoneType",
         ),
         (
+            {"messages": [TALK[0], {"role": "assistant", "content": "", "tool_calls": [{"id": "1"}]}]},
+            "messages: expected text as content of message 2, got calls of tools alone",
+        ),
+        (
             {"messages": [TALK[0], {"role": "assistant", "content": [{"type": "image", "url": "x"}]}]},
             "messages: expected text as content of message 2, got list",
         ),
