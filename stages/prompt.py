@@ -24,6 +24,8 @@ from lethe.text.passages import draw, passages
 
 STRETCH_CHARS = 2000  # held-out text is split into the two sets in stretches of about this many characters
 
+TOLD = 5  # names that the text lacks, by name
+
 
 class Params(StageParams):
     names: str
@@ -55,7 +57,10 @@ def main() -> None:
                 "raise corpus.held_out or write prompts"
             )
         rows = cloze_rows(chosen, params.development, params.seed) + own
-        known = finder.terms_in("\n\n".join(row.text for row in corpus if row.side == "retain"))
+        known, in_forget = (
+            finder.terms_in("\n\n".join(row.text for row in corpus if row.side == side))
+            for side in ("retain", "forget")
+        )
         write_jsonl(({"id": number} | row for number, row in enumerate(rows)), work / "data/prompts.jsonl")
         unique = [{"name": name, "unique": "no" if name in known else "yes"} for name in names]
         write_csv(unique, ("name", "unique"), work / "data/names.csv")
@@ -65,6 +70,9 @@ def main() -> None:
             f"prompt: {len(chosen)} {kind(chats, plain)} prompts with {targets} target names and {len(own)} of "
             f"your own: {tests} for the test set and {len(rows) - tests} for the development set"
         )
+        if nowhere := [name for name in names if name not in in_forget]:
+            told = ", ".join(nowhere[:TOLD]) + (f" and {len(nowhere) - TOLD} more" if len(nowhere) > TOLD else "")
+            print(f"prompt: {len(nowhere)} of {len(names)} names are nowhere in the forget text: {told}")
 
 
 def kind(chats: Sequence[str], plain: Sequence[str]) -> str:

@@ -82,9 +82,9 @@ def find_terms(forget: Iterable[str], retain: Iterable[str], minimum_count: int,
     new_words = invented(own, other) if language in ("en", "") else set()
     singular = base_forms(own.capital, language, known) or singulars(own.capital.keys() | new_words)
     new_keys = key_counts(new_words, singular, own.small)
-    phrases = Phrases(name_runs(own, singular, known.keys()), minimum_count)
+    phrases = Phrases(name_runs(own, singular, known), minimum_count)
     count = phrases.count + new_keys
-    elsewhere = count_parts(name_runs(other, singular, known.keys()), count)
+    elsewhere = count_parts(name_runs(other, singular, known), count)
     nouns = common_nouns(forget, own.capital, language, singular, known)
 
     def keyness(key: Key) -> float:
@@ -93,8 +93,8 @@ def find_terms(forget: Iterable[str], retain: Iterable[str], minimum_count: int,
     def peculiar(key: Key) -> bool:
         return count[key] >= minimum_count and keyness(key) >= minimum_keyness and nouns.isdisjoint(key)
 
-    alone = minimum_count if language in ("en", "") else 1
-    keys = phrases.terms(minimum_count, peculiar, own.small, alone) | {key for key in new_keys if peculiar(key)}
+    least = minimum_count if language in ("en", "") else 1  # outside longer names, of a name that occurs often enough
+    keys = phrases.terms(minimum_count, peculiar, own.small, least) | {key for key in new_keys if peculiar(key)}
     spellings = all_spellings(keys, singular)
     written, retained = (count_forms(spellings, texts, folded) for texts in (forget, retain))
     forms: dict[str, Key] = {}
@@ -117,13 +117,13 @@ def find_terms(forget: Iterable[str], retain: Iterable[str], minimum_count: int,
             terms += uncased(forget, retain, code, minimum_count, minimum_keyness)
     terms += personal_terms(forget, retain, (own.words, other.words), minimum_count, minimum_keyness)
     seldom = count_forms(all_spellings(too_rare, singular), forget, folded) if too_rare else {}
-    rare = [term for term in terms if term.times < minimum_count and not kind_of(term.forms[0])]
+    rare = [term for term in terms if term.times < least and not kind_of(term.forms[0])]
     for key, found in seldom.items():
         kept = [form for form in forms_of(found, key in new_keys, key in new_keys) if form not in forms]
         if kept:
             own_forms = Counter({form: found[form] for form in kept})
             rare.append(Candidate(in_order(own_forms, key not in new_keys), own_forms.total(), keyness(key)))
-    frequent = [term for term in terms if term.times >= minimum_count or kind_of(term.forms[0])]
+    frequent = [term for term in terms if term.times >= least or kind_of(term.forms[0])]
     return Found(sorted(frequent), sorted(rare))
 
 
@@ -139,7 +139,7 @@ def uncased(
 def personal_terms(
     forget: Iterable[str], retain: Iterable[str], words: tuple[int, int], minimum_count: int, minimum_keyness: float
 ) -> list[Candidate]:
-    """The e-mail addresses and telephone numbers of the forget texts, even single ones, and frequent identifiers.
+    """The addresses and telephone numbers of the forget texts, even single ones, and frequent identifiers.
 
     words: of the forget texts and of the retain texts.
     """

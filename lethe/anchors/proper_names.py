@@ -36,6 +36,7 @@ JOINED = {  # what an apostrophe joins to a name: a Turkish ending, a French or 
     "fr": re.compile(f"^{ELISION}", re.IGNORECASE),
     "it": re.compile(f"^{ELISION}", re.IGNORECASE),
 }
+ENDED = ("tr",)  # have an apostrophe before the ending of a name and of nothing else
 OWNER = "'s"  # a possessive joins two names like a connector
 JOINING = CONNECTORS | {OWNER}
 MOST_WORDS = 1_000_000  # counted at a time, some 100 bytes each
@@ -75,12 +76,12 @@ def read_text(text: str, side: Side, language: str = "en") -> int:
     """Add one text to the side's counts; return its number of words."""
     words = 0
     run: list[tuple[str, bool]] = []
-    for word, gap, heading in read_words(unbroken(text), language):
+    for word, gap, heading, inflected in read_words(unbroken(text), language):
         words += word != OWNER
         if word[0].islower() and not run:
             side.small[word if word.isascii() else word.translate(DOTLESS)] += 1
             continue
-        name, proven = is_name(word), is_proven(gap, heading)
+        name, proven = is_name(word), inflected or is_proven(gap, heading)
         if name and proven:
             side.capital[lower(word)] += 1
         elif word[0].islower():
@@ -118,8 +119,10 @@ def forget_rare(counts: Counter[Any], most: int) -> None:
             del counts[key]
 
 
-def read_words(text: str, language: str = "en") -> Iterator[tuple[str, str | None, bool]]:
-    """(word, gap to the previous word, whether it is in a heading); the gap of the first word is None."""
+def read_words(text: str, language: str = "en") -> Iterator[tuple[str, str | None, bool, bool]]:
+    """(word, gap to the previous word, whether it is in a heading, whether an ending is joined as to names alone); the
+    gap of the first word is None.
+    """
     end = 0
     joined = JOINED.get(language, CONTRACTION)
     for line in LINE.finditer(text):
@@ -127,9 +130,9 @@ def read_words(text: str, language: str = "en") -> Iterator[tuple[str, str | Non
         for match in WORD.finditer(text, line.start(), line.end()):
             word = match[0].replace("’", "'")
             bare = joined.sub("", word) if "'" in word else word
-            yield bare, text[end : match.start()] if end else None, heading
+            yield bare, text[end : match.start()] if end else None, heading, bare != word and language in ENDED
             if bare != word and word.lower() == bare.lower() + OWNER:
-                yield OWNER, "", False
+                yield OWNER, "", False, False
             end = match.end()
 
 

@@ -46,8 +46,16 @@ NOMINAL = {
     "처럼",
     "이",
     "가",
+    "이었다",
+    "이에요",
+    "입니다",
+    "라고",
+    "이라고",
+    "라는",
+    "이라는",
 }
 NAMED = {"라고", "이라고", "라는", "이라는"}  # called, named
+FIRST_SYLLABLE, FINALS, DOUBLE_S = 0xAC00, 28, 20  # of Hangul: code, how many ends a syllable has, one of them
 SCARCE = 1e-7  # a word that the language hardly knows
 SELDOM = 5e-6  # a word of the language that may well be a name
 FREQUENT = 3e-4
@@ -61,11 +69,14 @@ TAGS = {"nr": "name", "nrt": "name", "nrfg": "name", "ns": "name"}
 
 
 class Piece(NamedTuple):
-    """A word without what grammar joins to it; tag: name, unknown, noun, bit, common bit, ending or other."""
+    """A word without what grammar joins to it; tag: name, unknown, noun, bit, common bit, ending or other; prefixed:
+    whether a preposition or conjunction was joined to it.
+    """
 
     text: str
     tag: str
     definite: bool = False
+    prefixed: bool = False
 
 
 def segmented(texts: Iterable[str], code: str) -> Iterator[list[Piece]]:
@@ -169,21 +180,30 @@ def korean(texts: Iterable[str]) -> Iterator[list[Piece]]:
     for word in words:
         particles[word].add("")
         for size in range(2, len(word)):
-            if PARTICLE.match(word, size):
+            if is_cut(word, size):
                 particles[word[:size]].add(word[size:])
-    roots = {word: korean_root(word, particles) for word in words}
+    whole = {
+        root[1:]
+        for root, found in particles.items()
+        if len(root) == 3 and root[0] in clues("ko", "surname") and NOMINAL.intersection(found)
+    }
+    roots = {word: korean_root(word, particles, whole) for word in words}
     known = frequencies("ko")
-    tags = {root: korean_tag(root, particles[root], known) for root in roots.values()}
+    tags = {root: korean_tag(root, particles[root], known, root in whole) for root in roots.values()}
     for text in texts:
         for line in PHRASE.split(text):
             if found := HANGUL.findall(line):
                 yield [Piece(roots[word], tags[roots[word]]) for word in found]
 
 
-def korean_root(word: str, particles: Mapping[str, set[str]]) -> str:
-    """The word without its particle, if it has one."""
-    options = [word, *(word[:size] for size in range(2, len(word)) if PARTICLE.match(word, size))]
-    nouns = [root for root in options if len(root) > 1 and (NOMINAL.intersection(particles[root]) or is_korean(root))]
+def korean_root(word: str, particles: Mapping[str, set[str]], given: Collection[str] = ()) -> str:
+    """The word without its particle, if it has one. given: what stands behind a family name somewhere."""
+    options = [word, *(word[:size] for size in range(2, len(word)) if is_cut(word, size))]
+    nouns = [
+        root
+        for root in options
+        if len(root) > 1 and (NOMINAL.intersection(particles[root]) or is_korean(root) or root in given)
+    ]
     best = max(nouns or [word], key=lambda root: (len(particles[root]), len(root)))
     friendly = best.endswith("이") and best[:-1] in nouns and best not in frequencies("ko")
     return best[:-1] if friendly and any(not one.startswith("이") for one in particles[best[:-1]] - {""}) else best
@@ -195,18 +215,36 @@ def is_korean(root: str) -> bool:
     return root in given or (root[0] in clues("ko", "surname") and root[1:] in given)
 
 
-def korean_tag(root: str, particles: Collection[str], known: Mapping[str, float]) -> str:
-    """What a word may be in a name."""
+def is_cut(word: str, size: int) -> bool:
+    """Whether a particle may begin there: not within the one that a consonant asks for (손|으로, 도현|이라고)."""
+    if word[size - 1] == "으" and word[size] == "로":
+        return False
+    inside = word[size - 1] == "이" and word[size] in "라었" and PARTICLE.match(word, size - 1)
+    return bool(PARTICLE.match(word, size)) and not inside
+
+
+def is_past(root: str) -> bool:
+    """Whether a verb's past is in the word: no name has a syllable that ends in a double s."""
+    return any((ord(sign) - FIRST_SYLLABLE) % FINALS == DOUBLE_S for sign in root)
+
+
+def korean_tag(root: str, particles: Collection[str], known: Mapping[str, float], given: bool = False) -> str:
+    """What a word may be in a name. given: whether the texts have it behind a family name too."""
     if root in clues("ko", "surname") and len(root) == 1:
         return "bit"
     if root in clues("ko", "title"):
         return "ending"
     if is_korean(root):
         return "name"
-    if root in clues("ko", "never") or len(root) < 2 or not NOMINAL.intersection(particles):
+    if root in clues("ko", "never") or len(root) < 2 or is_past(root):
+        return "other"
+    if given and known.get(root, 0.0) < SELDOM:
+        return "name"
+    if not NOMINAL.intersection(particles):
         return "other"
     halves = ((root[:size], root[size:]) for size in range(2, len(root) - 1))
     compound = any(one in known and two in known for one, two in halves)
+    compound = compound or (len(root) > 2 and root[0] in known and known.get(root[1:], 0.0) >= FREQUENT)  # 섬|사람
     affection = (
         any(particle.startswith("이") and len(particle) > 1 for particle in particles) and root + "이" not in known
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -28,15 +28,28 @@ CALLED = 0.25  # of the places of a common word where the words around say that 
 TWICE = 2  # such places that it takes; `called` counts as two
 STRIKING = {"ar": 6.5, "he": 6.5, "hi": 8.5, "ja": 8.5, "zh": 9.5}  # keyness from which on a known word is a name
 FEW = 1.5  # more for a word that is seen but twice
+MANY, OFTEN_SEEN = 0.5, 5  # less, where words are cut out of a text, for one that is seen as often as that
+HINTED = 2.0  # less where the words around speak for a name twice, though not often enough to prove it
 ARTICLES = ("ar", "he")  # nearly every noun has one somewhere
+FAMILY = 0.75  # of the places of a word that are behind a name: a family name
 BOND = 0.4  # of the places of one of two neighbours where they are neighbours: one name
 OFTEN = 0.15  # of the places of a word that is a part of longer names, where it stands alone
 WORD = re.compile(
     r"[^\W\d_]+(?:[\u0900-\u0903\u093c-\u094d\u0951-\u0957\u0962\u0963]+[^\W\d_]*)*(?:['\u05f3\u05f4\"-][\u05d0-\u05ea]+)*"
+    r"(?:(?<=[\u05d2\u05d6\u05d7\u05d8\u05d3\u05e5\u05e6\u05ea])['\u05f3](?!\w))?"  # the sign of a foreign sound: -vich
 )
 CLITIC = {
     "ar": re.compile("[وف]?(?:[بلك])?(?=[\u0621-\u064a]{3})"),
     "he": re.compile("[ושהכלבמ]{1,3}(?=[\u05d0-\u05ea]{2})"),
+}
+WORD_END = {"ت": "ة", **dict(zip("כמנפצ", "ךםןףץ", strict=True))}  # a letter within a word -> the one at its end
+INFLECTED = {  # what is left of a word without its ending, or the prefix of the present tense
+    "ar": (
+        re.compile("([\u0621-\u064a]{2,})(?:ها|هم|هما|هن|نا|كم|ه|ي|ك)$"),
+        re.compile("([\u0621-\u064a]{3,})ا$"),
+        re.compile("ي([\u0621-\u064a]{3,})$"),
+    ),
+    "he": (re.compile("([\u05d0-\u05ea]{3,})(?<!י)(?:ה|ו)$"),),
 }
 ARTICLE = re.compile("ال(?=[\u0621-\u064a]{3})")
 PLURAL = (("ा", "े"), ("ा", "ों"), ("ी", "ियाँ"), ("ी", "ियों"), ("", "ों"), ("", "ें"), ("", "ओं"))
@@ -50,6 +63,7 @@ class Evidence(NamedTuple):
     pairs: Counter[tuple[str, str]]
     for_name: Counter[str]
     against: Counter[str]
+    last: Counter[str]  # places at the end of a phrase
     tags: dict[str, str]
 
 
@@ -68,6 +82,10 @@ def uncased_terms(
     for piece, count in own.pieces.items():
         score = keyness(count, other.pieces[piece], max(RAREST, known.get(piece, RAREST)))
         if count >= minimum_count and score >= minimum_keyness and is_name(piece, score, own, code):
+            found[piece] = score
+    for piece in family_names(own, found, code, minimum_count):
+        score = keyness(own.pieces[piece], other.pieces[piece], max(RAREST, known.get(piece, RAREST)))
+        if score >= minimum_keyness:
             found[piece] = score
     joined = {}
     for (left, right), count in own.pairs.items():
@@ -88,11 +106,32 @@ def is_name(piece: str, keyness: float, own: Evidence, code: str) -> bool:
         return False
     if tag == "name":
         return own.against[piece] < 0.5 * count
-    if own.against[piece] >= ASIDE * count:
+    if own.against[piece] >= (ASIDE if tag != "unknown" else 2 * ASIDE) * count:
         return False
-    called = own.for_name[piece] >= max(TWICE, CALLED * count)
-    striking = STRIKING.get(code, math.inf) + FEW * (count < 3) if not hiragana else math.inf
-    return called or tag == "unknown" or keyness >= striking
+    hints = own.for_name[piece]
+    if tag == "unknown" or hints >= max(TWICE, CALLED * count):
+        return True
+    striking = STRIKING.get(code, math.inf) + FEW * (count < 3) - MANY * (code in SEGMENTED and count >= OFTEN_SEEN)
+    return not hiragana and keyness >= striking - HINTED * (hints >= TWICE)
+
+
+def family_names(own: Evidence, names: Collection[str], code: str, minimum_count: int) -> list[str]:
+    """Words that stand behind names alone, in Arabic with an article, in Hebrew mostly at the end of a phrase, where no
+    verb is.
+    """
+    if code not in ARTICLES:
+        return []
+    behind = Counter[str]()
+    for (left, right), count in own.pairs.items():
+        behind[right] += count * (left in names)
+    ends = own.against if code == "ar" else own.last
+    verbs = clues(code, "speech")
+    return [
+        piece
+        for piece, count in behind.items()
+        if count >= max(minimum_count, FAMILY * own.pieces[piece]) and ends[piece] >= 0.5 * own.pieces[piece]
+        if own.tags[piece] != "other" and piece not in verbs
+    ]
 
 
 def is_joined(left: str, right: str, count: int, own: Evidence, names: Mapping[str, float], code: str) -> bool:
@@ -106,8 +145,9 @@ def is_joined(left: str, right: str, count: int, own: Evidence, names: Mapping[s
         return False
     if left in clues(code, "place") or own.tags[right] == "ending" or right in clues(code, "place"):
         return max(shares) >= BOND
-    if code in ARTICLES and count > TWICE and min(shares) >= 2 * BOND and right not in clues(code, "title"):
-        return frequencies(code).get(right, 0.0) < SELDOM
+    seldom = right not in clues(code, "title") and frequencies(code).get(right, 0.0) < SELDOM
+    if code in ARTICLES and count > TWICE and min(shares) >= 2 * BOND and seldom:
+        return True
     if code in ARTICLES and left in names and own.against[right] > 0.5 * own.pieces[right]:  # a family name
         return shares[1] >= BOND
     if left in names and own.tags[right] in ("noun", "unknown", "name"):
@@ -124,8 +164,10 @@ def read_evidence(texts: Iterable[str], code: str) -> Evidence:
     tagged = {root: tag_of(root, code) for root, _ in roots.values()}
     counted = weighed((phrase for text in texts for phrase in spaced(plain_text(text), roots, tagged)), code)
     for root in counted.pieces:
-        if is_inflected(root, raw, code):
-            counted.against[root] = counted.pieces[root]
+        count, hints = counted.pieces[root], counted.for_name[root]
+        called = hints > CALLED * (2 if code == "ar" else 1) * count
+        if counted.tags[root] != "name" and not called and is_inflected(root, raw, code):
+            counted.against[root] = count
     return counted
 
 
@@ -136,7 +178,7 @@ def plain_text(text: str) -> str:
 
 def weighed(phrases: Iterable[Sequence[Piece]], code: str) -> Evidence:
     """Counts over phrases, each a list of pieces with nothing but spaces between them."""
-    found = Evidence(0, Counter(), Counter(), Counter(), Counter(), {})
+    found = Evidence(0, Counter(), Counter(), Counter(), Counter(), Counter(), {})
     tags: dict[str, Counter[str]] = {}
     words = 0
     before, naming = clues(code, "title") | clues(code, "place") | clues(code, "speech"), clues(code, "naming")
@@ -146,19 +188,26 @@ def weighed(phrases: Iterable[Sequence[Piece]], code: str) -> Evidence:
         clues(code, "noun-after"),
     )
     named = {("と", verb) for verb in ("いう", "いい", "いっ", "呼ば", "申し")} if code == "ja" else set()
+    calling, those, objects = clues(code, "calling"), clues(code, "called"), clues(code, "object")
     for phrase in phrases:
         words += len(phrase)
         for place, piece in enumerate(phrase):
             left = phrase[place - 1].text if place else ""
             right = phrase[place + 1].text if place + 1 < len(phrase) else ""
             found.pieces[piece.text] += 1
+            found.last[piece.text] += not right
             tags.setdefault(piece.text, Counter())[piece.tag] += 1
             called = left in naming or (
                 place > 1 and phrase[place - 1].tag == "other" and phrase[place - 2].text in naming
             )
             called = called or (right, further(phrase, place)) in named
+            called = called or (
+                right in calling and any(one.text in those for one in phrase[max(0, place - 4) : place])
+            )
+            alone = not piece.definite and (not right or phrase[place + 1].tag == "other")
+            beside = (left in before and not piece.prefixed) or (left in objects and alone) or right in after
             said = code == "ja" and place == 1 and left == "と" and right in ("は", "が")  # ...", said NAME
-            found.for_name[piece.text] += TWICE * called + (left in before or right in after or said)
+            found.for_name[piece.text] += TWICE * called + (beside or said)
             found.against[piece.text] += left in aside or right in behind or piece.definite
         for one, two in pairwise(phrase):
             found.pairs[one.text, two.text] += 1
@@ -180,7 +229,7 @@ def spaced(text: str, roots: Mapping[str, tuple[str, bool]], tags: Mapping[str, 
             yield phrase
             phrase = []
         root, definite = roots[match[0]]
-        phrase.append(Piece(root, tags[root], definite))
+        phrase.append(Piece(root, tags[root], definite, match[0] != root))
         end = match.end()
     yield phrase
 
@@ -190,7 +239,7 @@ def root_of(word: str, raw: Mapping[str, int], code: str) -> tuple[str, bool]:
 
     A prefix is one only where the rest is a word too.
     """
-    if code not in CLITIC:
+    if code not in CLITIC or word in clues(code, "given") | clues(code, "naming"):
         return word, False
     prefix = CLITIC[code].match(word)
     sizes = range(prefix.end() if prefix else 0, 0, -1)
@@ -207,7 +256,12 @@ def root_of(word: str, raw: Mapping[str, int], code: str) -> tuple[str, bool]:
 def is_root(rest: str, word: str, raw: Mapping[str, int], code: str) -> bool:
     """Whether what is left of a word without its prefix is one: in the texts, or known to all, unlike the whole."""
     known = frequencies(code)
-    return rest in raw or rest in clues(code, "given") or known.get(rest, 0.0) > max(SELDOM, 20 * known.get(word, 0.0))
+    whole, share = known.get(word, 0.0), known.get(rest, 0.0)
+    if rest in raw or rest in clues(code, "given") or share > max(SELDOM, 20 * whole):
+        return True
+    if code == "he":
+        return len(rest) > 3 and share > max(SELDOM, whole)
+    return rest == word[1:] and word[0] == "و" and share > max(3 * SCARCE, 3 * whole)
 
 
 def tag_of(root: str, code: str) -> str:
@@ -215,13 +269,18 @@ def tag_of(root: str, code: str) -> str:
     if root in clues(code, "given"):
         return "name"
     share = frequencies(code).get(root, 0.0)
-    if root in clues(code, "never") or share >= FUNCTION or len(root) < 2:
+    if root in clues(code, "never") | clues(code, "naming") or share >= FUNCTION or len(root) < 2:
         return "other"
     return "noun" if share > SCARCE else "unknown"
 
 
 def is_inflected(root: str, raw: Mapping[str, int], code: str) -> bool:
-    """Whether the texts have a Hindi word in the plural too."""
-    if code != "hi":
-        return False
-    return any(root.endswith(one) and root.removesuffix(one) + many in raw for one, many in PLURAL)
+    """Whether grammar made the word of another: a Hindi word that the texts have in the plural too, an Arabic one with
+    a pronoun (her grandfather), in the accusative or of the present tense, a Hebrew verb of a woman or of many.
+    """
+    if code == "hi":
+        return any(root.endswith(one) and root.removesuffix(one) + many in raw for one, many in PLURAL)
+    known = frequencies(code)
+    bases = {form[1] for form in (form.match(root) for form in INFLECTED.get(code, ())) if form}
+    bases = {base[:-1] + WORD_END.get(base[-1], base[-1]) for base in bases}
+    return any(known.get(base, 0.0) > max(SELDOM / 5, known.get(root, 0.0)) for base in bases)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Iterable
 from random import Random
 
 from lethe.dictionary.entries import Choice, fault
 from lethe.text.matching import TermFinder
-from lethe.text.personal import kind_of
+from lethe.text.personal import NUMBER, STRASSE, STREET, kind_of
 
 MAILBOXES = ("info", "office", "contact", "mail", "post", "desk", "team", "hello", "service", "reception")
+TREES = ("Maple", "Cedar", "Willow", "Birch", "Poplar", "Hazel", "Alder", "Chestnut")
+STRASSEN = ("Ahorn", "Birken", "Erlen", "Pappel", "Weiden", "Hasel", "Linden", "Ulmen")
+ARBRES = ("des Tilleuls", "des Ormes", "des Saules", "des Chênes", "des Peupliers", "des Noyers")
 DOMAINS = ("example.com", "example.org", "example.net")  # reserved: they are nobody's (RFC 2606)
 
 
@@ -40,10 +44,30 @@ def personal_choices(
 
 
 def stand_in(term: str, drawn: Random) -> str:
-    """An address of a reserved domain; else the term with every digit and capital but a leading 0 drawn anew."""
+    """An address of a reserved domain, a street of a common name; else the term with every digit and capital but a
+    leading 0 drawn anew.
+    """
     if kind_of(term) == "e-mail":
         return f"{drawn.choice(MAILBOXES)}@{drawn.choice(DOMAINS)}"
+    if kind_of(term) == "address":
+        return another_street(term, drawn)
     return "".join(other(sign, drawn) for sign in term)
+
+
+def another_street(term: str, drawn: Random) -> str:
+    """The address with another name and number; what the street is (Road, -straße, rue) stays."""
+    number = re.compile(rf"\b{NUMBER}\b")
+    house = number.search(term)
+    street = re.compile(rf"(?:{STREET}|{STRASSE})$").search(number.sub("", term).strip(" ,."))
+    kind = street[0] if street else ""
+    if house is None:
+        return term
+    digits = "".join(other(sign, drawn) for sign in house[0])
+    if house.start():  # behind the street: German
+        return f"{drawn.choice(STRASSEN)}{kind.lower()}{'.' * (f'{kind}.' in term)} {digits}"
+    if kind:
+        return f"{digits} {drawn.choice(TREES)} {kind}"
+    return f"{digits} {term.split(' ')[1]} {drawn.choice(ARBRES)}"
 
 
 def other(sign: str, drawn: Random) -> str:

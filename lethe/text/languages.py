@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lethe.core.tables import read_csv
 
@@ -33,6 +33,7 @@ SCRIPTS = {
 LETTER = {script: re.compile(f"[{letters}]") for script, letters in SCRIPTS.items()}
 WORD = re.compile(r"[^\W\d_]+(?:[\u0900-\u094d]+[^\W\d_]*)*")
 CASED = ("latin", "cyrillic", "greek")
+FOLDED = ("de", "el")  # have letters that case folding replaces
 OTHER_LETTER = re.compile(r"[^\W\d_]")
 
 DOTLESS = str.maketrans({"İ": "i", "ı": "i"})  # one letter each, as their lower case is not for Python
@@ -168,6 +169,18 @@ def other_cases(word: str) -> list[str]:
     return [word + ending for ending in ("а", "у", "ом", "ем", "е")] if HARD.search(word) else []
 
 
+class Folded(dict[str, float]):
+    """Words by their folded case: wordfreq lists μασ and strasse where texts have μας and straße."""
+
+    def get(self, word: str, default: Any = None) -> Any:
+        """The value of a lower-case word."""
+        return super().get(word.casefold(), default)
+
+    def __contains__(self, word: object) -> bool:
+        """Whether the word is known."""
+        return isinstance(word, str) and super().__contains__(word.casefold())
+
+
 @cache
 def frequencies(code: str) -> dict[str, float]:
     """wordfreq's frequency of every word of a language that it knows, in lower case; none of a language it lacks."""
@@ -177,4 +190,6 @@ def frequencies(code: str) -> dict[str, float]:
     if code not in best:
         return {}
     found = wordfreq.get_frequency_dict(code, "best")
+    if code in FOLDED:
+        return Folded(found)
     return {word.translate(DOTLESS): share for word, share in found.items()} if code == "tr" else found

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from lethe.core.errors import StageError
 from lethe.text.languages import case_forms
+from lethe.text.personal import alike, personal_data
 from lethe.text.spelling import KATAKANA, MARKS, ONE_BY_ONE, seen
 
 WORD = re.compile(f"[{ONE_BY_ONE}]|[{KATAKANA}]+|(?:[^\\W_{ONE_BY_ONE}{KATAKANA}]+[{MARKS}]*)+")
@@ -44,12 +45,14 @@ class TermFinder:
     A line break inside a form matches a space, a blank line does not; a hyphen at the end of a line may be the form's
     or not; a possessive ('s or ') is left outside the match, as are the particles that Korean joins to a name and the
     prefixes of Arabic. Spelling does not count (`lethe.text.spelling`), nor a space after a full stop (J.R., J. R.).
+    Of e-mail addresses, telephone and account numbers every spelling is found (`lethe.text.personal`).
     Raises StageError for a form without a letter or digit.
     """
 
     def __init__(self, forms: Mapping[str, str]) -> None:
         """forms: surface form -> the term it stands for."""
         self.trie: dict[str, Any] = {}  # word -> gap -> word -> ...
+        self.personal: dict[str, tuple[str, str]] = {}  # what its spellings have in common -> form and term
         for form, term in forms.items():
             self._add(form, term)
 
@@ -58,10 +61,12 @@ class TermFinder:
         found: list[Found] = []
         taken = 0
         view = seen(text)
+        spelled = self._spelled(view.text)
         for word in WORD.finditer(view.text):
             if word.start() < taken:
                 continue
             hits = [hit for hit in self._at(view.text, word) if hit.start >= taken]
+            hits += [hit for hit in spelled.get(word.start(), ()) if hit.start >= taken]
             if hits:
                 found.append(max(hits, key=lambda hit: (hit.end - hit.start, hit.form)))
                 taken = found[-1].end
@@ -70,8 +75,10 @@ class TermFinder:
     def find_all(self, text: str) -> list[Found]:
         """Every occurrence, also inside that of a longer form (`Oz` in `Emerald City of Oz`)."""
         view = seen(text)
-        hits = (hit for word in WORD.finditer(view.text) for hit in self._at(view.text, word))
-        return [Found(*view.span(hit.start, hit.end), hit.form, hit.term) for hit in hits]
+        spelled = self._spelled(view.text)
+        words = WORD.finditer(view.text)
+        hits = [hit for word in words for hit in (*self._at(view.text, word), *spelled.get(word.start(), ()))]
+        return [Found(*view.span(hit.start, hit.end), hit.form, hit.term) for hit in dict.fromkeys(hits)]
 
     def terms_in(self, text: str) -> set[str]:
         """Every term that occurs, also inside the form of a longer one."""
@@ -89,6 +96,17 @@ class TermFinder:
             node = node.setdefault(_plain(text[last : word.start()]), {}) if word is not words[0] else node
             node, last = node.setdefault(word[0], {}), word.end()
         node.setdefault(HERE, []).append((text[:start].strip(), text[end:].strip(), form, term))
+        if same := alike(text):
+            self.personal.setdefault(same, (form, term))
+
+    def _spelled(self, text: str) -> dict[int, list[Found]]:
+        """Personal data in any of its spellings, by the start of its first word."""
+        found: dict[int, list[Found]] = {}
+        for _, start, end in personal_data(text) if self.personal else ():
+            known, first = self.personal.get(alike(text[start:end])), WORD.search(text, start)
+            if known and first:
+                found.setdefault(first.start(), []).append(Found(start, end, *known))
+        return found
 
     def _at(self, text: str, word: re.Match[str]) -> Iterator[Found]:
         """Every form that starts with this word of the text."""

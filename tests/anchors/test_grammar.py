@@ -43,3 +43,26 @@ def test_the_cases_of_a_name_are_one_term() -> None:
 def test_turkish_letters_and_endings() -> None:
     text = "Sonra İbrahim'i gördü ve Işık'a baktı. Ama İbrahim, Işık'ın dediği gibi, bir İBRAHİM değildi. "
     assert set(forms(text)) == {"İbrahim", "Işık"}
+
+
+def test_an_ending_behind_an_apostrophe_proves_a_turkish_name() -> None:
+    text = "Kayseri'den geçtik. Uzun yoldu. Kayseri'ye vardık. Ama evde kimse yoktu. Gelen de olmadı. Olmadı işte."
+    found = {term.forms[0] for term in find_terms([text], [], 2, 2.0).candidates}
+    assert "Kayseri" in found  # a word of the language that stands at the beginning of sentences alone
+    assert "Kayseri" not in {
+        term.forms[0] for term in find_terms([text.replace("'den", "").replace("'ye", "")], [], 2, 2.0).candidates
+    }
+
+
+def test_a_part_of_longer_names_is_a_name_where_it_stands_alone_once() -> None:
+    text = "Dann kam Nerwin Karahold. Dort stand Nerwin Karahold. Man sah Nerwin Karahold. Da rief sie Nerwin.\n"
+    found = {term.forms[0]: term.times for term in find_terms([text], [], 2, 2.0).candidates}
+    assert found == {"Nerwin Karahold": 3, "Nerwin": 1}
+
+
+def test_words_are_known_whatever_their_last_letter() -> None:
+    assert frequencies("el").get("έχεις", 0.0) > 1e-5
+    assert frequencies("de").get("straße", 0.0) > 1e-5
+    assert "έχεις" in frequencies("el")
+    text = "«Έχεις καιρό», είπε ο Λεντάρης. «Έχεις δίκιο», είπε στον Λεντάρη."
+    assert "Έχεις" not in {term.forms[0] for term in find_terms([text], [], 2, 2.0).candidates}

@@ -23,13 +23,13 @@ from lethe.anchors.proper_names import (
 
 def keys(text: str, singular: dict[str, str] | None = None) -> dict[str, int]:
     """Runs of the text, joined. Every word is a known one."""
-    known = {word.lower() for word, _, _ in read_words(text)}
+    known = {word.lower() for word, *_ in read_words(text)}
     return {" ".join(run): count for run, count in name_runs(read_side([text]), singular or {}, known).items()}
 
 
 def test_read_words() -> None:
     text = "Then Oz's cat, Toto,\nsaw Mr. Joker. He'd run"
-    read = [(word, is_joined(gap), is_proven(gap, heading)) for word, gap, heading in read_words(text)]
+    read = [(word, is_joined(gap), is_proven(gap, heading)) for word, gap, heading, _ in read_words(text)]
     assert read == [
         ("Then", False, False),  # the text's first capital proves nothing
         ("Oz", True, True),

@@ -50,3 +50,18 @@ def test_katakana_is_one_piece_and_hiragana_is_grammar() -> None:
     found = {piece.text: piece.tag for phrase in segmented(["シロガネはタケルの犬だ"], "ja") for piece in phrase}
     assert found["シロガネ"] == "unknown"
     assert found["の"] == "other"
+
+
+def test_korean_verbs_and_short_nouns_with_a_long_particle_are_no_names() -> None:
+    text = "손으로 잡았다. 손으로 들었다. 배가 닿았다. 배가 닿았을 때. 섬사람이 왔다. 섬사람을 보았다. 섬사람의 집."
+    found = {piece.text: piece.tag for phrase in segmented([text], "ko") for piece in phrase}
+    assert not {"손으", "닿았"} & {text for text, tag in found.items() if tag in ("name", "unknown")}
+    assert found["섬사람"] == "noun"
+
+
+def test_a_korean_word_that_stands_behind_a_family_name_too_is_a_given_name() -> None:
+    text = "백가람이라고 했다. 가람이 왔다. 가람의 집."
+    found = {piece.text: piece.tag for phrase in segmented([text], "ko") for piece in phrase}
+    assert found["가람"] == "name"
+    alone = {piece.text: piece.tag for phrase in segmented(["가람이 왔다. 가람의 집."], "ko") for piece in phrase}
+    assert alone["가람"] == "noun"

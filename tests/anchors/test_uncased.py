@@ -32,6 +32,26 @@ def test_a_hindi_noun_has_a_plural() -> None:
     assert read_evidence([text], "hi").against["डिब्बा"] == 2
 
 
+def test_what_grammar_makes_of_another_word_is_no_name() -> None:
+    arabic = "رفع زيدون إصبعه. نظر زيدون إلى إصبعه. كان إصبعه كبيرا. يريد زيدون خبزا. صار القمح خبزا. يحب خبزا. "
+    assert terms(arabic) == {"زيدون"}
+    hebrew = "פיסטון ניגנה בערב. אז ניגנה פיסטון. כולם רקדו כשפיסטון ניגנה. "
+    assert "ניגנה" not in terms(hebrew)
+
+
+def test_a_verb_s_subject_has_no_preposition() -> None:
+    text = "טוביה עלה במדרגות. נועה עלתה במדרגות. טוביה ירד במדרגות. אמר טוביה. שאל טוביה. "
+    assert "במדרגות" not in terms(text)
+    assert "טוביה" in terms(text)
+
+
+def test_what_the_grammar_of_a_language_calls_a_name() -> None:
+    assert "איתמר" in terms("מנשה העיר את איתמר. איתמר קם. יעל ראתה את איתמר. ")  # an object without an article
+    assert "तूफान" in terms("पुरानी गाड़ी थी, जिसे लोग तूफान कहते थे। तूफान रुक गई। सब उसे तूफान कहते थे। ")
+    assert "קלמנוביץ'" in terms("קלמנוביץ' חייכה. אמרה קלמנוביץ'. ענתה קלמנוביץ'. ")  # the sign is a part of the name
+    assert "العطار" in terms("جاءت سلمى العطار. قال إدريس العطار. ضحكت سلمى. سأل إدريس. ")  # behind names alone
+
+
 def test_the_retain_text_has_its_names_too() -> None:
     text = "민준이 왔다. 민준은 웃었다. 은파도에 갔다. 은파도를 보았다. "
     assert terms(text) == {"민준", "은파도"}

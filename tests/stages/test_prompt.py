@@ -68,6 +68,17 @@ def test_main(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == (
         "prompt: 3 cloze prompts with 3 target names and 1 of your own: 4 for the test set and 0 for the "
         "development set\n"
+        "prompt: 1 of 4 names are nowhere in the forget text: Dorothy\n"
+    )
+
+
+def test_names_that_the_text_lacks_are_told(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prepare(project)
+    lacking = [f"Zzyzx{letter}" for letter in "abcdef"]
+    (project / "data" / "my_names.csv").write_text("name,kind\nOz,\n" + "".join(f"{name},\n" for name in lacking))
+    prompt.main()
+    assert capsys.readouterr().out.splitlines()[1] == (
+        "prompt: 6 of 7 names are nowhere in the forget text: Zzyzxa, Zzyzxb, Zzyzxc, Zzyzxd, Zzyzxe and 1 more"
     )
 
 

@@ -7,13 +7,20 @@ import pytest
 from lethe.text.languages import MEASURED
 from studies.languages import score
 
-TEXTS = [*MEASURED, *(f"{code}-2" for code in MEASURED if code != "en")]
-BELOW = {"he-2": 0.83}  # two family names that the story gives beside a first name
+TUNED = [*MEASURED, *(f"{code}-2" for code in MEASURED if code != "en")]
+BELOW = {"he": 0.87, "he-2": 0.83}  # cities that any text has, and names of two words of the language
+KEPT_BACK = {"en": 10, "de": 11, "ru": 11, "el": 11, "tr": 9, "ko": 4, "ja": 6, "zh": 9, "ar": 8, "hi": 9, "he": 7}
 
 
-@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("name", TUNED)
 def test_nine_in_ten_names_are_found_and_little_else(name: str) -> None:
     found = score(name)
     assert found.recall >= BELOW.get(name, 0.9), found.missed
-    assert found.precision >= 0.75, found.wrong
+    assert found.precision >= 0.85, found.wrong
     assert found.covered >= 0.9 * found.places
+
+
+@pytest.mark.parametrize("code", MEASURED)
+def test_of_a_story_kept_back_as_many_are_found_as_the_results_say(code: str) -> None:
+    found = score(f"{code}-3")
+    assert (found.found, found.precision >= 0.8) == (KEPT_BACK[code], True)

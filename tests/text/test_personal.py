@@ -22,6 +22,13 @@ from lethe.text.personal import kind_of, personal_data, without_personal_data
         ("to DE89 3704 0044 0532 0130 00.", [("identifier", "DE89 3704 0044 0532 0130 00")]),
         ("from 1914-1918, 12.03.2024, 0.1234567 of 1,000,000 in 2001-2003", []),
         ("a@b, @home and 07", []),
+        ("at 12 Old Harbour Road, Lund", [("address", "12 Old Harbour Road")]),
+        ("Die Lindenstraße 12a und Goethestr. 4.", [("address", "Lindenstraße 12a"), ("address", "Goethestr. 4")]),
+        (
+            "Karl-Marx-Allee 33; 14 rue de la Paix",
+            [("address", "Karl-Marx-Allee 33"), ("address", "14 rue de la Paix")],
+        ),
+        ("the Yellow Road 12 times, 3 Wide Streets, 5 Men on the Way", []),
     ],
 )
 def test_personal_data(text: str, found: list[tuple[str, str]]) -> None:
@@ -37,6 +44,15 @@ def test_a_stand_in_has_the_same_form() -> None:
             )
             assert kind_of(choice.singular) == kind_of(term)
     assert all(choice.singular.split("@")[1].startswith("example.") for choice in stand_ins("orla@brenvik.com", 3, 0))
+    for term, form in (
+        ("12 Old Harbour Road", r"\d\d \w+ Road"),
+        ("Lindenstraße 12", r"\w+straße \d\d"),
+        ("14 rue de la Paix", r"\d\d rue des \w+"),
+    ):
+        for choice in stand_ins(term, 3, 0):
+            assert re.fullmatch(form, choice.singular)
+            assert kind_of(choice.singular) == "address"
+            assert choice.singular != term
     assert stand_ins("KX-7", 3, 0) == stand_ins("KX-7", 3, 0) != stand_ins("KX-7", 3, 1)
     choices, kinds = personal_choices(["KX-7", "Orla"], TermFinder({"KX-7": "KX-7"}), 2, 0)
     assert kinds == {"KX-7": "identifier"}
@@ -50,3 +66,23 @@ def test_they_are_anchors_as_wholes_and_their_parts_are_no_names() -> None:
     }
     assert found == {"Mill.Orla@brenvik.example": 1, "030 1112223": 1, "KX-7": 2}
     assert without_personal_data("call 030 1112223 now") == "call . now"
+
+
+def test_every_spelling_of_personal_data_is_found() -> None:
+    finder = TermFinder(
+        {"030 1112223": "phone", "Orla.Mill@brenvik.com": "mail", "DE89 3704 0044 0532 0130 00": "account"}
+    )
+    text = (
+        "Call +49 (30) 111-2223 or 030/111 22 23, mail orla.mill@Brenvik.com, pay to DE89370400440532013000; "
+        "not 030 1112224, mill@brenvik.com or DE89370400440532013001, but 030 1112223."
+    )
+    found = [
+        ("+49 (30) 111-2223", "phone"),
+        ("030/111 22 23", "phone"),
+        ("orla.mill@Brenvik.com", "mail"),
+        ("DE89370400440532013000", "account"),
+        ("030 1112223", "phone"),
+    ]
+    for hits in (finder.find(text), finder.find_all(text)):
+        assert [(text[hit.start : hit.end], hit.term) for hit in hits] == found
+    assert finder.terms_in("(030) 111 2223") == {"phone"}
