@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lethe.attacks.every_model import attack_all
 from lethe.attacks.leaks import check_room
 from lethe.attacks.params import AttackParams
-from lethe.attacks.results import ATTACKS_HEADER, Finding, item_rows, report_rows, sentence
-from lethe.attacks.suite import ATTACKS, UNATTACKED, Material, inapplicable
+from lethe.attacks.results import ATTACKS_HEADER, item_rows, report_rows, sentence
+from lethe.attacks.suite import Material, inapplicable
 from lethe.attacks.training_prompts import training_prompts
 from lethe.core.corpus import training_documents
 from lethe.core.errors import StageError
@@ -23,7 +24,7 @@ from lethe.core.params import read_params
 from lethe.core.stage import run, workspace
 from lethe.core.tables import read_prompts, write_csv, write_json
 from lethe.evaluation.familiarity import name_matcher
-from lethe.evaluation.model_set import loaded, measured
+from lethe.evaluation.model_set import measured
 from lethe.evaluation.name_tokens import distinctive_tokens, token_counts
 from lethe.evaluation.prompts import prepared, read_names
 from lethe.models.checkpoints import load_tokenizer
@@ -41,8 +42,6 @@ class Params(AttackParams):
 
 
 def main() -> None:
-    from tqdm import tqdm
-
     os.environ |= {"HF_HUB_OFFLINE": "1"}  # an attack fetches nothing; read when a library is imported
     params = read_params("attack", Params)
     with workspace("attack") as work:
@@ -60,16 +59,7 @@ def main() -> None:
         check_room(found.prompts, room, "no attack")
         reasons = {name: reason for name in params.attacks if (reason := inapplicable(name, found))}
         wanted = [name for name in params.attacks if name not in reasons]
-        findings: list[Finding] = []
-        with tqdm(total=len(models.present) * (1 + len(wanted)), desc="attack", unit="attack") as bar:
-            for name, model in loaded(models.present, device, params.training.weights):
-                for attack in (UNATTACKED, *wanted):
-                    bar.set_description(f"attack: {attack} on {name}")
-                    findings += [
-                        Finding(attack, setting, name, metric, values)
-                        for setting, metric, values in ATTACKS[attack](model, found)
-                    ]
-                    bar.update()
+        findings = attack_all(models.present, found, wanted, device.type)
         attacks = report_rows(findings)
         write_csv(item_rows(findings), ATTACKS_HEADER, work / "data/attacks.csv")
         report = {"set": params.set, "prompts": len(found.prompts), "attacks": attacks}

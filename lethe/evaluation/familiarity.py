@@ -93,7 +93,8 @@ def _unique(names: tuple[str, ...]) -> NameMatcher:
 
 def without_cut_word(completion: str) -> str:
     """A completion that the token limit cut, without its last word, which may be incomplete."""
-    return CUT_WORD.sub("", completion)
+    start = max(map(completion.rstrip("\n").rfind, (" ", "\n"))) + 1  # no such word has either: what is before stays
+    return completion[:start] + CUT_WORD.sub("", completion[start:])
 
 
 def question(prompt: str, references: Sequence[str], completion: str) -> list[Message]:

@@ -6,6 +6,7 @@ With several processes, each computes its share of the batches, and all get the 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lethe.core.errors import StageError
@@ -138,13 +139,20 @@ def texts_after(
 ) -> list[str]:
     """The text that the `written` ids add to each prompt, including the space before it."""
 
-    def decoded(rows: Sequence[Sequence[int]]) -> list[str]:
-        return tokenizer.batch_decode(
-            [list(row) for row in rows], skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
+    @cache  # a prompt has many copies
+    def start(prompt: tuple[int, ...]) -> int:
+        return len(decoded(tokenizer, prompt))
 
-    whole = decoded([[*prompt, *ids] for prompt, ids in zip(prompts, written, strict=True)])
-    return [text[len(prompt) :] for text, prompt in zip(whole, decoded(prompts), strict=True)]
+    pairs = zip(prompts, written, strict=True)
+    return [decoded(tokenizer, [*prompt, *ids])[start(tuple(prompt)) :] for prompt, ids in pairs]
+
+
+def decoded(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+    """The text of some ids, without special tokens. batch_decode looks at the type of each id, eight times as long."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return str(tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+    return backend.decode(list(ids), skip_special_tokens=True)
 
 
 def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:

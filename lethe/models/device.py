@@ -18,17 +18,18 @@ KEPT_BYTES = 1 << 30
 WAIT = timedelta(hours=6)  # for the slowest process; the launcher ends all of them when one dies
 
 
-def prepare(device: str) -> torch.device:
+def prepare(device: str, threads: int | None = None) -> torch.device:
     """Set allocator and threads for a stage that computes, and return the torch device for `device: auto|cpu|cuda`.
 
-    Call it before torch is imported for the first time. Raises StageError if `cuda` is asked for and absent.
+    threads: None: one for each core, shared among the processes that `accelerate launch` started. Call it before torch
+    is imported for the first time. Raises StageError if `cuda` is asked for and absent.
     """
     keep_freed_memory()
     # read when torch is loaded: idle threads sleep. Spinning threads cost ten times the work where cores are shared
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
-    torch.set_num_threads(max(1, (len(os.sched_getaffinity(0))) // local_processes()))
+    torch.set_num_threads(threads or max(1, len(os.sched_getaffinity(0)) // local_processes()))
     chosen = choose_device(device)
     if os.environ.get("WORLD_SIZE", "1") != "1":
         meet_others(chosen)

@@ -27,6 +27,7 @@ CLITIC = re.compile(
     "(?:[وف])?(?:[بلك])?(?=[\u0621-\u064a]{2})|[ושהכלבמ]{0,3}(?=[\u05d0-\u05ea]{2})"
 )  # Arabic and, so, in, to, like, Hebrew and, that, the, as, to, in, from: joined to the name
 JOINED = re.compile("(?:[\u0621-\u064a]+|[\u05d0-\u05ea]+)$")
+GRAMMAR = "\u05d0"  # the first letter of the scripts that join particles or prefixes to a name
 HERE = None  # key in a trie node for the forms that end there
 
 
@@ -63,7 +64,7 @@ class TermFinder:
         view = seen(text)
         spelled = self._spelled(view.text)
         for word in WORD.finditer(view.text):
-            if word.start() < taken:
+            if word.start() < taken or self._begins_none(view.text, word):
                 continue
             hits = [hit for hit in self._at(view.text, word) if hit.start >= taken]
             hits += [hit for hit in spelled.get(word.start(), ()) if hit.start >= taken]
@@ -110,9 +111,15 @@ class TermFinder:
 
     def _at(self, text: str, word: re.Match[str]) -> Iterator[Found]:
         """Every form that starts with this word of the text."""
+        if self._begins_none(text, word):
+            return
         for start, key, end in _readings(text, word):
             if key in self.trie:
                 yield from self._on(text, start, end, self.trie[key])
+
+    def _begins_none(self, text: str, word: re.Match[str]) -> bool:
+        """Whether this is a word as it stands, and no form begins with it: said of most words, at little cost."""
+        return word[0] not in self.trie and word[0] < GRAMMAR and not text.startswith("-", word.end())
 
     def _on(self, text: str, start: int, end: int, node: dict[Any, Any]) -> Iterator[Found]:
         """Every form that goes on at a node of the trie after the text from start to end."""
@@ -139,7 +146,7 @@ def _readings(text: str, word: re.Match[str]) -> Iterator[tuple[int, str, int]]:
     follower = WORD.match(text, broken.end()) if broken else None
     if follower:
         yield start, word[0] + follower[0], follower.end()
-    if word[0] < "\u05d0":
+    if word[0] < GRAMMAR:
         return
     if HANGUL.match(word[0]):
         for size in range(2, len(word[0])):

@@ -85,6 +85,7 @@ def test_another_name_in_the_prompt_never_raises_the_grade(prompt: list[str], co
         (" they met Dor", " they met "),
         (" they met Dorothy.", " they met Dorothy."),
         (" they met Dorothy ", " they met Dorothy "),
+        (" they met Dor\n", " they met \n"),
         (" the Hammer-He", " the "),
         (" Dorothy's", " "),
         (" “Dorothy", " “"),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from lethe.attacks import every_model
 from lethe.attacks.suite import ATTACKS, UNATTACKED
 from lethe.core.errors import StageError
 from lethe.core.params import read_params
@@ -138,6 +139,27 @@ def test_same_inputs_same_bytes_whatever_was_attacked_before(tiny: Path) -> None
     attack.main()
     alone = [row for row in report(tiny)["attacks"] if row["attack"] == "sample"]
     assert alone == [row for row in json.loads(first[1])["attacks"] if row["attack"] == "sample"]
+
+
+def test_models_in_processes_of_their_own_give_the_same_bytes(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[tuple[list[str], int]] = []
+    beside = every_model.side_by_side
+
+    def noted(work: Any, each: Any, at_once: int, names: list[str]) -> Any:
+        started.append((names, at_once))
+        return beside(work, each, at_once, names)
+
+    monkeypatch.setattr(every_model, "side_by_side", noted)
+    set_param(tiny, "attack.attacks", ["lora", "sample"])
+    monkeypatch.setattr(every_model.os, "sched_getaffinity", lambda _: {0})
+    attack.main()
+    alone = outputs(tiny)
+    assert started == []  # tiny models, in this process
+    monkeypatch.setattr(every_model, "SMALL", 0)
+    monkeypatch.setattr(every_model.os, "sched_getaffinity", lambda _: {0, 1})
+    attack.main()
+    assert started == [(["attack on baseline, retrained", "attack on unlearned"], 2)]
+    assert outputs(tiny) == alone
 
 
 def test_role_prompts(tiny: Path) -> None:
