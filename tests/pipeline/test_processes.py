@@ -162,3 +162,25 @@ def test_what_fails_in_both_is_said_once(copy: Path) -> None:
     assert done.returncode == 1
     wanted = "error: params.yaml: device: expected cpu or auto, got cuda, but torch sees no GPU here"
     assert [line for line in done.stderr.splitlines() if line] == [wanted]
+
+
+AFTER = {  # stages that read models, with what each writes into reports
+    **{"evaluate": "familiarity.json", "measure": "metrics.json", "term": "terms.json", "attack": "attacks.json"},
+    "classify": "classification.json",
+}
+
+
+def test_the_stages_after_finetune_in_two_processes(copy: Path) -> None:
+    # trainings sum in another order; what only reads models has the bytes of one process on as many threads
+    curve, erased = losses(copy), losses(copy, "distil")
+    for stage in AFTER:
+        tiny.run(copy, *ALONE, f"stages.{stage}", check=True)
+    before = {name: json.loads((copy / "reports" / name).read_text()) for name in AFTER.values()}
+    (copy / "processes.yaml").write_text(json.dumps(TWO))
+    for stage in AFTER:
+        done = tiny.run(copy, *LAUNCHER, f"stages.{stage}", check=True)
+        assert len([line for line in done.stdout.splitlines() if line.startswith(f"{stage}: ")]) == 1  # said once
+    found = {name: json.loads((copy / "reports" / name).read_text()) for name in AFTER.values()}
+    assert curve
+    assert erased
+    assert found == before
