@@ -52,7 +52,7 @@ class Params(StageParams):
     soft_inside: bool
     forbid_anchors: bool
     precision: Literal["float32", "bfloat16"]
-    device: Literal["auto", "cpu", "cuda"]
+    device: Literal["auto", "cpu", "cuda", "spread"]
     seed: int
 
 

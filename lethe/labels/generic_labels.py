@@ -23,7 +23,7 @@ from lethe.labels.positions import Rows, forbidden_in, inside_of, parts_of, rows
 from lethe.labels.soft_targets import SoftTargets, soft_targets
 from lethe.labels.translation import NEVER, OwnRules, Spliced
 from lethe.models.config import Shape, shape, shape_of
-from lethe.models.device import free_memory, local_processes
+from lethe.models.device import SPREAD, STATE, free_memory, gpus, local_processes
 from lethe.models.distributed import processes, shared
 from lethe.models.folders import weight_count, weight_files
 from lethe.models.output_head import Head, frozen_head, headless
@@ -311,7 +311,9 @@ def batch_bytes(shape: Shape, settings: Settings) -> int:
 
 
 def free_bytes(device: torch.device) -> float:
-    """Memory that a process may use, of the card or of main memory."""
+    """Memory that a process may use, of the card, of all cards where models are spread, or of main memory."""
+    if STATE[SPREAD]:
+        return sum(gpus().values())
     if device.type == "cuda":
         import torch
 
