@@ -3,7 +3,8 @@
 python -m lethe.launch stages.finetune
 
 The file of `accelerate config` decides; ACCELERATE_CONFIG_FILE names another file. Without a configuration and with
-at most one GPU, `accelerate launch` would start one process: then the stage runs in this one. Where the configuration
+at most one GPU, `accelerate launch` would start one process: then the stage runs in this one, and so does one with
+`device: spread`. Where the configuration
 has several machines, LETHE_MACHINES is the command that starts another one once on each of them, such as
 `srun --ntasks-per-node=1`; MASTER_ADDR is the first one's address.
 """
@@ -31,7 +32,8 @@ def main() -> None:
     """Start the module as `accelerate config` says. Errors of the stage and of the launcher are passed on."""
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # PEFT loads it; no kernel is to be fetched
     warnings.filterwarnings("ignore", message=".is_gradient_checkpointing. is deprecated")  # PEFT's use of transformers
-    if config_file() is None and not any_setting() and visible_gpus() <= 1:
+    alone = config_file() is None and not any_setting() and visible_gpus() <= 1
+    if alone or is_spread(sys.argv[1]):
         directly(sys.argv[1:])
     elif os.environ.get(MACHINES) and int(settings(config_file()).get("num_machines") or 1) > 1:
         everywhere(os.environ[MACHINES], sys.argv[1:])
@@ -112,8 +114,14 @@ def options(config: Path | None) -> list[str]:
     return given
 
 
+def is_spread(module: str, params: Path = Path("params.yaml")) -> bool:
+    """Whether the stage puts its models over all GPUs (`device: spread`), which one process does."""
+    section = settings(params).get(module.rpartition(".")[2]) if params.exists() else None
+    return isinstance(section, dict) and section.get("device") == "spread"
+
+
 def settings(config: Path | None) -> dict[str, Any]:
-    """What the configuration file says; nothing without one."""
+    """What a YAML file says; nothing without one."""
     import yaml
 
     if config is None:

@@ -76,8 +76,10 @@ def test_a_training_takes_the_same_course(alone: Path, both: Path, kind: str) ->
     assert_same_course(alone, both, kind)
 
 
-def test_sharded_weights_take_the_same_course_and_are_saved_whole(alone: Path, tmp_path: Path) -> None:
-    launched(tmp_path, SHARDED, "sharded")
+@pytest.mark.parametrize("kept_away", [False, True])
+def test_sharded_weights_take_the_same_course_and_are_saved_whole(alone: Path, tmp_path: Path, kept_away: bool) -> None:
+    more = dict.fromkeys(("fsdp_offload_params", "fsdp_activation_checkpointing"), kept_away)
+    launched(tmp_path, SHARDED | {"fsdp_config": SHARDED["fsdp_config"] | more}, "sharded")
     assert_same_course(alone, tmp_path, "full")
 
 
@@ -165,7 +167,7 @@ def test_what_fails_in_both_is_said_once(copy: Path) -> None:
 
 
 AFTER = {  # stages that read models, with what each writes into reports
-    **{"evaluate": "familiarity.json", "measure": "metrics.json", "term": "terms.json", "attack": "attacks.json"},
+    **{"evaluate": "familiarity.json", "measure": "measures.json", "term": "terms.json", "attack": "attacks.json"},
     "classify": "classification.json",
 }
 
