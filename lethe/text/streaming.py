@@ -27,7 +27,7 @@ BUFFER_BYTES = 1 << 20  # of a column's compressed bytes read at a time
 
 @contextmanager
 def parquet_stream(
-    schema: pa.Schema, path: Path, group_bytes: int | None = None, **facts: str
+    schema: pa.Schema, path: Path, group_bytes: int | None = None, /, **facts: str
 ) -> Iterator[Callable[[pa.Table], None]]:
     """A function that appends tables of this schema to the file; `facts` are stored in its metadata.
 
