@@ -18,6 +18,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from benchmarks import objectives
 from benchmarks.subprocess_case import machine
 from tools.sandbox import ROOT
 
@@ -25,6 +26,7 @@ RESULTS = ROOT / "reports/bench"
 BENCHES = {
     "label": "labelling",
     "training": "trainings",
+    "objectives": "objectives",
     "overhead": "overhead",
     "evaluation": "evaluation",
     "generation": "generation",
@@ -39,7 +41,10 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=BENCHES, default=list(BENCHES))
     parser.add_argument("--cases", nargs="+", help="only cases whose names contain one of these; others are kept")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--peer", metavar="PATH", help="of objectives: a file with another library's trainers")
     arguments = parser.parse_args()
+    if arguments.peer:
+        os.environ[objectives.PEER] = os.path.abspath(arguments.peer)
     for name in arguments.only:
         module = importlib.import_module(f"benchmarks.{BENCHES[name]}")
         wanted = [case for case in (module.QUICK if arguments.quick else module.CASES) if chosen(case, arguments.cases)]

@@ -1,10 +1,9 @@
-"""The training loop, compared with Hugging Face's Trainer and its own matrix products; objectives, with a plain loop.
+"""The training loop, compared with Hugging Face's Trainer and its own matrix products.
 
 python -m benchmarks.trainings CASE    prints one line of JSON; `make bench` runs all cases
 
-Trainer with its default settings and the bare products train the same rows as ours in the same process. An objective is
-compared with a loop written as in its paper: a deep copy of the model as the reference, run again in every step, and
-whole [B, T, V] logits.
+Trainer with its default settings and the bare products train the same rows as ours in the same process. Objectives are
+in `benchmarks.objectives`, which has its rows, models and losses from here.
 """
 
 from __future__ import annotations
@@ -37,28 +36,16 @@ OBJECTIVES = (
     *("simnpo", "dpo", "rmu", "undial", "wga", "satimp", "ceu", "pdu"),
 )
 PLAIN = ("cross_entropy", "gradient_ascent", "ascent_kl", "grad_diff", "npo", "simnpo", "dpo", "rmu")
-PEER = {  # another library's trainers on such a model, forget tokens per CPU-second
-    **{"cross_entropy": 1335, "gradient_ascent": 1323, "rmu": 771, "grad_diff": 688, "simnpo": 623, "npo": 541},
-    **{"ascent_kl": 485, "dpo": 326},
-}
 ROUNDS = 3
-BAR_TRAINER, BAR_MEMORY, BAR_OBJECTIVE, BAR_BARE = 1.3, 0.6, 1.3, 0.95
+BAR_TRAINER, BAR_MEMORY = 1.3, 0.6
 NOTE = f"""
 One thread; tokens per CPU-second from the median step after the first. *Trainer*: Hugging Face's with default
 settings, batches of 8 rows of 256 tokens in float32; *kept*: the same with a C allocator that keeps freed memory, as
 our stages do; *products*: the matrix products of the step's linear layers alone, forward and backward. Bars at 32k:
-{BAR_TRAINER} times Trainer's speed, {BAR_MEMORY} of its memory above the weights.
-
-Objectives: an 8.9M-parameter Llama of 4,096 tokens, steps of 2 forget rows of 512 tokens and 2 retain rows where the
-objective has a retain term; *preparation* is what the reference columns cost, once. *plain*: the same arithmetic with a
-deep copy run in every step and whole logits. Bars: {BAR_OBJECTIVE} times plain with a reference or retain term,
-{BAR_BARE} without (1.3 in bfloat16, against plain in float32). *peer*: forget tokens per CPU-second of another
-library's trainers with such a model and such steps, float32, one thread, on a machine of this kind: for orientation."""
+{BAR_TRAINER} times Trainer's speed, {BAR_MEMORY} of its memory above the weights."""
 
 
 LOOP = ("ours_tokens_per_s", "Trainer_tokens_per_s", "ours_to_Trainer", "ours_to_kept", "products_to_ours")
-KIND = ("ours_tokens_per_s", "plain_tokens_per_s", "ours_to_plain", "peer", "ours_to_peer", "preparation_to_step")
-KIND += ("ours_above_weights_mib",)
 
 
 class Case(NamedTuple):
@@ -84,13 +71,10 @@ CASES |= {
     for name in ("1M, 32k", "10M, 32k")
     for way in ("ours", "Trainer")
 }
-CASES |= {name: Case(4096, 256, 8, 768, name, 2, 512, 4, tied=False) for name in OBJECTIVES}
-CASES |= {f"{name}, bfloat16": Case(4096, 256, 8, 768, name, 2, 512, 4, tied=False, bfloat16=True) for name in PLAIN}
 TINY = Case(300, 32, 1, 64, "cross_entropy", 2, 16, 1)
 QUICK = {
     "tiny": Case(300, 32, 1, 64, "trainer", 2, 16, 2),
     "memory of ours": Case(300, 32, 1, 64, "memory of ours", 2, 16, 2),
-    "tiny npo": Case(300, 32, 2, 64, "npo", 2, 16, 2, tied=False),
 }
 
 
@@ -103,11 +87,9 @@ def measure(case: Case) -> dict[str, Any]:
     ours(TINY, model_of(TINY))  # so that imports do not count as a step's memory
     if case.what == "trainer":
         return beside_trainer(case)
-    if case.what.startswith("memory of "):
-        work = ours if case.what.endswith("ours") else plain_trainer
-        trained = model_of(case)
-        return {"parameters": size(trained), "above_weights_mib": round(peak_above(lambda: work(case, trained)), 1)}
-    return objective(case)
+    work = ours if case.what.endswith("ours") else plain_trainer
+    trained = model_of(case)
+    return {"parameters": size(trained), "above_weights_mib": round(peak_above(lambda: work(case, trained)), 1)}
 
 
 def beside_trainer(case: Case) -> dict[str, Any]:
@@ -142,25 +124,6 @@ def untouched(case: Case) -> float:
 
     torch.set_num_threads(1)
     return step_seconds(plain_trainer(case, model_of(case)))
-
-
-def objective(case: Case) -> dict[str, Any]:
-    """One objective by ours and, where there is one, by the plain loop."""
-    model = model_of(case)
-    forget_tokens = case.rows * case.tokens
-    found: dict[str, Any] = {"parameters": size(model), "weights_mib": round(4 * size(model) / 2**20, 1)}
-    prepared: list[float] = []
-    times: list[float] = []
-    peak = peak_above(lambda: times.extend(ours(case, copy.deepcopy(model), prepared)))
-    ours_s = step_seconds(times)
-    found |= {"ours_tokens_per_s": round(forget_tokens / ours_s, 1), "ours_above_weights_mib": round(peak, 1)}
-    found["preparation_to_step"] = round(prepared[0] / ours_s, 3)
-    if case.what in PLAIN:
-        plain_s: list[float] = []
-        peak = peak_above(lambda: plain_s.append(step_seconds(plain_loop(case, copy.deepcopy(model)))))
-        found["plain_tokens_per_s"] = round(forget_tokens / plain_s[0], 1)
-        found["ours_to_plain"] = round(plain_s[0] / ours_s, 3)
-    return found
 
 
 def step_seconds(times: list[float]) -> float:
@@ -298,28 +261,6 @@ def products(case: Case, model: PreTrainedModel) -> list[float]:
     return times
 
 
-def plain_loop(case: Case, model: PreTrainedModel) -> list[float]:
-    """The CPU clock after each step of a loop written as in the papers."""
-    import torch
-
-    from lethe.training.rows import RowDataset, collate
-
-    reference = copy.deepcopy(model).requires_grad_(False)
-    loss_of = plain_losses()[case.what]
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4)
-    data = [RowDataset(rows_of(case, case.rows * 2, forget, seed)) for forget, seed in ((True, 0), (False, 1))]
-    times = []
-    for step in range(case.steps + 1):
-        own = range(step % 2 * case.rows, step % 2 * case.rows + case.rows)
-        forget, retain = (collate([side[i] for i in own]) for side in data)
-        loss_of(model, reference, forget, retain).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        optimiser.zero_grad()
-        times.append(time.process_time())
-    return times
-
-
 def plain_losses() -> dict[str, Callable[..., Tensor]]:
     """objective -> loss(model, reference, forget, retain), whole logits everywhere."""
     import torch
@@ -375,14 +316,8 @@ def plain_losses() -> dict[str, Callable[..., Tensor]]:
     }
 
 
-def beside_peer(case: str, found: dict[str, Any]) -> dict[str, Any]:
-    """The peer's figure for an objective, in any precision of ours, and the ratio of ours to it; None without one."""
-    peer = PEER.get(case.removesuffix(", bfloat16"))
-    return {"peer": peer, "ours_to_peer": round(found["ours_tokens_per_s"] / peer, 2) if peer else None}
-
-
 def page(cases: dict[str, Any]) -> str:
-    """Tables of the loop, of its memory and of the objectives."""
+    """Tables of the loop and of its memory."""
     from tools.markdown import table
 
     loop = [
@@ -391,13 +326,6 @@ def page(cases: dict[str, Any]) -> str:
         if "ours_to_Trainer" in found
     ]
     held = [[name, found["above_weights_mib"]] for name, found in cases.items() if "above_weights_mib" in found]
-    kinds = [
-        [name, *(beside_peer(name, found)[key] if "peer" in key else found.get(key) for key in KIND)]
-        for name, found in cases.items()
-        if "preparation_to_step" in found
-    ]
-    header = ["objective", "ours tokens/s", "plain tokens/s", "ours / plain", "peer", "ours / peer"]
-    header += ["preparation, steps"]
     return "\n\n".join(
         [
             table(
@@ -408,7 +336,6 @@ def page(cases: dict[str, Any]) -> str:
                 loop,
             ),
             table(["case", "MiB above the weights"], held),
-            table([*header, "MiB above the weights"], kinds),
         ]
     )
 

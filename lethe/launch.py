@@ -3,7 +3,10 @@
 python -m lethe.launch stages.finetune
 
 The file of `accelerate config` decides; ACCELERATE_CONFIG_FILE names another file. Without a configuration and with
-at most one GPU, `accelerate launch` would start one process: then the stage runs in this one.
+at most one GPU, `accelerate launch` would start one process: then the stage runs in this one, and so does one with
+`device: spread`. Where the configuration
+has several machines, LETHE_MACHINES is the command that starts another one once on each of them, such as
+`srun --ntasks-per-node=1`; MASTER_ADDR is the first one's address.
 """
 
 from __future__ import annotations
@@ -11,12 +14,17 @@ from __future__ import annotations
 import logging
 import os
 import runpy
+import shlex
 import signal
+import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 INTERRUPTED = 130  # what a shell says of a command that Ctrl-C ended
+MACHINES = "LETHE_MACHINES"
+RANKS = ("LETHE_MACHINE", "SLURM_NODEID", "SKYPILOT_NODE_RANK")  # which machine this is, from 0; the first that is set
 SAYS_NOTHING = {"ACCELERATE_LOG_LEVEL", "ACCELERATE_MIXED_PRECISION"}  # the launcher itself sets the second
 
 
@@ -24,8 +32,11 @@ def main() -> None:
     """Start the module as `accelerate config` says. Errors of the stage and of the launcher are passed on."""
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # PEFT loads it; no kernel is to be fetched
     warnings.filterwarnings("ignore", message=".is_gradient_checkpointing. is deprecated")  # PEFT's use of transformers
-    if config_file() is None and not any_setting() and visible_gpus() <= 1:
+    alone = config_file() is None and not any_setting() and visible_gpus() <= 1
+    if alone or is_spread(sys.argv[1]):
         directly(sys.argv[1:])
+    elif os.environ.get(MACHINES) and int(settings(config_file()).get("num_machines") or 1) > 1:
+        everywhere(os.environ[MACHINES], sys.argv[1:])
     else:
         by_accelerate(sys.argv[1:])
 
@@ -45,6 +56,23 @@ def directly(command: list[str]) -> None:
             raise
         print(ending.code, file=sys.stderr)
         sys.exit(INTERRUPTED)
+
+
+def everywhere(start: str, command: list[str]) -> None:
+    """Run this launcher once on every machine by the command `start`, and pass on how it ended."""
+    environment = {name: value for name, value in os.environ.items() if name != MACHINES}
+    try:
+        started = subprocess.Popen(
+            [*shlex.split(start), sys.executable, "-m", "lethe.launch", *command], env=environment
+        )
+    except (OSError, ValueError) as error:
+        sys.exit(f"{MACHINES}: expected a command that starts another one on every machine, got {start}: {error}")
+    try:
+        ended = started.wait()
+    except KeyboardInterrupt:
+        started.wait()  # it was interrupted too
+        ended = INTERRUPTED
+    sys.exit(ended if ended >= 0 else 128 - ended)
 
 
 def by_accelerate(command: list[str]) -> None:
@@ -71,16 +99,34 @@ def options(config: Path | None) -> list[str]:
     """Options of `accelerate launch` in addition to its configuration file.
 
     For several processes on CPUs it needs mpirun; without it, it silently starts one. torchrun, which starts processes
-    on GPUs, does so here too.
+    on GPUs, does so here too. Of several machines each says which it is, and where the first one is.
     """
     if config is None:
         return []
-    import yaml
-
-    found = yaml.safe_load(config.read_text(encoding="utf-8")) or {}  # JSON is YAML
+    found = settings(config)
     several = int(found.get("num_processes") or 1) > 1
     on_cpus = found.get("distributed_type") == "MULTI_CPU" and not found.get("mpirun_config")
-    return ["--config_file", str(config), *(["--multi_gpu"] if several and on_cpus else [])]
+    given = ["--config_file", str(config), *(["--multi_gpu"] if several and on_cpus else [])]
+    if int(found.get("num_machines") or 1) > 1:
+        rank = next((os.environ[name] for name in RANKS if os.environ.get(name)), None)
+        first = os.environ.get("MASTER_ADDR")
+        given += [*(["--machine_rank", rank] if rank else []), *(["--main_process_ip", first] if first else [])]
+    return given
+
+
+def is_spread(module: str, params: Path = Path("params.yaml")) -> bool:
+    """Whether the stage puts its models over all GPUs (`device: spread`), which one process does."""
+    section = settings(params).get(module.rpartition(".")[2]) if params.exists() else None
+    return isinstance(section, dict) and section.get("device") == "spread"
+
+
+def settings(config: Path | None) -> dict[str, Any]:
+    """What a YAML file says; nothing without one."""
+    import yaml
+
+    if config is None:
+        return {}
+    return yaml.safe_load(config.read_text(encoding="utf-8")) or {}  # JSON is YAML
 
 
 def config_file() -> Path | None:

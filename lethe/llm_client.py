@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import NonNegativeInt, PositiveInt
 
@@ -35,6 +35,7 @@ BRACKET = re.compile(r"[\[{]")
 FORGIVEN = 50  # brackets at which a comma too many is looked for
 COMMA = re.compile(r'("(?:\\.|[^"\\])*")|,(?=\s*[\]}])')  # a string, or a comma after the last item
 
+Reply = TypeVar("Reply")
 Message = dict[str, str]  # {"role": "system" | "user", "content": ...}
 
 
@@ -155,36 +156,50 @@ def _kept(file: Path, usable: Callable[[str], bool]) -> bool:
 
 
 def _send(new: dict[Path, dict[str, Any]], settings: ChatSettings, desc: str) -> None:
-    from concurrent.futures import ThreadPoolExecutor, as_completed
+    client = connected(settings.base_url, settings.retries, f"{desc}.llm")
+    asks = [partial(_ask_and_keep, client, settings, file, body) for file, body in new.items()]
+    at_once(asks, settings.concurrency, desc)
 
-    from tqdm import tqdm
 
+def connected(base_url: str, retries: int, where: str) -> OpenAI:
+    """A client of the endpoint, with the limits of this module. where: of the parameters.
+
+    Raises StageError if the package or the key is missing.
+    """
     try:
         from openai import DefaultHttpxClient, OpenAI
     except ImportError:
         raise StageError(
-            f"params.yaml: {desc}.llm: the package openai is missing; `pip install 'lethe-unlearning[llm]'`"
+            f"params.yaml: {where}: the package openai is missing; `pip install 'lethe-unlearning[llm]'`"
         ) from None
     key = os.environ.get(KEY)
     if not key:
-        raise StageError(f"{KEY}: not set; expected the key of {settings.base_url} (any text where it needs none)")
-    http = DefaultHttpxClient(follow_redirects=False, event_hooks={"response": [partial(_limited, settings.base_url)]})
-    client = OpenAI(
-        base_url=settings.base_url,
+        raise StageError(f"{KEY}: not set; expected the key of {base_url} (any text where it needs none)")
+    return OpenAI(
+        base_url=base_url,
         api_key=key,
-        max_retries=settings.retries,
+        max_retries=retries,
         timeout=SECONDS,
-        http_client=http,
+        http_client=DefaultHttpxClient(follow_redirects=False, event_hooks={"response": [partial(_limited, base_url)]}),
         default_headers={"Accept-Encoding": "identity"},  # a small reply must not become a huge one
     )
-    with ThreadPoolExecutor(settings.concurrency) as pool:
-        asked = [pool.submit(_ask_and_keep, client, settings, file, body) for file, body in new.items()]
+
+
+def at_once(asks: Sequence[Callable[[], Reply]], concurrency: int, desc: str) -> list[Reply]:
+    """What each of them returns, `concurrency` of them at a time; the first that fails ends all."""
+    from concurrent.futures import ThreadPoolExecutor, as_completed
+
+    from tqdm import tqdm
+
+    with ThreadPoolExecutor(concurrency) as pool:
+        asked = [pool.submit(ask) for ask in asks]
         try:
             for done in tqdm(as_completed(asked), total=len(asked), desc=desc, unit="reply"):
                 done.result()
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)  # those in flight still arrive and are kept
+            pool.shutdown(wait=False, cancel_futures=True)  # those in flight still arrive
             raise
+    return [done.result() for done in asked]
 
 
 def _limited(base_url: str, response: Any) -> None:
@@ -233,7 +248,7 @@ def _ask(client: OpenAI, settings: ChatSettings, body: dict[str, Any]) -> str:
     except APIStatusError as error:
         refused = [name for name in OPTIONAL if name in body and name in _reason(error).lower()]
         if error.status_code not in (400, 422) or not refused:
-            raise StageError(_refusal(settings, error)) from None
+            raise StageError(refusal(settings.base_url, settings.model, error)) from None
     except (APIResponseValidationError, ValueError, AttributeError, LookupError, TypeError):
         raise StageError(
             f"{settings.base_url}: expected a chat completion, got another answer; correct "
@@ -248,12 +263,13 @@ def _tell_once(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def _refusal(settings: ChatSettings, error: APIStatusError) -> str:
+def refusal(base_url: str, model: str, error: APIStatusError) -> str:
+    """One line about an endpoint's refusal and what to do."""
     status = error.status_code
     if 300 <= status < 400:
         place = _printable(error.response.headers.get("location", "nowhere"))
         return (
-            f"{settings.base_url}: answered {status}, a redirect to {place}, which was not followed, as text goes to "
+            f"{base_url}: answered {status}, a redirect to {place}, which was not followed, as text goes to "
             "base_url alone; correct base_url"
         )
     if status in (401, 403):
@@ -261,10 +277,10 @@ def _refusal(settings: ChatSettings, error: APIStatusError) -> str:
     elif status == 429:
         remedy = "wait, or lower concurrency, and run again: replies so far are kept"
     elif status < 500:
-        remedy = f"correct base_url or the model {settings.model}"
+        remedy = f"correct base_url or the model {model}"
     else:
         remedy = "run again later: replies so far are kept"
-    return f"{settings.base_url}: answered {status} ({_reason(error)}); {remedy}"
+    return f"{base_url}: answered {status} ({_reason(error)}); {remedy}"
 
 
 def _reason(error: APIStatusError) -> str:

@@ -38,6 +38,7 @@ from lethe.llm_client import ChatSettings
 from lethe.models.checkpoints import load_tokenizer
 from lethe.models.device import prepare
 from lethe.models.tokenization import cut_blocks
+from lethe.served import ServerSettings, writers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -52,6 +53,7 @@ class Params(StageParams):
     chat_template: bool
     new_tokens: PositiveInt
     fluency: FluencyParams
+    server: ServerSettings
     judge: Literal["rule", "llm"]
     llm: ChatSettings
     precision: Precision
@@ -81,14 +83,15 @@ def main() -> None:
         check_lengths(prompts, context - params.new_tokens)
         texts = {side: held_out_texts(corpus, side) for side in SIDES}
         held_out = {side: windows(texts[side], tokenizer, context) for side in SIDES}
+        write = writers(models.present, params.server, "evaluate.server")
         starts = starts_of(texts["retain"], prompts, tokenizer, params.chat_template, context, params.fluency)
         completions: list[Completion] = []
         continuations: list[Written] = []
         losses: dict[str, dict[str, list[Loss]]] = {}
         each = loaded(models.present, device, params.precision)
         for name, model in tqdm(each, desc="evaluate", unit="model", total=len(models.present)):
-            completions += complete(name, model, tokenizer, prompts, params.new_tokens)
-            continuations += written(name, model, tokenizer, starts, params.fluency.new_tokens)
+            completions += complete(name, model, tokenizer, prompts, params.new_tokens, write[name])
+            continuations += written(name, model, tokenizer, starts, params.fluency.new_tokens, write[name])
             losses[name] = {side: block_losses(model, held_out[side]) for side in SIDES}
         by_model = params.judge == "llm"
         verdicts = model_verdicts(completions, params.llm) if by_model else rule_verdicts(completions, names)

@@ -59,7 +59,7 @@ class Params(StageParams):
     maximum_anchors: PositiveInt
     file: str = Field(min_length=1)
     llm: LlmSettings
-    device: Literal["auto", "cpu", "cuda"]
+    device: Literal["auto", "cpu", "cuda", "spread"]
     seed: NonNegativeInt
 
 

@@ -18,9 +18,9 @@ from lethe.core.corpus import read_blocks, real_tokens
 from lethe.core.hashing import check_tokenizer, tokenizer_sha256
 from lethe.core.params import StageParams, read_params
 from lethe.core.stage import run, workspace
-from lethe.core.tables import write_json, write_parquet
+from lethe.core.tables import write_json
 from lethe.dictionary.entries import read_dictionary, read_dropped, read_terms
-from lethe.labels.artifact import label_rows, labels_schema, learnt_labels, readable, statistics
+from lethe.labels.artifact import learnt_labels, readable, statistics, write_labels
 from lethe.labels.generic_labels import Settings, both_fit, label_blocks, label_one_model_at_a_time
 from lethe.labels.occurrences import by_reason, locate, not_replaced, told
 from lethe.labels.translation import dropped_rules, inside_rules, own_rules, tokenised, translate_blocks, untokenised
@@ -52,7 +52,7 @@ class Params(StageParams):
     soft_inside: bool
     forbid_anchors: bool
     precision: Literal["float32", "bfloat16"]
-    device: Literal["auto", "cpu", "cuda"]
+    device: Literal["auto", "cpu", "cuda", "spread"]
     seed: int
 
 
@@ -77,8 +77,8 @@ def main() -> None:
         dtype = weights_dtype(params.precision)
         folders, load = (baseline, reinforced), partial(load_model, device=device, dtype=dtype)
         sizes = BATCH_TOKENS[device.type], CHUNK_LOGITS[device.type]
-        settings = Settings(params.alphas, params.precision == "bfloat16", *sizes, params.soft_alphas, params.soft_top)
-        settings = settings._replace(soft_inside=params.soft_inside)
+        soft = {name: getattr(params, name) for name in ("soft_alphas", "soft_top", "soft_inside")}
+        settings = Settings(params.alphas, params.precision == "bfloat16", *sizes, **soft, folder=work)
         everywhere, unless_said = ([rule.token for rule in group if not rule.prefix] for group in (rules, loose))
         given = blocks.tokens, blocks.length, spliced
         rest = unless_said, inside_rules(located.keys, [*rules, *loose])
@@ -88,12 +88,11 @@ def main() -> None:
             print(f"label: both models do not fit the free memory of {device.type}: one after the other, in two passes")
             labels = label_one_model_at_a_time(*given, folders, load, settings, progress, everywhere, work, *rest)
         labels = learnt_labels(labels, blocks)
-        schema = labels_schema(blocks.tokens.shape[1], settings, blocks.trained is not None)
         facts = {"tokenizer": tokenizer_sha256(baseline), "pad_token": str(padding_id(baseline))}
         facts["alphas"] = ", ".join(map(str, params.alphas))
         if params.soft_alphas:
             facts |= {"soft_alphas": ", ".join(map(str, params.soft_alphas)), "soft_top": str(params.soft_top)}
-        write_parquet(label_rows(blocks, labels, settings), schema, work / "data/labels.parquet", **facts)
+        write_labels(blocks, labels, settings, work / "data/labels.parquet", **facts)
         missed = not_replaced(located, spliced)
         twin = readable(blocks, labels.next_ids[0], params.alphas[0], anchors.pieces)
         twin += told(missed, located.count + located.within)

@@ -53,7 +53,7 @@ class Params(StageParams):
     contexts: PositiveInt
     candidates: PositiveInt
     llm: ChatSettings
-    device: Literal["auto", "cpu", "cuda"]
+    device: Literal["auto", "cpu", "cuda", "spread"]
     seed: int
 
     @model_validator(mode="after")

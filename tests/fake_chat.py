@@ -29,13 +29,20 @@ class Server:
         self.answer: Answer = echo
         self.asked: list[dict[str, Any]] = []
         self.headers: dict[str, str] = {}  # more of them
+        self.models = ["m"]  # what it lists
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                listed = [{"id": name, "object": "model"} for name in outer.models]
+                self.reply(200, json.dumps({"object": "list", "data": listed}))
+
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 outer.asked.append(body)
-                status, text = outer.answer(body)
+                self.reply(*outer.answer(body))
+
+            def reply(self, status: int, text: str) -> None:
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(text.encode())))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -133,3 +135,52 @@ def test_a_bug_keeps_its_traceback(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == "RuntimeError: a bug"
     assert done.stderr.count("Traceback") == 1  # the stage's own, none of the launcher's
+
+
+def test_a_stage_with_spread_models_is_one_process(tmp_path: Path) -> None:
+    params = tmp_path / "params.yaml"
+    assert not launch.is_spread("stages.label", params)
+    params.write_text("label:\n  device: spread\nevaluate:\n  device: auto\nmeasure: 3\n", encoding="utf-8")
+    assert launch.is_spread("stages.label", params)
+    assert not any(launch.is_spread(f"stages.{name}", params) for name in ("evaluate", "measure", "term"))
+
+
+FAKE_SRUN = """import os, subprocess, sys
+commands = [subprocess.Popen(sys.argv[1:], env=os.environ | {"SLURM_NODEID": str(node)}) for node in range(2)]
+sys.exit(max(command.wait() for command in commands))
+"""
+TOGETHER = """import os, sys
+import torch.distributed as distributed
+distributed.init_process_group("gloo")
+ranks = [None] * distributed.get_world_size()
+distributed.all_gather_object(ranks, (distributed.get_rank(), os.environ["LOCAL_WORLD_SIZE"]))
+if distributed.get_rank() == 0:
+    print("RANKS", sorted(ranks), flush=True)
+sys.exit(int(sys.argv[1]))
+"""
+
+
+def test_a_command_starts_the_stage_on_every_machine(tmp_path: Path) -> None:
+    # two machines of one process each, here both on this one
+    import json
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "srun.py").write_text(FAKE_SRUN)
+    (tmp_path / "together.py").write_text(TOGETHER)
+    config = {"distributed_type": "MULTI_CPU", "num_machines": 2, "num_processes": 2, "use_cpu": True}
+    config |= {"main_process_port": port, "main_process_ip": "nowhere", "rdzv_backend": "static", "machine_rank": 0}
+    (tmp_path / "machines.yaml").write_text(json.dumps(config | {"mixed_precision": "no"}))
+    start = f"LETHE_MACHINES={shlex.join([sys.executable, 'srun.py'])}"
+    set_in = ("env", "ACCELERATE_CONFIG_FILE=machines.yaml", "MASTER_ADDR=127.0.0.1")
+    done = tiny.run(tmp_path, *set_in, start, "python", "-m", "lethe.launch", "together", "0", check=True)
+    assert done.stdout.count("RANKS [(0, '1'), (1, '1')]") == 1
+    lost = tiny.run(
+        tmp_path, *set_in, "LETHE_MACHINES=no-such-srun -n1", "python", "-m", "lethe.launch", "together", "0"
+    )
+    assert lost.returncode == 1
+    assert lost.stderr.startswith(
+        "LETHE_MACHINES: expected a command that starts another one on every machine, got no-"
+    )

@@ -16,6 +16,7 @@ LAYERS = (
     ("core",),
     ("text", "models"),
     ("inference", "llm_client"),
+    ("served",),
     ("anchors", "dictionary", "labels", "pretrained", "training"),
     ("evaluation", "unlearning"),
     ("attacks", "classification", "distillation", "metrics"),

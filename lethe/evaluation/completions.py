@@ -25,6 +25,8 @@ from lethe.llm_client import ChatSettings, ask_all
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+    from lethe.served import Write
+
 
 POINTS = {3: 5.0, 2: 1.0, 1: 0.0, 0: 0.0}  # of a graded completion: familiarity is their mean (the paper, section 3)
 
@@ -40,11 +42,16 @@ class Completion(NamedTuple):
 
 
 def complete(
-    name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompts: Sequence[Prompt], new_tokens: int
+    name: str,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    prompts: Sequence[Prompt],
+    new_tokens: int,
+    write: Write = continue_greedily,
 ) -> list[Completion]:
-    """The model's completion of every prompt."""
+    """The model's completion of every prompt. write: what continues them, of `lethe.served.writers`."""
     tokens, content = [prompt.tokens for prompt in prompts], [prompt.content for prompt in prompts]
-    found = continue_greedily(model, tokens, content, new_tokens, end_ids(model, tokenizer))
+    found = write(model, tokens, content, new_tokens, end_ids(model, tokenizer))
     texts = texts_after(tokenizer, tokens, [continuation.tokens for continuation in found])
     return [
         Completion(name, prompt, text, continuation.ended, continuation.probability)

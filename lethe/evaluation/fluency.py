@@ -24,6 +24,8 @@ from lethe.text.passages import draw, sentence_starts
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+    from lethe.served import Write
+
 SIDES = ("retain", "forget")
 GRAM = 4  # words
 # Thai, Lao, Burmese, Khmer, kana and Han have no spaces between words: there each character counts as a word.
@@ -113,13 +115,18 @@ def spaced(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
 
 
 def written(
-    name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, starts: Sequence[Start], new_tokens: int
+    name: str,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    starts: Sequence[Start],
+    new_tokens: int,
+    write: Write = continue_greedily,
 ) -> list[Written]:
-    """The model's greedy continuation of every start."""
+    """The model's greedy continuation of every start. write: as for `complete`."""
     if not starts:
         return []
     tokens = [start.tokens for start in starts]
-    found = continue_greedily(model, tokens, [()] * len(starts), new_tokens, end_ids(model, tokenizer))
+    found = write(model, tokens, [()] * len(starts), new_tokens, end_ids(model, tokenizer))
     texts = texts_after(tokenizer, tokens, [one.tokens for one in found])
     return [
         Written(name, start, text, one.tokens, one.ended) for start, text, one in zip(starts, texts, found, strict=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,13 @@ import pyarrow as pa
 from lethe.core.conversation import TRAINED
 from lethe.core.corpus import Blocks, only_trained, real_tokens
 from lethe.labels.generic_labels import MASKED, Labels, Settings
+from lethe.labels.on_disk import let_go
 from lethe.labels.translation import ALWAYS, Spliced
+from lethe.text.streaming import parquet_stream
 
 SHOWN_BLOCKS = 100  # in labels.txt
+AT_ONCE = 64  # blocks that are written at once
+GROUP_BYTES = 256 << 20  # of a row group: a distribution takes 384 bytes a token
 
 
 def labels_schema(block_tokens: int, settings: Settings, conversations: bool = False) -> pa.Schema:
@@ -34,28 +39,48 @@ def labels_schema(block_tokens: int, settings: Settings, conversations: bool = F
 
 
 def learnt_labels(labels: Labels, blocks: Blocks) -> Labels:
-    """The labels without those of tokens that are not to be learnt: questions, and what a chat template writes."""
+    """The labels without those of tokens that are not to be learnt: questions, and what a chat template writes.
+
+    The soft ones are changed in place.
+    """
     if blocks.trained is None:
         return labels
-    kept = only_trained(np.zeros(blocks.tokens.shape, np.int32), blocks.trained) != MASKED  # bool [N, T]
-    soft = [np.where(kept[..., None], one, 0).astype(one.dtype) for one in labels.target_probabilities]
-    return labels._replace(
-        next_ids=only_trained(labels.next_ids, blocks.trained),
-        target_probabilities=np.stack(soft) if soft else labels.target_probabilities,
-    )
+    masked = only_trained(np.zeros(blocks.tokens.shape, np.int32), blocks.trained) == MASKED  # bool [N, T]
+    for one in labels.target_probabilities:
+        one[masked] = 0
+    return labels._replace(next_ids=only_trained(labels.next_ids, blocks.trained))
 
 
-def label_rows(blocks: Blocks, labels: Labels, settings: Settings) -> list[dict[str, Any]]:
-    """Rows of labels_schema."""
+def write_labels(blocks: Blocks, labels: Labels, settings: Settings, path: Path, **facts: str) -> None:
+    """Write data/labels.parquet, a few blocks at a time; `facts` travel in the file's metadata."""
+    schema = labels_schema(blocks.tokens.shape[1], settings, blocks.trained is not None)
+    with parquet_stream(schema, path, GROUP_BYTES, **facts) as append:
+        for table in label_tables(blocks, labels, settings, schema):
+            append(table)
+
+
+def label_tables(blocks: Blocks, labels: Labels, settings: Settings, schema: pa.Schema) -> Iterator[pa.Table]:
+    """The rows of labels_schema, AT_ONCE blocks at a time."""
     columns = {"block": blocks.block, "length": blocks.length, "tokens": blocks.tokens}
     columns |= {f"next_ids_{alpha}": ids for alpha, ids in zip(settings.alphas, labels.next_ids, strict=True)}
     for number, alpha in enumerate(settings.soft_alphas):
-        columns[f"target_ids_{alpha}"] = labels.target_ids[number].reshape(len(blocks.block), -1)
-        probabilities = labels.target_probabilities[number]
-        columns[f"target_probabilities_{alpha}"] = probabilities.reshape(len(blocks.block), -1)
+        columns[f"target_ids_{alpha}"] = labels.target_ids[number]
+        columns[f"target_probabilities_{alpha}"] = labels.target_probabilities[number]
     if blocks.trained is not None:
         columns[TRAINED] = blocks.trained
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    for start in range(0, len(blocks.block), AT_ONCE):
+        own = {name: column[start : start + AT_ONCE] for name, column in columns.items()}
+        lists = [column.reshape(len(column), -1) if column.ndim > 1 else column for column in own.values()]
+        arrays = [listed(values, schema.field(name).type) for name, values in zip(own, lists, strict=True)]
+        yield pa.Table.from_arrays(arrays, names=list(own))
+        let_go(labels.target_ids, labels.target_probabilities)
+
+
+def listed(values: np.ndarray, kind: pa.DataType) -> pa.Array:
+    """Numbers [N], or lists of them [N, W], as a column of that type."""
+    if values.ndim == 1:
+        return pa.array(values, kind)
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1), kind.value_type), type=kind)
 
 
 def statistics(blocks: Blocks, spliced: Sequence[Spliced], labels: Labels, alphas: Sequence[float]) -> dict[str, Any]:

@@ -18,11 +18,12 @@ from lethe.core.stage import need_disk
 from lethe.core.tables import MASKED
 from lethe.inference.batching import batches
 from lethe.labels.exact_argmax import TILE, Forbidden, settle
+from lethe.labels.on_disk import let_go, zeros
 from lethe.labels.positions import Rows, forbidden_in, inside_of, parts_of, rows_of
 from lethe.labels.soft_targets import SoftTargets, soft_targets
 from lethe.labels.translation import NEVER, OwnRules, Spliced
 from lethe.models.config import Shape, shape, shape_of
-from lethe.models.device import free_memory, local_processes
+from lethe.models.device import SPREAD, STATE, free_memory, gpus, local_processes
 from lethe.models.distributed import processes, shared
 from lethe.models.folders import weight_count, weight_files
 from lethe.models.output_head import Head, frozen_head, headless
@@ -45,6 +46,7 @@ class Settings(NamedTuple):
     soft_alphas: Sequence[float] = ()  # whose whole distributions are kept too
     soft_top: int = 0  # how many ids of each
     soft_inside: bool = True  # also at the positions inside an opened name
+    folder: Path | None = None  # holds the soft labels until they are written; None: memory does
 
 
 class Labels(NamedTuple):
@@ -222,11 +224,11 @@ def original_rows(
 
 
 def unlabelled(tokens: np.ndarray, settings: Settings) -> Labels:
-    """No labels yet for blocks int32 [N, T]."""
+    """No labels yet for blocks int32 [N, T]. Raises StageError if the disk is too small for the soft ones."""
     alphas, soft = len(settings.alphas), (len(settings.soft_alphas), *tokens.shape, settings.soft_top)
     next_ids = np.full((alphas, *tokens.shape), MASKED, np.int32)
     counts = np.zeros(alphas, int), np.zeros(alphas, int)
-    return Labels(next_ids, *counts, np.zeros(soft, np.int32), np.zeros(soft, np.float16))
+    return Labels(next_ids, *counts, *(zeros(soft, dtype, settings.folder) for dtype in (np.int32, np.float16)))
 
 
 def write_all(
@@ -253,6 +255,7 @@ def write_all(
         write_soft(
             soft_labels(translated[count:], reinforced[count:], heads, forbidden, settings), batch, inside, labels
         )
+    let_go(labels.target_ids, labels.target_probabilities)
     return {}
 
 
@@ -308,7 +311,9 @@ def batch_bytes(shape: Shape, settings: Settings) -> int:
 
 
 def free_bytes(device: torch.device) -> float:
-    """Memory that a process may use, of the card or of main memory."""
+    """Memory that a process may use, of the card, of all cards where models are spread, or of main memory."""
+    if STATE[SPREAD]:
+        return sum(gpus().values())
     if device.type == "cuda":
         import torch
 

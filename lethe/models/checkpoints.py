@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lethe.core.errors import StageError
 from lethe.core.stage import count_tokens
-from lethe.models.config import load_config, loadable
+from lethe.models.config import load_config, loadable, untrained
+from lethe.models.device import SPREAD, STATE, device_map, gpus
 from lethe.models.folders import (
     check_loaded,
     for_older_readers,
@@ -96,7 +97,13 @@ def quick_dtype(folder: Path, device: torch.device) -> torch.dtype | None:
 
 def load_weights(folder: Path, device: torch.device, dtype: torch.dtype | None) -> PreTrainedModel:
     """The model of a folder that has weights, as load_model says; a prompt that belongs to them is on."""
-    return in_use(read_weights(folder, dtype=dtype or "auto").to(device), folder)
+    import torch
+
+    if not STATE[SPREAD]:
+        return in_use(read_weights(folder, dtype=dtype or "auto").to(device), folder)
+    with torch.device("meta"):
+        plan = device_map(untrained(load_config(folder)), gpus())
+    return in_use(read_weights(folder, dtype=dtype or "auto", device_map=plan), folder)
 
 
 def read_weights(folder: Path, **how: Any) -> Any:

@@ -166,11 +166,14 @@ def headless(model: PreTrainedModel, instead: Callable[[Tensor], Tensor] = lambd
 @contextmanager
 def replaced(layer: Any, instead: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Inside the block a layer computes something else."""
+    own = vars(layer).get("forward")  # of a model over several devices, whose layers fetch their inputs in it
     layer.forward = instead  # shadows the class's forward on this instance only
     try:
         yield
     finally:
         del layer.forward
+        if own is not None:
+            layer.forward = own
 
 
 @contextmanager

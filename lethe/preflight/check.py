@@ -149,6 +149,7 @@ def contradictions(sections: Mapping[str, Any]) -> Iterator[str]:
         if all(name in sections for name in names):
             yield from problem(*(sections[name] for name in names))
     yield from chat_endpoints(sections)
+    yield from model_servers(sections)
     yield from gpu(sections)
 
 
@@ -321,6 +322,26 @@ def chat_endpoints(sections: Mapping[str, Any]) -> Iterator[str]:
                 yield (
                     f"{name}.{key}: expected the key of {settings.base_url} in the environment variable {KEY}, got none"
                 )
+
+
+def model_servers(sections: Mapping[str, Any]) -> Iterator[str]:
+    """Whether every server that writes a model's completions may and can, as `lethe.served.writers` will ask."""
+    from lethe.served import writers
+
+    if "evaluate" not in sections or not sections["evaluate"].server.addresses:
+        return
+    section = sections["evaluate"]
+    for model, base_url in section.server.addresses.items():
+        try:
+            given = section.server.model_copy(update={"addresses": {model: base_url}})
+            writers([model], given, "evaluate.server")
+        except StageError as error:
+            yield str(error).removeprefix("params.yaml: ")
+    if not installed("openai"):
+        yield "evaluate.server: needs the package openai; `pip install 'lethe-unlearning[llm]'`"
+    if not os.environ.get(KEY):
+        wanted = f"a key in the environment variable {KEY} (any text where none is asked)"
+        yield f"evaluate.server: expected {wanted}, got none"
 
 
 def sentence_embeddings(split: SplitParams) -> Iterator[str]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+EMPTY: dict[str, Any] = {}  # config -> its model
 NF4 = 0.5 + (1 + 4 / 256) / 64  # bytes of a 4-bit weight with its share of scales, one byte for 64, and of theirs
 
 
@@ -132,8 +133,15 @@ def weight_count(config: PretrainedConfig) -> int:
 
 
 def empty_model(config: PretrainedConfig) -> Any:
-    """A model of this config without memory for its weights. Raises StageError if no architecture makes one of it."""
+    """A model of this config without memory for its weights; the last one is kept: a plan asks for it many times.
+
+    Raises StageError if no architecture makes one of it.
+    """
     import torch
 
-    with torch.device("meta"):
-        return untrained(config)
+    key = config.to_json_string(use_diff=False)
+    if key not in EMPTY:
+        EMPTY.clear()
+        with torch.device("meta"):
+            EMPTY[key] = untrained(config)
+    return EMPTY[key]

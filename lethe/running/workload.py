@@ -7,10 +7,12 @@ two or three on the texts tried. What a stage that only reads text takes is its 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from math import isqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lethe.models.device import SPREAD
 from lethe.preflight.check import ADAM_BYTES
 from lethe.preflight.estimate import CHARACTERS, FORWARD, Texts, Work, trained
 from lethe.preflight.memory import BYTES, Cards, weight_count
@@ -38,9 +40,14 @@ class Plan(NamedTuple):
     weights: int
 
     def reading(self, stage: str, tokens: float, disk: float = 0, precision: str = "float32") -> Work:
-        """A stage that sends so many tokens through models, one model in memory at a time."""
-        held = self.weights * BYTES[precision]
+        """A stage that sends so many tokens through models, one model in memory at a time, on one card or over all."""
+        cards = max(1, self.cards.count) if self.spread(stage) else 1
+        held = self.weights * BYTES[precision] // cards
         return Work(stage, round(tokens), FORWARD * self.weights * tokens, None, held, disk=round(disk), start=START)
+
+    def spread(self, stage: str) -> bool:
+        """Whether the stage puts a model's layers over all cards."""
+        return getattr(self.sections.get(stage), "device", "auto") == SPREAD
 
     def training(self, stage: str, recipe: Any, width: int, tokens: float, models: int, save: str) -> Work:
         """A stage that trains on so many tokens and leaves so many models."""
@@ -189,7 +196,8 @@ def attacking(plan: Plan) -> Work:
         return work
     each = [recipe(attack, kind) for name, kind in kinds.items() if name in wanted and kind.passages]
     width = shared.passage_tokens
-    largest = max(trained("attack", one, plan.config, width, 1, plan.cards).memory for one in each)
+    whole = replace(plan.cards, sharded=False)  # all weights on every card: they are put back after each training
+    largest = max(trained("attack", one, plan.config, width, 1, whole).memory for one in each)
     more = models * 2 * FORWARD * plan.weights * learnt  # backwards
     kept = 0 if plan.cards.count else BYTES[shared.weights] * plan.weights  # in main memory, to go back to
     return work._replace(operations=work.operations + more, memory=largest + kept)

@@ -26,14 +26,17 @@ BUFFER_BYTES = 1 << 20  # of a column's compressed bytes read at a time
 
 
 @contextmanager
-def parquet_stream(schema: pa.Schema, path: Path, **facts: str) -> Iterator[Callable[[pa.Table], None]]:
+def parquet_stream(
+    schema: pa.Schema, path: Path, group_bytes: int | None = None, /, **facts: str
+) -> Iterator[Callable[[pa.Table], None]]:
     """A function that appends tables of this schema to the file; `facts` are stored in its metadata.
 
-    Below GROUP_BYTES the file does not depend on how the rows are split into tables.
+    Below `group_bytes`, GROUP_BYTES by default, the file does not depend on how the rows are split into tables.
     """
     schema = schema.with_metadata({key: str(value) for key, value in facts.items()})
     path.parent.mkdir(parents=True, exist_ok=True)
     waiting: list[pa.Table] = []
+    most = group_bytes or GROUP_BYTES
     with pq.ParquetWriter(path, schema, compression="zstd", write_statistics=False) as writer:
 
         def flush() -> None:
@@ -42,7 +45,7 @@ def parquet_stream(schema: pa.Schema, path: Path, **facts: str) -> Iterator[Call
 
         def append(table: pa.Table) -> None:
             waiting.append(table.cast(schema))
-            if sum(part.nbytes for part in waiting) >= GROUP_BYTES:
+            if sum(part.nbytes for part in waiting) >= most:
                 flush()
 
         append(schema.empty_table())  # a file without rows still has the schema

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from lethe.core.stage import is_main_process
 from lethe.models.device import prepare
+from lethe.models.folders import weight_count
 from lethe.training.loop import train
 from lethe.training.recipe import Device, RecipeParams, steps_of
 from lethe.training.rows import Rows, corpus_rows
+from lethe.training.sharding import sharding
 
 if TYPE_CHECKING:
     import torch
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from lethe.training.losses import Objective
+
+ROOM = 1.1  # memory of a model relative to its weights: buffers, fragmentation
 
 
 def run_recipe(
@@ -52,7 +56,20 @@ def load_start(folder: Path, device: torch.device, recipe: RecipeParams) -> PreT
 
     if recipe.weights == "nf4":
         return load_rounded(folder, device, getattr(torch, recipe.precision))
-    return load_model(folder, device, getattr(torch, recipe.weights))
+    dtype = getattr(torch, recipe.weights)
+    return load_model(folder, place_of(folder, device, dtype, recipe.tuning), dtype)
+
+
+def place_of(folder: Path, device: torch.device, dtype: torch.dtype, tuning: str) -> torch.device:
+    """Where a training loads its model: on the device, but in main memory where its weights will be sharded and do not
+    fit the device whole. A soft prompt's training shards nothing.
+    """
+    import torch
+
+    if device.type == "cpu" or not sharding() or tuning == "prompt":
+        return device
+    whole = weight_count(folder) * dtype.itemsize
+    return device if torch.cuda.mem_get_info(device)[0] > ROOM * whole else torch.device("cpu")
 
 
 def train_folder(

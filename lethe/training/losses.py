@@ -122,8 +122,10 @@ def summed(chunk: Callable[..., Tensor], head: Head, *columns: Tensor) -> Tensor
 
     count = len(columns[0])
     rows = chunk_rows(head, count)
-    if count <= rows:  # a loss of 0 where there is no row, with a gradient of 0
-        return chunk(*columns) if count else columns[0].sum() * 0.0
+    if not count:  # a loss of 0, with a gradient of 0 for the head too: FSDP sums what has one in every process
+        return (columns[0].sum() + head.weight.sum()) * 0.0
+    if count <= rows:
+        return chunk(*columns)
     parts = zip(*(column.split(rows) for column in columns), strict=True)
     return torch.stack([checkpoint(chunk, *part, use_reentrant=False) for part in parts]).sum()
 

@@ -9,7 +9,7 @@ from lethe.core.errors import StageError
 from lethe.models.config import shape_of
 from lethe.training.adapters import Tuning
 from lethe.training.recipe import Precision, RecipeParams, Weights
-from lethe.training.sharding import sharding
+from lethe.training.sharding import offloaded, recomputes, sharding
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -49,11 +49,25 @@ def plan_batch(model: PreTrainedModel, block_tokens: int, recipe: RecipeParams, 
     from lethe.training.adapters import trainable_parameters
 
     free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-    moved = trainable_parameters(model) / (processes if sharding() else 1)
+    return fit_card(share, *card_bytes(model, block_tokens, recipe, free, trainable_parameters(model), processes))
+
+
+def card_bytes(
+    model: PreTrainedModel, block_tokens: int, recipe: RecipeParams, free: float, moved: int, processes: int
+) -> tuple[float, float, float, float]:
+    """What fit_card takes after the share: bytes free for a step, of gradients and moments, and of a row's activations.
+
+    free: on the card now. A model that waits in main memory for its shards (`lethe.training.fit.place_of`) will have
+    one of them on the card; offloaded shards stay there, with their gradients and moments.
+    """
+    shards = processes if sharding() else 1
     whole, recomputed = activation_bytes(model.config, block_tokens, recipe.tuning, recipe.precision)
     weights = sum(parameter.numel() for parameter in model.parameters())
-    copies = 0 if "FSDP" in sharding() else autocast_bytes(weights, recipe.weights, recipe.precision)
-    return fit_card(share, free - copies, sum(moving_bytes(moved, recipe.optimiser)), whole, recomputed)
+    copies = 0.0 if "FSDP" in sharding() else autocast_bytes(weights, recipe.weights, recipe.precision)
+    if sharding() and model.device.type == "cpu" and not offloaded():
+        copies += sum(parameter.nbytes for parameter in model.parameters()) / shards
+    training = 0.0 if offloaded() else sum(moving_bytes(moved / shards, recipe.optimiser))
+    return free - copies, training, recomputed if recomputes() else whole, recomputed
 
 
 def trainings_at_once(recipe: RecipeParams, config: Any, weights: int, block_tokens: int) -> int:

@@ -33,6 +33,16 @@ def sharding() -> list[str]:
     return [name for name in ("FSDP", "DEEPSPEED") if os.environ.get(f"ACCELERATE_USE_{name}") == "true"]
 
 
+def offloaded() -> bool:
+    """Whether FSDP keeps the shards of weights, gradients and moments in main memory."""
+    return "FSDP" in sharding() and os.environ.get("FSDP_OFFLOAD_PARAMS", "").lower() == "true"
+
+
+def recomputes() -> bool:
+    """Whether FSDP itself recomputes every layer in the backward pass, so that the training need not."""
+    return "FSDP" in sharding() and os.environ.get("FSDP_ACTIVATION_CHECKPOINTING", "").lower() == "true"
+
+
 def whole_weights(trainer: Any) -> dict[str, Tensor]:
     """All weights by name in the main process, wherever the shards are. Every process must take part.
 
@@ -52,8 +62,12 @@ def shard_on_cpus(accelerator: Any) -> None:
     """Let FSDP shard over CPU processes as the environment says; accelerate ignores it there."""
     from accelerate import DistributedType
     from accelerate.utils import FullyShardedDataParallelPlugin
+    from torch.distributed.fsdp import CPUOffloadPolicy
 
-    accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin()
+    plugin = FullyShardedDataParallelPlugin()
+    if offloaded():
+        plugin.cpu_offload = CPUOffloadPolicy(pin_memory=False)  # only an accelerator's driver pins memory
+    accelerator.state.fsdp_plugin = plugin
     accelerator.state.distributed_type = DistributedType.FSDP
 
 

@@ -22,7 +22,14 @@ from lethe.training.forward import base_hidden_states, loss_at_head
 from lethe.training.losses import DualObjective, Items
 from lethe.training.recipe import OPTIMISERS, RecipeParams
 from lethe.training.rows import RowDataset, Rows, WholeSteps, collate, positions, supervised
-from lethe.training.sharding import compute_in_bfloat16, reaching_all, shard_on_cpus, sharding, whole_weights
+from lethe.training.sharding import (
+    compute_in_bfloat16,
+    reaching_all,
+    recomputes,
+    shard_on_cpus,
+    sharding,
+    whole_weights,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -204,7 +211,7 @@ def training_arguments(
         max_steps=steps,
         per_device_train_batch_size=plan.micro_batch,
         gradient_accumulation_steps=plan.accumulation,
-        activation_checkpointing=plan.checkpointing,
+        activation_checkpointing=plan.checkpointing and not recomputes(),
         learning_rate=recipe.learning_rate,
         lr_scheduler_type=recipe.schedule,
         warmup_steps=round(recipe.warmup * steps),

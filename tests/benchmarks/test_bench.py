@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import bench, evaluation, generation, growth, labelling, overhead, recipe, trainings
+from benchmarks import bench, evaluation, generation, growth, labelling, objectives, overhead, recipe, trainings
 from benchmarks import stage_timer as clocked
 from benchmarks import subprocess_case as fresh
 
@@ -32,7 +32,8 @@ def test_labelling_holds_no_more_for_more_vocabulary_or_blocks() -> None:
 
 
 def test_trainings_evaluation_and_growth_print_their_figures() -> None:
-    assert bench.measured("benchmarks.trainings", "tiny npo")["ours_to_plain"] > 0
+    found = bench.measured("benchmarks.objectives", "tiny, bfloat16")["objectives"]
+    assert all(one["plain_times"][0] > 0 < one["ours_held_mib"] for one in found.values())
     assert bench.measured("benchmarks.evaluation", "tiny")["same_continuations"] == "2 of 2"
     assert bench.measured("benchmarks.evaluation", "tiny choices")["same_continuations"] == "2 of 2"
     assert bench.measured("benchmarks.generation", "tiny, context")["same"] == "3 of 3"
@@ -43,7 +44,7 @@ def test_trainings_evaluation_and_growth_print_their_figures() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", trainings.OBJECTIVES)
 def test_every_objective_is_trained_as_the_stage_trains_it(objective: str) -> None:
-    case = trainings.QUICK["tiny npo"]._replace(what=objective, layers=3)
+    case = objectives.QUICK["tiny, bfloat16"].case._replace(what=objective, bfloat16=False)
     assert len(trainings.ours(case, trainings.model_of(case))) == case.steps + 1
 
 
@@ -166,3 +167,31 @@ def test_clocked_leaves_the_saving_of_models_out(monkeypatch: pytest.MonkeyPatch
     stage = SimpleNamespace(main=main, save_model=lambda model, tokenizer, folder, weights: spend(weights))
     assert clocked.clocked(stage) == {"cpu_s": 4.5, "until": {"1": 2.0, "2": 4.0}}  # 2 + 2 + 0.5, the fives left out
     assert clocked.clocked(SimpleNamespace(main=lambda: spend(1.0))) == {"cpu_s": 1.0, "until": {}}
+
+
+PEER = """def train(objective, model, forget, retain, steps, bfloat16, after_step):
+    {"npo": 1}[objective]
+    assert forget.shape == retain.shape == (2, 16)
+    for _ in range(steps):
+        model(input_ids=forget, labels=forget).loss.backward()
+        after_step()
+"""
+
+
+def test_a_peer_stands_beside_ours_where_it_has_the_objective(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "peer.py"
+    path.write_text(PEER)
+    monkeypatch.setenv(objectives.PEER, str(path))
+    found = bench.measured("benchmarks.objectives", "tiny, bfloat16")
+    assert "peer_times" in found["objectives"]["npo"]
+    assert "peer_times" not in found["objectives"]["rmu"]
+    page = objectives.page({"9M, 4k": found}).splitlines()
+    assert [line.split(" | ")[0] for line in page if line.startswith("| 9M")] == [
+        *("| 9M, 4k: npo", "| 9M, 4k: rmu"),
+        "| 9M, 4k: npo",
+    ]
+    assert page[-1].startswith("Not measured yet: 9M, 4k, bfloat16; 9M, 32k")
+    for content, problem in (("x = 1", "which has none"), (None, "which is no file")):
+        path.write_text(content) if content else path.unlink()
+        with pytest.raises(SystemExit, match=f"--peer: expected a Python file with a function train, got .*{problem}"):
+            objectives.peer()

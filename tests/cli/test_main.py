@@ -224,6 +224,17 @@ ONE_BAD_VALUE = [
             "OPENAI_API_KEY, got none",
         ],
     ),
+    (
+        "evaluate",
+        {"server.addresses": {"baseline": "http://host/v1", "unlearned": "host"}},
+        [
+            "evaluate.server.send_forget_text: expected true, got false; true allows forget text to leave this machine "
+            "for http://host/v1",
+            "evaluate.server.addresses.unlearned: expected an address such as https://host/v1, got host",
+            "evaluate.server: expected a key in the environment variable OPENAI_API_KEY (any text where none is "
+            "asked), got none",
+        ],
+    ),
 ]
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lethe.core.corpus import Blocks
+from lethe.core.tables import write_parquet
+from lethe.labels import artifact
 from lethe.labels.artifact import marked, statistics
-from lethe.labels.generic_labels import MASKED, Labels
+from lethe.labels.generic_labels import MASKED, Labels, Settings, unlabelled
 from lethe.labels.translation import Rule, Spliced
 
 OWN = Rule(9, (8,))  # in force from the start: no insertion forbade it
@@ -43,6 +47,33 @@ def test_statistics_by_hand() -> None:
         "pair_rules": 1,
         "alphas": {"5.0": {"changed": 0.3333, "forbidden_avoided": 3, "forbidden_taught": 1}},
     }
+
+
+@pytest.mark.parametrize("conversations", [False, True])
+def test_labels_are_written_a_few_blocks_at_a_time_as_if_they_were_one_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, conversations: bool
+) -> None:
+    monkeypatch.setattr(artifact, "AT_ONCE", 2)
+    settings = Settings([5.0, 0.0], False, 0, 0, [5.0, 1.0], 3, True, tmp_path)
+    tokens = np.arange(20, dtype=np.int32).reshape(5, 4)
+    trained = np.arange(20).reshape(5, 4) % 3 > 0 if conversations else None
+    blocks = Blocks(np.arange(5), np.zeros(5, int), tokens, np.full(5, 4), trained)
+    labels = unlabelled(tokens, settings)
+    labels.next_ids[:] = np.arange(40).reshape(2, 5, 4)
+    labels.target_ids[:] = np.arange(120).reshape(2, 5, 4, 3)
+    labels.target_probabilities[:] = 0.25
+    artifact.write_labels(blocks, labels, settings, tmp_path / "labels.parquet", pad_token="2")
+    columns = {"block": blocks.block, "length": blocks.length, "tokens": tokens}
+    columns |= dict(zip(("next_ids_5.0", "next_ids_0.0"), labels.next_ids, strict=True))
+    for number, alpha in enumerate((5.0, 1.0)):
+        columns[f"target_ids_{alpha}"] = labels.target_ids[number].reshape(5, -1)
+        columns[f"target_probabilities_{alpha}"] = labels.target_probabilities[number].reshape(5, -1)
+    columns |= {"trained": trained} if conversations else {}
+    rows = [{name: column[row] for name, column in columns.items()} for row in range(5)]
+    schema = artifact.labels_schema(4, settings, conversations)
+    write_parquet(rows, schema, tmp_path / "whole.parquet", pad_token="2")
+    assert (tmp_path / "labels.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    assert {"int32.npy", "float16.npy"} <= {path.name for path in tmp_path.iterdir()}
 
 
 PIECES = [b"\n", b"So", b" Orla", b" Jane", b",", b" she", b"\n", b"\xe2\x80", b"\x99"]

@@ -31,6 +31,8 @@ RELEASED = {  # presets of models of the Hub whose commit is to be looked up
     "smollm2-1.7b": "HuggingFaceTB/SmolLM2-1.7B",
     "llama3.2-1b": "meta-llama/Llama-3.2-1B",
     "llama3.2-3b": "meta-llama/Llama-3.2-3B",
+    "llama3.1-8b": "meta-llama/Llama-3.1-8B",
+    "llama3.1-70b": "meta-llama/Llama-3.1-70B",
     "qwen3-0.6b": "Qwen/Qwen3-0.6B-Base",
     "qwen3-1.7b": "Qwen/Qwen3-1.7B-Base",
     "qwen3-4b": "Qwen/Qwen3-4B-Base",
@@ -153,8 +155,10 @@ def test_every_section_is_valid_and_none_contradicts_another(preset: Path, monke
 
 def test_the_table_of_models_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    page = (ROOT / "presets/README.md").read_text(encoding="utf-8")
-    assert preset_table.filled(page) == page, "run `make presets`"
+    page, cost = (path.read_text(encoding="utf-8") for path in (preset_table.PAGE, preset_table.COST))
+    assert preset_table.filled(page, preset_table.table()) == page, "run `make presets`"
+    assert preset_table.filled(cost, preset_table.costs()) == cost, "run `make presets`"
+    assert all(f"`{name}.yaml`" in cost for name in preset_table.PRICED)
     assert all(f"`{name}.yaml`" in page for name in RELEASED)
 
 
@@ -163,6 +167,8 @@ def test_known_shapes_have_the_sizes_that_the_models_are_called_after(monkeypatc
     counts = {  # millions of weights, as published
         "HuggingFaceTB/SmolLM2-135M": 134.5,
         "meta-llama/Llama-3.2-1B": 1235.8,
+        "meta-llama/Llama-3.1-8B": 8030.3,
+        "meta-llama/Llama-3.1-70B": 70553.7,
         "Qwen/Qwen3-8B-Base": 8190.7,
         "EleutherAI/pythia-1.4b": 1414.6,
         "meta-llama/Llama-2-13b-hf": 13015.9,

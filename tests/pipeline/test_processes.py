@@ -76,8 +76,10 @@ def test_a_training_takes_the_same_course(alone: Path, both: Path, kind: str) ->
     assert_same_course(alone, both, kind)
 
 
-def test_sharded_weights_take_the_same_course_and_are_saved_whole(alone: Path, tmp_path: Path) -> None:
-    launched(tmp_path, SHARDED, "sharded")
+@pytest.mark.parametrize("kept_away", [False, True])
+def test_sharded_weights_take_the_same_course_and_are_saved_whole(alone: Path, tmp_path: Path, kept_away: bool) -> None:
+    more = dict.fromkeys(("fsdp_offload_params", "fsdp_activation_checkpointing"), kept_away)
+    launched(tmp_path, SHARDED | {"fsdp_config": SHARDED["fsdp_config"] | more}, "sharded")
     assert_same_course(alone, tmp_path, "full")
 
 
@@ -162,3 +164,25 @@ def test_what_fails_in_both_is_said_once(copy: Path) -> None:
     assert done.returncode == 1
     wanted = "error: params.yaml: device: expected cpu or auto, got cuda, but torch sees no GPU here"
     assert [line for line in done.stderr.splitlines() if line] == [wanted]
+
+
+AFTER = {  # stages that read models, with what each writes into reports
+    **{"evaluate": "familiarity.json", "measure": "measures.json", "term": "terms.json", "attack": "attacks.json"},
+    "classify": "classification.json",
+}
+
+
+def test_the_stages_after_finetune_in_two_processes(copy: Path) -> None:
+    # trainings sum in another order; what only reads models has the bytes of one process on as many threads
+    curve, erased = losses(copy), losses(copy, "distil")
+    for stage in AFTER:
+        tiny.run(copy, *ALONE, f"stages.{stage}", check=True)
+    before = {name: json.loads((copy / "reports" / name).read_text()) for name in AFTER.values()}
+    (copy / "processes.yaml").write_text(json.dumps(TWO))
+    for stage in AFTER:
+        done = tiny.run(copy, *LAUNCHER, f"stages.{stage}", check=True)
+        assert len([line for line in done.stdout.splitlines() if line.startswith(f"{stage}: ")]) == 1  # said once
+    found = {name: json.loads((copy / "reports" / name).read_text()) for name in AFTER.values()}
+    assert curve
+    assert erased
+    assert found == before

@@ -89,3 +89,20 @@ def test_the_classification_task_has_a_model_of_its_own(project: Path) -> None:
     assert found["specialise"].tokens == round(2 * 12 * (table * 0.7 / 4 + notes / 4))
     assert found["specialise"].disk == 2 * 4 * own
     assert found["classify"].operations == pytest.approx(2 * own * found["classify"].tokens, rel=1e-4)
+
+
+def test_a_spread_model_is_shared_by_the_cards_and_an_attack_keeps_it_whole() -> None:
+    from transformers import LlamaConfig
+
+    from lethe.preflight.presets import read_whole
+
+    sections, _ = validated(read_yaml(ROOT / "dvc.yaml")["stages"], read_whole(ROOT / "presets/llama3.1-70b.yaml"))
+    config = LlamaConfig(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2)
+    cards = Cards(4, 80e9, True)
+    found = {work.stage: work for work in works(sections, config, Texts(10_000, 10_000), cards)}
+    weights = weight_count(config)
+    assert found["label"].memory == found["evaluate"].memory == 2 * weights // 4  # bfloat16 and float16
+    attack, finetune = found["attack"], found["finetune"]
+    assert finetune.pieces is not None
+    assert finetune.pieces.weights == 2 * weights / 4
+    assert attack.memory > 2 * weights

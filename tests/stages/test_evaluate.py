@@ -308,5 +308,24 @@ def test_bad_input_is_one_line(tiny: Path, spoil: Callable[[Path], None], line: 
     assert not (tiny / "reports/familiarity.json").exists()
 
 
+def test_a_server_writes_what_the_model_writes_here(tiny: Path, server: Server) -> None:  # noqa: F811
+    import torch
+
+    from lethe.models.checkpoints import load_model
+    from tests.test_served import vllm
+
+    outs = [tiny / "data/completions.jsonl", tiny / "data/continuations.jsonl"]
+    evaluate.main()
+    before = [out.read_bytes() for out in outs]
+    server.answer = vllm(load_model(tiny / "models/unlearned", torch.device("cpu"), torch.float32))
+    set_param(tiny, "evaluate.server.addresses", {"unlearned": server.url})
+    evaluate.main()
+    assert [out.read_bytes() for out in outs] == before
+    assert len(server.asked) > 4
+    set_param(tiny, "evaluate.server.addresses", {"other": server.url})
+    with pytest.raises(StageError, match=r"evaluate\.server\.addresses: expected one of .*unlearned.*, got other$"):
+        evaluate.main()
+
+
 def test_the_real_params_are_valid(project: Path) -> None:
     assert read_params("evaluate", evaluate.Params).new_tokens > 0

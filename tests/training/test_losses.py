@@ -471,6 +471,21 @@ def test_a_step_without_forget_rows_is_zero_and_not_nan() -> None:
         assert hidden.grad.isfinite().all(), name
 
 
+def test_without_rows_the_head_has_a_gradient_of_zero_too() -> None:
+    # FSDP sums the gradients that exist, so they have to exist in every process
+    own, base, none = head(torch.randn(70, 8)), head(torch.randn(70, 8)), torch.zeros(0, 8, requires_grad=True)
+    ids = torch.zeros(0, dtype=torch.long)
+    for loss in (
+        objectives.summed_nll(none, ids, own),
+        objectives.summed_kl(none, own, none.detach(), base),
+    ):
+        own.weight.grad = None
+        loss.backward()
+        assert loss == 0
+        assert own.weight.grad is not None
+        assert not own.weight.grad.any()
+
+
 def test_cutting_a_step_into_micro_batches_changes_nothing() -> None:
     torch.manual_seed(0)
     output = head(torch.randn(50, 4))
