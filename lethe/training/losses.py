@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lethe.models.output_head import Head
 
 LOGITS = 1 << 23  # at once: 32 MiB of float32
-ROWS = 256  # of summed_nll's logits: each chunk reads and writes the head's gradient, which fewer do not pay for
+WIDE, WIDE_ROWS = 32, 256  # a vocabulary WIDE times the width is read in chunks of WIDE_ROWS rows
 BASE_HIDDEN = "base_hidden"  # column [N, d]: hidden states of the model before any training, of the same layer
 TARGET_IDS = "target_ids"  # column int32 [N, K]: ids of a soft target
 TARGET_PROBABILITIES = "target_probabilities"  # column float [N, K]: their probabilities, of sum 1
@@ -162,7 +162,7 @@ def summed_nll(hidden: Tensor, next_ids: Tensor, head: Head) -> Tensor:
 
     The logits are computed and reduced in float32 whatever the precision of the model's body. torch itself chooses so
     few rows that their logits take half the memory of `hidden`. Where the vocabulary is many times as wide as the model
-    that is a few rows, and each chunk reads and writes the gradient of the whole head: so it is ROWS always. Where
+    that is a row or two, each of which reads and writes the gradient of the whole head: there WIDE_ROWS are taken. Where
     a second gradient of the head takes more than whole logits do, there are no chunks.
     """
     from torch.nn import LinearCrossEntropyOptions
@@ -170,7 +170,10 @@ def summed_nll(hidden: Tensor, next_ids: Tensor, head: Head) -> Tensor:
 
     if not head.linear or not chunks_spare(head, len(hidden), len(hidden)):
         return summed(partial(chunk_nll, head), head, hidden, next_ids)
-    options = LinearCrossEntropyOptions(batch_chunk_size=ROWS, chunking_method=None)
+    vocabulary, width = head.weight.shape
+    options = LinearCrossEntropyOptions()
+    if vocabulary > WIDE * width:
+        options = LinearCrossEntropyOptions(batch_chunk_size=WIDE_ROWS, chunking_method=None)
     bias = None if head.bias is None else head.bias.float()
     scale = head.finish.scale
     return linear_cross_entropy(

@@ -199,17 +199,19 @@ def test_chunks_follow_from_the_vocabulary_and_the_width(vocabulary: int, rows: 
     assert chunk_rows(tall, rows + saved - 1) == rows
 
 
-def test_the_head_is_read_256_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("width", "rows"), [(8, None), (2, 256)])
+def test_a_wide_vocabulary_is_not_read_row_by_row(
+    monkeypatch: pytest.MonkeyPatch, width: int, rows: int | None
+) -> None:
     chosen = []
 
     def spy(*arguments: torch.Tensor, options: nn.LinearCrossEntropyOptions, **others: Any) -> torch.Tensor:
-        chosen.append((options.batch_chunk_size, options.chunking_method))
+        chosen.append(options.batch_chunk_size)
         return arguments[0].sum()
 
     monkeypatch.setattr(nn.functional, "linear_cross_entropy", spy)
-    for width in (2, 8, 200):  # torch itself would take one row
-        summed_nll(torch.randn(300, width), torch.zeros(300, dtype=torch.long), head(torch.randn(256, width)))
-    assert chosen == [(256, None)] * 3
+    summed_nll(torch.randn(300, width), torch.zeros(300, dtype=torch.long), head(torch.randn(256, width)))
+    assert chosen == [rows]  # 256 tokens are 32 and 128 times the width
 
 
 HALF = torch.tensor([[0.0], [math.log(2)], [0.0]])  # hidden 1 -> p = [1/4, 1/2, 1/4]
