@@ -22,6 +22,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+DEPRECATED = "`is_gradient_checkpointing` is deprecated"
 INTERRUPTED = 130  # what a shell says of a command that Ctrl-C ended
 MACHINES = "LETHE_MACHINES"
 RANKS = ("LETHE_MACHINE", "SLURM_NODEID", "SKYPILOT_NODE_RANK")  # which machine this is, from 0; the first that is set
@@ -31,7 +32,7 @@ SAYS_NOTHING = {"ACCELERATE_LOG_LEVEL", "ACCELERATE_MIXED_PRECISION"}  # the lau
 def main() -> None:
     """Start the module as `accelerate config` says. Errors of the stage and of the launcher are passed on."""
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # PEFT loads it; no kernel is to be fetched
-    warnings.filterwarnings("ignore", message=".is_gradient_checkpointing. is deprecated")  # PEFT's use of transformers
+    quieten()
     alone = config_file() is None and not any_setting() and visible_gpus() <= 1
     if alone or is_spread(sys.argv[1]):
         directly(sys.argv[1:])
@@ -39,6 +40,13 @@ def main() -> None:
         everywhere(os.environ[MACHINES], sys.argv[1:])
     else:
         by_accelerate(sys.argv[1:])
+
+
+def quieten() -> None:
+    """Leave out a warning that PEFT's use of transformers causes, also of the processes that this one starts."""
+    warnings.filterwarnings("ignore", message=DEPRECATED)
+    own = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = ",".join([*([own] if own else []), f"ignore:{DEPRECATED}"])
 
 
 def directly(command: list[str]) -> None:

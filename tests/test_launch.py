@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -184,3 +186,15 @@ def test_a_command_starts_the_stage_on_every_machine(tmp_path: Path) -> None:
     assert lost.stderr.startswith(
         "LETHE_MACHINES: expected a command that starts another one on every machine, got no-"
     )
+
+
+def test_a_warning_that_no_user_can_act_on_is_left_out_of_child_processes_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONWARNINGS", "ignore:of the user")
+    with warnings.catch_warnings():
+        launch.quieten()
+    said = "`is_gradient_checkpointing` is deprecated and will be removed"
+    code = f"import warnings; [warnings.warn(text, FutureWarning) for text in ({said!r}, 'of the user', 'another')]"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr
+    assert "another" in found
+    assert "is_gradient" not in found
+    assert "of the user" not in found
