@@ -162,8 +162,8 @@ def summed_nll(hidden: Tensor, next_ids: Tensor, head: Head) -> Tensor:
 
     The logits are computed and reduced in float32 whatever the precision of the model's body. torch itself chooses so
     few rows that their logits take half the memory of `hidden`. Where the vocabulary is many times as wide as the model
-    that is a row or two, each of which reads and writes the gradient of the whole head: there WIDE_ROWS are taken. Where
-    a second gradient of the head takes more than whole logits do, there are no chunks.
+    that is a row or two, each of which reads and writes the gradient of the whole head: there WIDE_ROWS are taken.
+    Where a second gradient of the head takes more than whole logits do, there are no chunks.
     """
     from torch.nn import LinearCrossEntropyOptions
     from torch.nn.functional import linear_cross_entropy
