@@ -303,7 +303,7 @@ def test_a_writing_model_can_be_stopped(page: Browser, monkeypatch: pytest.Monke
     page.wait("!document.getElementById('ask-stop').disabled")
     page.click("#ask-stop")
     page.wait("!document.getElementById('ask-go').disabled")
-    assert page.text("#ask-answers .answer h2 small") == "stopped"
+    assert page.text("#ask-answers .answer h2 small:last-child") == "stopped"
 
 
 def test_without_an_answer_the_page_says_so(page: Browser) -> None:
