@@ -197,5 +197,5 @@ def test_a_teacher_that_says_nothing(suppressed: Path, monkeypatch: pytest.Monke
     with pytest.raises(StageError) as error:
         distil.main()
     assert str(error.value) == (
-        "models/suppressed: expected texts of at least 8 tokens, got none; set distil.own_text: 0"
+        "models/suppressed: expected texts of 8 tokens and more from it, got none; distil.own_text: 0"
     )

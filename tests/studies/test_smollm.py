@@ -137,7 +137,7 @@ def test_the_setting_is_valid(project: Path, monkeypatch: pytest.MonkeyPatch, mo
     change_params(project, smollm.SETTING | more | {"benchmark.limit": 5}, smollm.PRESET)
     for side in ("forget", "retain"):
         (project / "data" / side).mkdir(parents=True)
-        (project / "data" / side / "a.txt").write_text("text")
+        (project / "data" / side / "a.txt").write_text(f"text to {side}")
     write_gguf(tiny_model(project / "source", context=256), project / "data/model/tiny.gguf")
     monkeypatch.chdir(project)
     sections, problems = validated(read_yaml(Path("dvc.yaml"))["stages"], read_whole(Path("params.yaml")))
