@@ -64,7 +64,7 @@ class TermFinder:
         view = seen(text)
         spelled = self._spelled(view.text)
         for word in WORD.finditer(view.text):
-            if word.start() < taken or self._begins_none(view.text, word):
+            if word.start() < taken or (word.start() not in spelled and self._begins_none(view.text, word)):
                 continue
             hits = [hit for hit in self._at(view.text, word) if hit.start >= taken]
             hits += [hit for hit in spelled.get(word.start(), ()) if hit.start >= taken]
