@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 from pathlib import Path
@@ -17,6 +16,7 @@ from lethe.erasure.passages import Wanted, codings_of, passages_in, share, wante
 from lethe.erasure.places import Item, Unread, everything
 from lethe.erasure.plan import WORST, all_locks, outs
 from lethe.erasure.reading import CHUNK, ERRORS, SHORTEST, Reader, UnreadError, pieces
+from lethe.erasure.streams import Passing
 
 if TYPE_CHECKING:
     from lethe.erasure.requests import State
@@ -58,7 +58,7 @@ class Answer(NamedTuple):
         return NO if self.found else CANNOT_TELL if any(not each.beside for each in self.unread) else 0
 
 
-class Hashed(io.RawIOBase):
+class Hashed(Passing):
     """A stream whose bytes are hashed as they are read: all of them, and of safetensors those after the header."""
 
     def __init__(self, stream: IO[bytes]) -> None:
@@ -82,15 +82,6 @@ class Hashed(io.RawIOBase):
     def seek(self, place: int, whence: int = 0) -> int:
         self.place = self.stream.seek(place, whence)
         return self.place
-
-    def tell(self) -> int:
-        return self.place
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
 
     def finish(self) -> tuple[str, str]:
         """(md5 of all bytes, md5 of the bytes after a safetensors header), after reading what was not read yet."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
+from lethe.erasure.streams import Passing
 from lethe.provenance.history import PLAIN_GIT, listed
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ def objects_in(output: IO[bytes] | None, before: str, names: Mapping[str, str]) 
         output.read(1)  # the line feed that git writes after each
 
 
-class Bounded(io.RawIOBase):
+class Bounded(Passing):
     """So many bytes of a stream that goes on after them. A small object is held, so that it can be read twice."""
 
     HELD = 1 << 26  # bytes
@@ -218,12 +219,6 @@ class Bounded(io.RawIOBase):
 
     def tell(self) -> int:
         return self.held.tell() if self.held else self.place
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
 
     def skip(self) -> None:
         """Go to the end."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import bz2
 import codecs
 import gzip
-import io
 import lzma
 import re
 import tarfile
@@ -15,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import IO, Any, NamedTuple
 
 from lethe.core.errors import StageError
+from lethe.erasure.streams import Passing
 from lethe.text.formats import missing, read_format
 
 CHUNK = 1 << 21  # bytes read at once
@@ -206,7 +206,7 @@ def inside(stream: IO[bytes], reader: Reader, depth: int) -> Iterator[str]:
     yield from pieces(Limited(stream, reader.left), reader, depth + 1)  # type: ignore[arg-type]
 
 
-class Limited(io.RawIOBase):
+class Limited(Passing):
     """A stream that ends with an error after so many bytes: a small archive can unpack to any length."""
 
     def __init__(self, stream: IO[bytes], left: list[int]) -> None:
@@ -225,12 +225,6 @@ class Limited(io.RawIOBase):
     def tell(self) -> int:
         return self.stream.tell()
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
 
 def deflated(stream: IO[bytes], start: bytes) -> bool:
     """Whether it is a stream of zlib, as git's loose objects are; the stream is at its start again."""
@@ -244,7 +238,7 @@ def deflated(stream: IO[bytes], start: bytes) -> bool:
         stream.seek(0)
 
 
-class Inflated(io.RawIOBase):
+class Inflated(Passing):
     """What a stream of zlib unpacks to, from its start again after `seek(0)`."""
 
     def __init__(self, stream: IO[bytes]) -> None:
@@ -268,15 +262,6 @@ class Inflated(io.RawIOBase):
         while self.place < place and self.read(min(CHUNK, place - self.place)):
             pass
         return self.place
-
-    def tell(self) -> int:
-        return self.place
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
 
 
 def zip_at_end(stream: IO[bytes]) -> bool:
