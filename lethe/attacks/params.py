@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from lethe.core.params import StageParams
-from lethe.evaluation.model_set import Device, Names
+from lethe.evaluation.model_set import Names
 from lethe.text.cloze import FEWEST_WORDS
 from lethe.training.adapters import LoraParams
 from lethe.training.quantisation import Bits
+from lethe.training.recipe import Device
 
 ATTACK_NAMES = (  # in the order of the report
     "relearn", "benign", "lora", "quantise", "context", "role", "prefix", "sample", "probe", "soft_prompt",
