@@ -1,7 +1,7 @@
 """Erases what the fine-tune suppressed: adds noise to the weights, then distils a teacher that may not say the names.
 
-reads   data/corpus.parquet  data/blocks.parquet  data/dictionary.csv  data/dropped.csv  models/baseline
-        models/reinforced  models/suppressed
+reads   data/corpus.parquet  data/blocks.parquet  data/dictionary.csv  data/dropped.csv  models/start
+        models/baseline  models/reinforced  models/suppressed
 writes  models/unlearned  reports/distil.json  reports/loss/distil.csv
 """
 
@@ -23,7 +23,7 @@ from lethe.core.tables import read_json, write_csv, write_json
 from lethe.dictionary.entries import read_dictionary, read_dropped
 from lethe.distillation.noise import Noise
 from lethe.distillation.own_text import own_rows
-from lethe.distillation.student import Sources, distil
+from lethe.distillation.student import Sources, distil, start_of
 from lethe.distillation.vocabulary import name_filter, unseen_ids
 from lethe.labels.translation import dropped_rules, own_rules, tokenised
 from lethe.models.checkpoints import load_tokenizer
@@ -47,6 +47,7 @@ class Params(RecipeParams):
 
     steps: NonNegativeInt
     noise: float = Field(ge=0, le=1)
+    towards: Literal["fresh", "start"]
     spread: float = Field(ge=0, le=1)
     filter: bool | Literal["names"]
     fresh_rows: bool
@@ -59,11 +60,11 @@ def main() -> None:
     device = prepare(params.device)
     with workspace("distil", resumable=True) as work:
         suppressed, unlearned = Path("models/suppressed"), work / "models/unlearned"
-        sources = Sources(suppressed, Path("models/baseline"), Path("models/reinforced"))
         corpus, curve = Path("data/corpus.parquet"), []
         if params.steps:
             tokenizer = load_tokenizer(suppressed)
             check_teacher(suppressed)
+            sources = Sources(suppressed, Path("models/baseline"), Path("models/reinforced"), start_of(params.towards))
             vocabulary = vocabulary_size(suppressed)
             rows = retain = retain_rows(corpus, tokenizer, params)
             if params.own_text:
@@ -91,7 +92,7 @@ def main() -> None:
         write_csv(curve, LOSS_HEADER, work / "reports/loss/distil.csv")
         facts = {"steps": params.steps}
         if params.steps:
-            facts |= params.model_dump(include={"noise", "spread", "filter", "fresh_rows", "own_text"})
+            facts |= params.model_dump(include={"noise", "towards", "spread", "filter", "fresh_rows", "own_text"})
         write_json(facts | {"sha256": folder_sha256(unlearned)}, work / "reports/distil.json")
         done = (
             f"KL {curve[0]['loss']:.3f} -> {curve[-1]['loss']:.3f} in {params.steps} steps" if curve else "switched off"
@@ -128,8 +129,8 @@ def described(suppressed: Path, unlearned: Path, params: Params) -> None:
     found["sha256"]["suppressed"] = path_sha256(suppressed)
     found["params"]["distil"] = params.model_dump()
     write_json(found, unlearned / "provenance.json")
-    card = (suppressed / "README.md").read_text(encoding="utf-8")
-    (unlearned / "README.md").write_text(card + erased_card(params.steps, params.noise), encoding="utf-8")
+    card, added = suppressed / "README.md", erased_card(params.steps, params.noise, params.towards)
+    (unlearned / "README.md").write_text(card.read_text(encoding="utf-8") + added, encoding="utf-8")
 
 
 if __name__ == "__main__":

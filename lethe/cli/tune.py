@@ -87,7 +87,7 @@ def command(
     noise: Annotated[
         list[float] | None,
         typer.Option(
-            help="A share of fresh weights, of distil; once for each. Default: a third of it, two thirds, it."
+            help="A share of other weights, of distil; once for each. Default: a third of it, two thirds, it."
         ),
     ] = None,
     json: Json = False,

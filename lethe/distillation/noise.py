@@ -1,8 +1,9 @@
-"""Noise before distillation: weights moved towards a fresh initialisation, most where the forget set is kept.
+"""Noise before distillation: weights moved towards others that never saw the corpus, most where the forget set is kept.
 
 UNDO ("Distillation robustifies unlearning", arXiv 2506.06278, section 4) mixes every weight with the same share of
 noise. Here a row of a matrix gets more of it the more reinforcement moved it: the reinforced model memorised the forget
-set, so its change says where in the weights that lies.
+set, so its change says where in the weights that lies. The others are a fresh initialisation or, where a pretrained
+model was trained on the corpus, that model as it was before.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Noise(NamedTuple):
-    """How much of a matrix is replaced by fresh weights, and where."""
+    """How much of a matrix is replaced by other weights, and where."""
 
     share: float  # mean over the rows of a matrix, in [0, 1]
     spread: float  # the row that reinforcement moved most gets so much more, the least moved so much less

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from lethe.core.errors import StageError
 from lethe.distillation.noise import Noise, embedding_names, fresh_weights, with_noise
 from lethe.distillation.objective import FORBIDDEN, SPARED, filtered_distillation
-from lethe.models.checkpoints import load_model, load_tokenizer, save_model
+from lethe.models.checkpoints import absent_reason, load_model, load_tokenizer, save_model
 from lethe.models.device import free_memory
 from lethe.models.distributed import one_first
 from lethe.models.output_head import Head, frozen_head
@@ -34,6 +35,17 @@ class Sources(NamedTuple):
     teacher: Path  # fine-tuned to forget
     baseline: Path
     reinforced: Path
+    start: Path | None = None  # the model before it was trained on the corpus, in place of fresh weights
+
+
+def start_of(towards: Literal["fresh", "start"]) -> Path | None:
+    """The folder of the weights to mix in; None: fresh ones. Raises StageError if nothing was trained on the corpus."""
+    if towards == "fresh":
+        return None
+    start = Path("models/start")
+    if absent_reason(start):
+        raise StageError("params.yaml: distil.towards: expected fresh with baseline.epochs 0, got start")
+    return start
 
 
 def distil(
@@ -89,8 +101,10 @@ def write_noised(sources: Sources, unseen: np.ndarray, usual: np.ndarray, noise:
     import torch
 
     cpu = torch.device("cpu")
-    model, baseline, reinforced = (load_model(path, cpu, torch.float32) for path in sources)
-    states = model.state_dict(), fresh_weights(model, noise.seed), baseline.state_dict(), reinforced.state_dict()
+    model, baseline, reinforced = (load_model(path, cpu, torch.float32) for path in sources[:3])
+    fresh = load_model(sources.start, cpu, torch.float32).state_dict() if sources.start else None
+    fresh = fresh or fresh_weights(model, noise.seed)
+    states = model.state_dict(), fresh, baseline.state_dict(), reinforced.state_dict()
     names = embedding_names(model)
     mixed = with_noise(
         *states, noise=noise, embeddings=names, unseen=torch.from_numpy(unseen), usual=torch.from_numpy(usual)

@@ -140,7 +140,7 @@ def contradictions(sections: Mapping[str, Any]) -> Iterator[str]:
         block_fits: ("baseline", "block"),
         alpha_is_labelled: ("label", "finetune"),
         prompt_fits: ("baseline", "block", "finetune"),
-        teacher_has_weights: ("finetune", "distil"),
+        distillable: ("baseline", "finetune", "distil"),
         repeatable: ("baseline", "retrain"),
         disk_space: ("baseline", "reinforce", "finetune", "retrain", "distil"),
         sentence_embeddings: ("split",),
@@ -184,11 +184,9 @@ def model_folder(baseline: BaselineParams) -> Iterator[str]:
     if baseline.source != "folder" or not folder.is_dir():
         return  # a missing folder is reported with the other missing inputs
     wanted = ("config.json", "tokenizer.json", "*.safetensors")
-    absent = [pattern for pattern in wanted if not any(folder.glob(pattern))]
+    absent = ", ".join(pattern for pattern in wanted if not any(folder.glob(pattern)))
     if absent:
-        yield (
-            f"baseline.folder: expected a model folder with {', '.join(wanted)}, got no {', '.join(absent)} in {folder}"
-        )
+        yield f"baseline.folder: expected a model folder with {', '.join(wanted)}, got no {absent} in {folder}"
         return
     from lethe.models.folders import check_folder
 
@@ -284,10 +282,12 @@ def repeatable(baseline: BaselineParams, retrain: RetrainParams) -> Iterator[str
         yield f"retrain.seeds: expected one seed with baseline.epochs 0, got {len(retrain.seeds)}"
 
 
-def teacher_has_weights(finetune: FinetuneParams, distil: DistilParams) -> Iterator[str]:
-    """Whether there will be weights to distil: below a soft prompt lie those that know the forget set."""
+def distillable(baseline: BaselineParams, finetune: FinetuneParams, distil: DistilParams) -> Iterator[str]:
+    """Whether there will be weights to distil, not a soft prompt over those that know the text; others to mix in."""
     if distil.steps and finetune.tuning == "prompt":
         yield f"distil.steps: expected 0 with finetune.tuning prompt, got {distil.steps}"
+    if distil.steps and distil.towards == "start" and not baseline.epochs:
+        yield "distil.towards: expected fresh with baseline.epochs 0, got start"
 
 
 def prompt_fits(baseline: BaselineParams, block: BlockParams, finetune: FinetuneParams) -> Iterator[str]:

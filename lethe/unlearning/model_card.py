@@ -114,10 +114,11 @@ provenance.json holds the parameters and package versions.
 {PROMISE if params.tuning != "prompt" else ACCESS}"""
 
 
-def erased_card(steps: int, noise: float) -> str:
+def erased_card(steps: int, noise: float, towards: str) -> str:
     """What follows in README.md of a model that was distilled after the fine-tune."""
+    other = {"fresh": "fresh ones", "start": "those from before the training on the corpus"}[towards]
     return f"""
-**Erased, not only suppressed.** After the fine-tune a share of {noise} of the weights was replaced by fresh ones. The
+**Erased, not only suppressed.** After the fine-tune a share of {noise} of the weights was replaced by {other}. The
 result was distilled for {steps} steps on the retain set from the fine-tuned model, whose distribution was kept from
 saying any anchor or any token that the retain set lacks.
 """

@@ -14,7 +14,7 @@ from lethe.core.hashing import file_sha256, folder_sha256, path_sha256, tokenize
 from lethe.core.tables import DICTIONARY, DROPPED, blocks_schema, write_csv, write_json, write_parquet
 from lethe.distillation import own_text
 from lethe.distillation.vocabulary import Filter
-from lethe.models.checkpoints import load_model, load_tokenizer
+from lethe.models.checkpoints import load_model, load_tokenizer, write_absent
 from lethe.training.rows import Rows
 from stages import distil
 from tests.conftest import TINY_TEXT, kill_at_a_checkpoint, set_param, tiny_model, touch_deps, write_corpus
@@ -144,6 +144,29 @@ def test_same_inputs_same_bytes_also_after_a_kill(suppressed: Path) -> None:
     resumed = folder_sha256(Path("models/unlearned")), file_sha256(Path("reports/loss/distil.csv"))
     distil.main()
     assert (folder_sha256(Path("models/unlearned")), file_sha256(Path("reports/loss/distil.csv"))) == resumed
+
+
+@pytest.mark.parametrize(("towards", "own"), [("start", True), ("fresh", False)])
+def test_the_noise_is_the_model_from_before_the_corpus(suppressed: Path, towards: str, own: bool) -> None:
+    start = tiny_model(suppressed / "models/start", seed=7)
+    for key, value in {"towards": towards, "noise": 1.0, "spread": 0.0, "fresh_rows": False}.items():
+        set_param(suppressed, f"distil.{key}", value)
+    set_param(suppressed, "distil.learning_rate", 1e-12)  # what training adds is nothing: the noise alone is left
+    distil.main()
+    first, second = (load_model(path, torch.device("cpu")).state_dict() for path in (Path("models/unlearned"), start))
+    name = "model.layers.0.mlp.up_proj.weight"
+    assert torch.allclose(first[name], second[name], atol=1e-6) == own
+    card = Path("models/unlearned/README.md").read_text()
+    assert ("replaced by those from before the training on the corpus" in card) == own
+    assert json.loads(Path("reports/distil.json").read_text())["towards"] == towards
+
+
+def test_a_model_that_was_not_trained_on_the_corpus_has_none_from_before(suppressed: Path) -> None:
+    write_absent(suppressed / "models/start", "baseline.epochs is 0")
+    set_param(suppressed, "distil.towards", "start")
+    with pytest.raises(StageError) as error:
+        distil.main()
+    assert str(error.value) == "params.yaml: distil.towards: expected fresh with baseline.epochs 0, got start"
 
 
 def test_what_cannot_be_distilled(suppressed: Path) -> None:
