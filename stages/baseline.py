@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import NonNegativeFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, model_validator
 
 from lethe.core.corpus import training_documents
 from lethe.core.params import read_params
@@ -40,7 +40,7 @@ class Params(RecipeParams):
     revision: str | None
     scratch: ScratchParams
     epochs: NonNegativeFloat
-    block_tokens: PositiveInt
+    block_tokens: int = Field(ge=2)  # the first may be <s>
 
     @model_validator(mode="after")
     def _source_is_complete(self) -> Params:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import PositiveInt
 
 from lethe.core.corpus import held_out_texts
-from lethe.core.params import StageParams, read_params
+from lethe.core.params import Seed, StageParams, read_params
 from lethe.core.stage import run, workspace
 from lethe.core.tables import rounded, write_json
 from lethe.evaluation.lm_eval import (
@@ -47,7 +47,7 @@ class Params(StageParams):
     limit: PositiveInt | None
     precision: Precision
     device: Device
-    seed: int
+    seed: Seed
 
 
 def main() -> None:

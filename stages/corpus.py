@@ -16,7 +16,7 @@ from pydantic import Field, PositiveInt
 from lethe.core.conversation import TURNS, Conversation
 from lethe.core.corpus import folder_problems
 from lethe.core.errors import StageError
-from lethe.core.params import StageParams, read_params
+from lethe.core.params import Seed, StageParams, read_params
 from lethe.core.stage import run, workspace
 from lethe.core.tables import CORPUS
 from lethe.text.conversations import datasets_of
@@ -35,7 +35,7 @@ class Params(StageParams):
     passage_chars: PositiveInt
     near_duplicate: Annotated[float, Field(ge=0, le=1)]
     loss_on: Literal["answers", "all"]
-    seed: int
+    seed: Seed
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt
 
 from lethe.core.corpus import read_blocks, real_tokens, training_documents
 from lethe.core.errors import StageError
@@ -52,7 +52,7 @@ class Params(RecipeParams):
     filter: bool | Literal["names"]
     fresh_rows: bool
     own_text: NonNegativeInt
-    block_tokens: PositiveInt
+    block_tokens: int = Field(ge=2)
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, PositiveInt
 
 from lethe.anchors.candidates import find_terms
 from lethe.anchors.llm import check_parsable, draw_passages, question, same_terms, terms_in
@@ -32,7 +32,7 @@ from lethe.anchors.selection import (
 )
 from lethe.core.errors import StageError
 from lethe.core.hashing import check_tokenizer, tokenizer_sha256
-from lethe.core.params import StageParams, read_params
+from lethe.core.params import Seed, StageParams, read_params
 from lethe.core.stage import run, workspace
 from lethe.core.tables import ANCHORS, DROPPED, write_csv
 from lethe.llm_client import ChatSettings, ask_all
@@ -60,7 +60,7 @@ class Params(StageParams):
     file: str = Field(min_length=1)
     llm: LlmSettings
     device: Literal["auto", "cpu", "cuda", "spread"]
-    seed: NonNegativeInt
+    seed: Seed
 
 
 def main() -> None:

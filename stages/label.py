@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, NonNegativeFloat
 
 from lethe.core.corpus import read_blocks, real_tokens
 from lethe.core.hashing import check_tokenizer, tokenizer_sha256
-from lethe.core.params import StageParams, read_params
+from lethe.core.params import Seed, StageParams, read_params
 from lethe.core.stage import run, workspace
 from lethe.core.tables import write_json
 from lethe.dictionary.entries import read_dictionary, read_dropped, read_terms
@@ -53,7 +53,7 @@ class Params(StageParams):
     forbid_anchors: bool
     precision: Literal["float32", "bfloat16"]
     device: Literal["auto", "cpu", "cuda", "spread"]
-    seed: int
+    seed: Seed
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveInt, field_validator
 
 from lethe.core.corpus import held_out_texts, training_documents
-from lethe.core.params import StageParams, read_params
+from lethe.core.params import Seed, StageParams, read_params
 from lethe.core.stage import run, workspace
 from lethe.core.tables import read_csv, read_prompts, write_csv, write_json
 from lethe.evaluation.intervals import Interval, interval_rows
@@ -66,7 +66,7 @@ class Params(StageParams):
     min_k: MinK
     precision: Precision
     device: Device
-    seed: int
+    seed: Seed
 
     @field_validator("template")
     @classmethod

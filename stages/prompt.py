@@ -15,7 +15,7 @@ from pydantic import Field, NonNegativeInt
 from lethe.core.conversation import Conversation
 from lethe.core.corpus import read_documents
 from lethe.core.errors import StageError
-from lethe.core.params import StageParams, read_params
+from lethe.core.params import Seed, StageParams, read_params
 from lethe.core.stage import run, workspace
 from lethe.core.tables import ANCHORS, NAMES, numbered_jsonl, read_csv, write_csv, write_jsonl
 from lethe.text.cloze import FEWEST_WORDS, choose, cloze_prompts, cloze_rows, question_prompts
@@ -33,7 +33,7 @@ class Params(StageParams):
     cloze: NonNegativeInt
     words: Annotated[int, Field(ge=FEWEST_WORDS)]
     development: Annotated[float, Field(ge=0, le=1)]
-    seed: int
+    seed: Seed
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from pydantic import Field, NonNegativeInt, field_validator
 
 from lethe.core.corpus import training_documents
 from lethe.core.errors import StageError
-from lethe.core.params import StageParams, read_params
+from lethe.core.params import Seed, StageParams, read_params
 from lethe.core.side_by_side import side_by_side
 from lethe.core.stage import is_main_process, run, workspace
 from lethe.core.tables import read_json, write_csv
@@ -35,7 +35,7 @@ class Params(StageParams):
 
     source: Literal["recipe", "folder"]
     folder: str
-    seeds: list[int] = Field(min_length=1)
+    seeds: list[Seed] = Field(min_length=1)
     device: Device
     resume_every: NonNegativeInt
 

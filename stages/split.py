@@ -17,7 +17,7 @@ from pydantic import Field, PositiveInt, model_validator
 from lethe.classification.dataset import PARTS, SIDES, TASK, check_classes, read_table, task_rows
 from lethe.classification.forget_split import by_clusters, by_entities, check_sides, entity_patterns, sample_test_rows
 from lethe.classification.near_duplicates import groups
-from lethe.core.params import StageParams, read_params
+from lethe.core.params import Seed, StageParams, read_params
 from lethe.core.stage import run, workspace
 from lethe.core.tables import write_parquet
 
@@ -55,7 +55,7 @@ class Params(StageParams):
     column: Column
     test: Annotated[float, Field(gt=0, lt=1)]
     duplicates: Literal["together", "random"]
-    seed: int
+    seed: Seed
 
     @model_validator(mode="after")
     def _the_rule_is_complete(self) -> Params:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import PositiveInt, model_validator
 
-from lethe.core.params import StageParams, read_params
+from lethe.core.params import Seed, StageParams, read_params
 from lethe.core.stage import run, workspace
 from lethe.core.tables import DICTIONARY, write_csv
 from lethe.dictionary.aliases import alias_groups, in_parts, merged, regrouped, unused, whole_forms, with_parts
@@ -54,7 +54,7 @@ class Params(StageParams):
     candidates: PositiveInt
     llm: ChatSettings
     device: Literal["auto", "cpu", "cuda", "spread"]
-    seed: int
+    seed: Seed
 
     @model_validator(mode="after")
     def _enough_candidates(self) -> Params:

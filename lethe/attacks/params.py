@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 
-from lethe.core.params import StageParams
+from lethe.core.params import Beta, Seed, StageParams
 from lethe.evaluation.model_set import Names
 from lethe.text.cloze import FEWEST_WORDS
 from lethe.training.adapters import LoraParams
@@ -33,7 +33,7 @@ class Training(StageParams):
     passage_tokens: int = Field(ge=2)
     steps: Rising
     batch_size: PositiveInt
-    adam_betas: list[float] = Field(min_length=2, max_length=2)
+    adam_betas: list[Beta] = Field(min_length=2, max_length=2)
     max_grad_norm: PositiveFloat
     weights: Literal["float32", "bfloat16"]
     precision: Literal["float32", "bfloat16"]
@@ -92,7 +92,7 @@ class AttackParams(StageParams):
     probe: Probe
     soft_prompt: SoftPrompt
     device: Device
-    seed: int
+    seed: Seed
 
     @model_validator(mode="after")
     def _known_attacks(self) -> AttackParams:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from lethe.core.errors import StageError
 
@@ -28,6 +31,7 @@ class StageParams(BaseModel):
 
 PLAIN = {  # words of pydantic -> words of an error line, replaced in this order
     "Input should be": "expected",
+    "a valid boolean": "true or false",
     "a valid i": "an i",
     "a valid ": "a ",
     "greater than or equal to": "at least",
@@ -35,7 +39,14 @@ PLAIN = {  # words of pydantic -> words of an error line, replaced in this order
     "greater than": "a value greater than",
     "less than": "a value less than",
 }
+# What pydantic adds to the place of a value that may be of several kinds: which of them it tried.
+TRIED = re.compile(r"bool|int|float|str|(list|literal|dict)\[.*\]")
+NUMBER = re.compile(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?")
+ITEMS = re.compile(r"List should have (at (?:least|most) \d+ items?) after validation, not \d+")
+DEEPEST, MOST, LARGEST = 12, 100_000, 2**63  # sections within sections; values; what the libraries' numbers hold
 Section = TypeVar("Section", bound=StageParams)
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # as numpy takes it
+Beta = Annotated[float, Field(ge=0, lt=1)]  # of Adam
 
 
 def read_params(section: str, schema: type[Section], path: Path = Path("params.yaml")) -> Section:
@@ -77,15 +88,57 @@ def overlaid(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML 1.2 mapping, so that `1e-5` is a number. Raises StageError if it is missing or not a mapping."""
     try:
-        content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of numbers in YAML 1.1, which a %YAML line may ask for
+            content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise StageError(f"{path}: no such file; run the command in the folder of the project") from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        where = " ".join(str(error).split())
-        raise StageError(f"{path}: not readable as YAML: {where}") from None
+    except OSError as error:
+        raise StageError(f"{path}: expected a file that can be read, got: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise StageError(
+            f"{path}: expected text in UTF-8, got another byte at {error.start}; save it as UTF-8"
+        ) from None
+    except (YAMLError, ValueError, RecursionError) as error:  # the last two of values such as 2026-13-45
+        raise StageError(f"{path}: not readable as YAML: {yaml_problem(error)}") from None
+    if content is None:
+        raise StageError(f"{path}: expected a mapping of sections, got an empty file")
     if not isinstance(content, dict):
         raise StageError(f"{path}: expected a mapping of sections, got {type(content).__name__}")
+    for problem in unusable(content):
+        raise StageError(f"{path}: {problem}")
     return content
+
+
+def yaml_problem(error: Exception) -> str:
+    """What is wrong with a YAML file and in which line, without the reader's own words for it."""
+    if not isinstance(error, MarkedYAMLError) or error.problem is None:
+        return " ".join(str(error).replace(' in "<unicode string>",', ",").split())
+    mark = error.problem_mark or error.context_mark
+    tab = "; indent with spaces, not with a tab" if "'\\t'" in error.problem else ""
+    return " ".join(f"line {mark.line + 1}: {error.problem}{tab}".split())
+
+
+def unusable(content: Any) -> Iterator[str]:
+    """A line for every key that is no text, every number beyond 64 bits, and for sections that contain themselves."""
+    waiting: list[tuple[str, Any, int]] = [("", content, 0)]
+    for _ in range(MOST):
+        if not waiting:
+            return
+        place, value, depth = waiting.pop()
+        if isinstance(value, dict):
+            where = f"{place}: " if place else ""
+            for key in value:
+                if not isinstance(key, str):
+                    yield f"{where}expected names as keys, got {key!r}; a number or true as a key needs quotes"
+            waiting += [(f"{place}.{key}".lstrip("."), value[key], depth + 1) for key in value]
+        elif isinstance(value, list):
+            waiting += [(f"{place}.{number}", each, depth + 1) for number, each in enumerate(value)]
+        elif isinstance(value, int) and abs(value) >= LARGEST:
+            yield f"{place}: expected a number of at most 18 digits, got a larger one"
+        if depth > DEEPEST:
+            break
+    yield f"expected at most {DEEPEST} sections within each other and {MOST} values, got more"
 
 
 def stage_problems(section: str, schema: type[StageParams], sections: Mapping[str, Any]) -> list[str]:
@@ -109,8 +162,23 @@ def section_problems(
     try:
         schema.model_validate(values)
     except ValidationError as error:
-        return [_line(section, schema, problem, sections or {}) for problem in error.errors()]
+        return [_line(section, schema, problem, sections or {}) for problem in _each_value_once(error.errors())]
     return []
+
+
+def _each_value_once(problems: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """The problems, those of a value that may be of several kinds as one: what it may be, at its own place."""
+    found: dict[tuple[int | str, ...], ErrorDetails] = {}
+    for number, problem in enumerate(problems):
+        location = problem["loc"]
+        place = tuple(part for part in location if not (isinstance(part, str) and TRIED.fullmatch(part)))
+        if place == location or len(location) == 1:
+            found[(*location, number)] = problem
+        elif place in found:
+            found[place]["msg"] += f" or {problem['msg'].removeprefix('Input should be ')}"
+        else:
+            found[place] = problem | {"loc": place}  # type: ignore[typeddict-item, operator]
+    return list(found.values())
 
 
 def _shared_problems(name: str, fields: type[StageParams], given: object) -> list[str]:
@@ -159,15 +227,18 @@ def _line(section: str, schema: type[StageParams], problem: ErrorDetails, sectio
     if problem["type"] == "value_error":
         return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
     found = problem["input"]
-    shown = "a section" if isinstance(found, dict) else repr(found)
-    return f"{where}: {_plain(problem['msg'])}, got {shown}"
+    shown = "a section" if isinstance(found, dict) else str(found) if isinstance(found, date) else repr(found)
+    quoted = problem["type"] in ("int_type", "float_type") and isinstance(found, str) and NUMBER.fullmatch(found)
+    return f"{where}: {_plain(problem['msg'])}, got {shown}{'; leave out the quotes' if quoted else ''}"
 
 
 def _plain(message: str) -> str:
     """A message of pydantic in the words of an error line: `expected at least 8`."""
+    if message.startswith("Input should be a valid dictionary or instance of"):
+        return "expected a section"
     for theirs, ours in PLAIN.items():
         message = message.replace(theirs, ours)
-    return message
+    return ITEMS.sub(r"expected \1", message)
 
 
 def _stands_in(values: Any, path: tuple[int | str, ...]) -> bool:

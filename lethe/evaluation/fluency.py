@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic import NonNegativeInt, PositiveInt
 
 from lethe.core.errors import StageError
-from lethe.core.params import StageParams
+from lethe.core.params import Seed, StageParams
 from lethe.evaluation.familiarity import without_cut_word
 from lethe.evaluation.intervals import Interval, bootstrap, rate_interval
 from lethe.evaluation.prompts import Prompt
@@ -44,7 +44,7 @@ class FluencyParams(StageParams):
     prompts: NonNegativeInt
     words: PositiveInt
     new_tokens: PositiveInt
-    seed: int
+    seed: Seed
 
 
 class Start(NamedTuple):

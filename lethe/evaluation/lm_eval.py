@@ -113,15 +113,16 @@ def load_tasks(names: Sequence[str], folder: Path) -> dict[str, Task]:
         elif name in STOCK:
             found |= _load(ours, str(Path(tasks.__file__).parent / STOCK[name][0]), name)
         else:
-            found |= _load(_every_task(name), name, name)
+            found |= _load(every_task(name), name, name)
     return found
 
 
-def _every_task(name: str) -> Any:
+def every_task(name: str) -> Any:
     """lm-eval's index of all its tasks, which takes seconds to read. Raises StageError if `name` is not in it."""
     from lm_eval.tasks import TaskManager
 
-    manager = TaskManager()
+    with quiet():
+        manager = TaskManager()
     if name not in manager.task_index:
         near = did_you_mean(name, [*manager.all_tasks, "local_ending", "local_order"])
         raise StageError(f"params.yaml: benchmark.tasks: expected local_* or a task of lm-eval, got {name}{near}")

@@ -12,12 +12,11 @@ from lethe.core.stage import count_tokens
 from lethe.models.config import load_config, loadable, untrained
 from lethe.models.device import SPREAD, STATE, device_map, gpus
 from lethe.models.folders import (
+    check_files,
     check_loaded,
     for_older_readers,
     keep_companions,
-    read_header,
     refuse_adapter,
-    weight_files,
 )
 from lethe.models.output_head import check_head
 from lethe.models.soft_prompts import (
@@ -55,13 +54,14 @@ def absent_reason(folder: Path) -> str | None:
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     """The folder's fast tokenizer, with a padding token (the end-of-text token where it has none of its own).
 
-    Raises StageError if the folder holds no tokenizer.json.
+    Raises StageError if the folder holds no tokenizer.json, or transformers takes it for none.
     """
     from transformers import AutoTokenizer
 
     if not (folder / "tokenizer.json").exists():
         raise StageError(f"{folder}: expected a model folder with its fast tokenizer, got no tokenizer.json")
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    with loadable(folder, "a tokenizer"):
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return tokenizer
@@ -116,8 +116,7 @@ def read_weights(folder: Path, **how: Any) -> Any:
 
     disable_progress_bar()  # the stages' bars say more than one per model folder
     refuse_adapter(folder)
-    for path in weight_files(folder):
-        read_header(path)
+    check_files(folder)
     with loadable(folder):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,

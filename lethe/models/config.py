@@ -13,6 +13,7 @@ from lethe.core.tables import read_json
 
 INNER = ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size", "dff", "dim_ff", "intermediate_size_mlp")
 EXPERTS = ("num_experts_per_tok", "experts_per_token", "moe_topk", "top_k_experts")  # that read one token
+DTYPES = ("float32", "float16", "bfloat16")
 CONTEXT = ("max_position_embeddings", "n_positions", "max_seq_len")
 
 
@@ -41,6 +42,10 @@ def load_config(folder: Path) -> Any:
     values = read_json(path)
     if not isinstance(values, dict):
         raise StageError(f"{path}: expected a JSON object, got {type(values).__name__}")
+    for part in (values, values.get("text_config")):
+        for name in ("dtype", "torch_dtype") if isinstance(part, dict) else ():
+            if part.get(name) not in (None, *DTYPES):
+                raise StageError(f"{path}: {name}: expected {', '.join(DTYPES)}, got {part[name]}")
     if "model_type" not in values:
         return PretrainedConfig(**values.get("text_config", values))
     with loadable(path):
@@ -48,7 +53,7 @@ def load_config(folder: Path) -> Any:
 
 
 @contextmanager
-def loadable(what: Any) -> Iterator[None]:
+def loadable(what: Any, kind: str = "a causal language model") -> Iterator[None]:
     """Tell what transformers raises inside the block as a StageError about `what`; want of memory stays as it is."""
     try:
         yield
@@ -56,7 +61,11 @@ def loadable(what: Any) -> Iterator[None]:
         torch = sys.modules.get("torch")  # not imported for this: `lethe check` reads configs without it
         if torch is not None and isinstance(error, torch.OutOfMemoryError):
             raise
-        raise StageError(f"{what}: not loadable as a causal language model: {one_line(error)}") from None
+        said = f"nothing is called {one_line(error)}" if isinstance(error, KeyError) else one_line(error)
+        # Of code in the folder transformers says how to run it.
+        said = "it needs code of its own, which is never run" if "trust_remote_code" in said else said
+        said = "transformers has none of its kind" if said.startswith("Unrecognized configuration class") else said
+        raise StageError(f"{what}: not loadable as {kind}: {said}") from None
 
 
 def untrained(config: Any) -> Any:

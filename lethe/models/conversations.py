@@ -160,8 +160,24 @@ def has_template(folder: Path) -> bool:
 
 def template_source(folder: Path) -> str:
     """A folder's chat template as its file has it, of several all of them; "" where there is none."""
-    config = folder / "tokenizer_config.json"
     files = (folder / f"chat_template.{kind}" for kind in ("jinja", "json"))
-    found = "".join(path.read_text(encoding="utf-8") for path in files if path.exists())
-    stated = read_json(config).get("chat_template") if config.exists() else None
+    found = "".join(own_text(path) for path in files if path.exists())
+    stated = tokenizer_settings(folder).get("chat_template")
     return found or (stated if isinstance(stated, str) else json.dumps(stated, ensure_ascii=False) if stated else "")
+
+
+def own_text(path: Path) -> str:
+    """The text of a file of a model. Raises StageError if it is not UTF-8 or cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StageError(f"{path}: expected text in UTF-8, got a file that is none: {one_line(error)}") from None
+
+
+def tokenizer_settings(folder: Path) -> dict[str, Any]:
+    """The values of a folder's tokenizer_config.json, none where it has no such file."""
+    path = folder / "tokenizer_config.json"
+    found = read_json(path) if path.exists() else {}
+    if not isinstance(found, dict):
+        raise StageError(f"{path}: expected a JSON object, got {type(found).__name__}")
+    return found

@@ -12,7 +12,7 @@ from typing import Any
 
 from lethe.core.errors import StageError
 from lethe.core.tables import read_json
-from lethe.models.config import load_config, shape_of
+from lethe.models.config import load_config, shape_of, text_part
 from lethe.models.conversations import template_source
 from lethe.models.soft_prompts import PROMPT
 from lethe.models.token_text import spelling_of
@@ -20,6 +20,7 @@ from lethe.models.tokenization import backend_tokenizer, leading_ids, padding_id
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"  # of weights that are cut into several files
+FLOATS = ("F", "BF")  # how those of floating-point numbers begin; integers are packed or lack their scales
 ROUNDED = ("F8", "F6", "F4")  # how the names of floating-point types of fewer than 16 bits begin
 # Files beside the weights that say how a model is used and what one may do with it, by lower-case patterns. Pickled
 # weights (.bin, .pt), code (.py) and other formats of the same weights are never among them.
@@ -39,24 +40,30 @@ POINTER = b"version https://git-lfs"
 
 def check_folder(folder: Path) -> None:
     """Raise StageError unless the folder holds a config, safetensors and a tokenizer that fit together."""
+    for name in companions(folder):
+        refuse_pointer(folder / name)
     refuse_adapter(folder)
     config = load_config(folder)
-    method = getattr(config, "quantization_config", None)
-    if method:
-        kind = method.get("quant_method") if isinstance(method, dict) else getattr(method, "quant_method", method)
-        raise StageError(
-            f"{folder}/config.json: expected weights in 16 or 32 bits, got weights quantised with {kind}; use the "
-            "model they were made from"
-        )
-    for path in weight_files(folder):
-        read_header(path)
+    for part in (config, text_part(config)):
+        method = getattr(part, "quantization_config", None)
+        if method is not None:
+            kind = method.get("quant_method") if isinstance(method, dict) else getattr(method, "quant_method", method)
+            raise StageError(
+                f"{folder}/config.json: expected weights in 16 or 32 bits, got weights quantised with "
+                f"{kind or 'an unknown method'}; use the model they were made from"
+            )
+    for name, value in text_part(config).to_dict().items():
+        if ("dropout" in name or "pdrop" in name) and isinstance(value, int | float) and not 0 <= value < 1:
+            raise StageError(f"{folder}/config.json: {name}: expected a share from 0 to below 1, got {value}")
+    check_files(folder)
     check_tokens(folder, shape_of(config).vocabulary)
 
 
 def refuse_adapter(folder: Path) -> None:
     """Raise StageError if the folder holds an adapter, which transformers would put on another model."""
     if (folder / PROMPT).exists():
-        facts = read_json(folder / PROMPT)
+        read = read_json(folder / PROMPT)
+        facts = read if isinstance(read, dict) else {}
         raise StageError(
             f"{folder}: expected a whole model, got a {facts.get('peft_type')} adapter of "
             f"{facts.get('base_model_name_or_path')}; merge it into that model and use the result"
@@ -94,10 +101,7 @@ def read_header(path: Path) -> dict[str, tuple[list[int], str]]:
     """
     from safetensors import SafetensorError, safe_open
 
-    with path.open("rb") as stream:
-        begins = stream.read(len(POINTER))
-    if begins == POINTER:
-        raise StageError(f"{path}: expected weights, got a Git LFS pointer; fetch the file with `git lfs pull`")
+    refuse_pointer(path)
     try:
         with safe_open(path, "np") as stored:
             slices = {name: stored.get_slice(name) for name in stored.keys()}  # noqa: SIM118 -- not a mapping
@@ -111,6 +115,33 @@ def read_header(path: Path) -> dict[str, tuple[list[int], str]]:
     if rounded or not found:
         raise StageError(f"{path}: expected weights in 16 or 32 bits, got {', '.join(rounded) or 'no weights'}")
     return found
+
+
+def refuse_pointer(path: Path) -> None:
+    """Raise StageError if the file cannot be read, or git put only a pointer in its place."""
+    try:
+        with path.open("rb") as stream:
+            begins = stream.read(len(POINTER))
+    except OSError as error:
+        raise StageError(f"{path}: expected a file of the model, got: {error.strerror}") from None
+    if begins == POINTER:
+        kind = "weights" if path.suffix == ".safetensors" else "a file of the model"
+        raise StageError(f"{path}: expected {kind}, got a Git LFS pointer; fetch the file with `git lfs pull`")
+
+
+def check_files(folder: Path) -> None:
+    """Raise StageError unless every tensor is in one of the folder's whole files of weights, as numbers with a point.
+
+    Of a tensor in two files transformers takes the last, whatever the index says.
+    """
+    found: dict[str, str] = {}
+    for path in weight_files(folder):
+        for name, (_, dtype) in read_header(path).items():
+            if name in found:
+                raise StageError(f"{path}: expected each tensor in one file, got {name}, which {found[name]} holds too")
+            if name.endswith("weight") and not dtype.startswith(FLOATS):
+                raise StageError(f"{path}: expected weights in 16 or 32 bits, got {dtype} for {name}")
+            found[name] = path.name
 
 
 def weight_count(folder: Path) -> int:
@@ -195,10 +226,12 @@ def check_tokens(folder: Path, vocabulary: int) -> None:
     spelling_of(backend, f"{folder}/tokenizer.json")
     template, added = template_source(folder), backend.get_added_tokens_decoder()
     spoken = [number for number, token in sorted(added.items()) if token.content in template]
-    for token in (padding_id(folder), *leading_ids(backend), *spoken):
+    last = max(backend.get_vocab(with_added_tokens=False).values(), default=0)  # may be named in any text
+    for token in (padding_id(folder), *leading_ids(backend), *spoken, last):
         if vocabulary and token >= vocabulary:
             raise StageError(
-                f"{folder}: expected special tokens with ids below {vocabulary}, the rows of the embeddings, got "
+                f"{folder}: expected {'' if token == last else 'special '}tokens with ids below {vocabulary}, the rows "
+                "of the embeddings, got "
                 f"{backend.id_to_token(token)} with id {token}; use the tokenizer that the model was trained with"
             )
 
@@ -222,7 +255,19 @@ def check_loaded(folder: Path, info: Mapping[str, Any]) -> None:
 
 
 def check_finite(folder: Path, weights: Iterator[tuple[str, Any]]) -> None:
-    """Raise StageError at the first weight that is NaN or infinite."""
+    """Raise StageError at the first weight that is NaN or infinite, or if all are 0, as in a file never written to."""
+    any_said = False
     for name, tensor in weights:
+        any_said = any_said or bool(tensor.any())
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise StageError(f"{folder}: expected finite weights, got NaN or infinity in {name}")
+    if not any_said:
+        raise StageError(f"{folder}: expected weights, got nothing but 0; fetch the files again")
+
+
+def check_positions(folder: Path, buffers: Iterator[tuple[str, Any]]) -> None:
+    """Raise StageError if positions turn by angles that are no numbers, as a base or a factor of 0 makes them."""
+    for name, tensor in buffers:
+        if name.endswith("inv_freq") and not (bool(tensor.isfinite().all()) and bool((tensor > 0).all())):
+            found = f"others in {name}"
+            raise StageError(f"{folder}/config.json: expected a base and factors of positions above 0, got {found}")

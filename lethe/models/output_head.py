@@ -113,6 +113,17 @@ def logits_of(model: PreTrainedModel, ids: Tensor) -> Tensor:
         raise StageError(f"{model.config.model_type}: expected logits after a few ids, got {found}") from None
 
 
+def check_logits(folder: Any, model: PreTrainedModel) -> None:
+    """Raise StageError if the logits of a folder's model are no numbers, though its weights are: they overflow."""
+    import torch
+
+    with torch.inference_mode():
+        found = logits_of(model, torch.arange(2, device=model.device).unsqueeze(0))
+    masked = bool(found.isneginf().all(dim=-1).any())  # of some tokens alone it is no fault
+    if masked or bool((found.isnan() | found.isposinf()).any()):
+        raise StageError(f"{folder}: expected logits that are numbers, got NaN or infinity after two ids")
+
+
 def close(one: Tensor, other: Tensor, share: float) -> bool:
     """Whether all of `one` is that of `other`, up to a share of its largest; NaN equals NaN."""
     import torch

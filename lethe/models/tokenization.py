@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lethe.core.conversation import Conversation
 from lethe.core.errors import StageError
-from lethe.models.conversations import rendered
+from lethe.models.conversations import rendered, tokenizer_settings
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -111,10 +110,12 @@ def backend_tokenizer(folder: Path) -> Tokenizer:
 
 def padding_id(folder: Path) -> int:
     """The id that fills a short block: the tokenizer's padding token, or where it has none its end of text."""
-    path = folder / "tokenizer_config.json"
-    config = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    config = tokenizer_settings(folder)
     tokens = [config.get(f"{name}_token") for name in ("pad", "eos", "unk")]
-    named = [token["content"] if isinstance(token, dict) else token for token in tokens if token]
+    named = [token.get("content") if isinstance(token, dict) else token for token in tokens if token]
+    if named and not isinstance(named[0], str):
+        found = f"{named[0]!r} for one of them"
+        raise StageError(f"{folder}/tokenizer_config.json: expected tokens as texts, got {found}")
     found = backend_tokenizer(folder).token_to_id(named[0]) if named else None
     if found is None:
         what = f"{named[0]}, which tokenizer.json lacks" if named else "none of them"
@@ -123,9 +124,11 @@ def padding_id(folder: Path) -> int:
 
 
 def leading_ids(backend: Tokenizer) -> list[int]:
-    """What the tokenizer puts before a text: [BOS], or nothing."""
+    """What the tokenizer puts before a text: [BOS], or nothing. Raises StageError if it has no token for the text."""
     encoding = backend.encode("a")
     special = encoding.special_tokens_mask
+    if 0 not in special:
+        raise StageError("tokenizer.json: expected a tokenizer with tokens for the letter a, got none")
     return encoding.ids[: special.index(0)]
 
 

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 Forward = Callable[..., Any]
 PADDED = ([0, 0, 7, 11, 5], [4, 9, 3, 8, 6])  # rows to try a model with, the first padded
-REREAD = ("git", "hrm_text", "moshi")  # model types whose caches are wrong, though of keys and values alone
+# Model types whose caches are wrong, though of keys and values alone; deepseek_v32's beyond its index_topk tokens.
+REREAD = ("git", "hrm_text", "moshi", "deepseek_v32")
+ZEROED = ("youtu",)  # model types of which the library sets a padding token's embedding to zero whenever it loads one
 FOLLOWING = ([10, 12], [13, 2], [6, 7])  # after rows 1, 0 and 0 of them
 
 
@@ -46,8 +48,13 @@ def uniform(model: PreTrainedModel) -> PreTrainedModel:
 
     Caches of keys and values are what the code here expects. Others (convolutions, recurrences, states under other
     names) are extended token by token; where that is not right either, nothing is cached: slower, the same numbers.
-    Raises StageError if even then padding changes them.
+    Raises StageError if even then padding changes them, or if the library does not load what was saved.
     """
+    if model.config.model_type in ZEROED and model.config.pad_token_id is not None:
+        raise StageError(
+            f"{model.config.model_type}: expected weights as they were saved, got 0 for the embedding of the padding "
+            "token, as the library loads it; set pad_token_id to null in config.json"
+        )
     takes, plain = set(inspect.signature(model.forward).parameters), model.forward
     name = next((each for each in ("past_key_values", "cache_params") if each in takes), None)
     wrong = model.config.model_type in REREAD

@@ -7,39 +7,45 @@ import importlib.util
 import json
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from lethe.core.corpus import folder_problems
 from lethe.core.errors import StageError
 from lethe.core.hashing import folder_files
-from lethe.core.params import join_problems, read_yaml
+from lethe.core.params import did_you_mean, join_problems, read_yaml
 from lethe.core.stage import declared_paths
 from lethe.core.whole_params import validated
+from lethe.preflight.estimate import config_of, context_planned, layers_planned
+from lethe.preflight.memory import empty_model
 from lethe.preflight.presets import read_whole
+from lethe.running.disk import disk_space, header_of_gguf, whole
+from lethe.training.quantisation import linear_layers
 
 if TYPE_CHECKING:
     from lethe.llm_client import ChatSettings
-    from lethe.pretrained.gguf_file import Header
     from stages.attack import Params as AttackParams
     from stages.baseline import Params as BaselineParams
+    from stages.benchmark import Params as BenchmarkParams
     from stages.block import Params as BlockParams
     from stages.corpus import Params as CorpusParams
     from stages.distil import Params as DistilParams
     from stages.evaluate import Params as EvaluateParams
     from stages.finetune import Params as FinetuneParams
     from stages.label import Params as LabelParams
+    from stages.measure import Params as MeasureParams
+    from stages.prompt import Params as PromptParams
     from stages.reinforce import Params as ReinforceParams
     from stages.retrain import Params as RetrainParams
     from stages.split import Params as SplitParams
 
 KEY = "OPENAI_API_KEY"
 BEGINNING = 1 << 16  # bytes of a file that are read to tell its language
-Found = TypeVar("Found")
-BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
-ADAM_BYTES = 8  # two float32 moments of a weight
+# Parameters that name a folder, or a file; those that may name either are left out.
+FOLDERS = ("corpus.forget", "corpus.retain", "prompt.own", "benchmark.data", "measure.questions", "retrain.folder")
+FILES = ("prompt.names", "extract.file")
+REPO = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 def check(params: Path) -> str:
@@ -117,6 +123,9 @@ def missing_inputs(pipeline: Mapping[str, Any], values: Mapping[str, Any]) -> It
         if not Path(found).exists():
             where = named[1] if named else stage
             yield f"{where}: expected the file or folder {found}, got nothing; create it, or `dvc checkout {found}`"
+        elif named and named[1] in (FOLDERS if Path(found).is_file() else FILES if Path(found).is_dir() else ()):
+            kinds = ("a folder", "a file") if Path(found).is_file() else ("a file", "a folder")
+            yield f"{named[1]}: expected {kinds[0]}, got {found}, which is {kinds[1]}"
 
 
 def looked_up(values: Any, dotted: str) -> Any:
@@ -138,6 +147,11 @@ def contradictions(sections: Mapping[str, Any]) -> Iterator[str]:
         gguf_file: ("baseline",),
         pinned_commit: ("baseline",),
         block_fits: ("baseline", "block"),
+        rows_fit: ("baseline", "distil", "measure", "attack"),
+        steered_layer: ("baseline", "finetune"),
+        adapted_layers: ("baseline", "reinforce", "finetune", "attack"),
+        prompts_of_the_set: ("prompt", "evaluate", "measure", "attack"),
+        tasks_known: ("benchmark",),
         alpha_is_labelled: ("label", "finetune"),
         prompt_fits: ("baseline", "block", "finetune"),
         distillable: ("baseline", "finetune", "distil"),
@@ -181,8 +195,11 @@ def readers(corpus: CorpusParams) -> Iterator[str]:
 def model_folder(baseline: BaselineParams) -> Iterator[str]:
     """Whether `source: folder` names a folder with a whole model."""
     folder = Path(baseline.folder)
-    if baseline.source != "folder" or not folder.is_dir():
+    if baseline.source != "folder" or not folder.exists():
         return  # a missing folder is reported with the other missing inputs
+    if not folder.is_dir():
+        yield f"baseline.folder: expected a model folder, got {folder}, which is a file"
+        return
     wanted = ("config.json", "tokenizer.json", "*.safetensors")
     absent = ", ".join(pattern for pattern in wanted if not any(folder.glob(pattern)))
     if absent:
@@ -232,7 +249,10 @@ def gguf_file(baseline: BaselineParams) -> Iterator[str]:
 
 
 def pinned_commit(baseline: BaselineParams) -> Iterator[str]:
-    """Whether `source: hub` names a commit. (The stage asks the Hub for the current commit of a branch.)"""
+    """Whether `source: hub` names a model and a commit. (The stage asks the Hub for the current commit of a branch.)"""
+    if baseline.source == "hub" and not REPO.fullmatch(baseline.model or ""):
+        yield f"baseline.model: expected owner/name, got {baseline.model}"
+        return
     if baseline.source == "hub" and not re.fullmatch(r"[0-9a-f]{40}", baseline.revision or ""):
         found = baseline.revision or "null"
         yield (
@@ -243,28 +263,79 @@ def pinned_commit(baseline: BaselineParams) -> Iterator[str]:
 
 def block_fits(baseline: BaselineParams, block: BlockParams) -> Iterator[str]:
     """Whether the model can read a block at once."""
-    context = context_of(baseline)
+    context = context_planned(baseline)
     for name, tokens in (("baseline.block_tokens", baseline.block_tokens), ("block.tokens", block.tokens)):
         if context is not None and tokens > context:
             yield f"{name}: expected at most {context}, the model's context, got {tokens}"
 
 
-def context_of(baseline: BaselineParams) -> int | None:
-    """The model's context; None where it is not known yet or has no limit."""
-    if baseline.source == "scratch":
-        return baseline.scratch.context
-    if baseline.source == "folder" and (Path(baseline.folder) / "config.json").exists():
-        from lethe.models.config import context_length
+def rows_fit(
+    baseline: BaselineParams, distil: DistilParams, measure: MeasureParams, attack: AttackParams
+) -> Iterator[str]:
+    """Whether the model can read at once what late stages give it."""
+    trained = any(name in attack.attacks for name in ("relearn", "benign", "lora"))
+    wanted = {
+        "distil.block_tokens": distil.block_tokens if distil.steps else 0,
+        "measure.passage_tokens": measure.passage_tokens,
+        "attack.training.passage_tokens": attack.training.passage_tokens if trained else 0,
+    }
+    context = context_planned(baseline)
+    for name, tokens in wanted.items():
+        if context is not None and tokens > context:
+            yield f"{name}: expected at most {context}, the model's context, got {tokens}"
 
-        return whole(lambda: context_length(Path(baseline.folder)))
-    return whole(lambda: header_of_gguf(baseline).context) if baseline.source == "gguf" else None
+
+def steered_layer(baseline: BaselineParams, finetune: FinetuneParams) -> Iterator[str]:
+    """Whether RMU steers a layer that the model has."""
+    layers, layer = layers_planned(baseline), finetune.rmu.layer
+    if finetune.objective == "rmu" and layers is not None and layer > layers:
+        yield f"finetune.rmu.layer: expected at most {layers}, the model's layers, got {layer}"
 
 
-def header_of_gguf(baseline: BaselineParams) -> Header:
-    """What the baseline's GGUF file says of itself. Raises StageError if it is none."""
-    from lethe.pretrained.gguf_file import gguf_path, header_of
+def adapted_layers(
+    baseline: BaselineParams, reinforce: ReinforceParams, finetune: FinetuneParams, attack: AttackParams
+) -> Iterator[str]:
+    """Whether the model has the layers that adapters are put on. torch is imported only where they are listed."""
+    recipes = {"baseline": baseline, "reinforce": reinforce, "finetune": finetune}
+    asked = {f"{name}.lora.targets": each.lora.targets for name, each in recipes.items() if each.tuning == "lora"}
+    asked |= {"attack.lora.adapter.targets": attack.lora.adapter.targets} if "lora" in attack.attacks else {}
+    listed = {place: targets for place, targets in asked.items() if isinstance(targets, list)}
+    config = whole(lambda: config_of(baseline)) if listed else None
+    model = whole(lambda: empty_model(config)) if config is not None else None
+    if model is None:
+        return
+    names = [name for name, _ in model.named_modules()]
+    for place, targets in listed.items():
+        for target in targets:
+            if not any(name == target or name.endswith(f".{target}") for name in names):
+                known = sorted({name.rpartition(".")[2] for name in linear_layers(model)})
+                yield f"{place}: expected names among {', '.join(known)}, got {target}{did_you_mean(target, known)}"
 
-    return header_of(gguf_path(Path(baseline.folder), "baseline.folder"))
+
+def prompts_of_the_set(
+    prompt: PromptParams, evaluate: EvaluateParams, measure: MeasureParams, attack: AttackParams
+) -> Iterator[str]:
+    """Whether the set of prompts that the models are asked has any."""
+    for name, asking in {"evaluate": evaluate, "measure": measure, "attack": attack}.items():
+        if prompt.development == {"test": 1, "development": 0}[asking.set]:
+            bound = "less than 1" if asking.set == "test" else "more than 0"
+            yield f"prompt.development: expected {bound} with {name}.set {asking.set}, got {prompt.development:g}"
+
+
+def tasks_known(benchmark: BenchmarkParams) -> Iterator[str]:
+    """Whether the tasks are ours or lm-eval's, whose index takes seconds and is read for unusual names alone."""
+    from lethe.evaluation.lm_eval import STOCK, every_task
+    from lethe.evaluation.local_tasks import LOCAL
+
+    for name in benchmark.tasks:
+        if name not in LOCAL and name.startswith("local_"):
+            near = did_you_mean(name, list(LOCAL))
+            yield f"benchmark.tasks: expected {' or '.join(LOCAL)} or a task of lm-eval, got {name}{near}"
+        elif name not in LOCAL and name not in STOCK:
+            try:
+                every_task(name)
+            except StageError as error:
+                yield str(error).removeprefix("params.yaml: ")
 
 
 def alpha_is_labelled(label: LabelParams, finetune: FinetuneParams) -> Iterator[str]:
@@ -292,7 +363,7 @@ def distillable(baseline: BaselineParams, finetune: FinetuneParams, distil: Dist
 
 def prompt_fits(baseline: BaselineParams, block: BlockParams, finetune: FinetuneParams) -> Iterator[str]:
     """Whether a soft prompt leaves room for a block."""
-    context, tokens = context_of(baseline), finetune.prompt.tokens
+    context, tokens = context_planned(baseline), finetune.prompt.tokens
     if finetune.tuning == "prompt" and context is not None and tokens + block.tokens > context:
         yield (
             f"finetune.prompt.tokens: expected at most {max(0, context - block.tokens)}, got {tokens} "
@@ -367,81 +438,6 @@ def gpu(sections: Mapping[str, Any]) -> Iterator[str]:
 
         if not torch.cuda.is_available():
             yield from (f"{name}.device: expected cpu or auto, got cuda, but torch sees no GPU here" for name in asking)
-
-
-def disk_space(
-    baseline: BaselineParams,
-    reinforce: ReinforceParams,
-    finetune: FinetuneParams,
-    retrain: RetrainParams,
-    distil: DistilParams,
-) -> Iterator[str]:
-    """Whether the models fit on the disk, less those that exist already. Roughly: tables are small by comparison.
-
-    The cache holds the same files as the workspace (hard links), so a model counts once.
-    """
-    weights = parameters(baseline)
-    if weights is None:
-        return
-    there = sum(path.stat().st_size for path in folder_files(Path("models")))
-    references = len(retrain.seeds) if baseline.epochs else 0
-    wanted = weights * bytes_per_weight(baseline, reinforce, finetune, references, distil) - there
-    free = shutil.disk_usage(".").free
-    if free < wanted:
-        yield (
-            f"disk: expected about {wanted / 1e9:.1f} GB free for the models and for resuming their training, got "
-            f"{free / 1e9:.1f} GB; free some space, or set fewer finetune.checkpoints"
-        )
-
-
-def bytes_per_weight(
-    baseline: BaselineParams,
-    reinforce: ReinforceParams,
-    finetune: FinetuneParams,
-    references: int,
-    distil: DistilParams,
-) -> int:
-    """Bytes on disk per weight of the model, over all models kept and the largest training's resume checkpoints.
-
-    references: how many models are retrained. A suppressed model that nothing distils is a copy of the unlearned one,
-    which the cache holds once.
-    """
-    trained = (baseline, reinforce, finetune, *([distil] if distil.steps else []))
-    kept = BYTES[baseline.save_dtype] + BYTES[reinforce.save_dtype]
-    if finetune.tuning != "prompt":  # which is kilobytes
-        kept += BYTES[finetune.save_dtype] * (1 + len(finetune.checkpoints))
-    if distil.steps:
-        kept += BYTES[distil.save_dtype]
-    if baseline.epochs:
-        kept += 4 + references * BYTES[baseline.save_dtype]  # models/start, models/retrained, models/references
-    # two checkpoints: the new one is complete before the old one is deleted; adapters and prompts are small
-    resume = [
-        2 * (BYTES[recipe.weights] + ADAM_BYTES)
-        for recipe in trained
-        if recipe.resume_every and recipe.tuning == "full"
-    ]
-    return kept + max(resume, default=0)
-
-
-def parameters(baseline: BaselineParams) -> int | None:
-    """How many weights the model has; None for the Hub, which is queried when the stage runs."""
-    if baseline.source == "scratch":
-        shape = baseline.scratch
-        layer = 4 * shape.hidden**2 + 3 * shape.hidden * shape.intermediate + 2 * shape.hidden
-        return shape.vocabulary * shape.hidden + shape.layers * layer + shape.hidden
-    if baseline.source == "folder":
-        from lethe.models.folders import weight_count
-
-        return whole(lambda: weight_count(Path(baseline.folder)))
-    return whole(lambda: header_of_gguf(baseline).weights) if baseline.source == "gguf" else None
-
-
-def whole(counted: Callable[[], Found]) -> Found | None:
-    """What is counted in a model folder; None where it is damaged, which has its line already."""
-    try:
-        return counted()
-    except StageError:
-        return None
 
 
 def leaves(values: Any) -> int:

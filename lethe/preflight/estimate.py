@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lethe.core.errors import StageError
 from lethe.core.tables import read_json
-from lethe.models.config import context_of, load_config, shape_of, text_part, untrained
+from lethe.models.config import context_length, context_of, layer_count, load_config, shape_of, text_part, untrained
 from lethe.preflight.memory import Cards, Memory, training_memory, weight_count
+from lethe.running.disk import header_of_gguf, whole
 from lethe.training.memory_plan import PROCESS as PROCESS
 
 if TYPE_CHECKING:
@@ -77,6 +78,24 @@ def config_of(baseline: Any, model: Path | None = None) -> PretrainedConfig | No
     if not (folder / "config.json").exists():
         return known_shape(baseline.model) if baseline.source == "hub" else None
     return load_config(folder)
+
+
+def context_planned(baseline: Any) -> int | None:
+    """The model's context; None where it is not known yet or has no limit."""
+    if baseline.source == "scratch":
+        return baseline.scratch.context
+    if baseline.source == "folder" and (Path(baseline.folder) / "config.json").exists():
+        return whole(lambda: context_length(Path(baseline.folder)))
+    return whole(lambda: header_of_gguf(baseline).context) if baseline.source == "gguf" else None
+
+
+def layers_planned(baseline: Any) -> int | None:
+    """How many layers the model has; None where it is not known yet."""
+    if baseline.source == "scratch":
+        return baseline.scratch.layers
+    folder = Path(baseline.folder)
+    there = baseline.source == "folder" and (folder / "config.json").exists()
+    return whole(lambda: layer_count(folder)) if there else None
 
 
 def known_shape(repo: str | None) -> PretrainedConfig | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from lethe.core.params import StageParams
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class ScratchParams(StageParams):
     """The Llama that `source: scratch` initialises."""
 
-    vocabulary: PositiveInt
+    vocabulary: int = Field(ge=259)  # every byte and three special tokens
     layers: PositiveInt
     hidden: PositiveInt
     heads: PositiveInt

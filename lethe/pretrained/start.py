@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Literal
 from lethe.core.errors import StageError
 from lethe.core.stage import SCRATCH
 from lethe.models.checkpoints import absent_reason, load_model, load_tokenizer, save_model
-from lethe.models.folders import check_finite, check_folder, companions, weight_files
+from lethe.models.folders import check_finite, check_folder, check_positions, companions, weight_files
+from lethe.models.output_head import check_logits
 from lethe.pretrained.gguf_file import gguf_path, plain_folder
 from lethe.pretrained.hub import fetch_model
 
@@ -80,3 +81,5 @@ def check_model(folder: Path) -> None:
     load_tokenizer(folder)
     model = load_model(folder, torch.device("cpu"))
     check_finite(folder, model.named_parameters())
+    check_positions(folder, model.named_buffers())
+    check_logits(folder, model)

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lethe.models.device import SPREAD
-from lethe.preflight.check import ADAM_BYTES
 from lethe.preflight.estimate import CHARACTERS, FORWARD, Texts, Work, trained
 from lethe.preflight.memory import BYTES, Cards, weight_count
+from lethe.running.disk import ADAM_BYTES
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig

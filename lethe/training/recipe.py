@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from lethe.core.errors import StageError
-from lethe.core.params import StageParams
+from lethe.core.params import Beta, Seed, StageParams
 from lethe.training.adapters import LoraParams, Tuning
 from lethe.training.sharding import sharding
 
@@ -31,14 +31,14 @@ class RecipeParams(StageParams):
     schedule: Literal["linear", "cosine", "constant"]
     warmup: float = Field(ge=0, lt=1)
     weight_decay: NonNegativeFloat
-    adam_betas: list[float] = Field(min_length=2, max_length=2)
+    adam_betas: list[Beta] = Field(min_length=2, max_length=2)
     optimiser: Literal["adamw", "adamw_8bit"]
     max_grad_norm: PositiveFloat
     precision: Precision
     save_dtype: SaveDtype
     resume_every: NonNegativeInt
     device: Device
-    seed: int
+    seed: Seed
 
     @model_validator(mode="after")
     def _full_training_needs_float32(self) -> RecipeParams:

@@ -23,6 +23,7 @@ from lethe.core.errors import StageError
 from lethe.core.params import read_params
 from lethe.core.tables import write_json
 from lethe.preflight import check
+from lethe.running import disk
 from lethe.text.passages import KINDS
 from tests.chats import TALK, tiny_chat, write_rows
 from tests.conftest import ROOT, set_param
@@ -196,6 +197,54 @@ ONE_BAD_VALUE = [
             "model itself)"
         ],
     ),
+    ("baseline.block_tokens", 1, ["baseline.block_tokens: expected at least 2, got 1"]),
+    ("baseline.scratch.vocabulary", 258, ["baseline.scratch.vocabulary: expected at least 259, got 258"]),
+    (
+        "",
+        {"distil.block_tokens": 300, "measure.passage_tokens": 300, "attack.training.passage_tokens": 300},
+        [
+            f"{name}: expected at most 256, the model's context, got 300"
+            for name in ("distil.block_tokens", "measure.passage_tokens", "attack.training.passage_tokens")
+        ],
+    ),
+    (
+        "",
+        {"finetune.objective": "rmu", "methods.rmu.layer": 5},
+        ["finetune.rmu.layer: expected at most 4, the model's layers, got 5"],
+    ),
+    (
+        "",
+        {"finetune.tuning": "lora", "finetune.lora": {"targets": ["q_proj", "v_porj"]}},
+        [
+            "finetune.lora.targets: expected names among down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, "
+            "v_proj, got v_porj; did you mean v_proj?"
+        ],
+    ),
+    (
+        "",
+        {"prompt.development": 1.0, "measure.set": "development"},
+        [f"prompt.development: expected less than 1 with {name}.set test, got 1" for name in ("evaluate", "attack")],
+    ),
+    (
+        "benchmark.tasks",
+        ["local_order", "local_endnig"],
+        [
+            "benchmark.tasks: expected local_ending or local_order or a task of lm-eval, got local_endnig; did you "
+            "mean local_ending?"
+        ],
+    ),
+    ("prompt.own", "dvc.yaml", ["prompt.own: expected a folder, got dvc.yaml, which is a file"]),
+    ("prompt.names", "data/prompts", ["prompt.names: expected a file, got data/prompts, which is a folder"]),
+    (
+        "baseline",
+        {"source": "folder", "folder": "dvc.yaml"},
+        ["baseline.folder: expected a model folder, got dvc.yaml, which is a file"],
+    ),
+    (
+        "baseline",
+        {"source": "hub", "model": "https://huggingface.co/owner/name", "revision": "a" * 40},
+        ["baseline.model: expected owner/name, got https://huggingface.co/owner/name"],
+    ),
     (
         "baseline",
         {"source": "hub", "model": "owner/name", "revision": "main"},
@@ -243,7 +292,7 @@ def test_one_bad_value(inputs: Path, where: str, value: object, lines: list[str]
     for name, scratch in {"block.tokens": 256, "baseline.block_tokens": 256, "baseline.scratch.context": 256}.items():
         set_param(inputs, name, scratch)
     for name, item in value.items() if isinstance(value, dict) else [("", value)]:
-        set_param(inputs, f"{where}.{name}".rstrip("."), item)
+        set_param(inputs, f"{where}.{name}".strip("."), item)
     assert problem_lines() == lines
 
 
@@ -284,8 +333,9 @@ def test_the_block_is_compared_with_a_model_folder_s_own_context(inputs: Path) -
     tiny_model(inputs / "models/mine", context=64)
     set_param(inputs, "baseline.source", "folder")
     set_param(inputs, "baseline.folder", "models/mine")
-    set_param(inputs, "baseline.block_tokens", 64)
-    set_param(inputs, "block.tokens", 65)
+    for name, tokens in {"baseline": 64, "distil": 64, "block": 65}.items():
+        set_param(inputs, f"{name}.tokens" if name == "block" else f"{name}.block_tokens", tokens)
+    set_param(inputs, "measure.passage_tokens", 64)
     assert problem_lines() == ["block.tokens: expected at most 64, the model's context, got 65"]
 
 
@@ -315,17 +365,17 @@ def test_disk_space_by_hand(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> No
     off = distil.model_copy(update={"steps": 0})
     # start, baseline, 3 retrained, reinforced, two checkpoints, suppressed, unlearned: 10 x 4 bytes; two resume
     # checkpoints of weights and two moments: 2 x 12 bytes
-    assert check.bytes_per_weight(baseline, sections["reinforce"], sections["finetune"], 3, distil) == 10 * 4 + 24
-    assert check.bytes_per_weight(baseline, sections["reinforce"], sections["finetune"], 1, off) == 7 * 4 + 24
+    assert disk.bytes_per_weight(baseline, sections["reinforce"], sections["finetune"], 3, distil) == 10 * 4 + 24
+    assert disk.bytes_per_weight(baseline, sections["reinforce"], sections["finetune"], 1, off) == 7 * 4 + 24
     # a prompt is kilobytes; the baseline's and the reinforced model's trainings can still be resumed
     prompt = sections["finetune"].model_copy(update={"tuning": "prompt"})
-    assert check.bytes_per_weight(baseline, sections["reinforce"], prompt, 1, off) == 4 * 4 + 24
+    assert disk.bytes_per_weight(baseline, sections["reinforce"], prompt, 1, off) == 4 * 4 + 24
     # adapters: no moments of the weights, which no resume checkpoint holds either
     lora = [recipe.model_copy(update={"tuning": "lora"}) for recipe in (baseline, sections["reinforce"])]
-    assert check.bytes_per_weight(*lora, prompt, 1, off) == 4 * 4
+    assert disk.bytes_per_weight(*lora, prompt, 1, off) == 4 * 4
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage(0, 0, 1_000_000))
-    wanted = check.parameters(baseline) * (10 * 4 + 24)
+    wanted = disk.parameters(baseline) * (10 * 4 + 24)
     assert problem_lines() == [
         f"disk: expected about {wanted / 1e9:.1f} GB free for the models and for resuming their training, got 0.0 "
         "GB; free some space, or set fewer finetune.checkpoints"
@@ -349,19 +399,19 @@ def test_parameters_are_those_of_the_model(project: Path) -> None:
     tokenizer = tiny_tokenizer()
     shape = params.scratch.model_copy(update={"vocabulary": len(tokenizer)})
     model = initialise(shape, tokenizer, 0)
-    assert check.parameters(params.model_copy(update={"scratch": shape})) == model.num_parameters()
+    assert disk.parameters(params.model_copy(update={"scratch": shape})) == model.num_parameters()
 
     folder = tiny_model(project / "mine")
     from safetensors.torch import load_file
 
     stored = sum(tensor.numel() for tensor in load_file(folder / "model.safetensors").values())
     own = params.model_copy(update={"source": "folder", "folder": str(folder)})
-    assert check.parameters(own) == stored
-    assert check.parameters(params.model_copy(update={"source": "hub"})) is None
+    assert disk.parameters(own) == stored
+    assert disk.parameters(params.model_copy(update={"source": "hub"})) is None
     from tests.tiny_gguf import write_gguf
 
     file = {"source": "gguf", "folder": str(write_gguf(folder, project / "own/tiny.gguf"))}
-    assert check.parameters(params.model_copy(update=file)) == stored
+    assert disk.parameters(params.model_copy(update=file)) == stored
     assert check.context_of(params.model_copy(update=file)) == 64
     assert list(check.gguf_file(params.model_copy(update=file))) == []
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import pytest
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 
 from lethe.core.errors import StageError
 from lethe.core.params import (
+    Beta,
+    Seed,
     StageParams,
     join_problems,
     overlaid,
@@ -30,6 +33,7 @@ class Example(StageParams):
     inner: Inner
 
 
+DEEP = "expected at most 12 sections within each other and 100000 values, got more"
 GOOD = "example:\n  learning_rate: 1e-5\n  steps: 3\n  inner: {rank: 1}\n"
 
 
@@ -51,7 +55,7 @@ def test_exponents_are_numbers(tmp_path: Path) -> None:
             "2 problems\n  example.steps: parameter is missing\n  example.step: unknown parameter; did you mean steps?",
         ),
         (("steps: 3", "steps: 0"), "example.steps: expected a value greater than 0, got 0"),
-        (("steps: 3", "steps: '3'"), "example.steps: expected an integer, got '3'"),
+        (("steps: 3", "steps: '3'"), "example.steps: expected an integer, got '3'; leave out the quotes"),
         (("{rank: 1}", "{rang: 1, rank: 1}"), "example.inner.rang: unknown parameter; did you mean rank?"),
         (("{rank: 1}", "{}"), "example.inner.rank: parameter is missing"),
         (("example:", "exemple:"), "example: section is missing"),
@@ -71,13 +75,71 @@ def test_every_problem_is_told_at_once() -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("- a\n", "expected a mapping of sections, got list"), ("a: [\n", "not readable as YAML")],
-)
-def test_not_a_mapping(tmp_path: Path, text: str, message: str) -> None:
+    [
+        ("- a\n", "expected a mapping of sections, got list"),
+        ("# all gone\n", "expected a mapping of sections, got an empty file"),
+        ("a: [\n", "not readable as YAML: line 2: expected the node content, but found '<stream end>'"),
+        ("a:\n\tb: 1\n", "not readable as YAML: line 2: found character '\\t' that cannot start any token; indent with "
+         "spaces, not with a tab"),
+        ("a: 1\na: 2\n", 'not readable as YAML: line 2: found duplicate key "a" with value "2" (original value: "1")'),
+        ("a: !!int x\n", "not readable as YAML: invalid literal for int() with base 10: 'x'"),
+        ("a: 2026-13-45\n", "not readable as YAML: month must be in 1..12"),
+        ("a: caf\xe9\n", "expected text in UTF-8, got another byte at 6; save it as UTF-8"),
+        ("3: 4\n", "expected names as keys, got 3; a number or true as a key needs quotes"),
+        ("a: {b: {true: 4}}\n", "a.b: expected names as keys, got True; a number or true as a key needs quotes"),
+        (f"a: {{b: [1, 1{'0' * 30}]}}\n", "a.b.1: expected a number of at most 18 digits, got a larger one"),
+        ("a: &a\n  b: *a\n", DEEP),
+        ("a: " + "[" * 20 + "]" * 20 + "\n", DEEP),
+        ("a0: &a0 [x, x, x, x, x, x, x, x, x]\n"
+         + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9)), DEEP),
+    ],
+)  # fmt: skip
+def test_what_is_no_mapping_of_sections_is_one_line(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "params.yaml"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(StageError, match=message):
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(StageError) as error:
         read_yaml(path)
+    assert str(error.value) == f"{path}: {message}"
+
+
+def test_a_folder_in_its_place_and_numbers_of_yaml_1_1(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    with pytest.raises(StageError, match="expected a file that can be read, got: Is a directory"):
+        read_yaml(tmp_path)
+    path = tmp_path / "params.yaml"
+    path.write_text("%YAML 1.1\n---\na: 1e-3\n", encoding="utf-8")
+    assert read_yaml(path) == {"a": 1e-3}
+    assert not recwarn.list
+
+
+class Choice(StageParams):
+    filter: bool | Literal["names"]
+    targets: Literal["all"] | list[str]
+    betas: list[Beta] = Field(min_length=2, max_length=2)
+    seed: Seed
+    until: int
+    inner: Inner
+
+
+CHOICE = {"filter": True, "targets": ["a"], "betas": [0.9, 0.98], "seed": 0, "until": 1, "inner": {"rank": 1}}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("filter", "yes", "filter: expected true or false or 'names', got 'yes'"),
+        ("targets", "al", "targets: expected 'all' or a list, got 'al'"),
+        ("betas", [0.9], "betas: expected at least 2 items, got [0.9]"),
+        ("betas", [0.9, 1.0], "betas.1: expected a value less than 1, got 1.0"),
+        ("seed", -1, "seed: expected at least 0, got -1"),
+        ("seed", 2**32, "seed: expected a value less than 4294967296, got 4294967296"),
+        ("seed", "12", "seed: expected an integer, got '12'; leave out the quotes"),
+        ("until", date(2026, 1, 2), "until: expected an integer, got 2026-01-02"),
+        ("inner", 3, "inner: expected a section, got 3"),
+    ],
+)
+def test_a_problem_in_plain_words_at_its_own_place(name: str, value: object, message: str) -> None:
+    assert section_problems("stage", Choice, CHOICE) == []
+    assert section_problems("stage", Choice, CHOICE | {name: value}) == [f"stage.{message}"]
 
 
 class Recipe(StageParams):

@@ -50,6 +50,10 @@ def with_nan(weights: dict[str, torch.Tensor]) -> None:
     weights["model.norm.weight"][3] = torch.nan
 
 
+def with_large(weights: dict[str, torch.Tensor]) -> None:
+    weights["lm_head.weight"][:] = 3e38
+
+
 def rounded(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: tensor.to(torch.float8_e4m3fn) for name, tensor in weights.items()}
 
@@ -97,6 +101,46 @@ def pickled_index(folder: Path) -> None:
     (folder / f"{FILE}.index.json").write_text(json.dumps(index))
 
 
+def in_two_files(folder: Path) -> None:
+    """The weights in two files, one tensor, with other numbers, in both of them."""
+    weights = load_file(folder / FILE)
+    (folder / FILE).unlink()
+    first = "lm_head.weight"
+    save_file({first: weights[first]}, folder / "a.safetensors")
+    save_file(weights | {first: weights[first] + 1}, folder / "b.safetensors")
+    index = {name: "a.safetensors" if name == first else "b.safetensors" for name in weights}
+    (folder / f"{FILE}.index.json").write_text(json.dumps({"weight_map": index}))
+
+
+def another(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
+    """A folder whose tokenizer.json is changed."""
+
+    def spoil(folder: Path) -> None:
+        path = folder / "tokenizer.json"
+        tokenizer = json.loads(path.read_text())
+        change(tokenizer)
+        path.write_text(json.dumps(tokenizer))
+
+    return spoil
+
+
+def settings(**changes: Any) -> Callable[[Path], None]:
+    """A folder whose tokenizer_config.json has other values."""
+
+    def spoil(folder: Path) -> None:
+        path = folder / "tokenizer_config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    return spoil
+
+
+def folder_in_place(folder: Path) -> None:
+    (folder / FILE).unlink()
+    (folder / FILE).mkdir()
+
+
+NOTHING = {"type": "Replace", "pattern": {"Regex": "."}, "content": ""}
+CODE = {"auto_map": {"AutoTokenizer": ["own.Own", "own.Own"]}, "tokenizer_class": "Own"}
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 7\n"
 LORA = json.dumps({"peft_type": "LORA", "base_model_name_or_path": "owner/name"})
 ALL = "own: expected all weights of the architecture that config.json names, got none for "
@@ -116,6 +160,24 @@ BEFORE = [  # found by `lethe check`, without reading the weights
     (padding_beyond, "own: expected special tokens with ids below "),
     (padding_nowhere, "own: expected a tokenizer with a padding, end or unknown token, got [PAD], which tokeni"),
     (template_beyond, "own: expected special tokens with ids below "),
+    (write("config.json", POINTER), "own/config.json: expected a file of the model, got a Git LFS pointer; fetch"),
+    (write("tokenizer.json", POINTER), "own/tokenizer.json: expected a file of the model, got a Git LFS pointer; fe"),
+    (write("tokenizer_config.json", "[]"), "own/tokenizer_config.json: expected a JSON object, got list"),
+    (settings(pad_token=3), "own/tokenizer_config.json: expected tokens as texts, got 3 for one of them"),
+    (settings(pad_token={"id": 3}), "own/tokenizer_config.json: expected tokens as texts, got None for one of them"),
+    (another(lambda own: own.update(normalizer=NOTHING)), "tokenizer.json: expected a tokenizer with tokens for the"),
+    (another(lambda own: own["model"]["vocab"].update(zzz=900)), "own: expected tokens with ids below "),
+    (lambda own: (own / "chat_template.jinja").write_bytes(b"\xe9"), "own/chat_template.jinja: expected text in UTF-8"),
+    (write("adapter_config.json", "[]"), "own: expected a whole model, got a None adapter of None; merge it"),
+    (folder_in_place, "own/model.safetensors: expected a file of the model, got: Is a directory"),
+    (in_two_files, "own/b.safetensors: expected each tensor in one file, got lm_head.weight, which a.saf"),
+    (
+        damage_weights(lambda weights: {name: each.to(torch.int8) for name, each in weights.items()}),
+        "own/model.safetensors: expected weights in 16 or 32 bits, got I8 for lm_head.weight",
+    ),
+    (damage_config(dtype="bf16"), "own/config.json: dtype: expected float32, float16, bfloat16, got bf16"),
+    (damage_config(quantization_config={}), "own/config.json: expected weights in 16 or 32 bits, got weights quanti"),
+    (damage_config(attention_dropout=2.0), "own/config.json: attention_dropout: expected a share from 0 to below 1, "),
     (pickled_index, "own/model.safetensors.index.json: expected the name of a .safetensors file beside it, got py"),
     (
         lambda folder: (folder / FILE).unlink(),
@@ -144,6 +206,20 @@ LOADED = [  # found by the stage
         damage_config(vocab_size=500),
         "own: expected weights of the shapes that config.json says, got another for lm_head.weight and 1 more",
     ),
+    (settings(**CODE), "own: not loadable as a tokenizer: it needs code of its own, which is never run"),
+    (
+        damage_config(hidden_act="foo"),
+        "own: not loadable as a causal language model: nothing is called 'foo'",
+    ),
+    (
+        damage_weights(lambda weights: {name: each * 0 for name, each in weights.items()}),
+        "own: expected weights, got nothing but 0; fetch the files again",
+    ),
+    (
+        damage_config(rope_parameters={"rope_type": "linear", "factor": 0, "rope_theta": 10000.0}),
+        "own/config.json: expected a base and factors of positions above 0, got others in ",
+    ),
+    (damage_weights(with_large), "own: expected logits that are numbers, got NaN or infinity after two ids"),
     (damage_weights(with_nan), "own: expected finite weights, got NaN or infinity in model.norm.weight"),
 ]
 

@@ -23,6 +23,15 @@ ENDINGS = [[[80, 81, 82], [83]], [[90, 91]], [[100, 101, 102, 103]]]
 Folder = Callable[[str], Path]
 
 
+def test_a_kind_that_is_not_loaded_as_it_was_saved_is_refused(family: Folder) -> None:
+    model = load_model(family("llama"), CPU)
+    model.config.model_type = "youtu"
+    with pytest.raises(StageError, match="youtu: expected weights as they were saved, got 0 for the embedding of the"):
+        uniform(model)
+    model.config.pad_token_id = None
+    assert uniform(model) is model
+
+
 @pytest.mark.parametrize("prompted", [False, True], ids=["plain", "prompted"])
 @pytest.mark.parametrize("kind", CAUSAL)
 def test_batches_and_caches_change_no_number(family: Folder, kind: str, prompted: bool) -> None:
