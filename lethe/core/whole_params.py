@@ -38,7 +38,7 @@ def validated(pipeline: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[d
     """The valid sections by stage, what they share merged in, and a line for everything wrong with the others."""
     sections: dict[str, Any] = {}
     known = [*pipeline, *section_schemas(pipeline)]
-    problems = [f"{name}: unknown section{did_you_mean(name, known)}" for name in values if name not in known]
+    problems = [f"{name}: unknown section{remedy(name, known)}" for name in values if name not in known]
     for stage in pipeline:
         schema = schema_of(stage)
         if schema is None:
@@ -52,6 +52,14 @@ def validated(pipeline: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[d
             sections[stage] = schema.model_validate(merged(stage, schema, values))
     problems += [f"{place}: {SECRET_SAID}" for place in secrets(values)]
     return sections, list(dict.fromkeys(problems))  # a shared section's once, not by every stage that reads it
+
+
+def remedy(name: str, known: list[str]) -> str:
+    """What to do about an unknown section: one named as the pages name a parameter is a key of a section."""
+    section, dot, key = name.partition(".")
+    if dot and section in known:
+        return f"; write {key} into the section {section}"
+    return did_you_mean(name, known)
 
 
 def secrets(values: Any, place: str = "") -> Iterator[str]:

@@ -32,6 +32,10 @@ def command(
     from lethe.core.whole_params import validated
 
     found = presets(FOLDER)
+    if not found:
+        raise StageError(
+            f"{FOLDER}: expected the project's folder of presets, got none; run the command in the project"
+        )
     if name is None:
         sentences = {preset: sentence(path) for preset, path in found.items()}
         if json:

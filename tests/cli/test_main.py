@@ -672,3 +672,18 @@ def test_every_stage_checks_the_whole_params_file_first(inputs: Path) -> None:
         "error: params.yaml: 2 problems\n  report.samples: parameter is missing\n"
         "  report.sample: unknown parameter; did you mean samples?\n"
     )
+
+
+def test_outside_a_project_and_without_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for arguments in (["preset"], ["preset", "book"]):
+        error = CliRunner().invoke(commands.app, arguments).exception
+        assert (
+            str(error) == "presets: expected the project's folder of presets, got none; run the command in the project"
+        )
+    outs = "[{path: reports/familiarity.json, md5: 0123456789abcdef0123456789abcdef}]"
+    Path("dvc.lock").write_text(f"schema: '2.0'\nstages:\n  evaluate:\n    cmd: x\n    outs: {outs}\n")
+    assert str(CliRunner().invoke(commands.app, ["card"]).exception) == (
+        "reports/familiarity.json: expected the report that dvc.lock records, got none; `git checkout "
+        "reports/familiarity.json`"
+    )

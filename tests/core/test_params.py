@@ -21,6 +21,7 @@ from lethe.core.params import (
     section_problems,
     shared_sections,
 )
+from lethe.core.whole_params import validated
 
 
 class Inner(StageParams):
@@ -213,3 +214,12 @@ def test_problems_are_told_where_they_stand(tmp_path: Path, change: tuple[str, s
     with pytest.raises(StageError) as error:
         shared_read(tmp_path, change)
     assert str(error.value) == f"{tmp_path / 'params.yaml'}: {message}"
+
+
+def test_a_parameter_by_its_full_name_is_no_section() -> None:
+    _, problems = validated({"corpus": {}}, {"corpus.forget": "data/forget", "corpsu": {}})
+    assert problems == [
+        "corpus.forget: unknown section; write forget into the section corpus",
+        "corpsu: unknown section; did you mean corpus?",
+        "corpus: section is missing",
+    ]
