@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -177,7 +177,7 @@ def _each_value_once(problems: Sequence[ErrorDetails]) -> list[ErrorDetails]:
         elif place in found:
             found[place]["msg"] += f" or {problem['msg'].removeprefix('Input should be ')}"
         else:
-            found[place] = problem | {"loc": place}  # type: ignore[typeddict-item, operator]
+            found[place] = cast("ErrorDetails", {**problem, "loc": place})
     return list(found.values())
 
 

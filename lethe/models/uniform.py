@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lethe.core.errors import StageError
-from lethe.models.config import text_part
+from lethe.models.config import context_of, text_part
 from lethe.models.output_head import close, tolerance
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 Forward = Callable[..., Any]
 PADDED = ([0, 0, 7, 11, 5], [4, 9, 3, 8, 6])  # rows to try a model with, the first padded
-# Model types whose caches are wrong, though of keys and values alone; deepseek_v32's beyond its index_topk tokens.
-REREAD = ("git", "hrm_text", "moshi", "deepseek_v32")
+REREAD = ("git", "hrm_text", "moshi")  # model types whose caches are wrong, though of keys and values alone
+SPARSE = ("deepseek_v32",)  # model types whose batches differ from a row alone once tokens are left out
 ZEROED = ("youtu",)  # model types of which the library sets a padding token's embedding to zero whenever it loads one
 FOLLOWING = ([10, 12], [13, 2], [6, 7])  # after rows 1, 0 and 0 of them
 
@@ -50,11 +50,7 @@ def uniform(model: PreTrainedModel) -> PreTrainedModel:
     names) are extended token by token; where that is not right either, nothing is cached: slower, the same numbers.
     Raises StageError if even then padding changes them, or if the library does not load what was saved.
     """
-    if model.config.model_type in ZEROED and model.config.pad_token_id is not None:
-        raise StageError(
-            f"{model.config.model_type}: expected weights as they were saved, got 0 for the embedding of the padding "
-            "token, as the library loads it; set pad_token_id to null in config.json"
-        )
+    refuse_wrong(text_part(model.config))
     takes, plain = set(inspect.signature(model.forward).parameters), model.forward
     name = next((each for each in ("past_key_values", "cache_params") if each in takes), None)
     wrong = model.config.model_type in REREAD
@@ -68,6 +64,21 @@ def uniform(model: PreTrainedModel) -> PreTrainedModel:
         if as_alone(model):
             return model
     raise StageError(f"{model.config.model_type}: expected logits that padding does not change, got others")
+
+
+def refuse_wrong(config: Any) -> None:
+    """Raise StageError for what the library itself computes wrongly, whoever calls it."""
+    kind = config.model_type
+    if kind in ZEROED and config.pad_token_id is not None:
+        raise StageError(
+            f"{kind}: expected weights as they were saved, got 0 for the embedding of the padding token, as the library"
+            " loads it; set pad_token_id to null in config.json"
+        )
+    if kind in SPARSE and config.index_topk < (context_of(config) or config.index_topk + 1):
+        raise StageError(
+            f"{kind}: expected batches and caches that change no number, got others beyond index_topk, "
+            f"{config.index_topk} tokens, in the library; set max_position_embeddings to as many in config.json"
+        )
 
 
 def only_keys_and_values(model: PreTrainedModel) -> bool:

@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -301,7 +302,7 @@ def adapted_layers(
     asked |= {"attack.lora.adapter.targets": attack.lora.adapter.targets} if "lora" in attack.attacks else {}
     listed = {place: targets for place, targets in asked.items() if isinstance(targets, list)}
     config = whole(lambda: config_of(baseline)) if listed else None
-    model = whole(lambda: empty_model(config)) if config is not None else None
+    model = whole(partial(empty_model, config)) if config is not None else None
     if model is None:
         return
     names = [name for name, _ in model.named_modules()]

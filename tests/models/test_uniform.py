@@ -23,12 +23,17 @@ ENDINGS = [[[80, 81, 82], [83]], [[90, 91]], [[100, 101, 102, 103]]]
 Folder = Callable[[str], Path]
 
 
-def test_a_kind_that_is_not_loaded_as_it_was_saved_is_refused(family: Folder) -> None:
+def test_what_the_library_computes_wrongly_is_refused(family: Folder) -> None:
     model = load_model(family("llama"), CPU)
     model.config.model_type = "youtu"
     with pytest.raises(StageError, match="youtu: expected weights as they were saved, got 0 for the embedding of the"):
         uniform(model)
     model.config.pad_token_id = None
+    assert uniform(model) is model
+    model.config.model_type, model.config.index_topk = "deepseek_v32", 63  # of a context of 64
+    with pytest.raises(StageError, match="deepseek_v32: expected batches and caches that change no number, got others"):
+        uniform(model)
+    model.config.index_topk = 64
     assert uniform(model) is model
 
 
