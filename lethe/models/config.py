@@ -42,8 +42,9 @@ def load_config(folder: Path) -> Any:
     values = read_json(path)
     if not isinstance(values, dict):
         raise StageError(f"{path}: expected a JSON object, got {type(values).__name__}")
-    for part in (values, values.get("text_config")):
-        for name in ("dtype", "torch_dtype") if isinstance(part, dict) else ():
+    parts: list[Any] = [part for part in (values, values.get("text_config")) if isinstance(part, dict)]
+    for part in parts:
+        for name in ("dtype", "torch_dtype"):
             if part.get(name) not in (None, *DTYPES):
                 raise StageError(f"{path}: {name}: expected {', '.join(DTYPES)}, got {part[name]}")
     if "model_type" not in values:

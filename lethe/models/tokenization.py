@@ -112,10 +112,10 @@ def padding_id(folder: Path) -> int:
     """The id that fills a short block: the tokenizer's padding token, or where it has none its end of text."""
     config = tokenizer_settings(folder)
     tokens = [config.get(f"{name}_token") for name in ("pad", "eos", "unk")]
-    named = [token.get("content") if isinstance(token, dict) else token for token in tokens if token]
+    named: list[Any] = [token.get("content") if isinstance(token, dict) else token for token in tokens if token]
     if named and not isinstance(named[0], str):
-        found = f"{named[0]!r} for one of them"
-        raise StageError(f"{folder}/tokenizer_config.json: expected tokens as texts, got {found}")
+        one = f"{named[0]!r} for one of them"
+        raise StageError(f"{folder}/tokenizer_config.json: expected tokens as texts, got {one}")
     found = backend_tokenizer(folder).token_to_id(named[0]) if named else None
     if found is None:
         what = f"{named[0]}, which tokenizer.json lacks" if named else "none of them"

@@ -317,10 +317,10 @@ def prompts_of_the_set(
     prompt: PromptParams, evaluate: EvaluateParams, measure: MeasureParams, attack: AttackParams
 ) -> Iterator[str]:
     """Whether the set of prompts that the models are asked has any."""
-    for name, asking in {"evaluate": evaluate, "measure": measure, "attack": attack}.items():
-        if prompt.development == {"test": 1, "development": 0}[asking.set]:
-            bound = "less than 1" if asking.set == "test" else "more than 0"
-            yield f"prompt.development: expected {bound} with {name}.set {asking.set}, got {prompt.development:g}"
+    for name, asked in {"evaluate": evaluate.set, "measure": measure.set, "attack": attack.set}.items():
+        if prompt.development == {"test": 1, "development": 0}[asked]:
+            bound = "less than 1" if asked == "test" else "more than 0"
+            yield f"prompt.development: expected {bound} with {name}.set {asked}, got {prompt.development:g}"
 
 
 def tasks_known(benchmark: BenchmarkParams) -> Iterator[str]:

@@ -22,7 +22,7 @@ from lethe.console import line
 from lethe.core.errors import StageError
 from lethe.core.params import read_params
 from lethe.core.tables import write_json
-from lethe.preflight import check
+from lethe.preflight import check, estimate
 from lethe.running import disk
 from lethe.text.passages import KINDS
 from tests.chats import TALK, tiny_chat, write_rows
@@ -412,7 +412,7 @@ def test_parameters_are_those_of_the_model(project: Path) -> None:
 
     file = {"source": "gguf", "folder": str(write_gguf(folder, project / "own/tiny.gguf"))}
     assert disk.parameters(params.model_copy(update=file)) == stored
-    assert check.context_of(params.model_copy(update=file)) == 64
+    assert estimate.context_planned(params.model_copy(update=file)) == 64
     assert list(check.gguf_file(params.model_copy(update=file))) == []
 
 

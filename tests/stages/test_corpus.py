@@ -161,7 +161,7 @@ def test_bad_input(forget: dict | None, retain: dict | None, message: str, proje
     ("key", "value", "message"),
     [
         ("held_out", 1, "params.yaml: corpus.held_out: expected a value less than 1, got 1"),
-        ("held_out", "0.1", "params.yaml: corpus.held_out: expected a number, got '0.1'"),
+        ("held_out", "0.1", "params.yaml: corpus.held_out: expected a number, got '0.1'; leave out the quotes"),
         ("passage_chars", 0, "params.yaml: corpus.passage_chars: expected a value greater than 0, got 0"),
     ],
 )
