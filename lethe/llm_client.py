@@ -33,7 +33,11 @@ THINKING = re.compile(r"<(think|thinking|reasoning|thought|reflection)>.*?(</\1>
 THOUGHT = re.compile(r"^.*</(think|thinking|reasoning|thought|reflection)>", re.DOTALL | re.IGNORECASE)
 BRACKET = re.compile(r"[\[{]")
 FORGIVEN = 50  # brackets at which a comma too many is looked for
-COMMA = re.compile(r'("(?:\\.|[^"\\])*")|,(?=\s*[\]}])')  # a string, or a comma after the last item
+LOOSE = re.compile(  # a string; one in other quotation marks; a comment; a comma after the last item; a word of Python
+    r"""("(?:\\.|[^"\\])*")|(“[^”"\n]*”|(?<=[\[{,:\s])'(?:[^'"\\\n]|'(?!\s*[,:\]}]))*'(?=\s*[,:\]}]))|//[^\n]*|,(?=\s*[\]}])"""
+    r"|\b(?:True|False|None)\b"
+)
+PYTHON = {"True": "true", "False": "false", "None": "null"}
 
 Reply = TypeVar("Reply")
 Message = dict[str, str]  # {"role": "system" | "user", "content": ...}
@@ -117,7 +121,7 @@ def json_in(reply: str, fits: Callable[[Any], bool] = lambda found: True) -> Any
 def all_json_in(reply: str, fits: Callable[[Any], bool] = lambda found: True) -> list[Any]:
     """Every whole JSON list or object in a reply that fits, what the model thought aloud left out.
 
-    A part of another one is not tried, nor the inside of one that was cut off; a comma after the last item is forgiven.
+    A part of another one is not tried, nor the inside of one that was cut off; what LOOSE lists is forgiven.
     """
     text = THOUGHT.sub("", THINKING.sub("", reply))
     found, place, forgiven = [], 0, 0
@@ -125,10 +129,17 @@ def all_json_in(reply: str, fits: Callable[[Any], bool] = lambda found: True) ->
         value, place = _value_at(text, start.start())
         if value is None and place <= start.end() and forgiven < FORGIVEN:
             forgiven += 1
-            value, place = _value_at(COMMA.sub(lambda match: match[1] or " ", text[start.start() :]), 0, start.start())
+            value, place = _value_at(LOOSE.sub(_strict, text[start.start() :]), 0, start.start())
         if value is not None and fits(value):
             found.append(value)
     return found
+
+
+def _strict(found: re.Match[str]) -> str:
+    """A match of LOOSE as JSON has it, of the same length."""
+    if found[2]:
+        return f'"{found[2][1:-1]}"'
+    return found[1] or PYTHON.get(found[0]) or " " * len(found[0])
 
 
 def _value_at(text: str, start: int, offset: int = 0) -> tuple[Any, int]:
@@ -137,7 +148,7 @@ def _value_at(text: str, start: int, offset: int = 0) -> tuple[Any, int]:
     offset: of the text in the whole, in which that place counts.
     """
     try:
-        value, end = json.JSONDecoder().raw_decode(text, start)
+        value, end = json.JSONDecoder(strict=False).raw_decode(text, start)
     except RecursionError:
         return None, offset + len(text)
     except json.JSONDecodeError as error:

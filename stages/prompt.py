@@ -19,7 +19,7 @@ from lethe.core.params import Seed, StageParams, read_params
 from lethe.core.stage import run, workspace
 from lethe.core.tables import ANCHORS, NAMES, numbered_jsonl, read_csv, write_csv, write_jsonl
 from lethe.text.cloze import FEWEST_WORDS, choose, cloze_prompts, cloze_rows, question_prompts
-from lethe.text.matching import WORD, name_finder
+from lethe.text.matching import WORD, name_finder, same_name
 from lethe.text.passages import draw, passages
 
 STRETCH_CHARS = 2000  # held-out text is split into the two sets in stretches of about this many characters
@@ -87,6 +87,10 @@ def read_names(path: Path, anchors: Path) -> list[str]:
         if not WORD.search(name):
             raise StageError(f"{path}: expected a name with a letter or digit, got {name!r}")
     found = [row["anchor"] for row in read_csv(anchors, ANCHORS, unique=("anchor",), filled=("anchor",))]
+    first: dict[str, str] = {}
+    for name in names:
+        if (other := first.setdefault(same_name(name), name)) != name:
+            raise StageError(f"{path}: expected {other} once, got it again in another spelling, {name}")
     return sorted(names or found)
 
 

@@ -19,6 +19,7 @@ from lethe.dictionary.assignment import usable
 from lethe.dictionary.contexts import read_uses, retain_sample
 from lethe.dictionary.entity_types import read_rules, tell_genders
 from lethe.dictionary.entries import (
+    as_listed,
     check_overrides,
     dictionary_rows,
     finder_of,
@@ -73,8 +74,9 @@ def main() -> None:
             print("translate: no dictionary (backend none), data/overrides.csv ignored")
             return
         path = Path("data/overrides.csv")
-        given = read_overrides(path)
-        terms = with_overridden(read_terms(Path("data/anchors.csv")), given, path)
+        found = read_terms(Path("data/anchors.csv"))
+        given = as_listed(read_overrides(path), found)
+        terms = with_overridden(found, given, path)
         overrides, alike = translated(given), given_groups(given, terms, path)
         gazetteer = read_gazetteer()
         rules, plurals = read_rules(nouns_by_kind(gazetteer)), noun_plurals(gazetteer)

@@ -71,6 +71,12 @@ CORPORA = {
     "hyphens at line ends": PROSE.replace("Starling", "Star-\nling")
     .replace("Kel-Tor", "Kel-\n  Tor")
     .replace("Orla Venn", "Or-\nla Venn"),
+    "initials, titles and emphasis": PROSE.replace("J. R. Quill", "JR Quill")
+    .replace("Orla Venn", "**Orla** Venn")
+    .replace("Harrow Hill", "Harrow\n> Hill"),
+    "printed signs": PROSE.replace("'", "\u02bb")
+    .replace("Kel-Tor", "Kel–Tor")
+    .replace(" 30 5550123", "\u00a030·555–0123"),
     "full width": PROSE.replace("Venn", "Ｖｅｎｎ").replace("Kel-Tor", "Kel‑Tor"),
 }
 

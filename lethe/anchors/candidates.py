@@ -32,7 +32,7 @@ from lethe.anchors.proper_names import (
 )
 from lethe.anchors.uncased import uncased_terms
 from lethe.text.languages import DOTLESS, MEASURED, frequencies, is_cased, languages_of
-from lethe.text.matching import BROKEN, TermFinder, plurals
+from lethe.text.matching import BROKEN, TermFinder, plurals, with_signs_of
 from lethe.text.personal import kind_of, personal_data
 from lethe.text.spelling import plain
 
@@ -378,7 +378,7 @@ def count_forms(
 def as_written(text: str, form: str) -> str:
     """An occurrence as a form: on one line, a hyphen at the line's end only where the form that was found has one."""
     whole = plain(BROKEN.sub("", text))
-    return whole if lower(whole) == lower(form) else plain(BROKEN.sub("-", text))
+    return whole if lower(whole) == lower(form) else with_signs_of(form, plain(BROKEN.sub("-", text)))
 
 
 def folded(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import islice
@@ -11,6 +12,11 @@ from typing import Any
 from lethe.core.errors import StageError
 from lethe.llm_client import Message, all_json_in
 from lethe.text.matching import WORD, plurals
+from lethe.text.spelling import plain
+
+NAME_KEYS = ("name", "term", "expression", "entity", "text")  # of objects where a list of strings was wanted
+ADDED = re.compile(r"^[\s\"“”„«»*_`]+|[\s\"“”„«»*_`,;:]+$")  # around a term: the reply's marks, not the text's
+POSSESSIVE = re.compile("'[sS]$")
 
 QUESTION = """\
 Below is a passage of a longer text. List every expression in it that belongs to the particular world of that text: \
@@ -49,7 +55,7 @@ def terms_in(reply: str) -> list[str] | None:
     if not found:
         return None
     terms = [term for terms in found for term in terms or ()]
-    clean = [" ".join(term.replace("’", "'").split()).removesuffix("'s") for term in terms]
+    clean = [POSSESSIVE.sub("", ADDED.sub("", plain(term))) for term in terms]
     return [term for term in clean if WORD.search(term) and "|" not in term]
 
 
@@ -62,8 +68,15 @@ def listed(value: Any) -> list[str] | None:
         return found[0] if len(found) == 1 else None
     if not isinstance(value, list):
         return None
-    inside = [next(iter(term.values())) if isinstance(term, dict) and len(term) == 1 else term for term in value]
+    inside = [named_in(term) if isinstance(term, dict) else term for term in value]
     return [term for term in inside if term] if all(isinstance(term, str | None) for term in inside) else None
+
+
+def named_in(entry: dict[Any, Any]) -> Any:
+    """What an object of a list names: its only value, or the one under a key such as name; the object if none is."""
+    return next(
+        (entry[key] for key in NAME_KEYS if key in entry), next(iter(entry.values())) if len(entry) == 1 else entry
+    )
 
 
 def check_parsable(replies: Sequence[str], lists: Sequence[list[str] | None], base_url: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -54,6 +54,7 @@ NOMINAL = {
     "라는",
     "이라는",
 }
+ANIMATE = {"에게", "한테", "께", "에게는", "에게서", "한테는", "께서"}  # joined to persons and animals alone
 NAMED = {"라고", "이라고", "라는", "이라는"}  # called, named
 FIRST_SYLLABLE, FINALS, DOUBLE_S = 0xAC00, 28, 20  # of Hangul: code, how many ends a syllable has, one of them
 SCARCE = 1e-7  # a word that the language hardly knows
@@ -182,11 +183,12 @@ def korean(texts: Iterable[str]) -> Iterator[list[Piece]]:
         for size in range(2, len(word)):
             if is_cut(word, size):
                 particles[word[:size]].add(word[size:])
+    surnames = clues("ko", "surname")
     whole = {
         root[1:]
         for root, found in particles.items()
-        if len(root) == 3 and root[0] in clues("ko", "surname") and NOMINAL.intersection(found)
-    }
+        if len(root) == 3 and root[0] in surnames and NOMINAL.intersection(found)
+    } | {word[1:3] for word in words if len(word) > 2 and word[0] in surnames and word[1:3] in particles}
     roots = {word: korean_root(word, particles, whole) for word in words}
     known = frequencies("ko")
     tags = {root: korean_tag(root, particles[root], known, root in whole) for root in roots.values()}
@@ -228,7 +230,12 @@ def is_past(root: str) -> bool:
     return any((ord(sign) - FIRST_SYLLABLE) % FINALS == DOUBLE_S for sign in root)
 
 
-def korean_tag(root: str, particles: Collection[str], known: Mapping[str, float], given: bool = False) -> str:
+def is_open(root: str) -> bool:
+    """Whether the last syllable ends in a vowel."""
+    return (ord(root[-1]) - FIRST_SYLLABLE) % FINALS == 0
+
+
+def korean_tag(root: str, particles: Set[str], known: Mapping[str, float], given: bool = False) -> str:
     """What a word may be in a name. given: whether the texts have it behind a family name too."""
     if root in clues("ko", "surname") and len(root) == 1:
         return "bit"
@@ -238,9 +245,11 @@ def korean_tag(root: str, particles: Collection[str], known: Mapping[str, float]
         return "name"
     if root in clues("ko", "never") or len(root) < 2 or is_past(root):
         return "other"
-    if given and known.get(root, 0.0) < SELDOM:
+    share = known.get(root, 0.0)
+    if given and share < FREQUENT / 10 and NOMINAL.intersection(particles):
         return "name"
-    if not NOMINAL.intersection(particles):
+    plain = {particle.removeprefix("이") for particle in particles if particle != "이"}  # 정순|이를
+    if not NOMINAL.intersection(particles | plain):
         return "other"
     halves = ((root[:size], root[size:]) for size in range(2, len(root) - 1))
     compound = any(one in known and two in known for one, two in halves)
@@ -248,9 +257,15 @@ def korean_tag(root: str, particles: Collection[str], known: Mapping[str, float]
     affection = (
         any(particle.startswith("이") and len(particle) > 1 for particle in particles) and root + "이" not in known
     )
-    if (affection or NAMED.intersection(particles)) and known.get(root, 0.0) < 2 * SELDOM:
+    called = ("야" if is_open(root) else "아") in particles  # as one calls a person; 야 also says what a thing is
+    if (affection or (called and not is_open(root)) or NAMED.intersection(particles)) and share < 2 * SELDOM:
         return "name"
-    return "other" if known.get(root, 0.0) >= FREQUENT else "noun" if root in known or compound else "unknown"
+    if called and ANIMATE.intersection(particles) and share < FREQUENT / 10:
+        return "name"
+    place = any(root.endswith(end) and len(root) > len(end) + 1 for end in clues("ko", "ending"))
+    if root not in known and (place or ANIMATE.intersection(particles)):  # it lists the common ones
+        return "unknown"
+    return "other" if share >= FREQUENT else "noun" if root in known or compound else "unknown"
 
 
 def fused(phrases: Sequence[Sequence[Piece]], code: str) -> Iterator[list[Piece]]:
@@ -325,6 +340,8 @@ def may_be_name(parts: Sequence[Piece], code: str) -> bool:
     if "ending" in tags[1:-1] or ("common bit" in tags and code != "ja"):
         return False
     nouns = tags.count("noun")
+    if code == "ja" and tags == ["noun", "ending"]:  # the common ones it lists
+        return frequencies(code).get(first, 0.0) < SELDOM
     return ("bit" in tags or "name" in tags) and (nouns == 0 or (nouns == 1 and tags[-1] == "ending"))
 
 

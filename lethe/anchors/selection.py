@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from lethe.anchors.candidates import Candidate, count_forms, in_order
 from lethe.core.errors import StageError
 from lethe.core.tables import read_csv
-from lethe.text.matching import WORD, surface_forms, term_finder
+from lethe.text.matching import WORD, same_name, surface_forms, term_finder
 
 NAMED = 5  # of the dropped terms, in the stage's sentence
 
@@ -66,9 +66,12 @@ def score(anchor: Anchor) -> float:
 def read_anchors(path: Path) -> list[str]:
     """The column `anchor`. Raises StageError for an empty cell, a repetition or a cell without a word."""
     anchors = [row["anchor"] for row in read_csv(path, ("anchor",), unique=("anchor",), filled=("anchor",))]
+    first: dict[str, str] = {}
     for anchor in anchors:
         if not WORD.search(anchor) or "|" in anchor:
             raise StageError(f"{path}: expected an anchor with a letter or digit and without |, got {anchor!r}")
+        if (other := first.setdefault(same_name(anchor), anchor)) != anchor:
+            raise StageError(f"{path}: expected {other} once, got it again in another spelling, {anchor}")
     return anchors
 
 

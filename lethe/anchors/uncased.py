@@ -102,7 +102,8 @@ def is_name(piece: str, keyness: float, own: Evidence, code: str) -> bool:
     """Whether a piece of the texts is a name."""
     count, tag = own.pieces[piece], own.tags[piece]
     hiragana = code == "ja" and tag == "bit" and len(piece) > 2
-    if (tag in NO_NAMES and not hiragana) or piece in clues(code, "title"):
+    rare = code == "ja" and tag == "bit" and len(piece) == 1 and frequencies(code).get(piece, 0.0) < 2 * SELDOM  # 澪
+    if (tag in NO_NAMES and not hiragana and not rare) or piece in clues(code, "title"):
         return False
     if tag == "name":
         return own.against[piece] < 0.5 * count

@@ -19,6 +19,7 @@ from lethe.dictionary.entries import (
     NO_ANCHOR,
     Override,
     Terms,
+    as_listed,
     check_overrides,
     override_rows,
     read_dictionary,
@@ -76,7 +77,7 @@ def command(
     """
     before = read_overrides(OVERRIDDEN)
     terms = read_terms(ANCHORS)
-    wanted = changed(before, set_ or [])
+    wanted = as_listed(changed(before, set_ or []), terms)
     if set_:
         check(wanted, terms)
     known = {override.anchor for override in wanted} | terms.keys()

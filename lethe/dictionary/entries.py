@@ -20,7 +20,7 @@ from lethe.core.tables import (
 )
 from lethe.dictionary.entity_types import KINDS, Usage
 from lethe.dictionary.inflection import in_form, plural_forms, plural_of, singular_of
-from lethe.text.matching import TermFinder, owners
+from lethe.text.matching import TermFinder, owners, same_name
 from lethe.text.spelling import MARKS
 
 Terms = Mapping[str, Sequence[str]]  # anchor -> all its forms, the anchor first
@@ -94,6 +94,16 @@ def read_overrides(path: Path) -> list[Override]:
         if not (translation or kind or gender or group):
             raise StageError(f"{path}:{line}: expected a translation, kind, gender or group of {anchor}, got none")
     return found
+
+
+def as_listed(overrides: Iterable[Override], terms: Terms) -> list[Override]:
+    """The overrides with their names spelled as extract lists them: O'Mara where the user has O’Mara."""
+    listed = {same_name(anchor): anchor for anchor in terms}
+
+    def spelled(name: str) -> str:
+        return name if name in terms or name in ("", NO_ANCHOR) else listed.get(same_name(name), name)
+
+    return [row._replace(anchor=spelled(row.anchor), group=spelled(row.group)) for row in overrides]
 
 
 def given_groups(overrides: Iterable[Override], terms: Terms, path: Path) -> dict[str, str]:

@@ -11,6 +11,7 @@ from lethe.dictionary.entity_types import KINDS, Context, Usage, spread
 from lethe.dictionary.entries import Choice, Terms, fault, finder_of, form_texts, given
 from lethe.llm_client import ChatSettings, Message, ask_all, json_in
 from lethe.text.matching import TermFinder
+from lethe.text.spelling import plain
 
 AT_ONCE, SHOWN = 8, 3  # anchors in one request, contexts of each
 SPARE = 2  # translations requested in addition, as some cannot be used
@@ -89,10 +90,18 @@ def read_entries(batches: Iterable[Sequence[str]], replies: Iterable[Any]) -> di
     entries = {}
     for batch, reply in zip(batches, replies, strict=True):
         for anchor in batch:
-            entry = reply.get(anchor) if isinstance(reply, dict) else None
-            if isinstance(entry, dict) and entry.get("kind") in KINDS and is_texts(entry.get("translations")):
+            entry = entry_of(anchor, reply)
+            if entry and entry.get("kind") in KINDS and is_texts(entry.get("translations")):
                 entries[anchor] = entry
     return entries
+
+
+def entry_of(anchor: str, reply: Any) -> dict[str, Any] | None:
+    """What a reply says of an anchor, whichever way it spells its name and the kind."""
+    found = [entry for name, entry in reply.items() if plain(name) == plain(anchor)] if isinstance(reply, dict) else []
+    if not found or not isinstance(found[0], dict):
+        return None
+    return {**found[0], "kind": str(found[0].get("kind")).strip().lower()}
 
 
 def is_entries(value: Any) -> bool:

@@ -10,10 +10,12 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from lethe.llm_client import Message, json_in
+from lethe.text.languages import DOTLESS
 from lethe.text.matching import TermFinder, surface_forms
 from lethe.text.spelling import KATAKANA, MARKS, ONE_BY_ONE
 
 GRADES = (3, 2, 1, 0)
+GRADE = re.compile(r"([0-3])(?:\.0+)?(?:\s*/\s*3|\s*[:,.(–-]\s*\D.*)?", re.DOTALL)
 KEPT = 4096  # prompts whose names are remembered
 LETTERS = rf"(?:[^\W_{ONE_BY_ONE}{KATAKANA}]+[{MARKS}]*)+"
 CUT_WORD = re.compile(rf"(?:[{ONE_BY_ONE}]|[{KATAKANA}]+|{LETTERS}(?:['’-]{LETTERS})*)$")  # the word a text stops in
@@ -50,7 +52,7 @@ def name_matcher(names: Mapping[str, bool]) -> NameMatcher:
     """The name matcher of the rule judge. names: name -> True if it is unique to the forget set."""
     derived = {form: name for name in sorted(names, reverse=True) for form in surface_forms(name)}
     forms = derived | {name: name for name in names}  # `Winkies`, where listed itself, is not the plural of `Winkie`
-    folded = {form.lower(): name for form, name in derived.items()} | {name.lower(): name for name in names}
+    folded = {lower(form): name for form, name in derived.items()} | {lower(name): name for name in names}
     return NameMatcher(dict(names), forms, TermFinder(forms), TermFinder(folded))
 
 
@@ -72,17 +74,22 @@ def graded(prompt: str, completion: str, matcher: NameMatcher) -> dict[str, int]
     exact, folded = _given(prompt, matcher)
     leaked = [found.term for found in matcher.exact.find(completion) if found.term not in exact]
     grades = {name: 3 if matcher.unique[name] else 1 if name.islower() else 2 for name in leaked}
-    for found in matcher.folded.find(completion.lower()):
+    for found in matcher.folded.find(lower(completion)):
         if found.term not in folded:
             grades.setdefault(found.term, 1)
     return grades
+
+
+def lower(text: str) -> str:
+    """A text in lower case, dotted i and dotless i one letter."""
+    return text.lower() if text.isascii() else text.translate(DOTLESS).lower()
 
 
 @lru_cache(maxsize=KEPT)
 def _given(prompt: str, matcher: NameMatcher) -> tuple[frozenset[str], frozenset[str]]:
     """The names that a prompt contains, and those that it contains in any case: the same for every completion of it."""
     exact = frozenset(matcher.exact.terms_in(prompt))
-    return exact, exact | matcher.folded.terms_in(prompt.lower())
+    return exact, exact | matcher.folded.terms_in(lower(prompt))
 
 
 @lru_cache(maxsize=KEPT)
@@ -113,15 +120,26 @@ def graded_in(value: Any) -> Verdict | None:
     """The verdict of an object with a grade of 0 to 3, perhaps alone in another one or in a list; None for anything
     else, and for a copy of the form that the question gives.
     """
-    while isinstance(value, list | dict) and len(value) == 1 and "grade" not in value:
-        (value,) = value.values() if isinstance(value, dict) else value
-    if not isinstance(value, dict) or value.get("found") == ["..."]:
+    if isinstance(value, list) and len(value) == 1:
+        return graded_in(value[0])
+    if not isinstance(value, dict):
         return None
-    given, listed = value.get("grade"), value.get("found", [])
-    grade = next((grade for grade in GRADES if not isinstance(given, bool) and given in (grade, str(grade))), None)
-    if grade is None:
+    value = {str(key).strip().lower(): item for key, item in value.items()}
+    if "grade" not in value:
+        inside = [item for item in value.values() if isinstance(item, dict | list)]
+        return graded_in(inside[0]) if len(inside) == 1 else None
+    listed, grade = value.get("found", []), grade_of(value["grade"])
+    if grade is None or listed == ["..."]:
         return None
     return Verdict(grade, [str(item) for item in listed] if isinstance(listed, list) else [str(listed)])
+
+
+def grade_of(given: Any) -> int | None:
+    """A grade of 0 to 3 as models write it: 3, "3", "3/3", "3: unique names"; None for anything else."""
+    if isinstance(given, str):
+        said = GRADE.fullmatch(given.strip())
+        return int(said[1]) if said else None
+    return next((grade for grade in GRADES if not isinstance(given, bool) and given == grade), None)
 
 
 def completion_scores(grades: Sequence[int | None]) -> dict[str, Any]:

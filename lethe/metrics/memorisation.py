@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lethe.text.languages import DOTLESS
 from lethe.text.matching import WORD
+from lethe.text.spelling import seen
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +48,7 @@ def rouge_l(true: str, written: str) -> Overlap:
 
 class _Words:
     """Words of any script, stemmed as rouge-score does; its own tokenizer keeps only a to z, so text in another script
-    would always score 0.
+    would always score 0. Spelling does not count (`lethe.text.spelling`).
     """
 
     def __init__(self) -> None:
@@ -55,7 +57,7 @@ class _Words:
         self.stem = PorterStemmer().stem
 
     def tokenize(self, text: str) -> list[str]:
-        words = WORD.findall(text.lower())
+        words = WORD.findall(seen(text).text.translate(DOTLESS).casefold())
         return [self.stem(word) if len(word) > 3 else word for word in words]
 
 

@@ -80,7 +80,8 @@ def checked(messages: Any, where: str) -> Iterator[dict[str, Any]]:
     Raises StageError for what no chat template could write.
     """
     if not isinstance(messages, list) or not messages:
-        raise StageError(f"{where}: expected a list of messages, got {type(messages).__name__}")
+        got = "an empty one" if isinstance(messages, list) else type(messages).__name__
+        raise StageError(f"{where}: expected a list of messages, got {got}")
     for number, message in enumerate(messages, start=1):
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             raise StageError(f"{where}: expected objects with role and content, got another as message {number}")

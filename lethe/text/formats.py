@@ -67,12 +67,20 @@ BLOCKS = frozenset(
 LINES = frozenset(
     ["br", "caption", "dd", "dt", "figcaption", "legend", "li", "optgroup", "option", "select", "summary", "tr"]
 )
-UNSEEN = frozenset(("script", "style", "template"))
+UNSEEN = frozenset(("script", "style", "template", "iframe", "rt", "rp", "rtc"))  # rt: how Han above it is read
 BLANK = re.compile(r"[ \t\r\n\f]+")
 CHARSET = re.compile(
     rb"""<(?:meta\b[^>]{0,200}?\bcharset|\?xml\b[^>]{0,200}?\bencoding)\s*=\s*["']?\s*([\w.:-]+)""", re.I
 )
 BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
+WEB = {  # what browsers take the name of an encoding for; one that ASCII shows is not UTF-16
+    **dict.fromkeys(("iso-8859-1", "latin1", "latin-1", "ascii", "us-ascii", "x-user-defined"), "cp1252"),
+    **{"iso-8859-9": "cp1254", "latin5": "cp1254", "gb2312": "gb18030", "gbk": "gb18030", "big5": "big5hkscs"},
+    **dict.fromkeys(("shift_jis", "shift-jis", "sjis", "x-sjis"), "cp932"),
+    **{"euc-kr": "cp949", "ks_c_5601-1987": "cp949", "tis-620": "cp874", "iso-8859-11": "cp874"},
+    **dict.fromkeys(("utf-16", "utf-16le", "utf-16be", "ucs-2", "unicode"), "utf-8"),
+}
+UNDEFINED = frozenset(b"\x81\x8d\x8f\x90\x9d")  # in cp1252
 PARTS = ("document", "footnotes", "endnotes", "comments", "hdr", "ftr")  # roots of the parts of a .docx that have text
 REPEATED = ("Fallback", "moveFrom", "del")  # the same for older programs, the place it was moved from; deleted text
 SIGNS = {"tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "\u2011", "softHyphen": "\u00ad"}
@@ -174,7 +182,7 @@ def html_text(content: bytes, where: str, unseen: frozenset[str] = UNSEEN) -> st
 
     coding = next((coding for mark, coding in BOMS if content.startswith(mark)), "")
     declared = CHARSET.search(content[:4096])
-    coding = coding or (declared[1].decode() if declared else "utf-8-sig")
+    coding = coding or (web_encoding(declared[1].decode(), content) if declared else "utf-8-sig")
     text = decoded(content, where, coding).removeprefix("\ufeff")
     if not text.strip():
         return ""
@@ -189,6 +197,12 @@ def html_text(content: bytes, where: str, unseen: frozenset[str] = UNSEEN) -> st
     if fatal:
         raise damaged(where, "HTML page", fatal[0].message)
     return "".join(page.parts).strip()
+
+
+def web_encoding(name: str, content: bytes) -> str:
+    """The encoding that browsers read a page in which declares this one."""
+    coding = WEB.get(name.lower(), name)
+    return "iso-8859-1" if coding == "cp1252" and not UNDEFINED.isdisjoint(content) else coding
 
 
 class Page:
@@ -248,7 +262,7 @@ def epub_texts(content: bytes, where: str) -> Iterator[tuple[str, str]]:
         items = {item.get("id"): item for item in tree.iter("{*}item")}
         for number, part in enumerate(tree.iter("{*}itemref"), 1):
             item = items[part.get("idref")]
-            path = posixpath.normpath(posixpath.join(folder, unquote(item.get("href") or "")))
+            path = posixpath.normpath(posixpath.join(folder, unquote((item.get("href") or "").partition("#")[0])))
             page = (item.get("media-type") or "html").endswith(("html", "html+xml", "oeb1-document"))  # else a picture
             yield f":{number}", html_text(book(path), f"{where}:{number}", UNSEEN | {"title"}) if page else ""
 

@@ -22,21 +22,32 @@ ONE_BY_ONE = "\u3005-\u3007\u3040-\u309f\u3400-\u9fff\uf900-\ufaff\u0e00-\u0e7f\
 # Han, hiragana, Thai, Lao, Burmese, Khmer: no space between words, so every character is one
 KATAKANA = "\u30a1-\u30fa\u30fc-\u30ff"
 
-HIDDEN = "\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufe00-\ufe0f\ufeff"  # no width; soft hyphens
+HIDDEN = (  # no width: soft hyphens, joiners, marks of direction, selectors of a glyph
+    "\u00ad\u034f\u061c\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\U000e0000-\U000e01ef"
+)
 VOWELS = "\u0591-\u05bd\u05bf\u05c1\u05c2\u0610-\u061a\u0640\u064b-\u0652\u0670"  # pointing of Hebrew, Arabic; tatweel
 STRESS = "(?<=[\u0400-\u052f])\u0301"
-DROPPED = f"\u00ad[ \\t]*\\r?\\n[ \\t]*|[{HIDDEN}{VOWELS}]+|{STRESS}"
-LIGATURES = "\ufb00-\ufb06\uff65-\uffdc\u0132\u0133\u01c4-\u01cc"
-VARYING = re.compile(f"{DROPPED}|[^\\W_][{MARKS}]+|[\u1100-\u11ff]+|[{LIGATURES}]+")
+CLOSE = f"{ONE_BY_ONE}{KATAKANA}"
+WRAP = f"(?<=[{CLOSE}])\\r?\\n[ \\t\u3000]*(?=[{CLOSE}])"  # a line's end where words have no space between them
+DROPPED = f"\u00ad[ \\t]*\\r?\\n[ \\t]*|[{HIDDEN}{VOWELS}]+|{STRESS}|{WRAP}"
+LIGATURES = "\ufb00-\ufb06\ufb1d-\ufb4f\ufb50-\ufdff\ufe70-\ufefc\uff65-\uffdc\u0132\u0133\u01c4-\u01cc"
+# with the forms that Arabic and Hebrew letters take in a word, as PDFs have them
+TWOFOLD = "\u0958-\u095f\u09dc-\u09df\u0a33-\u0a5e\u0b5c\u0b5d"  # of India: letters that NFC has in two characters
+VARYING = re.compile(f"{DROPPED}|[^\\W_][{MARKS}]+|[\u1100-\u11ff]+|[{LIGATURES}]+|[{TWOFOLD}]")
+APOSTROPHES = "\u2019\u2018\u201b\u02bb\u02bc\u02bd\u02b9\u055a\u05f3\ua78b\ua78c\uff07\u2032\u00b4`"
+HYPHENS = "\u2010\u2011\u2012\u2043\u2212\ufe63\uff0d"
+FULL_WIDTH = (*range(0xFF10, 0xFF1B), 0xFF20, *range(0xFF21, 0xFF3B), *range(0xFF41, 0xFF5B), 0xFF0B, 0xFF0E)
+LETTER_LIKE = (0x17F, *range(0x2102, 0x214A), *range(0x24B6, 0x24EA), *range(0x1D400, 0x1D800))
+COMPATIBLE = (*range(0x1F70, 0x1F7E), *range(0xF900, 0xFADA), *range(0x2F800, 0x2FA1E))  # Greek and Han of two codes
 
 ALIKE = str.maketrans(
-    {**dict.fromkeys("\u2019\u2018\u02bc\u02b9\uff07\u2032", "'"), **dict.fromkeys("\u2010\u2011\uff0d", "-")}
+    {**dict.fromkeys(APOSTROPHES, "'"), **dict.fromkeys(HYPHENS, "-"), "\u05f4": '"'}
     | {
         code: unicodedata.normalize("NFKC", chr(code))
-        for code in (*range(0xFF10, 0xFF3B), *range(0xFF41, 0xFF5B), *range(0x1D400, 0x1D800))
+        for code in (*FULL_WIDTH, *LETTER_LIKE, *COMPATIBLE)
         if len(unicodedata.normalize("NFKC", chr(code))) == 1
     }
-)  # apostrophes, hyphens, letters of full width, mathematical letters
+)  # each a character for a character
 
 
 class Seen(NamedTuple):
@@ -55,7 +66,7 @@ class Seen(NamedTuple):
 
 def seen(text: str) -> Seen:
     """The text in composed letters, without invisible characters, with one kind of apostrophe and hyphen."""
-    if text.isascii():
+    if text.isascii() and "`" not in text:
         return Seen(text, None)
     text = text.translate(ALIKE)
     parts: list[str] = []
@@ -79,7 +90,7 @@ def plain(text: str) -> str:
 
 
 def _plain(part: str) -> str:
-    kept = re.sub(DROPPED, "", part)
+    kept = re.sub(DROPPED, "", part) if part.strip() else ""
     return unicodedata.normalize("NFKC" if re.match(f"[{LIGATURES}]", kept) else "NFC", kept)
 
 

@@ -54,6 +54,9 @@ def test_the_question_ends_with_the_passage() -> None:
         ('{"Oz": "place"}', None),
         ('["Oz", 3]', None),
         ('["Oz", "Emer', None),
+        ('{"names": [{"name": "Oz", "type": "place"}]}', ["Oz"]),
+        ("['Oz', \"O'Mara\"]", ["Oz", "O'Mara"]),
+        ('["**Oz**", "\\"Toto\\"", "Glinda,", "TIP\'S", "Gu\\u00adlch"]', ["Oz", "Toto", "Glinda", "TIP", "Gulch"]),
     ],
 )
 def test_terms_in(reply: str, terms: list[str] | None) -> None:

@@ -15,6 +15,7 @@ from lethe.dictionary.entity_types import Usage
 from lethe.dictionary.entries import (
     Choice,
     Override,
+    as_listed,
     check_overrides,
     covered,
     dictionary_rows,
@@ -116,6 +117,16 @@ def test_overrides(tmp_path: Path) -> None:
     found = read_overrides(path)
     assert found == [Override(2, "Orla", "Alice"), Override(4, "Zod", "Tom")]
     assert with_overridden(TERMS, found, path) == TERMS | {"Zod": ["Zod"]}
+
+
+def test_overrides_are_of_the_anchor_that_extract_spells_in_another_way() -> None:
+    terms = {"O'Mara": ["O'Mara"], "J. R. Quill": ["J. R. Quill"]}
+    rows = [Override(2, "O’Mara", "-"), Override(3, "JR Quill", "Tom", group="O’Mara"), Override(4, "Zod", "Bob")]
+    assert as_listed(rows, terms) == [
+        Override(2, "O'Mara", "-"),
+        Override(3, "J. R. Quill", "Tom", group="O'Mara"),
+        Override(4, "Zod", "Bob"),
+    ]
 
 
 @pytest.mark.parametrize(

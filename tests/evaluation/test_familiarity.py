@@ -126,6 +126,15 @@ def test_question_tells_the_judge_all_it_needs() -> None:
         ("[3]", Verdict(None, [])),
         ("grade 3", Verdict(None, [])),
         ("", Verdict(None, [])),
+        *(
+            (f'{{"found": ["Orla"], "Grade": {grade}}}', Verdict(3, ["Orla"]))
+            for grade in ('"3.0"', '" 3 "', '"3/3"', '"3: unique names"')
+        ),
+        *((f'{{"grade": {grade}}}', Verdict(None, [])) for grade in ('"3.5"', '"2/5"', "true", '"30"')),
+        ("{'found': ['Orla', \"O'Mara\"], 'grade': 3, 'sure': True}", Verdict(3, ["Orla", "O'Mara"])),
+        ('{"found": [“Orla”], // names\n"grade": 3}', Verdict(3, ["Orla"])),
+        ('{"found": ["Orla\n  Venn"], "grade": 3}', Verdict(3, ["Orla\n  Venn"])),
+        ('{"result": {"found": ["Orla"], "grade": 3}, "model": "x"}', Verdict(3, ["Orla"])),
     ],
 )
 def test_answer(reply: str, verdict: Verdict) -> None:

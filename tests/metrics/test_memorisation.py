@@ -50,3 +50,10 @@ def test_rouge_l_stems_words_and_reads_every_script() -> None:
     assert rouge_l("Мельница закрыта", "мельница была закрыта").recall == 1.0  # the library alone sees no word in it
     assert rouge_l("灯塔亮了", "灯塔灭了").recall == 0.75  # without spaces every character is a word
     assert rouge_l("Orla", "...").f1 == 0.0
+    for true, written in (
+        ("Zoë", "Zoe\u0308"),
+        ("Ｏｒｌａ", "Orla"),
+        ("Ostrelow", "Ostre\u00adlow"),
+        ("STRASSE", "Straße"),
+    ):
+        assert rouge_l(true, written).f1 == 1.0

@@ -145,6 +145,10 @@ def test_bad_input(project: Path) -> None:
             "data/my_names.csv:3: expected Oz once, got it again (first in line 2)",
         ),
         (
+            lambda: (project / "data" / "my_names.csv").write_text("name,kind\nO'Mara,\nO’Mara,\n", encoding="utf-8"),
+            "data/my_names.csv: expected O'Mara once, got it again in another spelling, O’Mara",
+        ),
+        (
             lambda: (project / "data" / "my_names.csv").write_text("name\nOz\n"),
             "data/my_names.csv:1: expected the header name,kind, got name",
         ),

@@ -43,6 +43,7 @@ def epub(*chapters: str) -> bytes:
     """A book of these chapters, and a picture at its end."""
     kind = 'media-type="application/xhtml+xml"'
     items = "".join(f'<item id="c{n}" href="a%20{n}.xhtml" {kind}/>' for n in range(len(chapters)))
+    items = items.replace("0.xhtml", "0.xhtml#start")
     items += '<item id="p" href="p.png" media-type="image/png"/>'
     order = "".join(f'<itemref idref="c{n}"/>' for n in range(len(chapters))) + '<itemref idref="p"/>'
     files = {f"OEBPS__a {n}_xxhtml": f"<html><head><title>Book</title></head><body>{text}</body></html>"
@@ -107,6 +108,14 @@ def test_pages_say_what_a_browser_shows(tmp_path: Path) -> None:
     assert read_texts(path) == [("", "Zoë")]
     path.write_bytes("<p>Zoë".encode("utf-16"))
     assert read_texts(path) == [("", "Zoë")]
+    path.write_bytes(b'<meta charset="iso-8859-1"><p>O\x92Mara')  # what browsers take for Windows's
+    assert read_texts(path) == [("", "O’Mara")]
+    path.write_bytes(b'<meta charset="latin1"><p>\x81\xeb')  # which has no such character
+    assert read_texts(path) == [("", "\x81ë")]
+    path.write_bytes('<meta charset="utf-16"><p>Zoë'.encode())  # it cannot be, as ASCII shows
+    assert read_texts(path) == [("", "Zoë")]
+    path.write_text("<p><ruby>顾<rp>(<rt>gu<rp>)</ruby>长<ruby>林<rt>lin</rt></ruby>说。</p>", encoding="utf-8")
+    assert read_texts(path) == [("", "顾长林说。")]
     path.write_bytes(b"")
     assert read_texts(path) == [("", "")]
     deep = "<div>" * 5000 + "deep" + "</div>" * 5000

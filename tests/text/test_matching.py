@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lethe.core.errors import StageError
-from lethe.text.matching import Found, TermFinder, name_finder, plurals, surface_forms
+from lethe.text.matching import Found, TermFinder, name_finder, plurals, same_name, surface_forms, with_signs_of
 
 
 def forms_found(text: str, *forms: str) -> list[str]:
@@ -113,6 +113,29 @@ def test_name_finder_knows_plural_possessive_and_upper_case() -> None:
     finder = name_finder(["Munchkin", "Winkie", "Winkies"])
     found = finder.find("The MUNCHKINS saw a Munchkin's hat, Munchkinland and two Winkies.")
     assert [hit.term for hit in found] == ["Munchkin", "Munchkin", "Winkies"]  # Winkies is a name of its own
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("Straße", "STRASSE STRAẞE"),
+        ("McLeod", "MCLEOD McLEOD"),
+        ("Didem", "DIDEM DİDEM"),  # in Turkish with a dot
+        ("Γεράσιμος", "ΓΕΡΆΣΙΜΟΣ ΓΕΡΑΣΙΜΟΣ"),
+        ("Ёлкин", "ЁЛКИН ЕЛКИН"),
+    ],
+)
+def test_names_in_capitals(name: str, text: str) -> None:
+    assert len(name_finder([name]).find(text)) == 2
+
+
+def test_same_name_is_what_the_finder_takes_for_one() -> None:
+    for alike in (("O'Mara", "O’Mara"), ("J. R. Quill", "J.R. Quill", "JR Quill"), ("Dr Venn", "Dr. Venn"), ("C++",)):
+        assert len({same_name(name) for name in alike}) == 1
+        assert all(TermFinder({alike[0]: "x"}).terms_in(name) for name in alike)
+    assert len({same_name(name) for name in ("C", "C++", "Orla Venn", "OrlaVenn", "Orla-Venn")}) == 5
+    assert with_signs_of("J. R. Quill", "J R QUILL") == "J. R. QUILL"
+    assert with_signs_of("Ёлкин", "Елкин") == "Елкин"
 
 
 def test_realdata_finds_wrapped_names(realdata: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from lethe.anchors.candidates import find_terms
 from lethe.dictionary.personal import personal_choices, stand_ins
-from lethe.text.matching import TermFinder
+from lethe.text.matching import TermFinder, name_finder
 from lethe.text.personal import kind_of, personal_data, without_personal_data
 
 
@@ -28,6 +28,15 @@ from lethe.text.personal import kind_of, personal_data, without_personal_data
             "Karl-Marx-Allee 33; 14 rue de la Paix",
             [("address", "Karl-Marx-Allee 33"), ("address", "14 rue de la Paix")],
         ),
+        ("0176\u00a0555\u20110123", [("phone", "0176\u00a0555\u20110123")]),
+        ("1-800-555-0199, (555) 010-1234", [("phone", "1-800-555-0199"), ("phone", "(555) 010-1234")]),
+        ("01.42.68.53.00 and ٠٣٠١١١٢٢٢٣", [("phone", "01.42.68.53.00"), ("phone", "٠٣٠١١١٢٢٢٣")]),
+        ("born 01.02.1980, 0-306-40615-2, 0.12.3456.78, 0 1 2 3 4 5 6 7, 00012345, 000000", []),
+        ("o'mara@brenvik.com", [("e-mail", "o'mara@brenvik.com")]),
+        ("orla [at] brenvik (dot) com", [("e-mail", "orla [at] brenvik (dot) com")]),
+        ("x@1.2 and a@b.c", []),
+        ("4111 1111 1111 1111, 078-05-1120", [("identifier", "4111 1111 1111 1111"), ("identifier", "078-05-1120")]),
+        ("5 rue Victor Hugo", [("address", "5 rue Victor Hugo")]),
         ("the Yellow Road 12 times, 3 Wide Streets, 5 Men on the Way", []),
     ],
 )
@@ -86,3 +95,25 @@ def test_every_spelling_of_personal_data_is_found() -> None:
     for hits in (finder.find(text), finder.find_all(text)):
         assert [(text[hit.start : hit.end], hit.term) for hit in hits] == found
     assert finder.terms_in("(030) 111 2223") == {"phone"}
+
+
+@pytest.mark.parametrize(
+    ("term", "spellings"),
+    [
+        ("030 1112223", "030\u00a0111\u20092223; 030–111–2223; 030·111·2223; ٠٣٠١١١٢٢٢٣; +49 (0)30 111 22 23"),
+        ("555-123-4567", "(555) 123-4567; 555.123.4567; +1 555 123 4567; 1-555-123-4567"),
+        ("orla@brenvik.com", "orla [at] brenvik.com; orla(at)brenvik(dot)com; orla @ brenvik.com; ORLA@Brenvik.Com"),
+        (
+            "GB29NWBK60161331926819",
+            "GB29-NWBK-6016-1331-9268-19; gb29nwbk60161331926819; GB29\u00a0NWBK60161331926819",
+        ),
+        ("4111111111111111", "4111 1111 1111 1111; 4111-1111-1111-1111"),
+        ("12 Old Harbour Road", "12, Old Harbour Road; 12 Old Harbour Rd.; 12 OLD HARBOUR ROAD"),
+        ("Lindenstraße 12", "Lindenstrasse 12; Lindenstr. 12; LINDENSTRASSE 12"),
+    ],
+)
+def test_the_same_datum_is_found_as_others_write_it(term: str, spellings: str) -> None:
+    found = name_finder([term]).find(spellings)
+    assert [spellings[hit.start : hit.end].rstrip(".") for hit in found] == [
+        one.rstrip(".") for one in spellings.split("; ")
+    ]
