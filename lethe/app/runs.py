@@ -114,9 +114,9 @@ def verdict_of(gate: Mapping[str, Any]) -> str:
 
 def reports(history: History, runs: Sequence[Run], paths: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Run -> path -> the JSON of a report, of those that the run's dvc.lock records or that no stage of it makes."""
+    from lethe.custody.plain_data import json_object
     from lethe.provenance.fingerprint import bytes_md5
     from lethe.provenance.history import contents, object_ids
-    from lethe.provenance.lineage import json_object
 
     asked = [(run, path) for run in runs if run.commit for path in paths]
     names = [f"{run.id}:{history.project.prefix}{path}" for run, path in asked]

@@ -109,12 +109,12 @@ def gate(
     **3**: one is missed. **1**: none is missed, but one could not be measured, or a report is missing or is not the one
     that dvc.lock records.
     """
-    from lethe.cli.gate import as_dict, judge, judge_ref, origin, table
+    from lethe.cli.gate import as_dict, judge_here, judge_ref, table
     from lethe.core.errors import StageError
     from lethe.gate.criteria import EXIT_CODES, sentence, status
 
     try:
-        criteria, of = judge_ref(ref) if ref else (judge(Path("params.yaml"), Path("reports")), origin(Path("reports")))
+        criteria, of = judge_ref(ref) if ref else judge_here(Path("params.yaml"), Path("reports"))
     except StageError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(EXIT_CODES["cannot tell"]) from None

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from lethe.core.errors import StageError
 from lethe.core.params import join_problems, read_yaml, section_problems
 from lethe.core.tables import read_json
+from lethe.custody.plain_data import checked, text_if_there
+from lethe.custody.plain_git import PLAIN_GIT, plain
 from lethe.gate.criteria import JUDGED, Criterion, GateParams, criteria, sentence, status
 from lethe.gate.metric_catalogue import number
 
@@ -23,7 +25,7 @@ def judge(params: Path, reports: Path) -> list[Criterion]:
     Raises StageError where a report is missing or a threshold is invalid.
     """
     limits = thresholds(params, (read_yaml(params).get("report") or {}).get("gate"))
-    return criteria(limits, *(read_json(reports / f"{name}.json") for name in JUDGED))
+    return criteria(limits, *(read_json(checked(reports / f"{name}.json")) for name in JUDGED))
 
 
 def thresholds(where: Path, values: Any) -> GateParams:
@@ -34,33 +36,49 @@ def thresholds(where: Path, values: Any) -> GateParams:
     return GateParams.model_validate(values)
 
 
+def judge_here(params: Path, reports: Path) -> tuple[list[Criterion], str]:
+    """The criteria of the params file, judged by the reports in a folder, and words for what vouches for both."""
+    from lethe.provenance.history import params_of
+
+    lock = text_if_there(Path("dvc.lock"))
+    judged, of = judge(params, reports), origin(reports)
+    limits = (read_yaml(params).get("report") or {}).get("gate")
+    same = not lock or limits == params_of(lock, "report").get("gate")
+    return judged, of if same else f"{of}, judged by limits that dvc.lock does not record"
+
+
 def origin(reports: Path) -> str:
-    """Words for what vouches for the reports in a folder, "" without a dvc.lock.
+    """Words for what vouches for the reports in a folder.
 
     Raises StageError for a report that is not the one that dvc.lock records.
     """
     from lethe.provenance.fingerprint import md5_of
     from lethe.provenance.history import recorded
 
-    lock = Path("dvc.lock")
-    if not lock.exists():
-        return ""
-    text = lock.read_text(encoding="utf-8", errors="replace")
+    lock, paths = Path("dvc.lock"), [reports / f"{name}.json" for name in JUDGED]
+    text, nobody = text_if_there(lock), "Reports that no dvc.lock records: nothing vouches for them"
+    if not text:
+        return nobody
     outs = {path: md5 for entry in recorded(text).values() for path, md5 in entry.outs.items()}
-    paths = [reports / f"{name}.json" for name in JUDGED]
     for path in paths:
         if not path.exists():
             raise StageError(f"{path}: expected the report of a finished run, got none; `git checkout {path}`")
         if outs.get(path.as_posix(), "") not in ("", md5_of(path)):
             raise StageError(f"{path}: expected the report that dvc.lock records, got another; `git checkout {path}`")
-    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
+    if not all(path.as_posix() in outs for path in paths):
+        return nobody
+    head = subprocess.run([*PLAIN_GIT, "rev-parse", "HEAD"], capture_output=True, text=True, env=plain())
     if head.returncode:
-        return ""
-    same = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", str(lock), *map(str, paths)], capture_output=True)
+        return "Reports that no commit holds"
     commit = head.stdout.strip()[:10]
-    return (
-        f"The reports of commit {commit}" if same.returncode == 0 else f"Reports that no commit holds; HEAD is {commit}"
-    )
+    if all(in_head(path) == path.read_bytes() for path in (lock, *paths)):
+        return f"The reports of commit {commit}"
+    return f"Reports that no commit holds; HEAD is {commit}"
+
+
+def in_head(path: Path) -> bytes:
+    """What HEAD has at a path, whatever git was told not to look at."""
+    return subprocess.run([*PLAIN_GIT, "cat-file", "blob", f"HEAD:./{path}"], capture_output=True, env=plain()).stdout
 
 
 def judge_ref(ref: str) -> tuple[list[Criterion], str]:
@@ -68,9 +86,9 @@ def judge_ref(ref: str) -> tuple[list[Criterion], str]:
 
     Raises StageError where a report is missing there, or is not the one that its dvc.lock records.
     """
+    from lethe.custody.plain_data import json_object
     from lethe.provenance.fingerprint import bytes_md5
     from lethe.provenance.history import files_at, open_history, params_of, recorded
-    from lethe.provenance.lineage import json_object
 
     history = open_history(Path(), ref)
     commit = history.scope.commit
@@ -83,7 +101,10 @@ def judge_ref(ref: str) -> tuple[list[Criterion], str]:
         if path not in held or bytes_md5(held[path]) != outs.get(path):
             raise StageError(f"{ref}: {path}: expected the report that dvc.lock of {commit[:10]} records, got none")
     limits = thresholds(Path(f"dvc.lock of {commit[:10]}"), params_of(lock.text, "report").get("gate"))
-    return criteria(limits, *map(json_object, held.values())), f"The reports of commit {commit[:10]}"
+    try:
+        return criteria(limits, *map(json_object, held.values())), f"The reports of commit {commit[:10]}"
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, IndexError):
+        raise StageError(f"{ref}: expected reports as `lethe repro` writes them, got others") from None
 
 
 def table(judged: Sequence[Criterion]) -> Table:

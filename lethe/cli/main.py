@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -32,12 +34,19 @@ def verify(
 
 def main() -> None:
     """The command line; a StageError is printed as one line, with exit code 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a character that the terminal has not stops no answer
     if sys.argv[1:2] == ["verify"]:
         alone = typer.Typer(rich_markup_mode="markdown", pretty_exceptions_enable=False, add_completion=False)
         alone.command()(verify)
         alone(sys.argv[2:], prog_name="lethe verify")
     from lethe.cli.commands import app
     from lethe.core.errors import StageError
+    from lethe.custody.plain_git import LEADING
+
+    for name in LEADING:  # a hook of git sets them, and DVC and its git would follow
+        os.environ.pop(name, None)
 
     try:
         app()

@@ -10,10 +10,13 @@ import typer
 
 from lethe.console import Json, print_json
 from lethe.core.errors import StageError
+from lethe.custody.alone import alone
 from lethe.custody.stated import LIST_TYPE, REASONS, now
 
 if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner
+
+LONGEST = 3660  # days that a list may hold: whoever verifies asks for no newer one until then
 
 
 def command(
@@ -34,16 +37,14 @@ def command(
     A list only grows, and nothing leaves this machine: publish the list where the certificates are. Whoever has an
     older list that is not stale yet does not see what was revoked since.
     """
-    from filelock import FileLock
-
     from lethe.provenance.certificate import read_key
 
     if reason not in REASONS:
         raise StageError(f"--reason: expected one of {', '.join(REASONS)}, got {reason}")
-    if days < 1:
-        raise StageError(f"--days: expected at least 1, got {days}")
+    if not 1 <= days <= LONGEST:
+        raise StageError(f"--days: expected 1 to {LONGEST}, got {days}")
     signer = read_key(key)
-    with FileLock(f"{out}.lock"):
+    with alone(out.with_name(f"{out.name}.lock")):
         content = grown(certificates or [], key, signer, out, (reason, by, days))
     if json:
         print_json({"written": str(out), **content})
@@ -63,6 +64,8 @@ def grown(
     rows, number = read(out, key)
     found = [named(path, key) for path in certificates]
     successor = named(by, key)["id"] if by else None
+    if successor in {row["id"] for row in (*rows, *found)}:
+        raise StageError(f"--by: expected a certificate that is in force, got {by}, which is revoked")
     issued = now()
     new = {"revokedOn": stamp(issued), "reason": reason} | ({"supersededBy": successor} if successor else {})
     known = {row["sha256"] for row in rows}

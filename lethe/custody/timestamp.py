@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 TYPES = ("application/timestamp-query", "application/timestamp-reply")
 LARGEST, SECONDS = 1_000_000, 30  # bytes and time of a reply
+LONGEST = 1 << 30  # bytes of a file
 HELD, BROKEN = 0, 3  # exit codes
 INSTALL = "pip install 'lethe-unlearning[timestamp]'"
 
@@ -36,11 +38,14 @@ def command(
     for byte as it is, and nothing about what it says. Without lethe: `openssl ts -verify -data FILE -in FILE.tsr
     -CAfile ROOT`. Exit code **0**: it holds. **1**: a file is missing or nobody answered. **3**: it does not hold.
     """
+    from lethe.provenance.certificate import write
+
     if not url and authority is None:
         raise StageError("timestamp: expected --url to get one, or --authority to check one, got neither")
-    content, place = read(file), timestamp or file.with_name(file.name + ".tsr")
+    content, place = read(file, LONGEST), timestamp or file.with_name(file.name + ".tsr")
     if url:
-        place.write_bytes(asked(url, content))
+        check_place(place)
+        write(place, asked(url, content))
     if authority is None:
         print_json({"written": str(place)}) if json else print(f"timestamp: {place}")
         return
@@ -54,9 +59,21 @@ def command(
     raise typer.Exit(BROKEN if wrong else HELD)
 
 
-def read(path: Path) -> bytes:
-    """The bytes of a file. Raises StageError for anything else, an empty one included."""
+def check_place(path: Path) -> None:
+    """Raise StageError where a timestamp would be written over something else."""
+    held = read(path) if path.exists() else b""
     try:
+        if held:
+            library().decode_timestamp_response(held)
+    except ValueError:
+        raise StageError(f"{path}: expected a new path or an earlier timestamp, got something else") from None
+
+
+def read(path: Path, most: int = LARGEST) -> bytes:
+    """The bytes of a file. Raises StageError for anything else, an empty one and one that is far too long included."""
+    try:
+        if path.is_file() and path.stat().st_size > most:
+            raise StageError(f"{path}: expected at most {most} bytes, got {path.stat().st_size}")
         content = path.read_bytes() if path.is_file() else b""
     except OSError as error:
         raise StageError(f"{path}: cannot be read: {error.strerror}") from None
@@ -111,7 +128,7 @@ def posted(url: str, body: bytes) -> bytes:
     asked = Request(url, body, {"Content-Type": TYPES[0], "Accept": TYPES[1]})
     try:
         with build_opener(Stay).open(asked, timeout=SECONDS) as stream:
-            reply: bytes = stream.read(LARGEST + 1)
+            reply = b"".join(parts(stream))
     except HTTPError as error:
         what = "a redirect, which was not followed" if 300 <= error.code < 400 else str(error.reason)
         refused(url, f"{error.code} ({what})")
@@ -120,6 +137,18 @@ def posted(url: str, body: bytes) -> bytes:
     if len(reply) > LARGEST:
         refused(url, f"more than {LARGEST} bytes")
     return reply
+
+
+def parts(stream: Any) -> Iterator[bytes]:
+    """A reply as it comes, until it is too long. Raises TimeoutError where it comes too slowly."""
+    from time import monotonic
+
+    end, left = monotonic() + SECONDS, LARGEST + 1
+    while left > 0 and (part := stream.read1(min(left, 1 << 16))):
+        if monotonic() > end:
+            raise TimeoutError(f"it takes more than {SECONDS} seconds")
+        left -= len(part)
+        yield part
 
 
 def refused(url: str, got: str) -> NoReturn:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
@@ -15,8 +15,8 @@ from lethe.core.errors import StageError
 from lethe.erasure.passages import Wanted, codings_of, passages_in, share, wanted
 from lethe.erasure.places import Item, Unread, everything
 from lethe.erasure.plan import WORST, all_locks, outs
-from lethe.erasure.reading import CHUNK, ERRORS, SHORTEST, Reader, UnreadError, pieces
-from lethe.erasure.streams import Passing
+from lethe.erasure.reading import ERRORS, SHORTEST, Reader, UnreadError, pieces
+from lethe.erasure.streams import Hashed
 
 if TYPE_CHECKING:
     from lethe.erasure.requests import State
@@ -58,40 +58,6 @@ class Answer(NamedTuple):
         return NO if self.found else CANNOT_TELL if any(not each.beside for each in self.unread) else 0
 
 
-class Hashed(Passing):
-    """A stream whose bytes are hashed as they are read: all of them, and of safetensors those after the header."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self.stream, self.place, self.done = stream, 0, 0
-        self.whole, self.body, self.start = hashlib.md5(), hashlib.md5(), b""
-
-    def read(self, size: int = -1) -> bytes:
-        content = self.stream.read(CHUNK if size < 0 else size)
-        if self.place <= self.done < self.place + len(content):
-            self._hash(content[self.done - self.place :])
-        self.place += len(content)
-        return content
-
-    def _hash(self, content: bytes) -> None:
-        self.whole.update(content)
-        self.start += content[: 8 - len(self.start)]
-        after = 8 + int.from_bytes(self.start, "little")
-        self.body.update(content[max(after - self.done, 0) :])
-        self.done += len(content)
-
-    def seek(self, place: int, whence: int = 0) -> int:
-        self.place = self.stream.seek(place, whence)
-        return self.place
-
-    def finish(self) -> tuple[str, str]:
-        """(md5 of all bytes, md5 of the bytes after a safetensors header), after reading what was not read yet."""
-        if self.place != self.done:
-            self.seek(self.done)
-        while self.read(CHUNK):
-            pass
-        return self.whole.hexdigest(), self.body.hexdigest()
-
-
 def report(state: State, given: Path | None, json: bool) -> None:
     """Search every place for what a request's purge deletes, print the answer and exit with its code."""
     from lethe.provenance.artifact_store import open_store
@@ -120,9 +86,13 @@ def texts_of(history: History, store: Store, state: State, given: Path | None) -
 
     Raises StageError for a given path that has none of the recorded files.
     """
+    from lethe.erasure.ledger_lines import inside_project
     from lethe.erasure.plan import text_of
     from lethe.provenance.artifact_store import read_object
+    from lethe.text.overlap import words_of
 
+    if not given and not inside_project(state.folder):
+        raise StageError(f"{state.folder}: expected a folder of text inside the project, got another place")
     own = {facts["md5"]: name for name, facts in state.files.items()}
     roots = [given] if given else [history.project.folder / state.folder]
     paths = [path for root in roots for path in ([root] if root.is_file() else sorted(root.rglob("*")))]
@@ -137,6 +107,8 @@ def texts_of(history: History, store: Store, state: State, given: Path | None) -
             held[md5] = text_of(name, content)
         elif md5 not in held:
             missing[f"{state.folder}/{name}"] = "gone, so its passages were not searched for; --text FOLDER gives it"
+        if held.get(md5) and not words_of(held[md5]):
+            missing[f"{state.folder}/{name}"] = "no words in it, so only its bytes were searched for"
     return list(held.values()), missing
 
 
@@ -197,16 +169,16 @@ def examined(item: Item, asked: Asked, reader: Reader) -> tuple[list[Found], str
 
     try:
         with item.open() as opened:
-            stream = Hashed(opened)
+            stream, reader = Hashed(opened), reader._replace(members=[])
             runs = passages_in(chain([f"{item.name.replace('_', ' ')}\n\0\n"], read(stream)), asked.text)
-            whole, body = stream.finish()
+            hashes = [stream.finish(), *(reader.members or ())]
     except ERRORS as error:
         return [], f"{type(error).__name__}: {(str(error).splitlines() or ['broken'])[0]}"
     except Exception as error:  # a remote of any kind, with errors of its own
         return [], (str(error).splitlines() or [type(error).__name__])[0]
     found = []
-    if whole in asked.md5s or body in asked.bodies:
-        was = asked.md5s.get(whole, asked.bodies.get(body, ""))
+    known = [asked.md5s.get(whole, asked.bodies.get(body, "")) for whole, body in hashes]
+    if was := next(filter(None, known), ""):
         found.append(Found(item.place, item.name, f"the bytes of {was}, by their hash", 0, 0.0))
     if runs:
         part = share(runs, asked.text)

@@ -17,6 +17,7 @@ import typer
 
 from lethe.console import Json, Ticker, console, end, print_json
 from lethe.core.errors import StageError
+from lethe.custody.plain_data import text_if_there
 from lethe.erasure.plan import whole
 from lethe.provenance.artifact_store import open_store, place_of
 from lethe.provenance.history import contents, listed, open_project, recorded, unreadable
@@ -71,7 +72,7 @@ def command(
 def found(patterns: str) -> list[Path]:
     """The files of the patterns. Raises StageError for a named file that does not exist."""
     paths: list[Path] = []
-    for pattern in patterns.split(","):
+    for pattern in filter(None, patterns.split(",")):
         here = sorted(Path().glob(pattern)) if not Path(pattern).is_absolute() else [Path(pattern)]
         if not here and not re.search(r"[*?\[]", pattern):
             raise StageError(f"{pattern}: no such file; expected a certificate")
@@ -111,7 +112,7 @@ def used_in_folder(project: Project) -> set[str]:
     for place, folders, names in os.walk(project.folder):
         folders[:] = [name for name in folders if name not in (".dvc", ".git", ".scratch", ".venv")]
         for name in filter(is_dvcs, names):
-            found |= hashes(name, Path(place, name).read_text(encoding="utf-8", errors="replace"))
+            found |= hashes(name, text_if_there(Path(place, name)))
     return found
 
 
@@ -135,7 +136,9 @@ def removed_by_gc(options: list[str]) -> set[str]:
 
 def run_gc(options: list[str]) -> str:
     """The output of `dvc gc`. Raises StageError with its last line where it fails."""
-    done = subprocess.run([sys.executable, "-m", "dvc", "gc", *options], capture_output=True, text=True, input="y\n")
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "dvc", "gc", *options], capture_output=True, text=True, input="y\n"
+    )
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
         raise StageError(f"dvc gc: {lines[-1].removeprefix('ERROR: ') if lines else 'failed'}")

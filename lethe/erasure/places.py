@@ -10,13 +10,19 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
+from lethe.custody.plain_git import PLAIN_GIT, plain
 from lethe.erasure.streams import Passing
-from lethe.provenance.history import PLAIN_GIT, listed
+from lethe.provenance.artifact_store import CACHE
+from lethe.provenance.history import listed
 
 if TYPE_CHECKING:
     from lethe.provenance.artifact_store import Store
     from lethe.provenance.history import History, Project
 
+STORED = re.compile(  # what git keeps below `objects`, and reads itself; anything else was left there
+    r"[0-9a-f]{2}/[0-9a-f]{38}(?:[0-9a-f]{24})?|pack/(?:pack-[0-9a-f]+|multi-pack-index)[^/]*|info/.*"
+)
+PACKAGES = ("bin", "Scripts", "lib", "lib64", "Lib", "include", "share", "etc")  # of a virtual environment
 OBJECT = re.compile(r"([0-9a-f]{2})[/\\]([0-9a-f]{30}(?:\.dir)?)$")
 
 
@@ -48,8 +54,9 @@ def everything(history: History, store: Store) -> Iterator[Item | Unread]:
     for name in list(store.remotes):
         yield from remote(store, name)
     for name, why in store.unasked.items():
-        yield Unread(f"remote {name}", "", why)
+        yield Unread(f"remote {name}" if name != CACHE else "cache", "", why)
     yield from git_objects(history.project)
+    yield from git_folders(history.project)
     for name in listed(history.project, "remote"):
         yield Unread("git", f"remote {name}", "another clone: check it there", True)
     for line in listed(history.project, "worktree", "list", "--porcelain"):
@@ -67,13 +74,54 @@ def folder(project: Project, store: Store) -> Iterator[Item | Unread]:
         here = Path(where)
         kept = [name for name in sorted(folders) if (here / name).resolve() not in apart]
         in_git = "HEAD" in names and {"objects", "refs"} <= set(folders)
-        if in_git and here != project.folder / ".git":  # another one, a bare one, or that of a submodule
-            yield from other_repository(project, here)
+        if in_git:
+            yield from left_over(project, here)
+            if here != project.folder / ".git":  # another one, a bare one, or that of a submodule
+                yield from other_repository(project, here)
         folders[:] = [name for name in kept if not (in_git and name == "objects") and not (here / name).is_symlink()]
         yield from (leading_out(project, here / name) for name in kept if (here / name).is_symlink())
         for name in sorted(names):
             yield file_item(project, here / name)
+            yield from attributes(project, here / name)
     yield from closed(project)
+
+
+def attributes(project: Project, path: Path) -> Iterator[Item]:
+    """What stands in a file's extended attributes, where this system has them."""
+    try:
+        names = [name for name in os.listxattr(path, follow_symlinks=False) if name.startswith("user.")]
+        held = b"\n".join(os.getxattr(path, name, follow_symlinks=False) for name in names)
+    except (OSError, AttributeError):
+        return
+    if held:
+        yield Item("folder", f"{named(project, path)}, its attributes", len(held), lambda: io.BytesIO(held))
+
+
+def left_over(project: Project, place: Path) -> Iterator[Item | Unread]:
+    """Files among the objects of a repository that are none of its: a git that was killed leaves them."""
+    for path in sorted((place / "objects").rglob("*")):
+        if path.is_file() and not STORED.fullmatch(path.relative_to(place / "objects").as_posix()):
+            yield file_item(project, path)
+
+
+def git_folders(project: Project) -> Iterator[Item | Unread]:
+    """The files of git's own folders that lie outside of the project: messages, logs, unfinished work."""
+    asked = ("--absolute-git-dir", "--git-common-dir", "--show-toplevel")
+    own, common, top = (project.folder / each for each in listed(project, "rev-parse", *asked))
+    for place in dict.fromkeys((own.resolve(), common.resolve())):
+        if place.is_relative_to(project.folder.resolve()):
+            continue
+        yield from left_over(project, place)
+        for where, folders, names in os.walk(place):
+            folders[:] = [name for name in folders if not (Path(where) == place and name == "objects")]
+            yield from (file_item(project, Path(where, name)) for name in sorted(names))
+    if top.resolve() != project.folder.resolve():
+        yield Unread("git", str(top), "the repository's other folders: not the project's; check them there", True)
+
+
+def named(project: Project, path: Path) -> str:
+    """A path as the project has it; one outside of it as it is."""
+    return path.relative_to(project.folder).as_posix() if path.is_relative_to(project.folder) else str(path)
 
 
 def closed(project: Project) -> Iterator[Unread]:
@@ -94,7 +142,7 @@ def leading_out(project: Project, path: Path) -> Unread:
 
 def file_item(project: Project, path: Path) -> Item | Unread:
     """One file of the folder, or why it is none."""
-    name = path.relative_to(project.folder).as_posix()
+    name = named(project, path)
     try:
         if not path.is_file():
             return Unread("folder", name, "no such file" if not path.exists() else "a pipe, device or socket")
@@ -105,16 +153,27 @@ def file_item(project: Project, path: Path) -> Item | Unread:
 
 
 def virtual_environments(root: Path) -> set[Path]:
-    """The folders of installed packages at the top of the project."""
-    return {path.parent.resolve() for path in root.glob("*/pyvenv.cfg")} | {
-        path.parent.resolve() for path in root.glob(".*/pyvenv.cfg")
-    }
+    """The folders of installed packages in one at the top of the project; a mark alone makes no folder one."""
+    found = (each.parent for each in (*root.glob("*/pyvenv.cfg"), *root.glob(".*/pyvenv.cfg")))
+    real = [each for each in found if any((each / python).exists() for python in ("bin/python", "Scripts/python.exe"))]
+    return {(each / name).resolve() for each in real for name in PACKAGES if (each / name).is_dir()}
 
 
-def cache(store: Store) -> Iterator[Item]:
+def cache(store: Store) -> Iterator[Item | Unread]:
     """Every object of DVC's cache, also of older layouts and of the run cache."""
     root = store.cache.parent.parent if store.cache.parent.name == "files" else store.cache
-    for path in sorted(path for path in root.rglob("*") if path.is_file()):
+    closed: list[OSError] = []
+    paths = []
+    for where, folders, names in os.walk(root, onerror=closed.append):
+        for name in folders:
+            if (link := Path(where, name)).is_symlink():
+                yield Unread("cache", link.relative_to(root).as_posix(), f"a link to {link.resolve()}, not entered")
+        paths += [Path(where, name) for name in names]
+    yield from (Unread("cache", str(error.filename), str(error.strerror)) for error in closed)
+    for path in sorted(paths):
+        if not path.is_file():
+            yield Unread("cache", path.relative_to(root).as_posix(), "no file that can be read")
+            continue
         facts, found = path.stat(), OBJECT.search(path.as_posix())
         same = (facts.st_dev, facts.st_ino)
         name = path.relative_to(root).as_posix()
@@ -148,33 +207,40 @@ def remote_opener(filesystem: object, path: str) -> Callable[[], IO[bytes]]:
     return lambda: filesystem.open(path, "rb")  # type: ignore[attr-defined,no-any-return]
 
 
-def git_objects(project: Project) -> Iterator[Item]:
+def git_objects(project: Project) -> Iterator[Item | Unread]:
     """Every object that git has, also of stashes, experiments and commits that no ref names any more."""
     names = dict(line.split(" ", 1) for line in listed(project, "rev-list", "--objects", "--all") if " " in line)
     with subprocess.Popen(
         [*PLAIN_GIT, "cat-file", "--batch-all-objects", "--batch", "--unordered"],
         cwd=project.folder,
         stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=plain(),
     ) as asked:
         yield from objects_in(asked.stdout, "", names)
+    if asked.returncode:
+        yield Unread("git", "objects", "git cannot read all of them; `git fsck`")
 
 
 def other_repository(project: Project, place: Path) -> Iterator[Item | Unread]:
     """Every object of a repository inside the project that is not the project's own."""
     name = place.relative_to(project.folder).as_posix()
     ask = [*PLAIN_GIT, f"--git-dir={place}", "cat-file", "--batch-all-objects", "--batch", "--unordered"]
-    plain = os.environ | {"GIT_NO_LAZY_FETCH": "1"}
+    alone = plain() | {"GIT_NO_LAZY_FETCH": "1"}
     with subprocess.Popen(
-        ask, cwd=project.folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=plain
+        ask, cwd=project.folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=alone
     ) as asked:
         yield from objects_in(asked.stdout, f"{name}: ", {})
     if asked.returncode:
         yield Unread("folder", f"{name}/objects", "another repository, which git cannot read")
 
 
-def objects_in(output: IO[bytes] | None, before: str, names: Mapping[str, str]) -> Iterator[Item]:
+def objects_in(output: IO[bytes] | None, before: str, names: Mapping[str, str]) -> Iterator[Item | Unread]:
     """The objects that `git cat-file --batch` writes. before: what their names begin with; names: {object: path}."""
     while output and (header := output.readline()):
+        if len(header.split()) != 3:  # `<object> missing`: its file is broken, or a filter left it elsewhere
+            yield Unread("git", f"{before}object {header.decode().strip()}", "git cannot read it; `git fsck`")
+            continue
         id_, kind, size = header.decode().split()
         content = Bounded(output, int(size))
         shown = f"{before}{kind} {id_[:12]}{f' {names[id_]}' if id_ in names else ''}"

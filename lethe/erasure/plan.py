@@ -122,19 +122,23 @@ def note_down(plan: Plan, history: History, request: str, bodies: Iterable[str])
         "experiments": plan.experiments,
         "bodies": sorted({*bodies, *noted(history, request)["bodies"]}),
     }
-    path = journal(history, request)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_suffix(".half")
-    half.write_text(json.dumps(content), encoding="utf-8")
-    half.replace(path)
+    from lethe.provenance.certificate import write
+
+    write(journal(history, request), json.dumps(content).encode())
 
 
 def noted(history: History, request: str) -> dict[str, Any]:
     """What an interrupted purge of the request had found, nothing if there was none."""
+    from lethe.custody.plain_data import json_object, text_if_there
+
     path = journal(history, request)
     empty: dict[str, Any] = {"objects": {}, "folders": [], "experiments": [], "bodies": []}
-    found = empty | (json.loads(path.read_text(encoding="utf-8")) if path.exists() else {})
-    if not all(map(DIGEST.fullmatch, found["objects"])):
+    text = text_if_there(path)
+    found = empty | json_object(text.encode())
+    objects = found["objects"] if isinstance(found["objects"], dict) else {"": None}
+    listed = [found["folders"], found["experiments"], found["bodies"], *objects.values()]
+    good = all(isinstance(each, list) and all(isinstance(name, str) for name in each) for each in listed)
+    if (text and found == empty) or not good or not all(map(DIGEST.fullmatch, objects)):
         raise StageError(f"{path}: expected the notes of an interrupted purge, got another file; delete it")
     return found
 
@@ -357,7 +361,8 @@ def elsewhere(history: History, store: Store, objects: Iterable[Removal], paths:
     files = [cached(store, item.md5) for item in objects if "cache" in item.places] + under
     names: dict[tuple[int, int], list[Path]] = {}
     for path in dict.fromkeys(files):
-        if path.is_symlink() and path.is_file() and not path.resolve().is_relative_to(root.resolve()):
+        kept = not path.resolve().is_relative_to(store.cache.resolve())  # its objects are listed by their hashes
+        if kept and path.is_symlink() and path.is_file() and not path.resolve().is_relative_to(root.resolve()):
             yield f"{shown(path, root)}: a link to {path.resolve()}, outside of the project, which is kept"
         elif path.is_file() and not path.is_symlink():
             facts = path.lstat()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lethe.core.errors import StageError
+from lethe.custody.plain_git import PLAIN_GIT, plain
 from lethe.report.request_ledger import MEASURED
 
 
@@ -37,10 +38,10 @@ def proof(model: Path, folder: Path) -> dict[str, Any]:
 
 def commit() -> str | None:
     """The current commit, None outside git. Raises StageError unless it holds the dvc.lock of the folder."""
-    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
+    done = subprocess.run([*PLAIN_GIT, "rev-parse", "HEAD"], capture_output=True, text=True, env=plain())
     if done.returncode:
         return None
-    held = subprocess.run(["git", "show", "HEAD:./dvc.lock"], capture_output=True)
+    held = subprocess.run([*PLAIN_GIT, "cat-file", "blob", "HEAD:./dvc.lock"], capture_output=True, env=plain())
     if held.stdout != Path("dvc.lock").read_bytes():
         raise StageError("dvc.lock: expected it in a commit, got another or none there; git add --all && git commit")
     return done.stdout.strip()

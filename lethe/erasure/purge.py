@@ -55,9 +55,10 @@ def command(
     **1**: nothing was found, but something could not be read. **3**: something was found.
     """
     from lethe.erasure.check import bodies_of, remains, report, texts_of
-    from lethe.erasure.requests import LEDGER, alone, append, day, fold, known, open_ledger
+    from lethe.erasure.ledger_lines import opened
+    from lethe.erasure.requests import LEDGER, alone, append, day, fold, known
 
-    state = known(request, fold(open_ledger(LEDGER).rows))
+    state = known(request, fold(opened(LEDGER).rows))
     if check:
         return report(state, text, json)
     check_state(state)
@@ -106,15 +107,19 @@ def check_folder(state: State) -> None:
 
     The ledger is a file: whoever can write it could name any folder there.
     """
-    from lethe.core.corpus import MADE
-    from lethe.provenance.history import leads_out
+    from lethe.erasure.ledger_lines import inside_project
+    from lethe.provenance.fingerprint import JUNK
 
-    folder, root = Path(state.folder), Path().resolve()
-    inside = (root / folder).resolve().is_relative_to(root) and (root / folder).resolve() != root
-    if leads_out(state.folder) or not inside or len(folder.parts) < 2 or folder.parts[0] in MADE:
+    folder = Path(state.folder)
+    if not inside_project(state.folder):
         raise StageError(f"purge: {state.folder}: expected a folder of text inside the project, got another place")
     wanted = {str(folder / name) for name in state.files}
-    more = [str(path) for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+    passed = (*JUNK, ".gitignore", ".gitkeep")  # hidden links are told among what is kept
+    more = [
+        str(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in passed and not (path.name.startswith(".") and path.is_symlink())
+    ]
     more = [path for path in more if path not in wanted]
     if more:
         raise StageError(f"purge: {more[0]}: expected only files that the request names, got another; move it away")
@@ -128,14 +133,15 @@ def typed(request: str) -> str:
 
 def survey(state: State, models: bool) -> tuple[History, Store, Plan]:
     """All that exists now. Raises StageError unless every remote answers: what is left in one is not purged."""
-    from lethe.provenance.artifact_store import open_store
+    from lethe.provenance.artifact_store import CACHE, open_store
     from lethe.provenance.history import open_history
 
     history = open_history(Path(), "")
     store = open_store(history.project)
     plan = planned(history, store, state, models)
     for name, why in store.unasked.items():
-        raise StageError(f"remote {name}: expected an answer from every remote, as all are purged, got none ({why})")
+        place = f"remote {name}" if name != CACHE else "cache"
+        raise StageError(f"{place}: expected an answer from every place, as all are purged, got none ({why})")
     return history, store, plan
 
 
@@ -163,7 +169,7 @@ def carry_out(plan: Plan, history: History, store: Store) -> None:
         delete(history.project.folder / path)
     for name in plan.experiments:
         done = subprocess.run(
-            [sys.executable, "-m", "dvc", "exp", "remove", "--", name],  # one may be called -A
+            [sys.executable, "-P", "-m", "dvc", "exp", "remove", "--", name],  # one may be called -A
             cwd=history.project.folder,
             capture_output=True,
             text=True,

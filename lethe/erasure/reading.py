@@ -5,20 +5,22 @@ from __future__ import annotations
 import bz2
 import codecs
 import gzip
+import io
 import lzma
 import re
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import IO, Any, NamedTuple
 
 from lethe.core.errors import StageError
-from lethe.erasure.streams import Passing
+from lethe.erasure.streams import CHUNK, Hashed, Passing
 from lethe.text.formats import missing, read_format
 
-CHUNK = 1 << 21  # bytes read at once
 AGAIN = 1 << 11  # bytes of the end of one chunk that are read again with the next
+SIDE_BY_SIDE = 16  # streams that lie in each other's bytes: those that are none end soon
 LARGEST = 1 << 35  # bytes that the archives of one file may unpack to
 DEEPEST = 4  # archives in archives
 GAPS = 7  # white space in eight words that something else cut
@@ -33,8 +35,20 @@ CLOSED = {  # first bytes of what holds text that is not unpacked here
     b"Rar!": "RAR",
     b"\x04\x22\x4d\x18": "LZ4",
     b"-----BEGIN PGP": "PGP",
+    b"-----BEGIN AGE": "age",
+    b"age-encryption": "age",
+    b"Salted__": "openssl",
+    b"\x1f\x9d": "compress",
+    b"LZIP": "lzip",
+    b"MSCF": "CAB",
+    b"ITSF": "CHM",
+    b"hsqs": "squashfs",
 }
-PACKED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+PACKED: dict[bytes, Callable[..., Any]] = {
+    **{b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open, b"]\0\0": lzma.open}
+}
+DEFLATED = re.compile(rb"x[\x01\x5e\x9c\xda]|\x1f\x8b\x08")  # how streams of zlib and gzip begin
+TRIED = 512  # bytes of one that are unpacked to see whether it is one
 ERRORS = (OSError, EOFError, ValueError, KeyError, NotImplementedError, RuntimeError, zlib.error, lzma.LZMAError,
           zipfile.BadZipFile, tarfile.TarError)  # fmt: skip
 
@@ -47,13 +61,14 @@ class Reader(NamedTuple):
     """decode: how token ids become text, None without a tokenizer. shortest: bytes of text amid other data.
 
     left: how many bytes the archives of this file may still unpack to, all together. codings: encodings beside UTF-8
-    that what is no UTF-8 is read in, too.
+    that what is no UTF-8 is read in, too. members: the hashes of what archives hold are put there, if it is given.
     """
 
     decode: Callable[[list[int]], str] | None
     shortest: int = SHORTEST
     left: list[int] = []  # noqa: RUF012 - empty means LARGEST
     codings: tuple[str, ...] = ()
+    members: list[tuple[str, str]] | None = None
 
 
 def pieces(stream: IO[bytes], reader: Reader, depth: int = 0) -> Iterator[str]:
@@ -62,11 +77,11 @@ def pieces(stream: IO[bytes], reader: Reader, depth: int = 0) -> Iterator[str]:
     Raises UnreadError at what cannot be unpacked; what was read until then has been given.
     """
     reader = reader if reader.left else reader._replace(left=[LARGEST])
-    start = stream.read(8)
+    start = stream.read(16)
     stream.seek(0)
     closed = next((kind for magic, kind in CLOSED.items() if start.startswith(magic)), "")
     try:
-        if start.startswith(b"PAR1"):
+        if start.startswith((b"PAR1", b"ARROW1")):
             yield from table(stream, reader)
         elif start.startswith(b"PK\x03\x04"):
             yield from zipped(stream, reader, depth)
@@ -108,7 +123,7 @@ def plain(stream: IO[bytes], marked: bool, reader: Reader) -> Iterator[str]:
     """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     stretch = re.compile(rb"[\t\n\r\x20-\x7e\x80-\xf4]{%d,}" % reader.shortest)
-    before = b""
+    before, begun = b"", list[Any]()
     while chunk := stream.read(CHUNK):
         both = before + chunk
         if not marked and b"\0" not in both:
@@ -124,7 +139,45 @@ def plain(stream: IO[bytes], marked: bool, reader: Reader) -> Iterator[str]:
             yield "\n\0\n".join(["", *found])
         if reader.codings and (b"\0" in both or not is_utf8(both)):
             yield from legacy(both, reader.codings)
+        yield from packed_in(before[-2:] + chunk, begun, reader)
         before = both[-AGAIN:]
+
+
+def packed_in(content: bytes, begun: list[Any], reader: Reader) -> Iterator[str]:
+    """The text of streams of zlib and gzip that lie in a piece of other data: in pictures, PDFs, bundles of git.
+
+    begun: those that go on in the next piece. Two bytes of a piece were in the one before.
+    """
+    going, begun[:] = list(begun), []
+    for unpacker in going:
+        yield from unpacked(unpacker, memoryview(content)[2:], begun, reader)
+    place, whole = 0, memoryview(content)
+    while found := DEFLATED.search(content, place):
+        place = found.end()
+        with suppress(zlib.error):
+            tried = zlib.decompressobj(47).decompress(whole[found.start() : found.start() + TRIED], TRIED)
+            if tried:
+                unpacker = zlib.decompressobj(47)
+                yield from unpacked(unpacker, whole[found.start() :], begun, reader)
+                place = len(content) - len(unpacker.unused_data) if unpacker.eof else place
+
+
+def unpacked(unpacker: Any, content: Any, begun: list[Any], reader: Reader) -> Iterator[str]:
+    """The text of one of them, as far as this piece of the file has it; it is noted in begun if it goes on."""
+    while not unpacker.eof:
+        try:
+            held = unpacker.decompress(content, CHUNK)
+        except zlib.error:
+            return
+        reader.left[0] -= len(held)
+        if reader.left[0] < 0:
+            raise ValueError(f"it unpacks to more than {LARGEST >> 30} GiB")
+        if spaced(held) or b"\0" in held:
+            yield from plain(io.BytesIO(held), False, reader)
+        content = unpacker.unconsumed_tail
+        if not content:
+            begun.extend([] if unpacker.eof or len(begun) >= SIDE_BY_SIDE else [unpacker])
+            return
 
 
 def is_utf8(content: bytes) -> bool:
@@ -163,26 +216,41 @@ def spaced(stretch: bytes) -> bool:
 
 
 def table(stream: IO[bytes], reader: Reader) -> Iterator[str]:
-    """The texts of a parquet file, and its token ids as text. Raises UnreadError for ids without a tokenizer."""
+    """The texts of a parquet or an Arrow file, and its token ids as text. Raises UnreadError for ids without a
+    tokenizer.
+    """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(stream)
-        facts = file.schema_arrow.metadata or {}
-        yield "\n".join(value.decode(errors="replace") for value in facts.values())
-        texts, tokens = columns(file.schema_arrow)
+        schema, batches = opened_table(stream)
+        yield "\n".join(value.decode(errors="replace") for value in (schema.metadata or {}).values())
+        texts, tokens = columns(schema)
         for name in texts:
-            for batch in file.iter_batches(256, columns=[name]):
-                yield " ".join(str(value) for value in batch.column(0).to_pylist() if value is not None)
+            for batch in batches(name):
+                yield " ".join(str(value) for value in batch.to_pylist() if value is not None)
         decode = reader.decode
         for name in tokens if decode else ():
-            for batch in file.iter_batches(256, columns=[name]):
-                yield from (decode(row) for row in batch.column(0).to_pylist() if row and decode)
+            for batch in batches(name):
+                yield from (decode(row) for row in batch.to_pylist() if row and decode)
     except (pa.ArrowException, OverflowError, TypeError) as error:
         raise UnreadError(f"parquet: {(str(error).splitlines() or ['broken'])[0]}") from None
     if tokens and not reader.decode:
         raise UnreadError(f"token ids in {', '.join(tokens)}: no tokenizer is at hand")
+
+
+def opened_table(stream: IO[bytes]) -> tuple[Any, Callable[[str], Iterator[Any]]]:
+    """A table's schema, and a function of a column's name that gives its values batch by batch."""
+    import pyarrow.parquet as pq
+    from pyarrow import ipc
+
+    start = stream.read(4)
+    stream.seek(0)
+    if start == b"PAR1":
+        file = pq.ParquetFile(stream)
+        return file.schema_arrow, lambda name: (each.column(0) for each in file.iter_batches(256, columns=[name]))
+    arrow = ipc.open_file(stream)
+    every = range(arrow.num_record_batches)
+    return arrow.schema, lambda name: (arrow.get_batch(each).column(name) for each in every)
 
 
 def columns(schema: Any) -> tuple[list[str], list[str]]:
@@ -203,7 +271,13 @@ def inside(stream: IO[bytes], reader: Reader, depth: int) -> Iterator[str]:
     """The text of an unpacked stream. Raises UnreadError where it is nested too deeply or far too long."""
     if depth >= DEEPEST:
         raise UnreadError(f"more than {DEEPEST} archives in each other")
-    yield from pieces(Limited(stream, reader.left), reader, depth + 1)  # type: ignore[arg-type]
+    limited = Limited(stream, reader.left)
+    if reader.members is None:
+        yield from pieces(limited, reader, depth + 1)  # type: ignore[arg-type]
+    else:
+        hashed = Hashed(limited)  # type: ignore[arg-type]
+        yield from pieces(hashed, reader, depth + 1)  # type: ignore[arg-type]
+        reader.members.append(hashed.finish())
 
 
 class Limited(Passing):

@@ -21,8 +21,10 @@ import typer
 
 from lethe.console import Json, console, end, print_json
 from lethe.core.errors import StageError
+from lethe.custody.alone import alone as only_one
+from lethe.erasure.ledger_lines import inside_project, opened, skeleton
 from lethe.erasure.proof import findings, proof
-from lethe.report.request_ledger import LEDGER, MEASURED, NAME, cost, examined, head, open_ledger, row_sha256
+from lethe.report.request_ledger import LEDGER, MEASURED, NAME, cost, examined, head, row_sha256
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -74,7 +76,7 @@ def add(
 @app.command("list")
 def list_(json: Json = False) -> None:
     """Show every request with its status and the gate's verdict, and the cost of forgetting them one after another."""
-    rows, problems, _ = open_ledger(LEDGER)
+    rows, problems, _ = opened(LEDGER)
     states = fold(rows)
     if json:
         shown = {"head": head(rows), "requests": [state._asdict() for state in states.values()], "cost": cost(rows)}
@@ -102,6 +104,8 @@ def satisfy(
         states = [known(request, fold(rows)) for request in requests]
         for state in states:
             check_text(state)
+        if date and (later := next((each for each in states if day(date) < each.date), None)):
+            raise StageError(f"requests: --date: expected {later.date} or later, when {later.request} came, got {date}")
         events = [{"model": {"path": model.as_posix(), **proof(model, Path(state.folder))}} for state in states]
         found = findings(model.as_posix(), events[0]["model"]["md5"])
         for state, event in zip(states, events, strict=True):
@@ -124,7 +128,7 @@ def check(json: Json = False) -> None:
 
     Exit code 3 if anything differs.
     """
-    rows, breaks, _ = open_ledger(LEDGER)
+    rows, breaks, _ = opened(LEDGER)
     problems = breaks + rewritten(LEDGER, rows) + changed_texts(fold(rows)) + uncovered(rows)
     problems += strays(fold(rows))
     kept = committed(LEDGER)
@@ -146,13 +150,8 @@ def check(json: Json = False) -> None:
 @contextmanager
 def alone() -> Iterator[list[dict[str, Any]]]:
     """The lines of the ledger, which no other process appends to within this block; broken ones are told."""
-    from filelock import FileLock
-
-    LOCK.parent.mkdir(exist_ok=True)
-    if LOCK.is_symlink():
-        raise StageError(f"{LOCK}: expected a file of lethe's own, got a link to something else; rm {LOCK}")
-    with FileLock(LOCK):
-        rows, problems, _ = open_ledger(LEDGER)
+    with only_one(LOCK):
+        rows, problems, _ = opened(LEDGER)
         told(problems)
         yield rows
 
@@ -168,7 +167,7 @@ def append(
 ) -> dict[str, Any]:
     """Add a line to the ledger and return it. The file is only ever appended to, by one process at a time (`alone`)."""
     row: dict[str, Any] = {
-        "number": open_ledger(path).following,
+        "number": opened(path).following,
         "event": event,
         "request": request,
         "date": date,
@@ -177,6 +176,8 @@ def append(
     row["previous"] = head(rows)
     row["sha256"] = row_sha256(row)
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_symlink():
+        raise StageError(f"{path}: expected a file of the project, got a link to {path.resolve()}")
     cut = path.exists() and path.read_bytes()[-1:] not in (b"", b"\n")
     with path.open("a", encoding="utf-8") as stream:
         stream.write("\n" if cut else "")
@@ -222,6 +223,10 @@ def check_new(request: str, folder: Path, supersedes: str | None, states: Mappin
 
     if not NAME.fullmatch(request):
         raise StageError(f"requests: expected an id of letters, digits and . _ - only, got {request!r}")
+    if alike := [name for name in states if skeleton(name) == skeleton(request) and name != request]:
+        raise StageError(
+            f"requests: expected an id that looks like no other, got {request}, which looks like {alike[0]}"
+        )
     if request in states:
         raise StageError(f"requests: expected a new id, got {request}, which was added on {states[request].date}")
     if supersedes is not None:
@@ -275,6 +280,8 @@ def check_text(state: State) -> None:
 def text_problems(state: State) -> list[str]:
     """How the request's folder differs from what was recorded, file by file."""
     folder = Path(state.folder)
+    if not inside_project(state.folder):
+        return [f"{folder}: expected a folder of text inside the project, got another place"]
     if not folder.is_dir():
         return [f"{folder}: no such folder; expected the recorded text; `dvc checkout` may restore it"]
     found = described(folder)
@@ -307,14 +314,16 @@ def committed(path: Path) -> int:
 
 def versions_in_git(path: Path) -> Iterator[tuple[str, list[str]]]:
     """(commit, hashes of its lines) of each commit that changed the ledger, the newest first."""
-    from lethe.provenance.history import NO_GRAFTS, PLAIN_GIT
+    from lethe.custody.plain_git import PLAIN_GIT, plain
 
-    plain = os.environ | NO_GRAFTS
     # also those beside a merge that took the other side's file
     command = [*PLAIN_GIT, "log", "--full-history", "--no-show-signature", "--format=%H", "--", str(path)]
-    listed = subprocess.run(command, capture_output=True, text=True, env=plain)
+    shallow = subprocess.run([*PLAIN_GIT, "rev-parse", "--is-shallow-repository"], capture_output=True, env=plain())
+    if shallow.stdout.strip() == b"true":
+        raise StageError(f"{path}: expected the whole history, got a shallow clone; git fetch --unshallow")
+    listed = subprocess.run(command, capture_output=True, text=True, env=plain())
     for id_ in listed.stdout.split():
-        shown = subprocess.run([*PLAIN_GIT, "cat-file", "blob", f"{id_}:./{path}"], capture_output=True, env=plain)
+        shown = subprocess.run([*PLAIN_GIT, "cat-file", "blob", f"{id_}:./{path}"], capture_output=True, env=plain())
         yield id_, [row["sha256"] for row in examined(shown.stdout, str(path)).rows]
 
 
@@ -389,9 +398,12 @@ def cost_table(lines: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def day(given: str | None) -> str:
-    """The date of an entry. Raises StageError for anything but YYYY-MM-DD."""
+    """The date of an entry. Raises StageError for anything but YYYY-MM-DD, and for a day that has not come yet."""
+    today = datetime.datetime.now(datetime.UTC).date()
     try:
-        today = datetime.datetime.now(datetime.UTC).date()
-        return (datetime.date.fromisoformat(given) if given else today).isoformat()
+        found = datetime.date.fromisoformat(given) if given else today
     except ValueError:
         raise StageError(f"requests: --date: expected YYYY-MM-DD, got {given}") from None
+    if found > today + datetime.timedelta(days=1):  # it is tomorrow somewhere
+        raise StageError(f"requests: --date: expected today or earlier, got {given}")
+    return found.isoformat()

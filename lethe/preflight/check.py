@@ -216,18 +216,15 @@ def model_folder(baseline: BaselineParams) -> Iterator[str]:
 
 def chat_template(corpus: CorpusParams, baseline: BaselineParams) -> Iterator[str]:
     """Whether the model has a chat template if the corpus has conversations. (Of the Hub's the stage says it.)"""
-    from lethe.models.conversations import has_template
+    from lethe.preflight.chat_template import template_problems
     from lethe.text.conversations import holds_conversations
 
     chats = next((name for name in (corpus.forget, corpus.retain) if holds_conversations(Path(name))), None)
     if chats and baseline.source == "scratch":
         yield f"baseline.source: expected hub or folder for the conversations in {chats}, got scratch: no template"
     folder = Path(baseline.folder)
-    if chats and baseline.source == "folder" and (folder / "tokenizer.json").exists() and not has_template(folder):
-        yield (
-            f"baseline.folder: expected a model with a chat template for the conversations in {chats}, got none in "
-            f"{folder}; put chat_template.jinja there, or give plain text"
-        )
+    if chats and baseline.source == "folder" and (folder / "tokenizer.json").exists():
+        yield from template_problems(folder, chats)
 
 
 def asked_in_chat(corpus: CorpusParams, evaluate: EvaluateParams, attack: AttackParams) -> Iterator[str]:

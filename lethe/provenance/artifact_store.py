@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,9 +12,14 @@ from lethe.core.errors import StageError
 from lethe.provenance.fingerprint import bytes_md5
 from lethe.provenance.history import DIGEST, Project, leads_out
 
+CACHE = ""  # among the names of remotes
+NOWHERE = "none"
+
 
 class Store(NamedTuple):
-    """Where DVC keeps objects by md5. `unasked`: {remote: why it could not be asked}, filled as it happens."""
+    """Where DVC keeps objects by md5. `unasked`: {remote: why it could not be asked}, filled as it happens; the cache
+    is CACHE there.
+    """
 
     cache: Path
     remotes: dict[str, Any]  # name -> DVC's object database
@@ -44,8 +50,27 @@ def one_line(error: Exception) -> str:
 
 
 def cached(store: Store, md5: str) -> Path:
-    """Where the cache has the object, if it has it."""
-    return store.cache / md5[:2] / md5[2:]
+    """Where the cache has the object, if it has it; in a place that never exists if nobody here may look."""
+    path = store.cache / md5[:2] / md5[2:]
+    try:
+        if path.exists() and not path.is_file():
+            store.unasked[CACHE] = f"{path}: expected a file, got a folder, pipe or device"
+            return path / NOWHERE
+        if path.exists() and not os.access(path, os.R_OK):
+            store.unasked[CACHE] = f"{path}: Permission denied"
+            return path / NOWHERE
+    except OSError as error:  # another user's folder of a shared cache
+        store.unasked[CACHE] = f"{path}: {error.strerror}"
+        return Path(os.devnull) / NOWHERE
+    return path
+
+
+def unasked_lines(store: Store) -> list[str]:
+    """`remote far did not answer: why` of each place that could not be asked."""
+    named = {
+        name: "the cache cannot be read" if name == CACHE else f"remote {name} did not answer" for name in store.unasked
+    }
+    return [f"{named[name]}: {why}" for name, why in store.unasked.items()]
 
 
 def remotes_with(store: Store, md5: str) -> Iterator[str]:

@@ -104,6 +104,7 @@ def elsewhere(history: History, store: Store, subject: Subject) -> list[dict[str
 
 def about(history: History, store: Store, subject: Subject, found: Found, verify: bool) -> dict[str, Any]:
     """The answer for a model that was found."""
+    from lethe.custody.stated import part
     from lethe.gate.criteria import JUDGED
     from lethe.provenance import lineage
     from lethe.provenance.code import code_commit, code_used, recommitted
@@ -135,7 +136,7 @@ def about(history: History, store: Store, subject: Subject, found: Found, verify
         "params": params,
         "code": {"commit": commit, "files": code, "not_in_the_commit_of_the_lock": differing},
         "recommitted": [{**commit_row(each), "stages": stages} for each, stages in recommitted(history, links)],
-        "versions": own.get("versions"),
+        "versions": part(own, "versions") or None,
         "metrics": metrics,
         "measured_in": measured_in.id,
         "unvouched": unvouched,
@@ -220,8 +221,9 @@ def parquet_rows(content: bytes, columns: list[str] | None = None) -> list[dict[
 
 def provenance_of(store: Store, subject: Subject, found: Found) -> dict[str, Any]:
     """What the model's own provenance.json says; {} if it has none or is not available."""
+    from lethe.custody.plain_data import json_object
     from lethe.provenance.artifact_store import read_file
-    from lethe.provenance.lineage import json_object, json_object_of
+    from lethe.provenance.lineage import json_object_of
 
     return json_object_of(subject) or json_object(read_file(store, found.md5, VERSIONS) or b"")
 
@@ -242,10 +244,10 @@ def verified(
 
 def notes(history: History, store: Store) -> list[str]:
     """What was ignored, and why."""
+    from lethe.provenance.artifact_store import unasked_lines
     from lethe.provenance.history import skipped_lines, uncommitted_lock
 
-    said = skipped_lines(history)
-    said += [f"remote {name} did not answer: {why}" for name, why in store.unasked.items()]
+    said = [*skipped_lines(history), *unasked_lines(store)]
     if uncommitted_lock(history):
         said.append("the current dvc.lock is in no commit and was ignored; git commit dvc.lock reports")
     return said

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lethe.console import line
+from lethe.custody.stated import part
 from lethe.provenance.lineage import GATE
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def show_metrics(answer: Mapping[str, Any], out: Console) -> None:
     """Print the numbers of the model itself, report by report, and the gate's verdict."""
     name = Path(answer["model"]["path"]).name
     for report, content in answer["metrics"].items():
-        models = content.get("models", {}) if isinstance(content, dict) else {}
+        models = part(content, "models") if isinstance(content, dict) else {}
         numbers = models.get(name, {}) if models else content
         shown = {key: value for key, value in plain(numbers).items() if report != GATE}
         if shown:
@@ -151,8 +152,8 @@ def show_corpus(corpus: Mapping[str, Any] | None, out: Console) -> None:
     grouped: dict[tuple[str, str, str], list[str]] = {}
     for row in corpus["documents"]:
         grouped.setdefault((row["side"], row["part"], row["file"]), []).append(f"{row['start']}-{row['end']}")
-    for (side, part, file), spans in sorted(grouped.items()):
-        line(out, "", f"{side} {part} {file}: characters {', '.join(spans)}")
+    for words, spans in sorted(grouped.items()):
+        line(out, "", f"{' '.join(words)}: characters {', '.join(spans)}")
 
 
 def show_verified(rows: Iterable[Mapping[str, str]] | None, out: Console) -> None:

@@ -16,6 +16,7 @@ import typer
 
 from lethe.console import Json, line, print_json
 from lethe.core.errors import StageError
+from lethe.custody.plain_git import plain
 from lethe.custody.stated import end_of, now, stated_by
 from lethe.provenance import verify
 from lethe.provenance.audit import Ref
@@ -140,8 +141,11 @@ def write_new_key(path: Path, p256: bool = False) -> list[Path]:
 def loose(key: Path) -> str:
     """A warning where git would take the private key into the next commit, "" where it would not."""
     folder = key.resolve().parent
-    inside = subprocess.run(["git", "rev-parse", "--is-inside-work-tree"], cwd=folder, capture_output=True)
-    ignored = subprocess.run(["git", "check-ignore", "--quiet", key.name], cwd=folder, capture_output=True)
+
+    def ask(*words: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(["git", *words], cwd=folder, capture_output=True, env=plain())
+
+    inside, ignored = ask("rev-parse", "--is-inside-work-tree"), ask("check-ignore", "--quiet", key.name)
     if inside.stdout.strip() != b"true" or ignored.returncode == 0:
         return ""
     return f"{key}: git does not ignore it; whoever has it can sign; echo '*.key' >> .gitignore"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lethe.core.errors import StageError
+from lethe.custody.plain_data import checked
 from lethe.models.folders import is_whole
 from lethe.provenance.verify import is_pickle, sha256_of, walk
 
@@ -69,8 +70,8 @@ def check_files(given: str, files: Mapping[str, Path]) -> None:
 
 
 def md5_of(path: Path) -> str:
-    """Hex md5 of a file's bytes."""
-    with path.open("rb") as stream:
+    """Hex md5 of a file's bytes. Raises StageError for a pipe or a device, which may have no end."""
+    with checked(path).open("rb") as stream:
         return hashlib.file_digest(stream, "md5").hexdigest()
 
 

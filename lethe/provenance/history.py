@@ -17,21 +17,22 @@ from typing import Any, NamedTuple
 
 from lethe.core.errors import StageError
 from lethe.core.params import overlaid
+from lethe.custody.plain_data import read_yaml_text, text_if_there
+from lethe.custody.plain_git import PLAIN_GIT, plain
 
 FIELDS = ("%H", "%P", "%an <%ae>", "%aI", "%s")  # separated by NUL, the one character that none of them can contain
 HEAD = "HEAD"
-PLAIN_GIT = (  # the objects and paths that are named, and no others; parents from the commits themselves
-    *("git", "--no-replace-objects", "--literal-pathspecs"),
-    *("-c", "core.commitGraph=false"),
-)
-NO_GRAFTS = {"GIT_GRAFT_FILE": os.devnull}  # another list of parents
 ABBREVIATED = re.compile(r"[0-9a-f]{4,63}")
 COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 DIGEST = re.compile(r"[0-9a-f]{32}(?:\.dir)?")
 CONFLICT = re.compile(r"^(<{7}|={7}|>{7})(?= |$)", re.MULTILINE)
 EXPERIMENT = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/(.+)")
-PLAIN = r"[^'\"&*!|>%@`#{\[\n][^\n]*?"  # a path that YAML writes without quotes
-ENTRY = re.compile(rf"    - path: ({PLAIN})\n(?:      hash: md5\n)?      md5: ([0-9a-f]{{32}}(?:\.dir)?)\n")
+PLAIN = r"[^'\"&*!|>%@`#{\[\n](?:(?! #|: )[^\n])*?"  # a path that YAML writes without quotes
+ENTRY = re.compile(
+    rf"    - path: ({PLAIN})\n(?:      hash: md5\n)?      md5: ([0-9a-f]{{32}}(?:\.dir)?)\n"
+    r"(?:      (?:size|nfiles): \d+\n){0,2}(?:      isexec: true\n)?"
+)
+HEAD_LINES = re.compile(r"(?:\ufeff|#[^\n]*\n)?(?:schema: ['\"]?2\.0['\"]?\n)?stages:\n")
 SECTION = re.compile(r"^    (\w+):", re.MULTILINE)
 STAGE = re.compile(r"^  (\S[^\n]*):\n", re.MULTILINE)
 
@@ -86,10 +87,12 @@ class History(NamedTuple):
 
 def open_project(folder: Path) -> Project:
     """The project that `folder` is in. Raises StageError without git, DVC or a commit, and for a shallow clone."""
-    command = ["git", "rev-parse", "--is-shallow-repository", "--show-toplevel"]
-    found = subprocess.run(command, cwd=folder, capture_output=True)
+    command = [*PLAIN_GIT, "rev-parse", "--is-shallow-repository", "--show-toplevel"]
+    found = subprocess.run(command, cwd=folder, capture_output=True, env=plain())
     if found.returncode:
-        raise StageError(f"{folder.resolve()}: expected the git repository that made the model, got none")
+        why = found.stderr.decode(errors="replace").strip().split("\n")[0].removeprefix("fatal: ")
+        said = "none" if "not a git repository" in why else why  # such as one that another user owns
+        raise StageError(f"{folder.resolve()}: expected the git repository that made the model, got {said}")
     shallow, top = os.fsdecode(found.stdout).removesuffix("\n").split("\n", 1)
     if shallow == "true":
         raise StageError(f"{top}: expected the whole history, got a shallow clone; git fetch --unshallow")
@@ -102,9 +105,7 @@ def open_project(folder: Path) -> Project:
 
 def git(project: Project, *arguments: str, given: bytes = b"") -> bytes:
     """Output of a git command in the project. Raises StageError with git's last line."""
-    done = subprocess.run(
-        [*PLAIN_GIT, *arguments], cwd=project.folder, input=given, capture_output=True, env=os.environ | NO_GRAFTS
-    )
+    done = subprocess.run([*PLAIN_GIT, *arguments], cwd=project.folder, input=given, capture_output=True, env=plain())
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().split("\n")[-1]
         raise StageError(f"git {arguments[0]}: {said}")
@@ -120,7 +121,8 @@ def commits(project: Project, start: str) -> tuple[Commit, ...]:
     """The commits that a commit was made from and itself, parents before children, else by date; "" for every ref's."""
     names = experiments(project)
     order = ("--author-date-order", "--reverse", "--no-show-signature", "-z", f"--format={'%x00'.join(FIELDS)}")
-    said = git(project, "log", *order, start or "--all", "--").decode(errors="replace")
+    plain_text = "--encoding=UTF-8"  # whatever the settings say
+    said = git(project, "log", plain_text, *order, start or "--all", "--").decode(errors="replace")
     words = iter(said.split("\0"))
     rows = zip(*[words] * len(FIELDS), strict=False)  # the last NUL ends the last subject
     return tuple(
@@ -146,7 +148,7 @@ def scope_of(project: Project, ref: str) -> Scope:
 def commit_of(project: Project, name: str) -> str:
     """The commit that a name of git is, "" for anything else."""
     command = ["rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"]
-    found = subprocess.run([*PLAIN_GIT, *command], cwd=project.folder, capture_output=True, text=True)
+    found = subprocess.run([*PLAIN_GIT, *command], cwd=project.folder, capture_output=True, text=True, env=plain())
     said = found.stdout.strip()
     return said if found.returncode == 0 and COMMIT.fullmatch(said) else ""  # `^HEAD` is every commit but those
 
@@ -304,8 +306,7 @@ def unreadable(text: str) -> str:
 
 def uncommitted_lock(history: History) -> str:
     """The text of the current dvc.lock if no commit holds it, else ""."""
-    path = history.project.folder / "dvc.lock"
-    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    text = text_if_there(history.project.folder / "dvc.lock")
     return "" if any(text == lock.text for lock in (*history.locks, *history.skipped)) else text
 
 
@@ -313,15 +314,16 @@ def uncommitted_lock(history: History) -> str:
 def recorded(text: str) -> dict[str, Entry]:
     """The stages of a dvc.lock, in its order.
 
-    A line pattern reads the form DVC writes, fifty times as fast as YAML; anything that does not fit it is left to
-    YAML, so that the answer is the same. Raises StageError for anything but a dvc.lock, such as an unsolved merge.
+    A line pattern reads the form DVC writes, fifty times as fast as YAML; anything that does not fit it whole is left
+    to YAML, so that the answer is the same: what DVC reads is what is vouched for. Raises StageError for anything but a
+    dvc.lock, such as an unsolved merge.
     """
     if found := CONFLICT.search(text):
         line = text.count("\n", 0, found.start()) + 1
         raise StageError(f"dvc.lock: expected one version, got the marks of an unsolved merge in line {line}")
     head, *rest = STAGE.split(text)
     entries = {name: _entry(body) for name, body in zip(rest[::2], rest[1::2], strict=True)}
-    if head.endswith("stages:\n") and all(entries.values()) and 2 * len(entries) == len(rest):  # no stage twice
+    if HEAD_LINES.fullmatch(head) and all(entries.values()) and 2 * len(entries) == len(rest):  # no stage twice
         return entries  # type: ignore[return-value]
     stages = read_lock(text).get("stages", {})
     try:
@@ -334,14 +336,28 @@ def recorded(text: str) -> dict[str, Entry]:
 
 def _entry(body: str) -> Entry | None:
     """The deps and outs of a stage's lines, None if they have a form that the pattern does not know."""
-    _, *rest = SECTION.split(body)
-    found = {}
+    start, *rest = SECTION.split(body)
+    found: dict[str, dict[str, str]] = {}
+    if start or len(set(rest[::2])) != len(rest[::2]) or not all(map(closed, body.split("\n"))):
+        return None
     for kind, lines in zip(rest[::2], rest[1::2], strict=True):
         if kind in ("deps", "outs"):
             found[kind] = dict(ENTRY.findall(lines))
-            if len(found[kind]) != lines.count("\n    - "):
+            if len(found[kind]) != lines.count("\n    - ") or ENTRY.sub("", lines) not in ("\n", " []\n"):
                 return None
     return Entry(found.get("deps", {}), found.get("outs", {}))
+
+
+def closed(line: str) -> bool:
+    """Whether a line of a stage opens no text that goes on in the next: that could look like stages of its own."""
+    pairs = (line.count(each) for each in "[]{}")
+    inside = not line or line.startswith("    ")
+    return (
+        inside
+        and line.count('"') % 2 == line.count("'") % 2 == 0
+        and next(pairs) == next(pairs)
+        and next(pairs) == next(pairs)
+    )
 
 
 def _md5s(items: Iterable[dict[str, Any]]) -> dict[str, str]:
@@ -363,18 +379,6 @@ def read_lock(text: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise StageError("dvc.lock: expected the file that `dvc repro` writes, got one without stages")
     return content
-
-
-@cache
-def read_yaml_text(text: str) -> Any:
-    """YAML by ruamel, as PyYAML takes 1e-5 for a word. Raises StageError for anything else."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        return YAML(typ="safe").load(text)
-    except (YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise StageError(f"dvc.lock: not valid YAML: {(str(error).splitlines() or ['broken'])[0]}") from None
 
 
 @cache

@@ -10,12 +10,13 @@ from os.path import samefile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lethe.custody.plain_data import json_object, text_if_there
 from lethe.gate.criteria import DESCRIPTIONS, JUDGED, Criterion, GateParams, Result, bound_of, criteria, metric, verdict
 from lethe.provenance.artifact_store import Store, cached, manifest, read_file, remotes_with
 from lethe.provenance.code import md5s_at
 from lethe.provenance.fingerprint import bytes_md5, md5_of, path_md5
 from lethe.provenance.history import History, Lock, params_of, recorded, unreadable
-from lethe.provenance.lineage import CORPUS, GATE, MADE, Link, json_object
+from lethe.provenance.lineage import CORPUS, GATE, MADE, Link
 from lethe.provenance.verify import sha256_of
 
 EQUAL, DIFFERENT = "present and equal", "present and different"
@@ -54,8 +55,7 @@ class Status(NamedTuple):
 
 def rehash(history: History, store: Store, links: Iterable[Link]) -> list[Status]:
     """The state of every artifact of the chain."""
-    path = history.project.folder / "dvc.lock"
-    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    text = text_if_there(history.project.folder / "dvc.lock")
     entries = () if unreadable(text) else recorded(text).values()
     expected = {path: md5 for entry in entries for path, md5 in entry.deps.items()}
     # after a part of the pipeline a later stage's dep is older than what the folder holds
@@ -362,7 +362,7 @@ def judged_again(metrics: Mapping[str, Any], limits: Mapping[str, Any]) -> list[
     try:
         gate = GateParams.model_validate({name: limits.get(name) for name in GateParams.model_fields})
         return criteria(gate, *(metrics[path] for path in paths))
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, IndexError):
         return None
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from lethe.core.errors import StageError
+from lethe.custody.plain_data import json_object
+from lethe.custody.stated import part
 from lethe.provenance.artifact_store import Store, cached, manifest, read_file
 from lethe.provenance.fingerprint import Subject, bytes_md5, md5_of, same_tensors, sha256s
 from lethe.provenance.history import (
@@ -113,7 +114,7 @@ def unlearned_files(history: History) -> Iterator[tuple[dict[str, str], str, Com
     lock_of = {commit.id: lock for lock in history.locks for commit in lock.commits}
     for stage, report in MADE.items():
         for content, commits in versions(history.project, history.commits, report):
-            hashes = json_object(content).get("sha256", {})
+            hashes = {name: str(digest) for name, digest in part(json_object(content), "sha256").items()}
             for commit in commits:
                 entries = recorded(lock_of[commit.id].text) if commit.id in lock_of else {}
                 outs = entries[stage].outs if stage in entries else {}
@@ -319,10 +320,10 @@ def alike_origin(store: Store, found: Found, lock: Lock, mine: Mapping[str, Any]
     if found.path != UNLEARNED or not mine:
         return
     theirs = json_object(read_file(store, found.md5, "provenance.json") or b"")
-    corpus = theirs.get("sha256", {}).get("corpus") or corpus_sha256(store, lock)
-    if corpus and corpus == mine.get("sha256", {}).get("corpus"):
+    corpus = part(theirs, "sha256").get("corpus") or corpus_sha256(store, lock)
+    if corpus and corpus == part(mine, "sha256").get("corpus"):
         yield f"corpus: {corpus}"
-    if mine.get("params", {}).get("finetune") == params_of(lock.text, "finetune"):
+    if part(mine, "params").get("finetune") == params_of(lock.text, "finetune"):
         yield "params: the section finetune"
 
 
@@ -337,20 +338,6 @@ def json_object_of(subject: Subject) -> dict[str, Any]:
     """The provenance.json of the subject's folder, {} if there is none."""
     path = subject.files.get("provenance.json")
     return json_object(path.read_bytes()) if path else {}
-
-
-def json_object(content: bytes) -> dict[str, Any]:
-    """A JSON object, {} for anything else, one with a number that JSON does not have too."""
-
-    def refuse(word: str) -> float:
-        raise ValueError(f"{word} is no number of JSON")
-
-    try:
-        found = json.loads(content, parse_constant=refuse)
-        json.dumps(found, allow_nan=False)  # 1e999 is read as infinity
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def short(digest: str) -> str:

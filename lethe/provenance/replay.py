@@ -16,6 +16,7 @@ import typer
 
 from lethe.console import Json, console, end, print_json
 from lethe.core.errors import StageError
+from lethe.custody.plain_git import plain
 from lethe.provenance.audit import Ref
 
 if TYPE_CHECKING:
@@ -279,9 +280,9 @@ def run(recorded: Recorded, clone: Path) -> None:
 
 
 def environment(clone: Path) -> dict[str, str]:
-    """This Python's programs, and the clone's code."""
+    """This Python's programs, the clone's code, and nothing that leads git from the clone to this project."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return os.environ | {"PATH": path, "PYTHONPATH": str(clone)}
+    return plain() | {"PATH": path, "PYTHONPATH": str(clone)}
 
 
 def call(command: list[str], folder: Path) -> None:
@@ -411,10 +412,11 @@ def other_versions(history: History, recorded: Recorded, clone: Path) -> dict[st
 
 def recorded_versions(history: History, recorded: Recorded, clone: Path) -> dict[str, str]:
     """The versions of the run: pinned by its commit's constraints.txt, and as its unlearned model records them."""
+    from lethe.custody.plain_data import json_object
+    from lethe.custody.stated import part
     from lethe.preflight.doctor import pins
     from lethe.provenance.artifact_store import open_store, read_file
     from lethe.provenance.history import recorded as stages_of
-    from lethe.provenance.lineage import json_object
 
     path = clone / "constraints.txt"
     pinned = pins(path.read_text(encoding="utf-8")) if path.exists() else {}
@@ -422,8 +424,8 @@ def recorded_versions(history: History, recorded: Recorded, clone: Path) -> dict
     models = [recorded.outs[out] for out in recorded.outs if out.startswith("models/")]
     models += [md5 for out, md5 in outs.items() if out == "models/unlearned"]  # of the same run, if not of this stage
     store = open_store(history.project)
-    written = [json_object(read_file(store, md5, PROVENANCE) or b"").get("versions") for md5 in models]
-    return pinned | next((found for found in written if found), {})
+    written = [part(json_object(read_file(store, md5, PROVENANCE) or b""), "versions") for md5 in models]
+    return pinned | {name: str(each) for name, each in next((found for found in written if found), {}).items()}
 
 
 def show(answer: Mapping[str, Any]) -> None:

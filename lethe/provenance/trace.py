@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 UNKNOWN = "cannot tell"
 SHOWN = 20  # passages of a corpus on the screen
-NAMED = re.compile(r"(.+):(\d+)-(\d+)")
+NAMED = re.compile(r"(.+):([0-9]{1,15})-([0-9]{1,15})")
 BLOCKS = "data/blocks.parquet"
 RELATIONS = {  # how a model used training text of each side
     ("models/baseline", "forget"): "trained on it",
@@ -89,10 +90,14 @@ def what_is_asked(given: str, span: str) -> Asked:
     from lethe.provenance.fingerprint import HASH, path_md5
 
     path, named = Path(given), NAMED.fullmatch(given)
+    if len(os.fsencode(path.name)) > 255:
+        raise StageError(f"{given[:40]}…: no such file; expected a text file, a folder, NAME:START-END or a hash")
     if given == "-":
         return Asked(given, "", part_of(sys.stdin.read(), span, given), None)
     if path.is_file() and path.suffix == ".parquet":
         return Asked(given, path_md5(path), "", None)
+    if named and not int(named[2]) < int(named[3]) and not path.exists():
+        raise StageError(f"{given}: expected NAME:START-END with START before END, got another order")
     if path.exists():
         text = part_of("\n\n".join(texts_of(path)), span, given)
         return Asked(given, "" if span else path_md5(path), text, None)
@@ -118,7 +123,7 @@ def part_of(text: str, span: str, given: str) -> str:
     """The characters START-END of a text. Raises StageError for a span that is not in it, and for no words at all."""
     from lethe.text.overlap import words_of
 
-    found = re.fullmatch(r"(\d+)-(\d+)", span)
+    found = re.fullmatch(r"([0-9]{1,15})-([0-9]{1,15})", span)
     if span and (not found or not int(found[1]) < int(found[2]) <= len(text)):
         raise StageError(f"--span: expected START-END within the {len(text)} characters of {given}, got {span}")
     part = text[int(found[1]) : int(found[2])] if found else text

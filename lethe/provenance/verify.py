@@ -26,7 +26,11 @@ PREDICATE_TYPE = "urn:lethe:unlearning:v1"
 ENVELOPE = ("parts", "payload", "payloadType", "signatures")
 HOLDS, UNANSWERED, BROKEN = 0, 1, 3  # exit codes
 PICKLES = (".bin", ".ckpt", ".dill", ".joblib", ".pickle", ".pkl", ".pt", ".pt2", ".pth")
-CODE = (".dll", ".dylib", ".ipynb", ".py", ".pyc", ".pyd", ".sh", ".so")
+CODE = (  # what a loader may run, weights of formats that hold code too
+    *(".bat", ".cmd", ".cpp", ".cu", ".dll", ".dylib", ".egg", ".exe", ".h5", ".ipynb", ".jar", ".js", ".keras"),
+    *(".mar", ".nemo", ".ps1", ".py", ".pyc", ".pyd", ".pyw", ".pyx", ".pyz", ".sh", ".so", ".wasm", ".whl"),
+)  # fmt: skip
+SETTINGS = 16_000_000  # bytes of a .json file of a model that is read
 LARGEST = 64_000_000  # bytes of a certificate
 INSTALL = "pip install securesystemslib cryptography"
 PICKLE_STARTS = (b"PK\x03\x04", *(bytes((0x80, protocol)) for protocol in range(2, 6)))
@@ -345,7 +349,16 @@ def content_finding(name: str, subject: dict[str, Any] | None, path: Path) -> Fi
         )
     if sha256_of(path) != subject["digest"]["sha256"]:
         return Finding(name, False, f"changed: its sha256 is not {subject['digest']['sha256']}")
-    return Finding(name, True, "equal; it is code, which was not judged" if path.suffix.lower() in CODE else "equal")
+    if path.suffix.lower() in CODE:
+        return Finding(name, True, "equal; it is code, which was not judged")
+    return Finding(name, True, "equal; it names code to load (auto_map), not judged" if names_code(path) else "equal")
+
+
+def names_code(path: Path) -> bool:
+    """Whether a model's settings name code, perhaps of another place, that a loader runs where it is trusted."""
+    if not path.name.endswith("config.json") or path.stat().st_size > SETTINGS:
+        return False
+    return b'"auto_map"' in path.read_bytes()
 
 
 def sha256_of(path: Path) -> str:
@@ -359,7 +372,7 @@ def is_pickle(path: Path) -> bool:
     with path.open("rb") as stream:
         start = stream.read(4)
     named = path.suffix.lower() in PICKLES
-    return named or (path.suffix == ".safetensors" and start.startswith(PICKLE_STARTS))
+    return named or (path.suffix.lower() == ".safetensors" and start.startswith(PICKLE_STARTS))
 
 
 def answer(certificate: Path, model: Path, key: Path, as_json: bool, revocations: Path | None = None) -> int:
@@ -410,6 +423,8 @@ def main() -> None:
     parser.add_argument("--revocations", type=Path, default=None)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     sys.exit(answer(given.certificate, given.model, given.key, given.json, given.revocations))
 
 

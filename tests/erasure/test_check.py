@@ -340,15 +340,16 @@ def test_a_purge_names_what_it_leaves(asked: Path, capsys: pytest.CaptureFixture
 def test_what_cannot_be_read_leaves_it_open(purged: Path) -> None:
     os.mkfifo(purged / "pipe")
     (purged / "notes.pdf").write_bytes(b"%PDF-1.7")
-    (purged / "venv").mkdir()
-    (purged / "venv/pyvenv.cfg").write_text("")
+    for place in ("venv/bin/python", "venv/lib/a.txt", "venv/pyvenv.cfg"):
+        (purged / place).parent.mkdir(parents=True, exist_ok=True)
+        (purged / place).write_text("")
     (purged / "gone").symlink_to("nowhere")
     code, answer = checked(purged, "--text", "../kept")
     assert code == 1
     left = {row["name"]: (row["why"], row["beside"]) for row in answer["unread"]}
     assert left["pipe"] == ("a pipe, device or socket", False)
     assert left["notes.pdf"][0].startswith("PDF")
-    assert left["venv"] == ("a virtual environment", True)
+    assert left["venv/lib"] == ("a virtual environment", True)
     assert left["gone"] == ("no such file", False)
     shown = lethe(purged, "purge", "r", "--check", "--text", "../kept").output
     assert "r: cannot tell: nothing found, but 3 could not be read" in shown

@@ -355,8 +355,8 @@ def test_a_broken_line_is_told_with_its_number_and_stops_nothing(
         said = capsys.readouterr()
         assert said.err.startswith("warning: data/requests.jsonl:2: "), broken
         assert "requests: third added as line 3, 1 files" in said.out
-        assert list(requests.fold(requests.open_ledger(requests.LEDGER).rows)) == ["first", "third"]
-        (problem,) = requests.open_ledger(requests.LEDGER).problems
+        assert list(requests.fold(requests.opened(requests.LEDGER).rows)) == ["first", "third"]
+        (problem,) = requests.opened(requests.LEDGER).problems
         assert problem.startswith("data/requests.jsonl:2: ")
         with pytest.raises(typer.Exit) as exit_:
             requests.check(json=False)
@@ -370,11 +370,11 @@ def test_a_repeated_or_twofold_line_does_not_count(asked: Path) -> None:
     requests.satisfy(["first"], Path("models/unlearned"), "2026-03-02")
     text = requests.LEDGER.read_text()
     requests.LEDGER.write_text(text + text.splitlines()[0] + "\n")  # it would open the request again
-    rows, (problem,), _ = requests.open_ledger(requests.LEDGER)
+    rows, (problem,), _ = requests.opened(requests.LEDGER)
     assert requests.fold(rows)["first"].status == "satisfied"
     assert problem.startswith("data/requests.jsonl:3: expected number 3, got 1")
     requests.LEDGER.write_text(text.replace('{"number": 1,', '{"number": 1, "number": 1,'))
-    assert requests.open_ledger(requests.LEDGER).problems[0] == (
+    assert requests.opened(requests.LEDGER).problems[0] == (
         "data/requests.jsonl:1: not valid JSON: a name stands there twice"
     )
 
