@@ -23,7 +23,7 @@ from lethe.core.tables import read_json, write_csv, write_json
 from lethe.dictionary.entries import read_dictionary, read_dropped
 from lethe.distillation.noise import Noise
 from lethe.distillation.own_text import own_rows
-from lethe.distillation.student import Sources, distil, start_of
+from lethe.distillation.student import Sources, distil, mixed_in
 from lethe.distillation.vocabulary import name_filter, unseen_ids
 from lethe.labels.translation import dropped_rules, own_rules, tokenised
 from lethe.models.checkpoints import load_tokenizer
@@ -64,7 +64,8 @@ def main() -> None:
         if params.steps:
             tokenizer = load_tokenizer(suppressed)
             check_teacher(suppressed)
-            sources = Sources(suppressed, Path("models/baseline"), Path("models/reinforced"), start_of(params.towards))
+            other = mixed_in(params.towards, Path("models/start"))
+            sources = Sources(suppressed, Path("models/baseline"), Path("models/reinforced"), other)
             vocabulary = vocabulary_size(suppressed)
             rows = retain = retain_rows(corpus, tokenizer, params)
             if params.own_text:

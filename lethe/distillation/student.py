@@ -38,11 +38,10 @@ class Sources(NamedTuple):
     start: Path | None = None  # the model before it was trained on the corpus, in place of fresh weights
 
 
-def start_of(towards: Literal["fresh", "start"]) -> Path | None:
+def mixed_in(towards: Literal["fresh", "start"], start: Path) -> Path | None:
     """The folder of the weights to mix in; None: fresh ones. Raises StageError if nothing was trained on the corpus."""
     if towards == "fresh":
         return None
-    start = Path("models/start")
     if absent_reason(start):
         raise StageError("params.yaml: distil.towards: expected fresh with baseline.epochs 0, got start")
     return start

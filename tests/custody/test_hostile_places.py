@@ -26,6 +26,7 @@ from lethe.provenance.fingerprint import Subject, md5_of
 from lethe.provenance.history import commits, open_history, open_project, read_lock, scope_of
 from lethe.provenance.history import recorded as stages_of
 from tests import recorded
+from tests.conftest import NO_EXTRA
 from tests.custody.test_hostile import Run, forged, passed, precious, refused
 from tests.recorded import json_of, lethe
 
@@ -207,7 +208,7 @@ def test_a_cache_that_another_user_closed(here: Path) -> None:
 
 def test_a_cache_on_another_file_system(here: Path, tmp_path: Path) -> None:
     if not Path("/dev/shm").is_dir():
-        pytest.skip("without /dev/shm")
+        pytest.skip("no second file system at /dev/shm; run on Linux")
     cache = Path("/dev/shm") / f"lethe-{os.getpid()}"
     try:
         shutil.copytree(here / ".dvc/cache", cache)
@@ -287,7 +288,7 @@ def test_a_certificate_that_would_replace_itself(here: Path) -> None:
 
 
 def test_a_timestamp_is_written_over_nothing_else(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("rfc3161_client", reason="install the extra `test`")
+    pytest.importorskip("rfc3161_client", reason=NO_EXTRA)
     monkeypatch.setattr(timestamp, "asked", lambda url, content: b"reply")
     path = precious(here)
     assert "expected a new path or an earlier timestamp" in refused(

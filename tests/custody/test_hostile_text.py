@@ -342,7 +342,7 @@ def test_text_in_the_attributes_of_a_file(here: Path) -> None:
     try:
         os.setxattr(path, "user.note", TINY_TEXT.encode())
     except (OSError, AttributeError):
-        pytest.skip("without extended attributes")
+        pytest.skip("no extended attributes; run on Linux, on a file system that has them")
     (item,) = places.attributes(open_project(here), path)
     assert (item.name, item.open().read()) == ("data/forget/a.txt, its attributes", TINY_TEXT.encode())
 
