@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lethe.core.errors import StageError
 from lethe.core.stage import is_main_process
+from lethe.models.config import shape_of
 from lethe.models.device import prepare
 from lethe.models.folders import weight_count
 from lethe.training.loop import train
@@ -83,7 +85,10 @@ def train_folder(
     target: Path,
     description: str,
 ) -> list[dict[str, float]]:
-    """Load the model folder `source`, train it on `rows` and write the plain model folder `target`."""
+    """Load the model folder `source`, train it on `rows` and write the plain model folder `target`.
+
+    Raises StageError as load_start and train do, and if the rows have a token for which the model has no embedding.
+    """
     import torch
 
     from lethe.models.checkpoints import load_tokenizer, save_model
@@ -91,6 +96,7 @@ def train_folder(
     from lethe.training.adapters import attach, folded
 
     model = load_start(source, device, recipe)
+    check_ids(rows, model, description)
     model = attach(model, recipe.tuning, recipe.lora, recipe.seed, getattr(recipe, "prompt", None))
     tokenizer, save_dtype = load_tokenizer(source), getattr(torch, recipe.save_dtype)
 
@@ -106,3 +112,13 @@ def train_folder(
         free_memory()
         save_model(folded(source, work / "adapter"), tokenizer, target, save_dtype)
     return curve
+
+
+def check_ids(rows: Rows, model: PreTrainedModel, description: str) -> None:
+    """Raise StageError if the rows have a token for which the model has no embedding."""
+    known, largest = shape_of(model.config).vocabulary, int(rows.tokens.max(initial=0))
+    if known and largest >= known:
+        raise StageError(
+            f"{description}: expected tokens with ids below {known}, the rows of the embeddings, got {largest}; the "
+            "text holds a token of the tokenizer that the model never had"
+        )

@@ -8,9 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lethe.core.errors import StageError
 from lethe.core.stage import is_main_process, need_disk, wait_for_others
-from lethe.models.config import shape_of
 from lethe.models.folders import is_whole
 from lethe.training.losses import DualObjective
 from lethe.training.memory_plan import resume_bytes
@@ -48,13 +46,12 @@ def train(
     process with all weights; without it no weights are sharded. with_base: the objective gets the column BASE_HIDDEN
     from a second pass with the prompt or adapter switched off (tuning lora and prompt). layer: the objective's hidden
     states are those after this decoder layer; None: the last ones. Raises StageError if the loss is not finite, the
-    disk is too small, the rows have tokens that the model lacks, or `accelerate config` contradicts the recipe.
+    disk is too small, or `accelerate config` contradicts the recipe.
     """
     from lethe.training.trainer import AtSteps, DualSteps, FiniteLoss, Job, make_trainer
 
     if recipe.tuning == "prompt" or save is None or with_base:
         keep_whole(description)
-    check_ids(rows, model, description)
     check_precision(recipe.precision)
     prepare_to_resume(model, recipe, work, description)
     trainer = make_trainer(model, Job(rows, recipe, steps, objective, description, with_base, layer), work / "trainer")
@@ -65,16 +62,6 @@ def train(
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(work / "trainer"))
     wait_for_others()
     return loss_curve(trainer.state.log_history)
-
-
-def check_ids(rows: Rows, model: PreTrainedModel, description: str) -> None:
-    """Raise StageError if the rows have a token for which the model has no embedding."""
-    known, largest = shape_of(model.config).vocabulary, int(rows.tokens.max(initial=0))
-    if known and largest >= known:
-        raise StageError(
-            f"{description}: expected tokens with ids below {known}, the rows of the embeddings, got {largest}; the "
-            "text holds a token of the tokenizer that the model never had"
-        )
 
 
 def prepare_to_resume(model: PreTrainedModel, recipe: RecipeParams, work: Path, description: str) -> None:

@@ -470,14 +470,3 @@ def train_primal_dual(
     model, objective = load_model(folder, CPU, torch.float32), PrimalDual(dual=1.0, rate=0.5, epsilon=0.5)
     training.train(model, some_rows(), recipe(), 7, objective, work, "test", at_steps, on_step)
     return model.state_dict(), objective.dual
-
-
-def test_a_token_that_the_model_never_had_is_told_before_training() -> None:
-    model: Any = SimpleNamespace(config=LlamaConfig(vocab_size=9))
-    rows = Rows(np.array([[1, 8, 0]]), np.zeros((1, 3)), np.array([2]), np.array([True]))
-    training.check_ids(rows, model, "reinforce")
-    rows.tokens[0, 1] = 9
-    with pytest.raises(
-        StageError, match="reinforce: expected tokens with ids below 9, the rows of the embeddings, got 9;"
-    ):
-        training.check_ids(rows, model, "reinforce")
