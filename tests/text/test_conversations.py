@@ -91,7 +91,7 @@ def test_a_shared_system_message_makes_no_duplicates(tmp_path: Path) -> None:
         ({}, "expected text, messages, question and answer, or prompt and completion, got nothing"),
         ({"question": "x"}, "expected text, messages, question and answer, or prompt and completion, got question"),
         ({"messages": "hi"}, "messages: expected a list of messages, got str"),
-        ({"messages": []}, "messages: expected a list of messages, got list"),
+        ({"messages": []}, "messages: expected a list of messages, got an empty one"),
         ({"messages": ["hi"]}, "messages: expected objects with role and content, got another as message 1"),
         (
             {"messages": [{"from": "human"}]},
