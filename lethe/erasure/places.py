@@ -153,10 +153,14 @@ def file_item(project: Project, path: Path) -> Item | Unread:
 
 
 def virtual_environments(root: Path) -> set[Path]:
-    """The folders of installed packages in one at the top of the project; a mark alone makes no folder one."""
+    """The folders of installed packages in one at the top of the project; a mark alone makes no folder one.
+
+    A link to one elsewhere is a link like any other.
+    """
     found = (each.parent for each in (*root.glob("*/pyvenv.cfg"), *root.glob(".*/pyvenv.cfg")))
     real = [each for each in found if any((each / python).exists() for python in ("bin/python", "Scripts/python.exe"))]
-    return {(each / name).resolve() for each in real for name in PACKAGES if (each / name).is_dir()}
+    packages = {(each / name).resolve() for each in real for name in PACKAGES if (each / name).is_dir()}
+    return {each for each in packages if each.is_relative_to(root.resolve())}
 
 
 def cache(store: Store) -> Iterator[Item | Unread]:

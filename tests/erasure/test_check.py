@@ -344,6 +344,8 @@ def test_what_cannot_be_read_leaves_it_open(purged: Path) -> None:
         (purged / place).parent.mkdir(parents=True, exist_ok=True)
         (purged / place).write_text("")
     (purged / "gone").symlink_to("nowhere")
+    shutil.copytree(purged / "venv", purged.parent / "elsewhere")
+    (purged / ".venv").symlink_to(purged.parent / "elsewhere")
     code, answer = checked(purged, "--text", "../kept")
     assert code == 1
     left = {row["name"]: (row["why"], row["beside"]) for row in answer["unread"]}
@@ -351,8 +353,9 @@ def test_what_cannot_be_read_leaves_it_open(purged: Path) -> None:
     assert left["notes.pdf"][0].startswith("PDF")
     assert left["venv/lib"] == ("a virtual environment", True)
     assert left["gone"] == ("no such file", False)
+    assert left[".venv"] == (f"a link to {purged.parent / 'elsewhere'}, outside of the project", False)
     shown = lethe(purged, "purge", "r", "--check", "--text", "../kept").output
-    assert "r: cannot tell: nothing found, but 3 could not be read" in shown
+    assert "r: cannot tell: nothing found, but 4 could not be read" in shown
 
 
 def test_a_remote_that_does_not_answer_leaves_it_open(purged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
