@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from lethe.core.errors import StageError
 from lethe.gate.metric_catalogue import size
 from lethe.models.config import load_config
-from lethe.models.folders import check_folder, weight_files
+from lethe.models.folders import check_folder, refuse_pointer, weight_files
 
 LOADED = 3e9  # bytes of weights that are read as a whole; a forward pass of more takes longer than a minute on a CPU
 SECONDS = 55  # for the trial of the architecture
@@ -36,6 +36,8 @@ def examined_model(folder: Path, finetune: Any, free_memory: float) -> Report:
     """
     from lethe.preflight.trial import FAILS, OK, REFUSED
 
+    if (path := folder / "config.json").exists():
+        refuse_pointer(path)
     config = load_config(folder)
     files = file_problems(folder, free_memory)
     problems, notes = [*files[0]], [*files[1]]

@@ -65,7 +65,7 @@ def test_a_certificate_of_a_p256_key_holds(past: Path) -> None:
             "other.key: expected a P-256 key, which model-signing knows, got",
         ),
         (["--model-signing", "models/unlearned/model.sig"], "expected a place outside of the model"),
-        (["--model-signing", "lethe.pub"], "got lethe.pub, which is something else"),
+        (["--model-signing", "lethe.pub"], "expected another place for each file, got it for two of them"),
     ],
 )
 def test_what_cannot_be_signed_writes_nothing(past: Path, words: list[str], said: str) -> None:
