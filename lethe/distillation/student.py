@@ -101,9 +101,9 @@ def write_noised(sources: Sources, unseen: np.ndarray, usual: np.ndarray, noise:
 
     cpu = torch.device("cpu")
     model, baseline, reinforced = (load_model(path, cpu, torch.float32) for path in sources[:3])
-    fresh = load_model(sources.start, cpu, torch.float32).state_dict() if sources.start else None
-    fresh = fresh or fresh_weights(model, noise.seed)
-    states = model.state_dict(), fresh, baseline.state_dict(), reinforced.state_dict()
+    start = sources.start
+    other = load_model(start, cpu, torch.float32).state_dict() if start else fresh_weights(model, noise.seed)
+    states = model.state_dict(), other, baseline.state_dict(), reinforced.state_dict()
     names = embedding_names(model)
     mixed = with_noise(
         *states, noise=noise, embeddings=names, unseen=torch.from_numpy(unseen), usual=torch.from_numpy(usual)

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 
 from lethe.custody.plain_git import PLAIN_GIT, plain
 from lethe.erasure.streams import Passing
-from lethe.provenance.artifact_store import CACHE
+from lethe.provenance.artifact_store import place_name
 from lethe.provenance.history import listed
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def everything(history: History, store: Store) -> Iterator[Item | Unread]:
     for name in list(store.remotes):
         yield from remote(store, name)
     for name, why in store.unasked.items():
-        yield Unread(f"remote {name}" if name != CACHE else "cache", "", why)
+        yield Unread(place_name(name), "", why)
     yield from git_objects(history.project)
     yield from git_folders(history.project)
     for name in listed(history.project, "remote"):

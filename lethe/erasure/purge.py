@@ -133,15 +133,16 @@ def typed(request: str) -> str:
 
 def survey(state: State, models: bool) -> tuple[History, Store, Plan]:
     """All that exists now. Raises StageError unless every remote answers: what is left in one is not purged."""
-    from lethe.provenance.artifact_store import CACHE, open_store
+    from lethe.provenance.artifact_store import open_store, place_name
     from lethe.provenance.history import open_history
 
     history = open_history(Path(), "")
     store = open_store(history.project)
     plan = planned(history, store, state, models)
     for name, why in store.unasked.items():
-        place = f"remote {name}" if name != CACHE else "cache"
-        raise StageError(f"{place}: expected an answer from every place, as all are purged, got none ({why})")
+        raise StageError(
+            f"{place_name(name)}: expected an answer from every place, as all are purged, got none ({why})"
+        )
     return history, store, plan
 
 

@@ -65,6 +65,11 @@ def cached(store: Store, md5: str) -> Path:
     return path
 
 
+def place_name(name: str) -> str:
+    """What a place of `Store.unasked` is called in an answer."""
+    return "cache" if name == CACHE else f"remote {name}"
+
+
 def unasked_lines(store: Store) -> list[str]:
     """`remote far did not answer: why` of each place that could not be asked."""
     named = {
