@@ -40,6 +40,8 @@ def code_commit(history: History, code: Mapping[str, str], recorded_in: Commit) 
         return recorded_in.id, []
     holding = [commit.id for commit in history.commits]
     for path in differing:
+        if not holding:
+            break
         same = commits_holding(history, path, code[path])
         holding = [id_ for id_ in holding if id_ in same]
     found = (id_ for id_ in reversed(holding) if not code_differences(history, id_, code))

@@ -334,8 +334,12 @@ def recorded(text: str) -> dict[str, Entry]:
         raise StageError("dvc.lock: expected the file that `dvc repro` writes, got other content") from None
 
 
+@cache
 def _entry(body: str) -> Entry | None:
-    """The deps and outs of a stage's lines, None if they have a form that the pattern does not know."""
+    """The deps and outs of a stage's lines, None if they have a form that the pattern does not know.
+
+    Cached, because most stages of a dvc.lock stand in the commits before and after it word for word.
+    """
     start, *rest = SECTION.split(body)
     found: dict[str, dict[str, str]] = {}
     if start or len(set(rest[::2])) != len(rest[::2]) or not all(map(closed, body.split("\n"))):
