@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from tools.structure import ROOT
+from tools.structure import ROOT, code_deps, room, sources
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
@@ -33,6 +33,17 @@ def test_workflows_run_targets_of_the_makefile() -> None:
     run = {path.stem: [step["run"] for step in steps(path) if "run" in step] for path in WORKFLOWS}
     assert run == {"ci": ["make lint", "make quick", "make kernels", "make site"], "full": ["make test"]}
     assert {command.removeprefix("make ") for commands in run.values() for command in commands} <= targets
+
+
+def test_every_package_in_which_a_stage_uses_torch_is_tried_under_other_kernels() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
+    listed = re.search(r"^COMPUTING := (.+)$", makefile, re.MULTILINE)
+    stages = [path.stem for path in sources() if path.parts[0] == "stages"]
+    uses_torch = re.compile(r"^\s*(?:import|from) (?:torch|transformers)\b", re.MULTILINE)
+    computing = {room(path) for path in sources() if uses_torch.search((ROOT / path).read_text(encoding="utf-8"))}
+    packages = {Path(dep).name for stage in stages for dep in code_deps(stage)} & computing
+    assert listed
+    assert set(listed[1].split()) == packages | {"stages"}
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
