@@ -28,11 +28,11 @@ from lethe.evaluation.lm_eval import (
     write_task,
 )
 from lethe.evaluation.local_tasks import LOCAL, SENTENCE_WORDS, local_rows
-from lethe.evaluation.model_set import Device, Measured, Models, Names, Precision, loaded, measured
+from lethe.evaluation.model_set import Measured, Models, Names, Precision, loaded, measured
 from lethe.inference.kv_cache import check_numbers
 from lethe.models.checkpoints import load_tokenizer
 from lethe.models.config import context_length
-from lethe.models.device import prepare
+from lethe.models.device import Device, prepare
 
 if TYPE_CHECKING:
     import torch

@@ -26,9 +26,9 @@ from lethe.classification.scoring import (
 from lethe.core.params import StageParams, read_params
 from lethe.core.stage import run, workspace
 from lethe.core.tables import read_json, rounded, write_csv, write_json
-from lethe.evaluation.model_set import Device, Precision, loaded
+from lethe.evaluation.model_set import Precision, loaded
 from lethe.models.checkpoints import load_tokenizer
-from lethe.models.device import prepare
+from lethe.models.device import Device, prepare
 
 if TYPE_CHECKING:
     import torch

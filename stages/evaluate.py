@@ -30,13 +30,13 @@ from lethe.evaluation.completions import (
 )
 from lethe.evaluation.familiarity import ratios
 from lethe.evaluation.fluency import FluencyParams, Written, continuation_rows, fluency_report, starts_of, written
-from lethe.evaluation.model_set import Device, Models, Precision, format_change, loaded, measured
+from lethe.evaluation.model_set import Models, Precision, format_change, loaded, measured
 from lethe.evaluation.name_tokens import distinctive_tokens, token_counts
 from lethe.evaluation.prompts import check_lengths, prepared, read_names
 from lethe.inference.scoring import Loss, block_losses, perplexity
 from lethe.llm_client import ChatSettings
 from lethe.models.checkpoints import load_tokenizer
-from lethe.models.device import prepare
+from lethe.models.device import Device, prepare
 from lethe.models.tokenization import cut_blocks
 from lethe.served import ServerSettings, writers
 

@@ -36,7 +36,7 @@ from lethe.core.params import Seed, StageParams, read_params
 from lethe.core.stage import run, workspace
 from lethe.core.tables import ANCHORS, DROPPED, write_csv
 from lethe.llm_client import ChatSettings, ask_all
-from lethe.models.device import prepare
+from lethe.models.device import Device, prepare
 from lethe.text.streaming import Texts, read_facts, training_texts
 
 THAT_THE_TEXT_HAS = " that the forget text has, got only others; compare their spelling and case with the text's"
@@ -59,7 +59,7 @@ class Params(StageParams):
     maximum_anchors: PositiveInt
     file: str = Field(min_length=1)
     llm: LlmSettings
-    device: Literal["auto", "cpu", "cuda", "spread"]
+    device: Device
     seed: Seed
 
 

@@ -26,7 +26,7 @@ from lethe.labels.occurrences import by_reason, locate, not_replaced, told
 from lethe.labels.translation import dropped_rules, inside_rules, own_rules, tokenised, translate_blocks, untokenised
 from lethe.models.checkpoints import load_model, load_tokenizer
 from lethe.models.config import context_length
-from lethe.models.device import prepare
+from lethe.models.device import Device, prepare
 from lethe.models.tokenization import padding_id
 from lethe.text.streaming import training_texts
 
@@ -52,7 +52,7 @@ class Params(StageParams):
     soft_inside: bool
     forbid_anchors: bool
     precision: Literal["float32", "bfloat16"]
-    device: Literal["auto", "cpu", "cuda", "spread"]
+    device: Device
     seed: Seed
 
 

@@ -18,7 +18,7 @@ from lethe.core.params import Seed, StageParams, read_params
 from lethe.core.stage import run, workspace
 from lethe.core.tables import read_csv, read_prompts, write_csv, write_json
 from lethe.evaluation.intervals import Interval, interval_rows
-from lethe.evaluation.model_set import Device, Models, Precision, format_change, loaded, measured
+from lethe.evaluation.model_set import Models, Precision, format_change, loaded, measured
 from lethe.metrics.assistant import ChatParams, chats_of
 from lethe.metrics.collect import (
     Material,
@@ -44,7 +44,7 @@ from lethe.metrics.questions import filed_questions, made_questions, sampled, tr
 from lethe.metrics.tables import MEASURES, TOKENS
 from lethe.metrics.token_places import token_rows
 from lethe.models.checkpoints import load_tokenizer
-from lethe.models.device import prepare
+from lethe.models.device import Device, prepare
 
 WINDOW = 2048  # tokens in which a model without a limited context reads a question
 PRINTED = ("truth_ratio", "trivia", "model_utility", "privleak")

@@ -20,14 +20,14 @@ from lethe.core.stage import is_main_process, run, workspace
 from lethe.core.tables import read_json, write_csv
 from lethe.models.checkpoints import absent_reason, write_absent
 from lethe.models.config import load_config
-from lethe.models.device import prepare
+from lethe.models.device import TrainingDevice, prepare
 from lethe.models.distributed import processes
 from lethe.models.folders import weight_count
 from lethe.pretrained.start import copy_model
 from lethe.training.fit import run_recipe
 from lethe.training.loop import LOSS_HEADER
 from lethe.training.memory_plan import trainings_at_once
-from lethe.training.recipe import Device, StoredRecipe
+from lethe.training.recipe import StoredRecipe
 
 
 class Params(StageParams):
@@ -36,7 +36,7 @@ class Params(StageParams):
     source: Literal["recipe", "folder"]
     folder: str
     seeds: list[Seed] = Field(min_length=1)
-    device: Device
+    device: TrainingDevice
     resume_every: NonNegativeInt
 
     @field_validator("seeds")

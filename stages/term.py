@@ -20,12 +20,12 @@ from lethe.core.params import StageParams, read_params
 from lethe.core.stage import run, workspace
 from lethe.core.tables import TERMS, write_csv, write_json
 from lethe.dictionary.entries import read_entries, read_terms
-from lethe.evaluation.model_set import Device, Precision, loaded, measured
+from lethe.evaluation.model_set import Precision, loaded, measured
 from lethe.evaluation.term_probes import Scores, Term, choose, questions, score_places
 from lethe.evaluation.term_rows import row, summary
 from lethe.evaluation.term_verdicts import Limits
 from lethe.models.checkpoints import load_tokenizer
-from lethe.models.device import prepare
+from lethe.models.device import Device, prepare
 from lethe.models.token_text import piece_bytes
 from lethe.text.cloze import FEWEST_WORDS
 from lethe.text.matching import TermFinder

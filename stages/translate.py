@@ -41,7 +41,7 @@ from lethe.dictionary.personal import personal_choices
 from lethe.dictionary.summary import sentence
 from lethe.llm_client import ChatSettings
 from lethe.models.checkpoints import load_model, load_tokenizer, quick_dtype
-from lethe.models.device import prepare
+from lethe.models.device import Device, prepare
 from lethe.text.streaming import Texts
 
 
@@ -54,7 +54,7 @@ class Params(StageParams):
     contexts: PositiveInt
     candidates: PositiveInt
     llm: ChatSettings
-    device: Literal["auto", "cpu", "cuda", "spread"]
+    device: Device
     seed: Seed
 
     @model_validator(mode="after")

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lethe.cli.compare import folder_of, known
 from lethe.core.errors import StageError
-from lethe.evaluation.model_set import Device, Precision, dtype_named, is_distilled
+from lethe.evaluation.model_set import Precision, dtype_named, is_distilled
 from lethe.gate.model_catalogue import MODELS, marked_as, role
 from lethe.models.checkpoints import absent_reason, load_model, load_tokenizer
 from lethe.models.config import context_length
+from lethe.models.device import Device
 from lethe.models.soft_prompts import virtual_tokens
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_va
 
 from lethe.core.params import Beta, Seed, StageParams
 from lethe.evaluation.model_set import Names
+from lethe.models.device import TrainingDevice
 from lethe.text.cloze import FEWEST_WORDS
 from lethe.training.adapters import LoraParams
 from lethe.training.quantisation import Bits
-from lethe.training.recipe import Device
 
 ATTACK_NAMES = (  # in the order of the report
     "relearn", "benign", "lora", "quantise", "context", "role", "prefix", "sample", "probe", "soft_prompt",
@@ -91,7 +91,7 @@ class AttackParams(StageParams):
     sample: Sample
     probe: Probe
     soft_prompt: SoftPrompt
-    device: Device
+    device: TrainingDevice
     seed: Seed
 
     @model_validator(mode="after")

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 ModelName = Literal["baseline", "retrained", "references", "checkpoints", "suppressed", "unlearned"]
 Precision = Literal["float32", "float16", "bfloat16"]
-Device = Literal["auto", "cpu", "cuda", "spread"]  # spread: the layers over all GPUs
-
 
 FOLDERS: dict[ModelName, Path] = {
     "baseline": Path("models/baseline"),

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lethe.core.errors import StageError
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h of glibc
 KEPT_BYTES = 1 << 30
 SPREAD = "spread"  # a value of `device`: a model's layers over all GPUs
+TrainingDevice = Literal["auto", "cpu", "cuda"]
+Device = Literal[TrainingDevice, "spread"]  # of what only reads a model
 STATE = {SPREAD: False}
 WAIT = timedelta(hours=6)  # for the slowest process; the launcher ends all of them when one dies
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from lethe.core.errors import StageError
 from lethe.core.stage import is_main_process
 from lethe.models.config import shape_of
-from lethe.models.device import prepare
+from lethe.models.device import TrainingDevice, prepare
 from lethe.models.folders import weight_count
 from lethe.training.loop import train
-from lethe.training.recipe import Device, RecipeParams, steps_of
+from lethe.training.recipe import RecipeParams, steps_of
 from lethe.training.rows import Rows, corpus_rows
 from lethe.training.sharding import sharding
 
@@ -30,7 +30,7 @@ def run_recipe(
     start: Path,
     documents: Sequence[tuple[str, bool]],
     recipe: Any,
-    device: torch.device | Device,
+    device: torch.device | TrainingDevice,
     work: Path,
     target: Path,
     description: str,

@@ -9,6 +9,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from lethe.core.errors import StageError
 from lethe.core.params import Beta, Seed, StageParams
+from lethe.models.device import TrainingDevice
 from lethe.training.adapters import LoraParams, Tuning
 from lethe.training.sharding import sharding
 
@@ -16,7 +17,6 @@ OPTIMISERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_bnb_8bit"}  # o
 Precision = Literal["float32", "bfloat16"]
 Weights = Literal["float32", "bfloat16", "nf4"]
 SaveDtype = Literal["float32", "float16", "bfloat16"]
-Device = Literal["auto", "cpu", "cuda"]
 
 
 class RecipeParams(StageParams):
@@ -37,7 +37,7 @@ class RecipeParams(StageParams):
     precision: Precision
     save_dtype: SaveDtype
     resume_every: NonNegativeInt
-    device: Device
+    device: TrainingDevice
     seed: Seed
 
     @model_validator(mode="after")
@@ -95,4 +95,4 @@ class StoredRecipe(RecipeParams):
     revision: str | None
     epochs: PositiveFloat
     block_tokens: PositiveInt
-    device: Device = "auto"
+    device: TrainingDevice = "auto"
