@@ -125,7 +125,8 @@ def asked_of(state: State, texts: Iterable[str], objects: Mapping[str, str] | No
 def searched(history: History, store: Store, asked: Asked) -> Answer:
     """Everything that can be read, read once, in constant memory; a line of progress now and then."""
     answer, seen = Answer({}, [], []), dict[tuple[int, int], list[Found]]()
-    reader = Reader(tokenizer(history, store), shortest(asked.text), codings=codings_of(asked.text))
+    decode, vocabulary = tokenizer(history, store)
+    reader = Reader(decode, shortest(asked.text), codings=codings_of(asked.text), vocabulary=vocabulary)
     names = paths_of(history)
     names_of, links = dict[tuple[int, int], int](), dict[tuple[int, int], Unread]()
     ticker, read = Ticker(), 0
@@ -191,8 +192,8 @@ def shortest(text: Wanted) -> int:
     return min([SHORTEST, *(len(run) for own in text.runs.values() for run in own)])
 
 
-def tokenizer(history: History, store: Store) -> Callable[[list[int]], str] | None:
-    """How token ids become text, by the tokenizer of any model of the project."""
+def tokenizer(history: History, store: Store) -> tuple[Callable[[list[int]], str] | None, int]:
+    """How token ids become text, by the tokenizer of any model of the project, and how many of them there are."""
     from tokenizers import Tokenizer
 
     from lethe.provenance.artifact_store import read_file
@@ -207,10 +208,11 @@ def tokenizer(history: History, store: Store) -> Callable[[list[int]], str] | No
         contents = [found for md5 in sorted(models) if (found := read_file(store, md5, "tokenizer.json"))][:1]
     for content in contents:
         try:
-            return Tokenizer.from_buffer(content).decode  # type: ignore[no-any-return]
+            found = Tokenizer.from_buffer(content)
+            return found.decode, found.get_vocab_size()
         except Exception:  # the library raises no other kind: a file of another form
             continue
-    return None
+    return None, 0
 
 
 def paths_of(history: History) -> dict[str, str]:

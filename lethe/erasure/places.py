@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from lethe.provenance.artifact_store import Store
     from lethe.provenance.history import History, Project
 
-STORED = re.compile(  # what git keeps below `objects`, and reads itself; anything else was left there
-    r"[0-9a-f]{2}/[0-9a-f]{38}(?:[0-9a-f]{24})?|pack/(?:pack-[0-9a-f]+|multi-pack-index)[^/]*|info/.*"
-)
+LOOSE = re.compile(r"[0-9a-f]{2}/[0-9a-f]{38}(?:[0-9a-f]{24})?")  # objects below `objects`, which git reads itself
+LONG = 24  # bytes: hardly any eight words are shorter
 PACKAGES = ("bin", "Scripts", "lib", "lib64", "Lib", "include", "share", "etc")  # of a virtual environment
 OBJECT = re.compile(r"([0-9a-f]{2})[/\\]([0-9a-f]{30}(?:\.dir)?)$")
 
@@ -80,17 +79,29 @@ def folder(project: Project, store: Store) -> Iterator[Item | Unread]:
                 yield from other_repository(project, here)
         folders[:] = [name for name in kept if not (in_git and name == "objects") and not (here / name).is_symlink()]
         yield from (leading_out(project, here / name) for name in kept if (here / name).is_symlink())
+        for name in (*kept, *sorted(names)):
+            yield from name_alone(project, here / name)
         for name in sorted(names):
             yield file_item(project, here / name)
             yield from attributes(project, here / name)
     yield from closed(project)
 
 
+def name_alone(project: Project, path: Path) -> Iterator[Item]:
+    """The name of what is no file, and where a link leads to: they can be text, too."""
+    target = os.fsencode(os.readlink(path)) if path.is_symlink() else b""
+    if len(target) >= LONG or (len(path.name) >= LONG and not path.is_file()):
+        held = target.replace(b"_", b" ")
+        yield Item("folder", f"{named(project, path)}, its name", len(held), lambda: io.BytesIO(held))
+
+
 def attributes(project: Project, path: Path) -> Iterator[Item]:
     """What stands in a file's extended attributes, where this system has them."""
     try:
         names = [name for name in os.listxattr(path, follow_symlinks=False) if name.startswith("user.")]
-        held = b"\n".join(os.getxattr(path, name, follow_symlinks=False) for name in names)
+        held = b"\n".join(
+            name.replace("_", " ").encode() + b"\n" + os.getxattr(path, name, follow_symlinks=False) for name in names
+        )
     except (OSError, AttributeError):
         return
     if held:
@@ -98,10 +109,23 @@ def attributes(project: Project, path: Path) -> Iterator[Item]:
 
 
 def left_over(project: Project, place: Path) -> Iterator[Item | Unread]:
-    """Files among the objects of a repository that are none of its: a git that was killed leaves them."""
+    """Files among the objects of a repository that git does not read as objects: one that was killed leaves them."""
     for path in sorted((place / "objects").rglob("*")):
-        if path.is_file() and not STORED.fullmatch(path.relative_to(place / "objects").as_posix()):
+        own = LOOSE.fullmatch(path.relative_to(place / "objects").as_posix()) or is_pack(path)
+        if path.is_file() and not own:
             yield file_item(project, path)
+
+
+def is_pack(path: Path) -> bool:
+    """Whether git reads the objects of a pack: only where the index beside it is of this very pack."""
+    index = path.with_suffix(".idx")
+    if path.suffix != ".pack" or not (path.is_file() and index.is_file()):
+        return False
+    with path.open("rb") as pack, index.open("rb") as of:
+        for stream in (pack, of):
+            stream.seek(max(0, stream.seek(0, 2) - 64))
+        ends = pack.read(), of.read()
+    return any(ends[0][-size:] == ends[1][-2 * size : -size] for size in (20, 32))
 
 
 def git_folders(project: Project) -> Iterator[Item | Unread]:

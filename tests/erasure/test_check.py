@@ -214,7 +214,7 @@ def test_the_pages_of_a_pdf_are_searched_and_the_rest_is_told() -> None:
         (b"%PDF-1.7 x", "PDF, of which nothing but text of pages that can be read is searched"),
         (b"\x28\xb5\x2f\xfd....", "zstandard, whose text"),
         (gzip.compress(b"x" * 999)[:-9], "EOFError: "),
-        (b"\x1f\x8b........", "BadGzipFile: "),
+        (b"\x1f\x8b........", "zlib: Error -3 "),
         (b"PAR1" + b"x" * 40, "parquet: "),
         (b"PK\x03\x04" + b"x" * 40, "BadZipFile: "),
         (gzip.compress(gzip.compress(gzip.compress(gzip.compress(gzip.compress(b"x"))))), "more than 4 archives"),
