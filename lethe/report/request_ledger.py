@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ LEDGER = Path("data/requests.jsonl")
 MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 NAME = re.compile(r"[\w.-]+")  # of a request
 FIRST = "0" * 64  # the previous hash of the first line
+LARGEST = sys.float_info.max
 EVENTS = ("added", "satisfied", "purged")
 FIELDS: dict[str, type] = {"number": int, "event": str, "request": str, "date": str, "previous": str, "sha256": str}
 OF_EVENT: dict[str, dict[str, type]] = {
@@ -125,7 +126,7 @@ def is_md5(value: Any) -> bool:
 
 def is_measure(value: Any) -> bool:
     """Whether it is a finite number, or none."""
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
     return value is None or number
 
 
