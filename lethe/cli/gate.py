@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lethe.core.errors import StageError
 from lethe.core.params import join_problems, read_yaml, section_problems
 from lethe.core.tables import read_json
-from lethe.custody.plain_data import checked, text_if_there
+from lethe.custody.plain_data import checked, json_object, text_if_there
 from lethe.custody.plain_git import PLAIN_GIT, plain
 from lethe.gate.criteria import JUDGED, Criterion, GateParams, criteria, sentence, status
 from lethe.gate.metric_catalogue import number
@@ -25,7 +25,27 @@ def judge(params: Path, reports: Path) -> list[Criterion]:
     Raises StageError where a report is missing or a threshold is invalid.
     """
     limits = thresholds(params, (read_yaml(params).get("report") or {}).get("gate"))
-    return criteria(limits, *(read_json(checked(reports / f"{name}.json")) for name in JUDGED))
+    return judged_by(limits, [report_of(reports / f"{name}.json") for name in JUDGED], str(reports))
+
+
+def report_of(path: Path) -> dict[str, Any]:
+    """A report of one reading. Raises StageError for any other: what counts must not depend on who reads it."""
+    if not path.exists():
+        read_json(path)  # it says so in its own words
+    if not (content := json_object(checked(path).read_bytes())):
+        raise StageError(
+            f"{path}: expected a report as `lethe repro` writes it, got no JSON, a name that stands there twice or a "
+            "number that JSON does not have; `dvc repro`"
+        )
+    return content
+
+
+def judged_by(limits: GateParams, reports: Sequence[Mapping[str, Any]], where: str) -> list[Criterion]:
+    """The criteria, judged by these reports. Raises StageError for reports of another shape."""
+    try:
+        return criteria(limits, *reports)
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, IndexError):
+        raise StageError(f"{where}: expected reports as `lethe repro` writes them, got others") from None
 
 
 def thresholds(where: Path, values: Any) -> GateParams:
@@ -86,7 +106,6 @@ def judge_ref(ref: str) -> tuple[list[Criterion], str]:
 
     Raises StageError where a report is missing there, or is not the one that its dvc.lock records.
     """
-    from lethe.custody.plain_data import json_object
     from lethe.provenance.fingerprint import bytes_md5
     from lethe.provenance.history import files_at, open_history, params_of, recorded
 
@@ -101,10 +120,7 @@ def judge_ref(ref: str) -> tuple[list[Criterion], str]:
         if path not in held or bytes_md5(held[path]) != outs.get(path):
             raise StageError(f"{ref}: {path}: expected the report that dvc.lock of {commit[:10]} records, got none")
     limits = thresholds(Path(f"dvc.lock of {commit[:10]}"), params_of(lock.text, "report").get("gate"))
-    try:
-        return criteria(limits, *map(json_object, held.values())), f"The reports of commit {commit[:10]}"
-    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, IndexError):
-        raise StageError(f"{ref}: expected reports as `lethe repro` writes them, got others") from None
+    return judged_by(limits, list(map(json_object, held.values())), ref), f"The reports of commit {commit[:10]}"
 
 
 def table(judged: Sequence[Criterion]) -> Table:

@@ -52,6 +52,8 @@ def main() -> None:
         app()
     except StageError as error:
         sys.exit(f"error: {error}")
+    except PermissionError as error:
+        sys.exit(f"error: {error.filename or 'a file'}: expected to be allowed to read or write it, got a refusal")
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def json_object(content: bytes) -> dict[str, Any]:
         return dict(pairs)
 
     try:
-        found = json.loads(content, parse_constant=refuse, parse_int=whole, object_pairs_hook=once)
+        found = json.loads(content.decode(), parse_constant=refuse, parse_int=whole, object_pairs_hook=once)
         json.dumps(found, allow_nan=False)  # 1e999 is read as infinity
     except (ValueError, OverflowError, RecursionError):
         return {}

@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 LIST_TYPE = "application/vnd.lethe.revocations+json"  # the payload type of a signed list of revocations
+DAY = timedelta(days=1)
 REASONS = ("key compromised", "wrong statement", "superseded", "text not erased", "other")
 
 
@@ -41,6 +42,18 @@ def end_of(predicate: Mapping[str, Any]) -> tuple[bool, str]:
         return False, f"expected a date and time, got {end!r}"
     past = now() >= until
     return not past, f"expired on {end}, by the clock here" if past else f"valid until {end}"
+
+
+def start_of(predicate: Mapping[str, Any]) -> str:
+    """Why a certificate cannot have been signed when it says, "" if it can: clocks of two places may be a day apart."""
+    signed, end = moment(predicate.get("signedOn")), moment(predicate.get("validUntil"))
+    if predicate.get("signedOn") is not None and signed is None:
+        return f"expected a date and time, got {predicate['signedOn']!r}"
+    if signed and signed > now() + DAY:
+        return f"signed on {predicate['signedOn']}, which has not come yet by the clock here"
+    if signed and end and signed >= end:
+        return f"signed on {predicate['signedOn']}, after its end on {predicate['validUntil']}"
+    return ""
 
 
 def list_problem(listed: Any) -> str:
@@ -81,10 +94,12 @@ def stated_by(statement: Mapping[str, Any]) -> list[tuple[str, str]]:
     model, lock, run, corpus = (part(predicate, name) for name in ("model", "lock", "runDetails", "corpus"))
     who, count = part(run, "metadata"), len(part(corpus, "documents", list))
     versions = part(part(run, "builder"), "version")
+    made = moment(who.get("recordedOn"))
+    ahead = ", a date that has not come yet by the clock here" if made and made > now() + DAY else ""
     rows = [
         ("verdict", verdict_words(predicate)),
         ("model", f"{model.get('path')} {model.get('md5')}"),
-        ("recorded", f"in commit {lock.get('commit')} on {who.get('recordedOn')} by {who.get('recordedBy')}"),
+        ("recorded", f"in commit {lock.get('commit')} on {who.get('recordedOn')} by {who.get('recordedBy')}{ahead}"),
         ("measured", f"in commit {predicate.get('measuredIn')}"),
         ("corpus", f"md5 {part(corpus, 'digest').get('md5')}, {count or 'unknown'} documents" if corpus else "none"),
         ("tools", ", ".join(f"{name} {version}" for name, version in versions.items()) or "not recorded"),

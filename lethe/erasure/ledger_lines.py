@@ -62,14 +62,20 @@ def impossible(row: Mapping[str, Any], before: list[dict[str, Any]]) -> str:
 
 def untimely(row: Mapping[str, Any], before: list[dict[str, Any]]) -> str:
     """What is wrong with the date of a line that counts all the same, "" if nothing is."""
-    try:
-        date = datetime.date.fromisoformat(row["date"])
-    except ValueError:
+    if (date := calendar(row["date"])) is None:
         return f"date: expected YYYY-MM-DD, got {row['date']}"
     if date > datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(days=1):
         return f"date: expected one that has come, by the clock here, got {row['date']}"
-    came = next((other["date"] for other in before if other["request"] == row["request"]), row["date"])
-    return f"date: expected {came} or later, when the request came, got {row['date']}" if row["date"] < came else ""
+    came = [day for other in before if other["request"] == row["request"] and (day := calendar(other["date"]))]
+    return f"date: expected {came[0]} or later, when the request came, got {date}" if came and date < came[0] else ""
+
+
+def calendar(text: str) -> datetime.date | None:
+    """A day in one of the forms of ISO 8601, None for anything else."""
+    try:
+        return datetime.date.fromisoformat(text)
+    except ValueError:
+        return None
 
 
 def inside_project(folder: str) -> bool:

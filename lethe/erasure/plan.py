@@ -397,6 +397,9 @@ def in_git(history: History, state: State) -> Iterator[str]:
 
 def unreadable(history: History, store: Store, locks: Iterable[Lock]) -> Iterator[str]:
     """A line for each corpus whose content is not available."""
+    from lethe.provenance.audit import former_places
+
+    yield from former_places(history)
     for lock in locks:
         if corpus_entry(lock) and not input_files(history, store, lock)[1] and not documents(history, store, lock):
             yield (

@@ -53,9 +53,8 @@ def findings(model: str, md5: str) -> dict[str, Any]:
     Raises StageError unless dvc.lock records these reports as made from the model, and reports/gate.json as what
     follows from them.
     """
-    from lethe.cli.gate import thresholds
-    from lethe.core.tables import read_json
-    from lethe.gate.criteria import JUDGED, criteria, metric, status
+    from lethe.cli.gate import judged_by, report_of, thresholds
+    from lethe.gate.criteria import JUDGED, metric, status
     from lethe.provenance.history import params_of
 
     text = Path("dvc.lock").read_text(encoding="utf-8")
@@ -64,9 +63,9 @@ def findings(model: str, md5: str) -> dict[str, Any]:
     for path in (*paths, gate):
         check_report(text, path, model, md5)
     limits = thresholds(Path("dvc.lock"), params_of(text, "report").get("gate"))
-    reports = [read_json(path) for path in paths]
-    found = criteria(limits, *reports)
-    if not found or read_json(gate) != metric(found):
+    reports = [report_of(path) for path in paths]
+    found = judged_by(limits, reports, "reports")
+    if not found or report_of(gate) != metric(found):
         raise StageError(f"{gate}: expected the verdict that follows from its reports, got another; `dvc repro report`")
     reasons = reports[0].get("reasons", {}).values()
     verdict = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lethe.console import Json, console, end, print_json
+from lethe.custody.plain_git import PLAIN_GIT, plain
 from lethe.provenance.audit_view import show
 
 if TYPE_CHECKING:
@@ -242,12 +244,28 @@ def verified(
     return [*rehash(history, store, links), code_status(*code), *report_statuses(*reports), *checks]
 
 
+def former_places(history: History) -> list[str]:
+    """A line for each other place of dvc.lock in this history at which none lies now: the project lay there once."""
+    from lethe.provenance.history import object_ids
+
+    words = [each for each in PLAIN_GIT if each != "--literal-pathspecs"]
+    asked = ("log", "--no-renames", "--no-show-signature", "--format=", "--name-only", "-z", "--full-history")
+    start = history.scope.commit or "--all"
+    where = {"cwd": history.project.folder, "capture_output": True, "env": plain()}
+    done = subprocess.run([*words, *asked, start, "--", ":(top,glob)**/dvc.lock"], **where)  # type: ignore[call-overload]
+    every = {name for name in done.stdout.decode(errors="surrogateescape").replace("\n", "").split("\0") if name}
+    others = sorted(every - {f"{history.project.prefix}dvc.lock"})
+    here = object_ids(history.project, [f"{history.scope.commit or 'HEAD'}:{path}" for path in others])
+    gone = [path for path, id_ in zip(others, here, strict=True) if not id_]
+    return [f"{path}: an earlier commit has it there; what it records was not searched" for path in gone]
+
+
 def notes(history: History, store: Store) -> list[str]:
     """What was ignored, and why."""
     from lethe.provenance.artifact_store import unasked_lines
     from lethe.provenance.history import skipped_lines, uncommitted_lock
 
-    said = [*skipped_lines(history), *unasked_lines(store)]
+    said = [*skipped_lines(history), *former_places(history), *unasked_lines(store)]
     if uncommitted_lock(history):
         said.append("the current dvc.lock is in no commit and was ignored; git commit dvc.lock reports")
     return said

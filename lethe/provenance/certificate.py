@@ -253,11 +253,13 @@ def signed(statement: dict[str, Any], signer: CryptoSigner, kind: str = PAYLOAD_
 def write(path: Path, content: bytes) -> None:
     """Write a file completely or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(f"{path.name}.part")
-    half.unlink(missing_ok=True)  # what lies there may be a link to something else
-    with half.open("xb") as stream:
-        stream.write(content)
-    half.replace(path)
+    half = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.part")  # a name that nobody else has
+    try:
+        with half.open("xb") as stream:
+            stream.write(content)
+        half.replace(path)
+    finally:
+        half.unlink(missing_ok=True)
 
 
 def statement_about(given: str, file_names: bool, ref: str) -> dict[str, Any]:

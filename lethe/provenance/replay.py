@@ -20,7 +20,7 @@ from lethe.custody.plain_git import plain
 from lethe.provenance.audit import Ref
 
 if TYPE_CHECKING:
-    from lethe.provenance.history import Entry, History, Lock
+    from lethe.provenance.history import History, Lock
 
 # On a GPU the order of additions is not fixed. The weights of two runs of one training then differ, by far less than
 # the training moved them; a run on other data or with other parameters differs by as much as it moved them.
@@ -142,9 +142,8 @@ def found(history: History, model: str, stage: str | None) -> Recorded:
     from lethe.provenance.history import recorded as stages_of
 
     md5 = identity(model)
-    makers = [
-        (lock, name) for lock in history.locks for name, entry in stages_of(lock.text).items() if made(entry, md5)
-    ]
+    stages = ((lock, name, entry) for lock in history.locks for name, entry in stages_of(lock.text).items())
+    makers = [(lock, name) for lock, name, entry in stages if md5 in entry.outs.values()]
     if not makers:
         raise StageError(f"{model}: no dvc.lock in the history has its md5 {md5}; `lethe audit` lists the nearest")
     lock, maker = makers[-1]
@@ -192,11 +191,6 @@ def command_of(history: History, commit: str, stage: str, cmd: Any) -> list[str]
     return [str(each) for each in wanted] if isinstance(wanted, list) else [str(wanted)]
 
 
-def made(entry: Entry, md5: str) -> bool:
-    """Whether the stage made an out with this md5."""
-    return md5 in entry.outs.values()
-
-
 def commit_with(history: History, lock: Lock, deps: Mapping[str, str]) -> str:
     """The first commit with this dvc.lock that also holds the code it records; the first one if none does."""
     from lethe.provenance.code import md5s_at
@@ -232,18 +226,26 @@ def prepared(history: History, recorded: Recorded, target: Path) -> Path:
     call(["git", "clone", "--quiet", "--no-checkout", "--shared", str(top), str(target)], top)
     call(["git", "checkout", "--quiet", "--detach", recorded.commit], target)
     clone = target / history.project.prefix
+    check_inside(clone, own := clone / ".dvc/config.local")
+    own.unlink(missing_ok=True)  # it may be a link to something else
     if (root / ".dvc/config.local").exists():  # remotes and their keys
-        shutil.copy(root / ".dvc/config.local", clone / ".dvc/config.local")
+        shutil.copy(root / ".dvc/config.local", own)
     call(["dvc", "cache", "dir", "--local", str(cache_of(root))], clone)
     (clone / "dvc.lock").write_text(recorded.lock.text, encoding="utf-8")
     for path, md5 in recorded.deps.items():
         bring(clone, path, md5, recorded.commit)
     for out in recorded.outs:  # as DVC does: what is there in the end was made
         made = clone / out
-        if not made.parent.resolve().is_relative_to(clone.resolve()):
-            raise StageError(f"{out}: expected a path inside the clone, got a link out of it; nothing was run")
+        check_inside(clone, made)
         shutil.rmtree(made) if made.is_dir() and not made.is_symlink() else made.unlink(missing_ok=True)
     return clone
+
+
+def check_inside(clone: Path, path: Path) -> None:
+    """Raise StageError for a path whose folder in the clone is a link out of it."""
+    if not path.parent.resolve().is_relative_to(clone.resolve()):
+        path = path.relative_to(clone)
+        raise StageError(f"{path}: expected a path inside the clone, got a link out of it; nothing was run")
 
 
 def cache_of(root: Path) -> Path:
@@ -258,8 +260,7 @@ def bring(clone: Path, path: str, md5: str, commit: str) -> None:
     """Put one input into the clone as it was recorded: from git, the cache, or a remote."""
     from lethe.provenance.fingerprint import path_md5 as md5_of
 
-    if not (clone / path).parent.resolve().is_relative_to(clone.resolve()):
-        raise StageError(f"{path}: expected a path inside the clone, got a link out of it; nothing was run")
+    check_inside(clone, clone / path)
     if not (clone / path).exists():
         got = subprocess.run(["dvc", "pull", "--quiet", path], cwd=clone, env=environment(clone), capture_output=True)
         if got.returncode or not (clone / path).exists():

@@ -134,7 +134,7 @@ def part_of(text: str, span: str, given: str) -> str:
 
 def trace(history: History, store: Store, asked: Asked, least: float) -> dict[str, Any]:
     """Every corpus that holds what is asked, where, and the models made from it, ready for JSON."""
-    from lethe.provenance.audit import notes, scope_row
+    from lethe.provenance.audit import former_places, notes, scope_row
     from lethe.provenance.lineage import CORPUS, outs_of
 
     index = outs_of(history)
@@ -153,7 +153,8 @@ def trace(history: History, store: Store, asked: Asked, least: float) -> dict[st
             rows.append({"md5": md5, **found, "models": made})
     said += [f"corpus {md5} is not available, so it is unknown whether the text was in it" for md5 in unread]
     said += unsearched(history, corpora)
-    verdict = "yes" if any(row["models"] for row in rows) else UNKNOWN if unread or history.skipped else "no"
+    left = unread or history.skipped or former_places(history)
+    verdict = "yes" if any(row["models"] for row in rows) else UNKNOWN if left else "no"
     answer = {"history": scope_row(history), "given": asked.given, "verdict": verdict, "corpora": rows}
     return {**answer, "unread": unread, "notes": [*said, *notes(history, store)]}
 

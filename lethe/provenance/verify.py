@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 try:
-    from lethe.custody.stated import LIST_TYPE, end_of, list_problem, printable, standing, stated_by, walk
+    from lethe.custody.stated import LIST_TYPE, end_of, list_problem, printable, standing, start_of, stated_by, walk
 except ImportError:  # at a recipient, beside this file
     sys.path.append(str(Path(__file__).resolve().parent))
-    from stated import LIST_TYPE, end_of, list_problem, printable, standing, stated_by, walk  # type: ignore
+    from stated import LIST_TYPE, end_of, list_problem, printable, standing, start_of, stated_by, walk  # type: ignore
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -124,6 +124,8 @@ def in_force(statement: dict[str, Any], revocations: Path | None, public: Any, k
     """
     predicate = statement["predicate"]
     found = [Finding("payload.validUntil", *end_of(predicate))] if predicate.get("validUntil") is not None else []
+    if said := start_of(predicate):
+        found.append(Finding("payload.signedOn", False, said))
     if revocations is None:
         return found
     try:
