@@ -12,6 +12,7 @@ from lethe.text.passages import RUN_WORDS
 
 WORD = re.compile(r"[^\W_](?:[\w\u0300-\u036f'’ʼ‘\u00ad‐‑-]*[\w\u0300-\u036f])?")  # a superset of overlap.WORD's words
 SPLIT = re.compile(r"(?<=\w)[-‐‑\u00ad][^\S\n]{0,20}\n[^\S\n]{0,80}(?=\w)")  # a word cut at the end of a line
+MOST = 100_000  # different words that are remembered
 CARRY = 2_000  # characters of one piece that are read again with the next: more than eight words
 
 
@@ -62,20 +63,26 @@ def codings_of(asked: Wanted) -> tuple[str, ...]:
 def passages_in(pieces: Iterable[str], asked: Wanted) -> set[str]:
     """The runs that occur in a text given in pieces, also across two of them. Holds two pieces, never the text."""
     found: set[str] = set()
+    known: dict[str, list[str]] = {}
     before = ""
     for piece in pieces:
         text = before + piece
         for form in forms(text):
-            found |= runs_in(form, asked)
+            found |= runs_in(form, asked, known)
+            if len(known) > MOST:
+                known.clear()
         before = text[-CARRY:]
     return found
 
 
-def runs_in(text: str, asked: Wanted) -> set[str]:
-    """The runs that one text has. Only stretches of words that occur in what is searched for are looked at closely."""
+def runs_in(text: str, asked: Wanted, known: dict[str, list[str]]) -> set[str]:
+    """The runs that one text has. Only stretches of words that occur in what is searched for are looked at closely.
+
+    known: words as they stand -> as they are compared, none where they do not occur in it; it grows.
+    """
     least = min(asked.runs, default=0)
     found: set[str] = set()
-    for keys in stretches(SPLIT.sub("", text), asked) if least else ():
+    for keys in stretches(SPLIT.sub("", text), asked, known) if least else ():
         for length, own in asked.runs.items():
             if len(keys) >= max(length, least):
                 ends = range(length, len(keys) + 1)
@@ -83,9 +90,8 @@ def runs_in(text: str, asked: Wanted) -> set[str]:
     return found
 
 
-def stretches(text: str, asked: Wanted) -> Iterator[list[str]]:
+def stretches(text: str, asked: Wanted, known: dict[str, list[str]]) -> Iterator[list[str]]:
     """The words of every stretch of a text whose words all occur in what is searched for."""
-    known: dict[str, list[str]] = {}
     keys: list[str] = []
     for word in WORD.findall(text):
         own = known.get(word)

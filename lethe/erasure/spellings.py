@@ -13,7 +13,7 @@ import quopri
 import re
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import groupby, islice
 from operator import itemgetter
@@ -66,7 +66,6 @@ HUMPS = re.compile(r"(?:[A-Z][a-z]*){7,}")
 APART = re.compile(r"(?:\b\w[ \u00a0]){7}")  # letters with spaces between them
 COUNTED = re.compile(r"^[ \t]*[#(\[]?\d[\d:.,>\-\t ()\]|]*", re.MULTILINE)  # numbers and times before lines
 KEYED = re.compile(r'[:=]\s{0,4}"((?:[^"\\\n]|\\.){1,120})"')  # JSON, attributes: a word an object
-KEY = re.compile(r'(\w{1,20})"?\s{0,4}$')  # before that
 LINED = re.compile(r"^[ \t]*-?[ \t]*(\w{1,20}):[ \t]+([^\n\"'{\[]{1,120})$", re.MULTILINE)  # the same of YAML
 TAGGED = re.compile(r"(?<=[\w'.,!?\"])[/_|](?:[A-Z]{1,5}\$?|[.,:'`]{1,2})(?=\s|$)")  # a part of speech behind a word
 SHOWN = re.compile(r"\(((?:[^()\\\n]|\\.){1,80})\)")  # words of PostScript
@@ -108,11 +107,20 @@ OF_64, OF_32, VISIBLE = kinds("[A-Za-z0-9+/_-]"), kinds("[A-Z2-7]"), kinds("[!-~
 LETTERS = bytes(97 if chr(each).isalnum() or each == 63 else 32 if each in b" \xa0" else 46 for each in range(256))
 
 
+Reading = Callable[[str], Iterator[str]]
+
+
 def forms(text: str) -> Iterator[str]:
     """The text as it stands, and in every other reading that it suggests, one in another too."""
     every = (coded, escaped, set_apart, laid_out)
-    after = {coded: every, escaped: (coded, escaped, set_apart), set_apart: (escaped,), laid_out: (escaped,)}
-    waiting, seen, left = [(UNSEEN.sub("", text), 0, every)], set[int](), MORE * max(len(text), 1 << 12)
+    after: dict[Reading, tuple[Reading, ...]] = {
+        coded: every,
+        escaped: (coded, escaped, set_apart),
+        set_apart: (escaped,),
+        laid_out: (escaped,),
+    }
+    waiting: list[tuple[str, int, tuple[Reading, ...]]] = [(UNSEEN.sub("", text), 0, every)]
+    seen, left = set[int](), MORE * max(len(text), 1 << 12)
     while waiting:
         form, depth, readings = waiting.pop(0)
         yield form
@@ -270,8 +278,8 @@ def laid_out(text: str) -> Iterator[str]:
         yield "".join(cell(row[place : place + 4]) for row in cells for place in range(0, len(row), 4))
     found: dict[str, list[str]] = {}
     for match in KEYED.finditer(text) if sum(map(text.count, KEYS)) > SLUG else ():
-        if key := KEY.search(text[max(0, match.start() - 26) : match.start()]):
-            found.setdefault(key[1], []).append(match[1])
+        key = text[max(0, match.start() - 26) : match.start()].replace('"', " ").rsplit(None, 1)[-1:]
+        found.setdefault(key[0] if key else "", []).append(match[1])
     for word, value in LINED.findall(text):
         found.setdefault(word, []).append(value)
     if named := [own for own in found.values() if len(own) > SLUG]:
