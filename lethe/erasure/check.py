@@ -208,8 +208,8 @@ def tokenizer(history: History, store: Store) -> tuple[Callable[[list[int]], str
         contents = [found for md5 in sorted(models) if (found := read_file(store, md5, "tokenizer.json"))][:1]
     for content in contents:
         try:
-            found = Tokenizer.from_buffer(content)
-            return found.decode, found.get_vocab_size()
+            tokens = Tokenizer.from_buffer(content)
+            return tokens.decode, tokens.get_vocab_size()
         except Exception:  # the library raises no other kind: a file of another form
             continue
     return None, 0
