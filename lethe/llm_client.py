@@ -123,7 +123,7 @@ def all_json_in(reply: str, fits: Callable[[Any], bool] = lambda found: True) ->
 
     A part of another one is not tried, nor the inside of one that was cut off; what LOOSE lists is forgiven.
     """
-    text = THOUGHT.sub("", THINKING.sub("", reply))
+    text = without_thoughts(reply)
     found, place, forgiven = [], 0, 0
     while start := BRACKET.search(text, place):
         value, place = _value_at(text, start.start())
@@ -133,6 +133,11 @@ def all_json_in(reply: str, fits: Callable[[Any], bool] = lambda found: True) ->
         if value is not None and fits(value):
             found.append(value)
     return found
+
+
+def without_thoughts(reply: str) -> str:
+    """The reply without what the model thought aloud."""
+    return THOUGHT.sub("", THINKING.sub("", reply))
 
 
 def _strict(found: re.Match[str]) -> str:

@@ -125,7 +125,7 @@ def windows(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, context: i
 def sentence(report: Mapping[str, Any]) -> str:
     """The printed line: before -> after."""
     parts = [format_metric(report["models"], metric) for metric in ("leak", "completion_familiarity")]
-    unparsable = f"; {report['unparsable']} replies of the judge did not parse" if "unparsable" in report else ""
+    unparsable = f"; {report['unparsable']} replies of the judge gave no verdict" if "unparsable" in report else ""
     return f"evaluate: {', '.join(parts)} on {report['prompts']} {report['set']} prompts{unparsable}"
 
 

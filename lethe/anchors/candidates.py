@@ -33,7 +33,7 @@ from lethe.anchors.proper_names import (
 from lethe.anchors.uncased import uncased_terms
 from lethe.text.languages import DOTLESS, MEASURED, frequencies, is_cased, languages_of
 from lethe.text.matching import BROKEN, TermFinder, plurals, with_signs_of
-from lethe.text.personal import kind_of, personal_data
+from lethe.text.personal import kind_of, personal_data, same_datum
 from lethe.text.spelling import plain
 
 TITLES = frozenset({"miss", "sir", "madam", "master", "mister"})  # and abbreviations: no names by themselves
@@ -143,16 +143,22 @@ def personal_terms(
 
     words: of the forget texts and of the retain texts.
     """
-    own, other = (
-        Counter((kind, plain(text[start:end])) for text in texts for kind, start, end in personal_data(text))
-        for texts in (forget, retain)
-    )
+    written: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for kind, form in data_in(forget):
+        written[kind, same_datum(form)][form] += 1
+    other = Counter((kind, same_datum(form)) for kind, form in data_in(retain))
     found = []
-    for (kind, form), times in own.items():
-        keyness = log_ratio(times, words[0], other[kind, form], words[1], RAREST)
+    for (kind, datum), forms in written.items():
+        times = forms.total()
+        keyness = log_ratio(times, words[0], other[kind, datum], words[1], RAREST)
         if keyness >= minimum_keyness and (kind != "identifier" or times >= minimum_count):
-            found.append(Candidate((form,), times, keyness))
+            found.append(Candidate((min(forms, key=lambda form: (-forms[form], form)),), times, keyness))
     return found
+
+
+def data_in(texts: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """(kind, form) of every such datum."""
+    return ((kind, plain(text[start:end])) for text in texts for kind, start, end in personal_data(text))
 
 
 # Words

@@ -22,6 +22,7 @@ from lethe.text.matching import PARTICLE
 SEGMENTED = ("zh", "ja", "ko", "th")
 HAN = re.compile("[\u3400-\u9fff]+")
 JAPANESE = re.compile("[\u3005-\u3007\u3041-\u3096\u30a1-\u30fa\u30fc\u3400-\u9fff]+")
+WORK = re.compile("《([\u3400-\u9fff]{2,6})》")  # the title of a book, a song
 KATAKANA_RUN = re.compile("((?:(?![ヶヵ])[\u30a1-\u30fa\u30fc])+)")
 HIRAGANA = re.compile("[\u3041-\u3096]+")
 SMALL_KE = ("ヶ", "ヵ", "々", "ノ", "ツ")
@@ -90,11 +91,17 @@ def chinese(texts: Iterable[str]) -> Iterator[list[Piece]]:
     """The words of jieba's dictionary, which wordfreq ships, of the likeliest cut."""
     words, total = chinese_words()
     never, ending = clues("zh", "never"), clues("zh", "ending")
-    chances = {word: count / total for word, (_, count) in words.items()}
+    texts = list(texts)
+    known = frequencies("zh")
+    works = {name for text in texts for name in WORK.findall(text) if known.get(name, 0.0) < SELDOM}
+    chances = {word: count / total for word, (_, count) in words.items()} | dict.fromkeys(works, 1.0)
     for text in texts:
         for run in HAN.findall(text):
             parts = likeliest_cut(run, chances)
-            yield [Piece(word, chinese_tag(word, words.get(word, ("", 0))[0], never, ending)) for word in parts]
+            yield [
+                Piece(word, "name" if word in works else chinese_tag(word, words.get(word, ("", 0))[0], never, ending))
+                for word in parts
+            ]
 
 
 def likeliest_cut(run: str, chances: Mapping[str, float]) -> list[str]:
@@ -115,7 +122,9 @@ def likeliest_cut(run: str, chances: Mapping[str, float]) -> list[str]:
 
 def chinese_tag(word: str, part: str, never: frozenset[str], ending: frozenset[str]) -> str:
     """What a word of the dictionary may be in a name; part: of speech, by jieba."""
-    if word in never:
+    if word in never or (
+        len(word) == 2 and word[1] in clues("zh", "noun-after") and part in TAGS
+    ):  # 河里, in the river
         return "other"
     if word in ending:
         return "ending"
@@ -123,7 +132,14 @@ def chinese_tag(word: str, part: str, never: frozenset[str], ending: frozenset[s
         return "common bit"
     if len(word) == 1:
         return "bit"
+    if part == "nr" and len(word) == 2 and word[0] not in clues("zh", "surname"):  # 兰花, orchid
+        return "noun"
     return TAGS.get(part, "noun" if part[:1] in ("n", "") else "other")
+
+
+def is_verb(word: str) -> bool:
+    """Whether a Chinese character is a verb first of all, by jieba."""
+    return len(word) == 1 and chinese_words()[0].get(word, ("", 0))[0].startswith("v")
 
 
 @cache
@@ -285,7 +301,9 @@ def fused(phrases: Sequence[Sequence[Piece]], code: str) -> Iterator[list[Piece]
                 parts[0].tag
                 if size == 1
                 else "name"
-                if parts[-1].tag == "ending" or text[0] in clues(code, "surname")
+                if parts[-1].tag == "ending"
+                or text[0] in clues(code, "surname")
+                or text[-1] in clues(code, "ending-rare")
                 else "unknown"
             )
             done.append(parts[0] if size == 1 else Piece(text, tag))
@@ -297,22 +315,27 @@ def unions(phrases: Sequence[Sequence[Piece]], code: str) -> set[tuple[str, ...]
     """The runs of pieces that are one name: seen twice, with different neighbours, and hardly apart."""
     single = Counter(piece.text for phrase in phrases for piece in phrase)
     count = Counter[tuple[str, ...]]()
+    bold: set[tuple[str, ...]] = set()  # with words that are seldom a part of names
     left, right = defaultdict(set), defaultdict(set)
     for number, phrase in enumerate(phrases):
         for start in range(len(phrase)):
             for size in range(2, min(FUSED, len(phrase) - start) + 1):
                 parts = phrase[start : start + size]
-                if not may_be_name(parts, code):
+                unlikely = not may_be_name(parts, code)
+                if unlikely and not is_bold(parts, code):
                     continue
                 key = tuple(piece.text for piece in parts)
                 count[key] += 1
+                bold.update([key] if unlikely else [])
                 left[key].add(phrase[start - 1].text if start else f"{number}")
                 right[key].add(phrase[start + size].text if start + size < len(phrase) else f"{number}")
+    loose = {key for key in bold if key[0] in clues(code, "surname") or len(key) > 2}
     found = {
         key
         for key, times in count.items()
-        if times > 1
-        and times >= KEPT * min(single[text] for text in key)
+        if times > (1 if key not in bold else 2)
+        and times >= (KEPT if key not in bold else 2 * KEPT) * min(single[text] for text in key)
+        and (key not in bold - loose or times >= 2 * KEPT * max(single[text] for text in key))
         and min(len(left[key]), len(right[key])) >= CONTEXTS
     }
     inside = Counter[tuple[str, ...]]()  # how often a run is the beginning or the end of a longer one
@@ -333,16 +356,43 @@ def may_be_name(parts: Sequence[Piece], code: str) -> bool:
         return len(parts) == 2
     if (
         first[0] in clues(code, "surname")
-        and length < 4
+        and length < (4 if first not in clues("zh", "surname") or len(first) == 1 else 5)
         and frequencies(code).get(first, 0.0) < (2 * COMMON if len(first) == 1 else SELDOM)
     ):
         return True
     if "ending" in tags[1:-1] or ("common bit" in tags and code != "ja"):
         return False
+    verbal = code == "zh" and is_verb(first) and first not in clues(code, "surname") and parts[1].text != first
+    if verbal and parts[-1].text not in clues(code, "ending") | clues(code, "ending-rare"):
+        return False  # 修|表, to mend clocks
     nouns = tags.count("noun")
     if code == "ja" and tags == ["noun", "ending"]:  # the common ones it lists
         return frequencies(code).get(first, 0.0) < SELDOM
     return ("bit" in tags or "name" in tags) and (nouns == 0 or (nouns == 1 and tags[-1] == "ending"))
+
+
+def is_bold(parts: Sequence[Piece], code: str) -> bool:
+    """Whether neighbouring Chinese pieces are one name where they hardly ever part: a family name and two characters
+    but for those of grammar (薛|万年), two such before what makes a place of them (留|时|斋), or a noun or a
+    verb and a character that is seldom alone (乌头|糯).
+    """
+    tags = [piece.tag for piece in parts]
+    if code != "zh" or tags in (["noun", "bit"], ["bit", "bit"]):
+        return code == "zh"
+    text = joined(parts, code)
+    last = parts[-1].text
+    surnames = clues("zh", "surname")
+    size = 2 if text[:2] in surnames else 1
+    family = text[:size] in surnames and frequencies("zh").get(text[:size], 0.0) < 2 * COMMON
+    place = last in clues("zh", "ending") | clues("zh", "ending-rare") and "ending" not in tags[:-1]
+    own = [piece for piece in (parts[1:] if family else parts[:-1]) if piece.text not in text[:size] or not family]
+    grammar = clues("zh", "never") - clues("zh", "given-part")
+    return (
+        (family or place)
+        and (len(text) == 3 or (size == 2 and len(text) == 4))
+        and grammar.isdisjoint(piece.text for piece in own)
+        and grammar.isdisjoint(joined(own, code))
+    )
 
 
 def joined(parts: Sequence[Piece], code: str) -> str:

@@ -40,8 +40,9 @@ WORD = re.compile(
 )
 CLITIC = {
     "ar": re.compile("[وف]?(?:[بلك])?(?=[\u0621-\u064a]{3})"),
-    "he": re.compile("[ושהכלבמ]{1,3}(?=[\u05d0-\u05ea]{2})"),
+    "he": re.compile("[ושהכלבמ]{1,3}(?=[\u05d0-\u05ea]['\u05f3]?[\u05d0-\u05ea])"),
 }
+PREFIXES = "ושהכלבמ"  # of Hebrew
 WORD_END = {"ت": "ة", **dict(zip("כמנפצ", "ךםןףץ", strict=True))}  # a letter within a word -> the one at its end
 INFLECTED = {  # what is left of a word without its ending, or the prefix of the present tense
     "ar": (
@@ -49,8 +50,10 @@ INFLECTED = {  # what is left of a word without its ending, or the prefix of the
         re.compile("([\u0621-\u064a]{3,})ا$"),
         re.compile("ي([\u0621-\u064a]{3,})$"),
     ),
-    "he": (re.compile("([\u05d0-\u05ea]{3,})(?<!י)(?:ה|ו)$"),),
+    "he": (re.compile("([\u05d0-\u05ea]{3,})(?<!י)(?:ה|ו)$"), re.compile("([\u05d0-\u05ea]{2,})(?:ות|ים)$")),
 }
+ARTICLE_HE = "ה"
+FAMILY_NAME = re.compile("^[^מ].{2,}(?:מן|ברג|שטיין|שטין|סקי|צקי|ביץ'?|בוים|באום|פלד|שווילי)$")  # of Europe, in Hebrew
 ARTICLE = re.compile("ال(?=[\u0621-\u064a]{3})")
 PLURAL = (("ा", "े"), ("ा", "ों"), ("ी", "ियाँ"), ("ी", "ियों"), ("", "ों"), ("", "ें"), ("", "ओं"))
 
@@ -93,7 +96,7 @@ def uncased_terms(
             name = left + ("" if code in ("zh", "ja") else " ") + right
             joined[name] = keyness(count, other.pairs[left, right], RAREST)
             for part in (left, right):
-                if own.pieces[part] - count < max(minimum_count, OFTEN * own.pieces[part]):
+                if own.pieces[part] - count < max(1 if code in ARTICLES else minimum_count, OFTEN * own.pieces[part]):
                     found.pop(part, None)
     return {name: score for name, score in {**found, **joined}.items() if score >= minimum_keyness}
 
@@ -109,7 +112,7 @@ def is_name(piece: str, keyness: float, own: Evidence, code: str) -> bool:
         return own.against[piece] < 0.5 * count
     if own.against[piece] >= (ASIDE if tag != "unknown" else 2 * ASIDE) * count:
         return False
-    hints = own.for_name[piece]
+    hints = own.for_name[piece] + TWICE * (code == "he" and bool(FAMILY_NAME.search(piece)))
     if tag == "unknown" or hints >= max(TWICE, CALLED * count):
         return True
     striking = STRIKING.get(code, math.inf) + FEW * (count < 3) - MANY * (code in SEGMENTED and count >= OFTEN_SEEN)
@@ -138,6 +141,8 @@ def family_names(own: Evidence, names: Collection[str], code: str, minimum_count
 def is_joined(left: str, right: str, count: int, own: Evidence, names: Mapping[str, float], code: str) -> bool:
     """Whether two neighbours are one name: two names, or a name and what belongs to it."""
     shares = count / own.pieces[left], count / own.pieces[right]
+    if code == "he" and left in clues(code, "title"):
+        return False
     if left in names and right in names:
         return max(shares) >= BOND
     if own.tags[right] == "ending" and left in clues(code, "surname"):
@@ -189,6 +194,7 @@ def weighed(phrases: Iterable[Sequence[Piece]], code: str) -> Evidence:
         clues(code, "noun-after"),
     )
     named = {("と", verb) for verb in ("いう", "いい", "いっ", "呼ば", "申し")} if code == "ja" else set()
+    places = clues(code, "ending") | clues(code, "ending-rare") if code == "zh" else frozenset()
     calling, those, objects = clues(code, "calling"), clues(code, "called"), clues(code, "object")
     for phrase in phrases:
         words += len(phrase)
@@ -209,7 +215,8 @@ def weighed(phrases: Iterable[Sequence[Piece]], code: str) -> Evidence:
             beside = (left in before and not piece.prefixed) or (left in objects and alone) or right in after
             said = code == "ja" and place == 1 and left == "と" and right in ("は", "が")  # ...", said NAME
             found.for_name[piece.text] += TWICE * called + (beside or said)
-            found.against[piece.text] += left in aside or right in behind or piece.definite
+            within = right in behind and piece.text[-1] not in places  # 酒坛里, in the jar; places are gone to as well
+            found.against[piece.text] += left in aside or within or piece.definite
         for one, two in pairwise(phrase):
             found.pairs[one.text, two.text] += 1
     found.tags.update({text: seen_as.most_common(1)[0][0] for text, seen_as in tags.items()})
@@ -225,12 +232,16 @@ def spaced(text: str, roots: Mapping[str, tuple[str, bool]], tags: Mapping[str, 
     """The phrases of a text with spaces between its words."""
     phrase: list[Piece] = []
     end = 0
+    streets = clues("he", "street")  # of Hebrew: before a noun with an article part of its name (גבעת התמרים)
     for match in WORD.finditer(text):
         if text[end : match.start()].strip(" \n") and phrase:
             yield phrase
             phrase = []
         root, definite = roots[match[0]]
-        phrase.append(Piece(root, tags[root], definite, match[0] != root))
+        if phrase and phrase[-1].text in streets and match[0] == ARTICLE_HE + root and tags[root] != "other":
+            phrase[-1] = Piece(f"{phrase[-1].text} {match[0]}", "unknown", False, phrase[-1].prefixed)
+        else:
+            phrase.append(Piece(root, tags[root], definite, match[0] != root))
         end = match.end()
     yield phrase
 
@@ -240,7 +251,7 @@ def root_of(word: str, raw: Mapping[str, int], code: str) -> tuple[str, bool]:
 
     A prefix is one only where the rest is a word too.
     """
-    if code not in CLITIC or word in clues(code, "given") | clues(code, "naming"):
+    if code not in CLITIC or any(word in clues(code, slot) for slot in ("given", "naming", "place", "street")):
         return word, False
     prefix = CLITIC[code].match(word)
     sizes = range(prefix.end() if prefix else 0, 0, -1)
@@ -258,10 +269,16 @@ def is_root(rest: str, word: str, raw: Mapping[str, int], code: str) -> bool:
     """Whether what is left of a word without its prefix is one: in the texts, or known to all, unlike the whole."""
     known = frequencies(code)
     whole, share = known.get(word, 0.0), known.get(rest, 0.0)
-    if rest in raw or rest in clues(code, "given") or share > max(SELDOM, 20 * whole):
+    if rest in raw or (rest in clues(code, "given") and share > whole) or share > max(SELDOM, 20 * whole):
         return True
     if code == "he":
-        return len(rest) > 3 and share > max(SELDOM, whole)
+        if len(rest) > 3 and (
+            share > max(SELDOM, whole) or (word == ARTICLE_HE + rest and share > max(SCARCE, whole / 3))
+        ):
+            return True
+        common = len(rest) > 2 and share > SELDOM and whole > SELDOM  # חצר, yard: most often in the yard
+        elsewhere = len(rest) > 3 and sum(sign + rest in raw for sign in PREFIXES) > 1  # מטריאסטה, לטריאסטה
+        return (common or elsewhere) and share >= whole / 2
     return rest == word[1:] and word[0] == "و" and share > max(3 * SCARCE, 3 * whole)
 
 
@@ -283,5 +300,7 @@ def is_inflected(root: str, raw: Mapping[str, int], code: str) -> bool:
         return any(root.endswith(one) and root.removesuffix(one) + many in raw for one, many in PLURAL)
     known = frequencies(code)
     bases = {form[1] for form in (form.match(root) for form in INFLECTED.get(code, ())) if form}
+    if code == "he":
+        bases |= {base + "ה" for base in bases if root.endswith("ות")}  # משחות, of משחה
     bases = {base[:-1] + WORD_END.get(base[-1], base[-1]) for base in bases}
     return any(known.get(base, 0.0) > max(SELDOM / 5, known.get(root, 0.0)) for base in bases)

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from lethe.llm_client import Message, json_in
+from lethe.llm_client import Message, all_json_in, without_thoughts
 from lethe.text.languages import DOTLESS
 from lethe.text.matching import TermFinder, surface_forms
 from lethe.text.spelling import KATAKANA, MARKS, ONE_BY_ONE
 
 GRADES = (3, 2, 1, 0)
 GRADE = re.compile(r"([0-3])(?:\.0+)?(?:\s*/\s*3|\s*[:,.(–-]\s*\D.*)?", re.DOTALL)
+SAID = re.compile(  # a grade in words, but for one that is ruled out or explained
+    r"(?<!not )(?<!no )(?<!not a )\b(?:grade|score)\b(?![\"'”’])"
+    r"\W{0,4}(?:(?:is|of|be|as|to|a|should|this|it)\b\W{0,4}){0,3}([0-3])\b"
+    r"(?!\s*(?:to|-|–|or|:)\s|\s*(?:would|requires?|needs?|means|is|if|asks)\b)",
+    re.IGNORECASE,
+)
+WRITTEN = re.compile(r"[\"'“‘]grade[\"'”’]\s*:\s*[\"'“]?([0-3])(?!\d)", re.IGNORECASE)  # within an object
+MENDED = re.compile(  # words that take an earlier verdict back
+    r"\b(?:final|finally|correct(?:ion|ed)?|revised?|actually|instead|updated?|rather|sorry|wait|second thoughts?)\b",
+    re.IGNORECASE,
+)
+NOTHING = re.compile(r"|-+|none(?: found)?|nothing.*|n/?a|null|no (?:names|details|terms|leaks?)\b.*")  # no item at all
 KEPT = 4096  # prompts whose names are remembered
 LETTERS = rf"(?:[^\W_{ONE_BY_ONE}{KATAKANA}]+[{MARKS}]*)+"
 CUT_WORD = re.compile(rf"(?:[{ONE_BY_ONE}]|[{KATAKANA}]+|{LETTERS}(?:['’-]{LETTERS})*)$")  # the word a text stops in
@@ -32,7 +44,7 @@ Answer with a JSON object only: {"found": ["..."], "grade": 0}"""
 
 
 class Verdict(NamedTuple):
-    """A completion's grade (None: the judge's reply did not parse) and the leaked terms."""
+    """A completion's grade (None: the judge's reply did not parse or contradicts itself) and the leaked terms."""
 
     grade: int | None
     leaked: list[str]
@@ -111,9 +123,34 @@ def question(prompt: str, references: Sequence[str], completion: str) -> list[Me
 
 
 def answer(reply: str) -> Verdict:
-    """The verdict in a reply; grade None if it holds no object with a grade of 0 to 3."""
-    found: Any = json_in(reply, lambda value: graded_in(value) is not None)
-    return graded_in(found) or Verdict(None, [])
+    """The verdict in a reply; grade None if it holds no object with a grade of 0 to 3, or contradicts itself.
+
+    Of several verdicts the last one counts if they agree, or if the reply says that it corrects the others.
+    """
+    text = without_thoughts(reply)
+    verdicts = [graded_in(found) for found in all_json_in(text, lambda value: graded_in(value) is not None)]
+    verdict = verdicts[-1] if verdicts else None
+    if verdict is None or contradicts(verdict, {one.grade for one in verdicts if one}, text):
+        return Verdict(None, [])
+    return verdict
+
+
+def contradicts(verdict: Verdict, grades: Collection[int | None], text: str) -> bool:
+    """Whether the reply says otherwise than its verdict: by the names it lists, another object, a grade written twice
+    in one, or in words. grades: of all verdicts in the text.
+    """
+    last = max((text.rfind(sign) for sign in "]}"), default=0)
+    mended = bool(MENDED.search(text[: last + 1]))
+    written = {int(grade) for grade in WRITTEN.findall(text)} if len(grades) == 1 and '"..."' not in text else set()
+    said = {int(grade) for grade in SAID.findall(text)}
+    nothing_found = re.search(r"[\"']found[\"']\s*:\s*\[\s*\]", text) is not None
+    return (
+        (len(grades) > 1 and not mended)
+        or len(written) > 1
+        or (bool(said) and verdict.grade not in said)
+        or (verdict.grade == 0 and bool(verdict.leaked))
+        or (verdict.grade == 3 and not verdict.leaked and nothing_found and not mended)
+    )
 
 
 def graded_in(value: Any) -> Verdict | None:
@@ -128,10 +165,11 @@ def graded_in(value: Any) -> Verdict | None:
     if "grade" not in value:
         inside = [item for item in value.values() if isinstance(item, dict | list)]
         return graded_in(inside[0]) if len(inside) == 1 else None
-    listed, grade = value.get("found", []), grade_of(value["grade"])
+    listed, grade = value.get("found") or [], grade_of(value["grade"])
     if grade is None or listed == ["..."]:
         return None
-    return Verdict(grade, [str(item) for item in listed] if isinstance(listed, list) else [str(listed)])
+    names = [str(item) for item in listed] if isinstance(listed, list | dict) else [str(listed)]
+    return Verdict(grade, [name for name in names if not NOTHING.fullmatch(name.strip(" .()[]<>").casefold())])
 
 
 def grade_of(given: Any) -> int | None:

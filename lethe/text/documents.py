@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -93,6 +94,8 @@ def check_names(folder: Path, found: Sequence[Path]) -> None:
             raise StageError(
                 f"{folder}/{shown}: expected files and folders, got a link to {what}; put a copy in its place"
             )
+        if path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
+            raise StageError(f"{folder}/{shown}: expected a folder that can be read, got one without the permission")
         if any("\udc80" <= sign <= "\udcff" for sign in path.name):
             raise StageError(f"{folder}/{shown}: expected a file name in UTF-8, got another encoding; rename it")
 

@@ -14,6 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from html import escape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -27,43 +28,11 @@ LARGEST = 1 << 28  # bytes of one file, of what it unpacks to, and of the text i
 PAGES = 20_000
 NO_TEXT = re.compile("[\0\ud800-\udfff]")  # NUL: a binary file; half a surrogate pair: a broken JSON escape
 BATCH = 64  # rows of a parquet table at a time
-BLOCKS = frozenset(
-    [
-        "address",
-        "article",
-        "aside",
-        "blockquote",
-        "body",
-        "center",
-        "details",
-        "dialog",
-        "dir",
-        "div",
-        "dl",
-        "fieldset",
-        "figure",
-        "footer",
-        "form",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "header",
-        "hr",
-        "main",
-        "menu",
-        "nav",
-        "ol",
-        "p",
-        "pre",
-        "section",
-        "table",
-        "title",
-        "ul",
-    ]
+BLOCK = (
+    "address|article|aside|blockquote|body|center|details|dialog|dir|div|dl|fieldset|figure|footer|form|h1|h2"
+    "|h3|h4|h5|h6|header|hr|main|menu|nav|ol|p|pre|section|table|title|ul"
 )  # with a blank line before and after
+BLOCKS = frozenset(BLOCK.split("|"))
 LINES = frozenset(
     ["br", "caption", "dd", "dt", "figcaption", "legend", "li", "optgroup", "option", "select", "summary", "tr"]
 )
@@ -72,17 +41,34 @@ BLANK = re.compile(r"[ \t\r\n\f]+")
 CHARSET = re.compile(
     rb"""<(?:meta\b[^>]{0,200}?\bcharset|\?xml\b[^>]{0,200}?\bencoding)\s*=\s*["']?\s*([\w.:-]+)""", re.I
 )
-BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
+BOMS = (
+    (b"\xff\xfe\0\0", "utf-32-le"),
+    (b"\0\0\xfe\xff", "utf-32-be"),
+    (b"\xef\xbb\xbf", "utf-8"),
+    (b"\xff\xfe", "utf-16-le"),
+    (b"\xfe\xff", "utf-16-be"),
+)
 WEB = {  # what browsers take the name of an encoding for; one that ASCII shows is not UTF-16
     **dict.fromkeys(("iso-8859-1", "latin1", "latin-1", "ascii", "us-ascii", "x-user-defined"), "cp1252"),
     **{"iso-8859-9": "cp1254", "latin5": "cp1254", "gb2312": "gb18030", "gbk": "gb18030", "big5": "big5hkscs"},
     **dict.fromkeys(("shift_jis", "shift-jis", "sjis", "x-sjis"), "cp932"),
+    **dict.fromkeys(("windows-31j", "ms_kanji", "csshiftjis"), "cp932"),
+    **{"x-gbk": "gb18030", "x-x-big5": "big5hkscs", "windows-949": "cp949", "windows-874": "cp874"},
+    **{"macintosh": "mac-roman", "x-mac-roman": "mac-roman"},
+    **{"x-mac-cyrillic": "mac-cyrillic", "iso-8859-8-i": "iso-8859-8", "koi8_r": "koi8-r"},
+    **{"x-euc-jp": "euc-jp", "unicode-1-1-utf-8": "utf-8", "dos-874": "cp874"},
+    **{f"x-cp{number}": f"cp{number}" for number in range(1250, 1259)},
     **{"euc-kr": "cp949", "ks_c_5601-1987": "cp949", "tis-620": "cp874", "iso-8859-11": "cp874"},
     **dict.fromkeys(("utf-16", "utf-16le", "utf-16be", "ucs-2", "unicode"), "utf-8"),
 }
+CDATA = re.compile(r"<!\[CDATA\[(.*?)\]\]>", re.DOTALL)  # of XHTML: text as it is
+MAIL = re.compile(r"<([\w.+-]+@[\w-]+(?:\.[\w-]+)+)>")  # an address, and no element
 UNDEFINED = frozenset(b"\x81\x8d\x8f\x90\x9d")  # in cp1252
-PARTS = ("document", "footnotes", "endnotes", "comments", "hdr", "ftr")  # roots of the parts of a .docx that have text
-REPEATED = ("Fallback", "moveFrom", "del")  # the same for older programs, the place it was moved from; deleted text
+PLACED = re.compile(r"word/(?:afchunk|altChunk)\w*\.\w+", re.IGNORECASE)  # another file as a part of the text
+PARTS = ("document", "footnotes", "endnotes", "comments", "hdr", "ftr", "chartSpace", "dataModel")
+# roots of the parts of a .docx that have text
+REPEATED = ("Fallback", "moveFrom", "del", "rt")
+# the same for older programs, the place it was moved from; deleted text; how Han below is read
 SIGNS = {"tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "\u2011", "softHyphen": "\u00ad"}
 
 
@@ -189,7 +175,7 @@ def html_text(content: bytes, where: str, unseen: frozenset[str] = UNSEEN) -> st
     page = Page(unseen)
     parser = etree.HTMLParser(encoding="utf-8", target=page, no_network=True, huge_tree=False)
     try:
-        parser.feed(text.encode("utf-8", "surrogatepass"))
+        parser.feed(shown(text).encode("utf-8", "surrogatepass"))
         parser.close()
     except etree.LxmlError as error:
         raise damaged(where, "HTML page", error) from None
@@ -197,6 +183,12 @@ def html_text(content: bytes, where: str, unseen: frozenset[str] = UNSEEN) -> st
     if fatal:
         raise damaged(where, "HTML page", fatal[0].message)
     return "".join(page.parts).strip()
+
+
+def shown(page: str) -> str:
+    """A page with what a parser of HTML takes for comments or elements, though it is text, as text."""
+    page = CDATA.sub(lambda found: escape(found[1], quote=False), page)
+    return MAIL.sub(r"&lt;\1&gt;", page)
 
 
 def web_encoding(name: str, content: bytes) -> str:
@@ -212,15 +204,21 @@ class Page:
         self.unseen = unseen
         self.parts: list[str] = []
         self.hidden = self.kept = 0  # open elements whose text is not shown; in which white space is
+        self.above: list[int] = []  # of each open <rb>: how many are hidden around it
         self.breaks = 0  # line ends at the end of what is there
 
     def start(self, tag: str, attributes: Any) -> None:
+        if tag == "rb":  # ends an <rt> without an end
+            self.above.append(self.hidden)
+            self.hidden = 0
         self.hidden += tag in self.unseen
         self.kept += tag == "pre"
         self.line(tag)
 
     def end(self, tag: str) -> None:
         self.hidden -= tag in self.unseen
+        if tag == "rb" and self.above:
+            self.hidden = self.above.pop()
         self.kept -= tag == "pre"
         if tag != "br":
             self.line(tag)
@@ -254,27 +252,50 @@ class Page:
 
 
 def epub_texts(content: bytes, where: str) -> Iterator[tuple[str, str]]:
-    """The chapters of a book in reading order; its table of contents is none."""
+    """The chapters of a book in reading order, then those that the order leaves out; its table of contents is none."""
     with archive(content, where, "EPUB book") as book:
         roots = parsed(book("META-INF/container.xml"), where).iter("{*}rootfile")
         package = next((root.get("full-path") or "" for root in roots), "")
         tree, folder = parsed(book(package), where), posixpath.dirname(package)
         items = {item.get("id"): item for item in tree.iter("{*}item")}
-        for number, part in enumerate(tree.iter("{*}itemref"), 1):
-            item = items[part.get("idref")]
-            path = posixpath.normpath(posixpath.join(folder, unquote((item.get("href") or "").partition("#")[0])))
-            page = (item.get("media-type") or "html").endswith(("html", "html+xml", "oeb1-document"))  # else a picture
-            yield f":{number}", html_text(book(path), f"{where}:{number}", UNSEEN | {"title"}) if page else ""
+        order = [items[part.get("idref")] for part in tree.iter("{*}itemref")]
+        held = set(book("").decode().split("\n"))
+        contents = {path_in(folder, part) for part in tree.iter("{*}reference") if part.get("type") == "toc"}
+        contents |= {
+            path_in(folder, item) for item in items.values() if "nav" in (item.get("properties") or "").split()
+        }
+        used = contents | {path_in(folder, item) for item in order}
+        rest = [item for item in items.values() if path_in(folder, item) in held - used and is_page(item)]
+        for number, item in enumerate([*order, *rest], 1):
+            path = path_in(folder, item)
+            yield f":{number}", html_text(book(path), f"{where}:{number}", UNSEEN | {"title"}) if is_page(item) else ""
+
+
+def path_in(folder: str, item: _Element) -> str:
+    """The name in the archive of what an item of a book's package says."""
+    return posixpath.normpath(posixpath.join(folder, unquote((item.get("href") or "").partition("#")[0])))
+
+
+def is_page(item: _Element) -> bool:
+    """Whether an item of a book is text, and no picture."""
+    return (item.get("media-type") or "html").endswith(("html", "html+xml", "oeb1-document", "dtbook+xml"))
 
 
 def docx_texts(content: bytes, where: str) -> Iterator[tuple[str, str]]:
     """The text of a document with its footnotes, endnotes, comments, headers and footers, each once."""
     with archive(content, where, "Word document") as document:
-        names = [name for name in document("").decode().split("\n") if re.fullmatch(r"word/\w+\.xml", name)]
+        held = document("").decode().split("\n")
+        names = [name for name in held if re.fullmatch(r"word/(?:(?:charts|diagrams)/)?\w+\.xml", name)]
         roots = [parsed(document(name), where) for name in sorted(names)]
         parts = [(PARTS.index(local(root)), written(root)) for root in roots if local(root) in PARTS]
         if 0 not in dict(parts):
             raise KeyError("word/document.xml")
+        for name in sorted(name for name in held if PLACED.fullmatch(name)):
+            if not name.endswith(("html", "htm")):
+                raise StageError(
+                    f"{where}: expected a document with its own text, got one that holds {name}; save it anew"
+                )
+            parts.append((len(PARTS), html_text(document(name), f"{where}: {name}")))
         yield "", "\n\n".join(dict.fromkeys(text for _, text in sorted(parts, key=lambda part: part[0]) if text))
 
 
@@ -289,8 +310,8 @@ def written(root: _Element) -> str:
         if event == "start" and (name in REPEATED or name.endswith("Pr")):  # Pr: how it looks, tab stops for one
             walk.skip_subtree()
         elif event == "start":
-            parts.append(SIGNS.get(name, "") if name != "t" else element.text or "")
-        elif name == "p":
+            parts.append(SIGNS.get(name, "") if name not in ("t", "v") else element.text or "")
+        elif name in ("p", "v"):  # v: a name or number of a chart
             parts.append("\n\n")
     return re.sub(r"\n{3,}", "\n\n", "".join(parts)).strip()
 
@@ -356,11 +377,23 @@ def pdf_texts(content: bytes, where: str) -> Iterator[tuple[str, str]]:
         if count > PAGES:
             raise StageError(f"{where}: expected at most {PAGES} pages, got {count}; split it")
         for number, page in enumerate(reader.pages, 1):
-            yield f":{number}", NO_TEXT.sub("\ufffd", page.extract_text())  # a font that says not what it shows
+            found = page.extract_text()
+            notes = [said for said in notes_of(page) if said not in found]
+            yield f":{number}", NO_TEXT.sub("\ufffd", "\n\n".join([found, *notes]))  # a font says not what it shows
     except StageError:
         raise
     except Exception as error:  # a damaged file makes it raise whatever comes to hand, RecursionError too
         raise damaged(where, "PDF", error) from None
+
+
+def notes_of(page: Any) -> list[str]:
+    """What is written into the fields of a form and into notes on a page of a PDF."""
+    found = []
+    for one in page.get("/Annots") or ():
+        note = one.get_object()
+        parent = note["/Parent"].get_object() if note.get("/Subtype") == "/Widget" and "/Parent" in note else {}
+        found += [note.get("/V", parent.get("/V")), note.get("/Contents")]
+    return list(dict.fromkeys(said for said in found if isinstance(said, str) and not said.startswith("/")))
 
 
 def damaged(where: str, kind: str, error: object) -> StageError:

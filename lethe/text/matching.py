@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from lethe.core.errors import StageError
 from lethe.text.languages import case_forms
-from lethe.text.personal import alike, personal_data
+from lethe.text.personal import alike, personal_data, spellings
 from lethe.text.spelling import KATAKANA, MARKS, ONE_BY_ONE, Seen, seen
 
 WORD = re.compile(f"[{ONE_BY_ONE}]|[{KATAKANA}]+|(?:[^\\W_{ONE_BY_ONE}{KATAKANA}]+[{MARKS}]*)+")
@@ -38,8 +38,8 @@ PARTICLE = re.compile(
 )  # Korean, joined to the name, perhaps behind an affectionate -i
 HANGUL = re.compile("[\uac00-\ud7a3]+$")
 CLITIC = re.compile(
-    "(?:[وف])?(?:[بلك])?(?=[\u0621-\u064a]{2})|[ושהכלבמ]{0,3}(?=[\u05d0-\u05ea]{2})"
-)  # Arabic and, so, in, to, like, Hebrew and, that, the, as, to, in, from: joined to the name
+    "(?:[وف])?(?:[بلك])?(?=[\u0621-\u064a]{2})|[ושהכלבמ]{0,3}(?=[\u05d0-\u05ea](?:[\u05d0-\u05ea]|'[\u05d0-\u05ea]))"
+)  # Arabic and, so, in, to, like, Hebrew and, that, the, as, to, in, from: joined to the name, even to ג'ורג'
 JOINED = re.compile("(?:[\u0621-\u064a]+|[\u05d0-\u05ea]+)$")
 GRAMMAR = "\u05d0"  # the first letter of the scripts that join particles or prefixes to a name
 HERE = None  # key in a trie node for the forms that end there
@@ -61,7 +61,7 @@ class TermFinder:
     or not; a possessive ('s or ') is left outside the match, as are the particles that Korean joins to a name and the
     prefixes of Arabic. Spelling does not count (`lethe.text.spelling`, FOLDED), nor the full stop of an initial or of
     Dr, nor the space after it, nor Markdown's emphasis and the sign of quoted mail between the words of a name.
-    Of e-mail addresses, telephone and account numbers every spelling is found (`lethe.text.personal`).
+    Of e-mail addresses, telephone and account numbers and identifiers every spelling is found (`lethe.text.personal`).
     Raises StageError for a form without a letter or digit.
     """
 
@@ -102,7 +102,7 @@ class TermFinder:
 
     def _add(self, form: str, term: str) -> None:
         text = compared(form).text
-        for spelling in {text, INITIALS.sub(_joined, text)}:
+        for spelling in {text, INITIALS.sub(_joined, text), *spellings(text)}:
             self._add_spelling(spelling, form, term)
         if same := alike(text):
             self.personal.setdefault(same, (form, term))
@@ -170,8 +170,8 @@ def _readings(text: str, word: re.Match[str]) -> Iterator[tuple[int, str, int]]:
             if PARTICLE.match(word[0], size):
                 yield start, word[0][:size], start + size
     elif JOINED.match(word[0]):
-        prefix = CLITIC.match(word[0])
-        for size in range(1, prefix.end() + 1 if prefix else 1):
+        prefix = CLITIC.match(text, start)
+        for size in range(1, prefix.end() - start + 1 if prefix else 1):
             yield start + size, word[0][size:], end
             if word[0].startswith("لل", size - 1):  # to the: the article loses its first letter
                 yield start + size, "ا" + word[0][size:], end

@@ -37,6 +37,22 @@ def test_a_longer_name_of_the_same_bits_wins() -> None:
     assert "钱国" not in pieces(text, "zh")
 
 
+def test_a_family_name_holds_words_together_that_are_seldom_names() -> None:
+    text = (
+        "薛万年来了。后来薛万年笑了。看见薛万年走。裴知行说。问裴知行好。裴知行笑。阎九如哭。找阎九如去。见阎九如笑。"
+    )
+    assert {"薛万年", "裴知行", "阎九如"} <= pieces(text, "zh")
+    assert "汤很热" not in pieces("汤很热了。这汤很热吧。他说汤很热。", "zh")  # grammar is no part of a name
+    assert {"诸葛铁", "司马"} & pieces("诸葛铁来。见诸葛铁走。诸葛铁说。", "zh") == {"诸葛铁"}
+
+
+def test_a_place_of_three_characters_and_the_title_of_a_work() -> None:
+    text = "留时斋开了。到留时斋去。留时斋里。修表好。他学修表。修表难。看表。买表。唱《归潮》吧。他听见归潮来。"
+    found = pieces(text, "zh")
+    assert {"留时斋", "归潮"} <= found
+    assert "修表" not in found  # a verb and its object
+
+
 def test_korean_particles() -> None:
     particles = {"민준": {"은", "이", "에게"}, "민준이": {"를"}, "은파도": {"에", "를"}, "은파": {"도"}}
     assert korean_root("민준은", {**particles, "민준은": {""}}) == "민준"

@@ -19,6 +19,34 @@ def test_arabic_prefixes_are_no_part_of_a_name_and_a_word_with_an_article_is_non
     assert root_of("הנמל", {"נמל": 1}, "he") == ("נמל", True)
 
 
+def test_hebrew_prefixes_before_what_never_stands_bare() -> None:
+    seen = {"מטריאסטה": 2, "לטריאסטה": 1}  # with two prefixes
+    assert root_of("מטריאסטה", seen, "he") == ("טריאסטה", False)
+    assert root_of("מטריאסטה", {"מטריאסטה": 3}, "he") == ("מטריאסטה", False)  # perhaps its first letter
+    assert root_of("השופטת", {}, "he") == ("שופטת", True)  # the language knows the judge
+    assert root_of("הצ'לו", {"בצ'לו": 1, "הצ'לו": 1}, "he") == ("צ'לו", True)  # a letter with a sign is one
+    assert root_of("מפרץ", {}, "he") == ("מפרץ", False)  # gulf, not of Peretz
+    assert root_of("ואדי", {"אדי": 1}, "he") == ("ואדי", False)  # a wadi
+
+
+def test_a_hebrew_place_may_end_in_a_noun_with_its_article() -> None:
+    text = "גרנו ברחוב הזית. רחוב הזית צר. ירדנו אל רחוב הזית. טוביה עלה אל גבעת התמרים. גבעת התמרים ריקה. "
+    assert {"רחוב הזית", "גבעת התמרים"} <= terms(text)
+    assert not {"רחוב העיר"} & terms("ברחוב העיר. רחוב העיר צר. ירדנו אל רחוב העיר. ")
+
+
+def test_a_family_name_s_ending_speaks_for_it_and_a_title_is_no_part_of_it() -> None:
+    text = "גם פרידמן ידע. אבל פרידמן שתק. הנה גברת אלפסי באה. גברת אלפסי קמה. גברת אלפסי יצאה. "
+    assert {"פרידמן"} <= terms(text)
+    assert "גברת אלפסי" not in terms(text)
+
+
+def test_a_chinese_noun_is_what_one_goes_into_and_a_place_that_one_goes_to() -> None:
+    text = "酒坛里有酒。他看见酒坛里空了。沈若溪往酒坛里看。沈若溪站在落雁崖上。船停在落雁崖下。他到了落雁崖上。"
+    assert "酒坛" not in terms(text)
+    assert "落雁崖" in terms(text)
+
+
 def test_a_common_word_is_a_name_where_the_text_says_so() -> None:
     named = "קוראים לו פיסטוק. פיסטוק רץ. פיסטוק נבח. "
     nut = "אכלתי פיסטוק. פיסטוק טעים. קניתי פיסטוק והפיסטוק נגמר. "

@@ -57,6 +57,7 @@ def test_bad_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, mes
         (b'\n{"prompt": 1}\n', "p.jsonl:2: prompt: expected str, got int"),
         (b"{}\n", "p.jsonl:1: prompt: expected str, got none"),
         (b"{\n", "p.jsonl:1: not valid JSON: Expecting property name enclosed in double quotes"),
+        (b'{"prompt": "x", "prompt": "y"}\n', "p.jsonl:1: expected every name once in an object, got 'prompt' again"),
         (b"\xff\n", "p.jsonl: not UTF-8; expected a UTF-8 text file"),
     ],
 )

@@ -113,7 +113,11 @@ def test_question_tells_the_judge_all_it_needs() -> None:
     [
         ('{"found": ["Toto"], "grade": 3}', Verdict(3, ["Toto"])),
         ('Well:\n```json\n{"grade": 1}\n```', Verdict(1, [])),
-        ('{"found": "Toto", "grade": 0}', Verdict(0, ["Toto"])),
+        ('{"found": "Toto", "grade": 1}', Verdict(1, ["Toto"])),
+        *(
+            (f'{{"found": {empty}, "grade": 0}}', Verdict(0, []))
+            for empty in ('["none"]', '["N/A"]', '[""]', "null", '"none"', '["(none)"]', '["No names."]')
+        ),
         ('<think>{"grade": 0}?</think>{"found": ["Toto"], "grade": 3}', Verdict(3, ["Toto"])),
         ('{"found": ["Toto"], "grade": 3}. The form was {"found": ["..."], "grade": 0}.', Verdict(3, ["Toto"])),
         ('{"verdict": {"found": ["Toto"], "grade": 3.0}}', Verdict(3, ["Toto"])),
@@ -139,6 +143,39 @@ def test_question_tells_the_judge_all_it_needs() -> None:
 )
 def test_answer(reply: str, verdict: Verdict) -> None:
     assert familiarity.answer(reply) == verdict
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        '{"found": [], "grade": 3}',
+        '{"found": ["Orla"], "grade": 0}',
+        '{"found": ["Orla"], "grade": 3}\n{"found": [], "grade": 0}',
+        '{"grade": 0, "grade": 3, "found": ["Orla"]}',
+        '{"found": ["Orla"], "grade": 3, "Grade": 0}',
+        '{"found": ["Orla"], "grade": 3} The completion shares nothing with that text, so grade 0.',
+        'The grade is 0. {"found": ["Orla"], "grade": 3}',
+        'Score: 0\n{"found": ["Orla"], "grade": 3}',
+        '{"found": ["Orla"], "grade": 3, "explanation": "It shares nothing; grade 0."}',
+    ],
+)
+def test_a_judge_that_contradicts_itself_has_not_judged(reply: str) -> None:
+    assert familiarity.answer(reply) == Verdict(None, [])
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        '{"found": [], "grade": 0}\nCorrection: {"found": ["Orla"], "grade": 3}',
+        '{"found": [], "grade": 0}\nWait, Orla is not in the prompt. {"found": ["Orla"], "grade": 3}',
+        'First {"found": [], "grade": 0}. Final answer: {"found": ["Orla"], "grade": 3}',
+        '{"found": ["Orla"], "grade": 3}\n```json\n{"found": ["Orla"], "grade": 3}\n```',
+        'Not grade 2: Orla is unique. Grade 1 would need less. {"found": ["Orla"], "grade": 3}',
+        'At first sight grade 1, but Orla is unique: grade 3. {"found": ["Orla"], "grade": 3, "why": "Orla is unique"}',
+    ],
+)
+def test_a_judge_that_corrects_itself_or_weighs_has(reply: str) -> None:
+    assert familiarity.answer(reply) == Verdict(3, ["Orla"])
 
 
 def test_completion_scores_by_hand() -> None:

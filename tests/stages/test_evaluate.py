@@ -246,7 +246,7 @@ def test_a_language_model_as_judge(tiny: Path, server: Server, capsys: pytest.Ca
     first, second = completions(tiny)[:2]
     assert (first["grade"], first["leaked"]) == (None, [])
     assert (second["grade"], second["leaked"]) == (2, ["Harrow Hill"])
-    assert capsys.readouterr().out.endswith("on 2 test prompts; 2 replies of the judge did not parse\n")
+    assert capsys.readouterr().out.endswith("on 2 test prompts; 2 replies of the judge gave no verdict\n")
     evaluate.main()
     assert len(server.asked) == 7  # every reply is kept, and only what did not parse is asked for again
 

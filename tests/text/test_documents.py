@@ -124,3 +124,12 @@ def test_nothing_is_left_out_unseen(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(passages.Path, "read_bytes", denied)
     assert refused(forget) == f"{forget}/a.txt: expected a file that can be read, got: Permission denied"
+
+
+def test_a_folder_without_the_permission_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.txt").write_text("Orla")
+    (tmp_path / "b.txt").write_text("Venn")
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "in")  # root may read every folder
+    with pytest.raises(StageError, match="in: expected a folder that can be read, got one without the permission"):
+        read_side(tmp_path, "forget")

@@ -123,6 +123,80 @@ def test_pages_say_what_a_browser_shows(tmp_path: Path) -> None:
     assert read_texts(path) == [("", "one\n\ndeep\n\ntwo")]
 
 
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [
+        (
+            '<?xml version="1.0"?><html xmlns="http://www.w3.org/1999/xhtml"><p><![CDATA[Orla & <Venn>]]></p></html>',
+            "Orla & <Venn>",
+        ),
+        ("<p>From <orla@brenvik.com> to you</p>", "From <orla@brenvik.com> to you"),
+        ("<ruby>漢<rt>kan<rb>字<rt>ji</ruby> Orla", "漢字 Orla"),
+    ],
+)
+def test_what_a_parser_takes_for_markup_or_leaves_open_is_read(tmp_path: Path, page: str, said: str) -> None:
+    (tmp_path / "a.html").write_text(page, encoding="utf-8")
+    assert read_texts(tmp_path / "a.html") == [("", said)]
+
+
+@pytest.mark.parametrize(("coding", "name"), [("utf-32", ""), ("cp932", "windows-31j"), ("cp1251", "x-cp1251")])
+def test_encodings_that_browsers_or_old_programs_know(tmp_path: Path, coding: str, name: str) -> None:
+    text = "Орла" if coding != "cp932" else "髙橋"
+    (tmp_path / "a.html").write_bytes(f'<meta charset="{name}"><p>{text}'.encode(coding))
+    assert read_texts(tmp_path / "a.html") == [("", text)]
+
+
+def test_a_chapter_outside_of_the_reading_order_is_read_and_the_contents_are_not(tmp_path: Path) -> None:
+    def item(name: str, kind: str = "application/xhtml+xml", more: str = "") -> str:
+        return f'<item id="{name}" href="{name}.xhtml" media-type="{kind}" {more}/>'
+
+    items = item("one") + item("notes") + item("nav", more='properties="nav"') + item("toc") + item("gone")
+    items += item("old", "application/x-dtbook+xml")
+    package = OPF.format(items, '<itemref idref="one"/>').replace("</package>", "<guide>{}</guide></package>")
+    files = {f"{name}_xxhtml": f"<p>{name}</p>" for name in ("one", "notes", "nav", "toc", "old")}
+    book = package.format('<reference type="toc" href="toc.xhtml"/>')
+    root = CONTAINER.format('<rootfile full-path="b.opf"/>')
+    (tmp_path / "a.epub").write_bytes(zipped(**{"META-INF__container_xxml": root, "b_xopf": book, **files}))
+    assert read_texts(tmp_path / "a.epub") == [(":1", "one"), (":2", "notes"), (":3", "old")]
+
+
+def test_documents_have_the_text_of_their_charts_and_of_what_is_placed_in_them(tmp_path: Path) -> None:
+    ruby = "<w:ruby><w:rt><w:r><w:t>しま</w:t></w:r></w:rt><w:rubyBase><w:r><w:t>島</w:t></w:r></w:rubyBase></w:ruby>"
+    body = f"<w:p><w:r>{ruby}</w:r><w:r><w:t>田</w:t></w:r></w:p><w:altChunk/>"
+    chart = (
+        '<c:chartSpace xmlns:c="c" xmlns:a="a"><a:p><a:t>Orla</a:t></a:p><c:pt><c:v>Venn</c:v></c:pt></c:chartSpace>'
+    )
+    shape = '<d:dataModel xmlns:d="d" xmlns:a="a"><a:p><a:t>Mill</a:t></a:p></d:dataModel>'
+    more = {"word__charts__chart1_xxml": chart, "word__diagrams__data1_xxml": shape}
+    (tmp_path / "a.docx").write_bytes(docx(body, word__afchunk_xhtm="<p>Zod</p>", **more))
+    assert read_texts(tmp_path / "a.docx") == [("", "島田\n\nOrla\n\nVenn\n\nMill\n\nZod")]
+    (tmp_path / "b.docx").write_bytes(docx(body, word__afchunk1_xrtf="{}"))
+    with pytest.raises(StageError) as error:
+        read_texts(tmp_path / "b.docx")
+    assert str(error.value).endswith(
+        "expected a document with its own text, got one that holds word/afchunk1.rtf; save it anew"
+    )
+
+
+def test_the_fields_and_notes_of_a_pdf_are_read(tmp_path: Path) -> None:
+    from pypdf import PdfReader, PdfWriter
+    from pypdf.generic import ArrayObject, DictionaryObject, NameObject, TextStringObject
+
+    writer = PdfWriter(PdfReader(io.BytesIO(pdf("Orla ran."))))
+    shown = {"Widget": {"/V": "Venn"}, "Text": {"/Contents": "a note"}, "Link": {"/Contents": "Orla ran."}}
+    notes = [
+        DictionaryObject(
+            {NameObject("/Subtype"): NameObject(f"/{kind}")}
+            | {NameObject(key): TextStringObject(text) for key, text in said.items()}
+        )
+        for kind, said in shown.items()
+    ]
+    writer.pages[0][NameObject("/Annots")] = ArrayObject(notes)
+    with (tmp_path / "a.pdf").open("wb") as file:
+        writer.write(file)
+    assert read_texts(tmp_path / "a.pdf") == [(":1", "Orla ran.\n\nVenn\n\na note")]
+
+
 def test_books_are_read_in_their_order_and_without_their_title(tmp_path: Path) -> None:
     (tmp_path / "a.epub").write_bytes(epub("<p>One.</p>", '<script src="x"/><p>Two&nbsp;&amp; three.</p>'))
     assert read_texts(tmp_path / "a.epub") == [(":1", "One."), (":2", "Two\u00a0& three."), (":3", "")]

@@ -109,6 +109,8 @@ def test_every_spelling_of_personal_data_is_found() -> None:
         ),
         ("4111111111111111", "4111 1111 1111 1111; 4111-1111-1111-1111"),
         ("12 Old Harbour Road", "12, Old Harbour Road; 12 Old Harbour Rd.; 12 OLD HARBOUR ROAD"),
+        ("Calle Mayor 12", "C/ Mayor, 12; calle Mayor, n.º 12"),
+        ("9 boulevard Voltaire", "9 bd Voltaire; 9, Bd Voltaire"),
         ("Lindenstraße 12", "Lindenstrasse 12; Lindenstr. 12; LINDENSTRASSE 12"),
     ],
 )
@@ -117,3 +119,71 @@ def test_the_same_datum_is_found_as_others_write_it(term: str, spellings: str) -
     assert [spellings[hit.start : hit.end].rstrip(".") for hit in found] == [
         one.rstrip(".") for one in spellings.split("; ")
     ]
+
+
+@pytest.mark.parametrize(
+    "street",
+    [
+        *("Am Alten Markt 5", "Unter den Linden 77", "Straße des 17. Juni 135", "Alter Postweg 8", "Hauptstraße 12-14"),
+        *("Berliner Ring 4", "Marktgasse 3 b", "Goethe Straße 9"),
+        *("14 bis rue Lepic", "8 allée des Tilleuls", "2 Rue Saint-Honoré", "1 passage de l'Horloge", "9 bd Voltaire"),
+        *("Calle Mayor 12", "C/ Mayor, 12", "calle de Alcalá, 45", "Avda. Diagonal 200", "Calle Mayor, n.º 12"),
+        *(
+            "Via Giuseppe Verdi, 3",
+            "Corso Vittorio Emanuele II 24",
+            "Via XX Settembre 20",
+            "via Roma, 15",
+            "Rua Augusta, 8",
+        ),
+        *("Kerkstraat 12", "Laan van Meerdervoort 70", "Burgemeester de Vlugtlaan 125", "Oude Plein 3", "Zeedijk 60A"),
+    ],
+)
+def test_a_street_of_five_languages_is_one_datum_and_its_stand_in_another(street: str) -> None:
+    text = f"Siehe {street}, danke."
+    assert [(kind, text[start:end]) for kind, start, end in personal_data(text)] == [("address", street)]
+    for choice in stand_ins(street, 3, 0):
+        assert kind_of(choice.singular) == "address"
+        assert choice.singular != street
+        assert re.findall(r"[\d.]+|,", choice.singular) != re.findall(r"[\d.]+|,", street)  # another number
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Am Montag 12 Uhr, Im Jahre 1914, In der Nacht 12 Männer, Auf Platz 3 kam er, der Platz 3 war frei",
+        "Am Park 12 Uhr, Am Berg 12 Männer, Im Park 3 kleine Kinder",
+        "Via Skype 3 times, in Via 12, Corso 12 volte, Plaza 12, calle 12 veces, Plaza Mayor 1914",
+        "De 12 rue, Rotterdam 3",
+    ],
+)
+def test_numbers_behind_other_words_are_no_houses(text: str) -> None:
+    assert list(personal_data(text)) == []
+
+
+@pytest.mark.parametrize(
+    ("term", "spellings", "others"),
+    [
+        (
+            "KX-7",
+            "KX7; KX 7; KX–7; KX/7; kx-7; KX\u00a07; KX—7; KX - 7; KX_7; kx7",
+            "KX-71; AKX7; KX-7B; KX, 7 men; KX. 7 men",
+        ),
+        ("KX7", "KX-7; KX 7", "KX77"),
+        ("R-2", "R2; R–2", "R 2; r 2; are 2"),
+        ("AB12CD", "AB-12-CD; AB 12 CD; ab12cd", "AB 12"),
+        ("INV-2024-0017", "INV 2024 0017; INV/2024/0017; inv-2024-0017; INV20240017", "INV-2024-0018"),
+        ("K-10442", "K10442; K 10442", "K 1044"),
+        ("M-AB 1234", "M AB 1234; M-AB1234; M AB-1234", "M AB 123"),
+    ],
+)
+def test_an_identifier_is_found_as_others_write_it(term: str, spellings: str, others: str) -> None:
+    assert kind_of(term) == "identifier"
+    found = name_finder([term]).find(spellings)
+    assert [spellings[hit.start : hit.end] for hit in found] == spellings.split("; ")
+    assert name_finder([term]).find(others) == []
+
+
+def test_two_spellings_of_a_datum_are_one_anchor() -> None:
+    text = "The KX-7 hummed. Then the KX7 stopped; the KX-7 was cold. Call 030 1112223 or +49 30 1112223.\n"
+    found = find_terms([text], ["The river ran on and on.\n"], 2, 1.0).candidates
+    assert {term.forms: term.times for term in found} == {("KX-7",): 3, ("+49 30 1112223",): 2}
