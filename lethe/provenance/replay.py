@@ -287,10 +287,11 @@ def environment(clone: Path) -> dict[str, str]:
 
 
 def call(command: list[str], folder: Path) -> None:
-    """Run a command of git or DVC. Raises StageError with its last line."""
+    """Run a command of git or DVC. Raises StageError with the line in which it says what is wrong, else its last."""
     done = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True)
     if done.returncode:
-        said = done.stderr.strip().split("\n")[-1]
+        lines = done.stderr.strip().split("\n")
+        said = next((line for line in lines if line.startswith(("fatal: ", "ERROR: "))), lines[-1])
         raise StageError(f"replay: {' '.join(command[:2])}: {said}")
 
 

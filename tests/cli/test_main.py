@@ -567,7 +567,7 @@ def test_result_as_json(project: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert [row["step"] for row in shown["steps"]] == [0, 5, 30, None]
     assert [criterion["met"] for criterion in shown["criteria"]][:4] == [True, False, None, None]
     assert shown["report"] == "reports/index.html"
-    assert shown["checkout"] == {"same": None, "differs": {}, "missing": []}
+    assert shown["checkout"] == {"same": None, "differs": {}, "missing": [], "why": ""}
 
 
 def test_the_gate_as_a_program(project: Path) -> None:
