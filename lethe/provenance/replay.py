@@ -230,7 +230,7 @@ def prepared(history: History, recorded: Recorded, target: Path) -> Path:
     own.unlink(missing_ok=True)  # it may be a link to something else
     if (root / ".dvc/config.local").exists():  # remotes and their keys
         shutil.copy(root / ".dvc/config.local", own)
-    call(["dvc", "cache", "dir", "--local", str(cache_of(root))], clone)
+    share_cache(clone, cache_of(root))
     (clone / "dvc.lock").write_text(recorded.lock.text, encoding="utf-8")
     for path, md5 in recorded.deps.items():
         bring(clone, path, md5, recorded.commit)
@@ -246,6 +246,13 @@ def check_inside(clone: Path, path: Path) -> None:
     if not path.parent.resolve().is_relative_to(clone.resolve()):
         path = path.relative_to(clone)
         raise StageError(f"{path}: expected a path inside the clone, got a link out of it; nothing was run")
+
+
+def share_cache(clone: Path, cache: Path) -> None:
+    """Let the clone use the project's cache, by a link: DVC can write no path into its config that is not ASCII."""
+    link = Path(".dvc/shared-cache")
+    (clone / link).symlink_to(cache)
+    call(["dvc", "cache", "dir", "--local", str(link)], clone)
 
 
 def cache_of(root: Path) -> Path:

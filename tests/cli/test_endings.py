@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import pytest
 
 from lethe.cli import main as cli
+from lethe.cli.gguf import write_gguf
 from lethe.core.errors import StageError
 from lethe.provenance import replay, verify
 from lethe.running.whose import of_checkout
@@ -116,6 +117,20 @@ def test_a_missing_certificate_is_told_as_missing(tmp_path: Path) -> None:
         verify.content_of(tmp_path / "x.json")
     with pytest.raises(verify.UnansweredError, match=r"expected a file of at most \d+ bytes, got something else"):
         verify.content_of(tmp_path)
+
+
+def test_a_clone_shares_the_cache_of_a_project_in_any_folder(tmp_path: Path) -> None:
+    cache, clone = tmp_path / "Zoë's own" / "cache", tmp_path / "Klön"
+    for folder in (cache, clone / ".dvc"):
+        folder.mkdir(parents=True)
+    (clone / ".dvc/config").write_text("[core]\n    no_scm = true\n")
+    replay.share_cache(clone, cache)
+    assert replay.cache_of(clone).resolve() == cache
+
+
+def test_a_folder_is_no_file_to_write(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r": expected the name of a file, got a folder$"):
+        write_gguf(Path("models/unlearned"), tmp_path)
 
 
 def test_of_what_git_says_the_reason_is_told(tmp_path: Path) -> None:
