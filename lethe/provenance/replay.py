@@ -17,6 +17,7 @@ import typer
 from lethe.console import Json, console, end, print_json
 from lethe.core.errors import StageError
 from lethe.custody.plain_git import plain
+from lethe.provenance.artifact_store import cache_of
 from lethe.provenance.audit import Ref
 
 if TYPE_CHECKING:
@@ -253,14 +254,6 @@ def share_cache(clone: Path, cache: Path) -> None:
     link = Path(".dvc/shared-cache")
     (clone / link).symlink_to(cache)
     call(["dvc", "cache", "dir", "--local", str(link)], clone)
-
-
-def cache_of(root: Path) -> Path:
-    """The cache of the project."""
-    from dvc.repo import Repo
-
-    with Repo(str(root)) as repo:
-        return Path(repo.cache.local.path).parents[1]
 
 
 def bring(clone: Path, path: str, md5: str, commit: str) -> None:

@@ -16,6 +16,7 @@ from lethe.cli import main as cli
 from lethe.cli.gguf import write_gguf
 from lethe.core.errors import StageError
 from lethe.provenance import replay, verify
+from lethe.provenance.artifact_store import cache_of
 from lethe.running.whose import of_checkout
 
 QUICK = "import lethe.cli.main as cli; cli.command_line = lambda: print('a line'); cli.main()"
@@ -125,7 +126,7 @@ def test_a_clone_shares_the_cache_of_a_project_in_any_folder(tmp_path: Path) -> 
         folder.mkdir(parents=True)
     (clone / ".dvc/config").write_text("[core]\n    no_scm = true\n")
     replay.share_cache(clone, cache)
-    assert replay.cache_of(clone).resolve() == cache
+    assert cache_of(clone).resolve() == cache
 
 
 def test_a_folder_is_no_file_to_write(tmp_path: Path) -> None:
