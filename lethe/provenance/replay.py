@@ -251,9 +251,8 @@ def check_inside(clone: Path, path: Path) -> None:
 
 def share_cache(clone: Path, cache: Path) -> None:
     """Let the clone use the project's cache, by a link: DVC can write no path into its config that is not ASCII."""
-    link = Path(".dvc/shared-cache")
-    (clone / link).symlink_to(cache)
-    call(["dvc", "cache", "dir", "--local", str(link)], clone)
+    (clone / ".dvc/shared-cache").symlink_to(cache)
+    call(["dvc", "cache", "dir", "--local", ".dvc/shared-cache"], clone)
 
 
 def bring(clone: Path, path: str, md5: str, commit: str) -> None:
