@@ -23,6 +23,7 @@ from lethe.core.whole_params import section_schemas
 from lethe.preflight.presets import dumped, put, round_trip, whole_text
 
 ROOT = Path(__file__).resolve().parents[1]
+LINK = ".dvc/shared-cache"  # to the cache: DVC can write no path into its config that is not ASCII
 Changes = dict[str, Any]  # dotted parameter -> value
 PAPER: Changes = {  # hard labels and no distillation
     "finetune.labels": "hard",
@@ -35,7 +36,8 @@ def clone(target: Path) -> Path:
     """A fresh clone of the committed project at `target`, with this project's cache."""
     shutil.rmtree(target, ignore_errors=True)
     run(["git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(target)], ROOT)
-    run(["dvc", "cache", "dir", "--local", str(ROOT / ".dvc/cache")], target)
+    (target / LINK).symlink_to(ROOT / ".dvc/cache")
+    run(["dvc", "cache", "dir", "--local", LINK], target)
     return target
 
 

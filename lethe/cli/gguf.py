@@ -57,6 +57,8 @@ def write_gguf(folder: Path, path: Path) -> int:
         raise StageError(
             f"{path}: expected the package gguf to write it, got none; `pip install 'lethe-unlearning[gguf]'`"
         ) from None
+    if path.is_dir():
+        raise StageError(f"{path}: expected the name of a file, got a folder")
     check_folder(folder)
     config, content = checked_config(folder), read_json(folder / "tokenizer.json")
     splits = name_of_splits(folder, content)

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+import re
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from lethe.console import Json
+
+INTERRUPTED = 130
+ADVISED = re.compile(r"`(dvc|lethe) repro\b")
+REFUSED = {  # what a person can change: rights, room, and a folder where a file is wanted
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EISDIR, errno.ENOTDIR, errno.EEXIST),
+    *(errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.ELOOP, errno.EMFILE),
+}
 
 
 def verify(
@@ -33,10 +42,35 @@ def verify(
 
 
 def main() -> None:
-    """The command line; a StageError is printed as one line, with exit code 1."""
+    """The command line. A StageError, what the system refuses and Ctrl-C are one line; a bug keeps its traceback."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a character that the terminal has not stops no answer
+    try:
+        try:
+            command_line()
+        finally:
+            sys.stdout.flush()  # here, where a reader that has gone, as `head` has, can be told from a bug
+    except KeyboardInterrupt:
+        leave_interrupted()
+    except SystemExit as ending:
+        if ending.code == INTERRUPTED:
+            leave_interrupted()
+        raise
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes once more when it ends
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in REFUSED:
+            raise
+        if isinstance(error, PermissionError):
+            sys.exit(f"error: {error.filename or 'a file'}: expected to be allowed to read or write it, got a refusal")
+        where = error.filename2 or error.filename or Path.cwd()
+        sys.exit(f"error: {os.fsdecode(where)}: expected to read or write it, got: {error.strerror}")
+
+
+def command_line() -> None:
+    """Run the command that the arguments name."""
     if sys.argv[1:2] == ["verify"]:
         alone = typer.Typer(rich_markup_mode="markdown", pretty_exceptions_enable=False, add_completion=False)
         alone.command()(verify)
@@ -51,9 +85,14 @@ def main() -> None:
     try:
         app()
     except StageError as error:
-        sys.exit(f"error: {error}")
-    except PermissionError as error:
-        sys.exit(f"error: {error.filename or 'a file'}: expected to be allowed to read or write it, got a refusal")
+        lost = bool(ADVISED.search(str(error))) and not Path("dvc.yaml").exists()
+        sys.exit(f"error: {error}" + f"; {Path.cwd()} has no dvc.yaml: is it the project's folder?" * lost)
+
+
+def leave_interrupted() -> NoReturn:
+    """Exit as a shell says of a program that Ctrl-C ended, with one line."""
+    print(f"lethe {' '.join(sys.argv[1:2])}: interrupted".replace(" :", ":"), file=sys.stderr)
+    sys.exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -75,6 +75,8 @@ def command(
     stages would run again and what they cost when they last ran here. The page shows forget text: it is for you, and no
     artifact.
     """
+    if not ANCHORS.exists():
+        raise StageError(f"{ANCHORS}: expected the anchors that `extract` found, got none; `lethe repro translate`")
     before = read_overrides(OVERRIDDEN)
     terms = read_terms(ANCHORS)
     wanted = as_listed(changed(before, set_ or []), terms)

@@ -73,9 +73,16 @@ def add(
         print(f"requests: {request} added as line {row['number']}, {len(files)} files; head {row['sha256']}")
 
 
+def check_here() -> None:
+    """Raise StageError where there is neither a ledger nor a project: no requests would be an answer about nothing."""
+    if not LEDGER.exists() and not Path("dvc.yaml").exists():
+        raise StageError(f"{LEDGER}: no such file; run the command in the folder of the project")
+
+
 @app.command("list")
 def list_(json: Json = False) -> None:
     """Show every request with its status and the gate's verdict, and the cost of forgetting them one after another."""
+    check_here()
     rows, problems, _ = opened(LEDGER)
     states = fold(rows)
     if json:
@@ -128,6 +135,7 @@ def check(json: Json = False) -> None:
 
     Exit code 3 if anything differs.
     """
+    check_here()
     rows, breaks, _ = opened(LEDGER)
     problems = breaks + rewritten(LEDGER, rows) + changed_texts(fold(rows)) + uncovered(rows)
     problems += strays(fold(rows))

@@ -80,9 +80,12 @@ def untrained(config: Any) -> Any:
 def text_part(config: Any) -> Any:
     """The config of the part that reads text: the whole of it, but for a model that also reads images or sound."""
     try:
-        return config.get_text_config(decoder=True)
+        part = config.get_text_config(decoder=True)
     except ValueError as error:  # several parts write text
         raise StageError(f"{config.model_type}: {one_line(error)}") from None
+    if not hasattr(part, "get_text_config"):  # of an architecture that has no part of its own for text
+        raise StageError(f"{config.model_type}: expected its values at the top of config.json, got them in a section")
+    return part
 
 
 def shape_of(config: Any) -> Shape:
@@ -165,6 +168,13 @@ def context_length(folder: Path) -> int | None:
 
 
 def context_of(config: Any) -> int | None:
-    """The same of a config; -1 is XLNet's for no limit."""
+    """The same of a config; -1 is XLNet's for no limit.
+
+    With positions of the kind longrope it is that of the first training: beyond it every position of a batch turns by
+    other angles, so a row's numbers would depend on its neighbours, and on what was cached before.
+    """
     limit = first(config, *CONTEXT)
+    positions = getattr(config, "rope_parameters", None)
+    if isinstance(positions, dict) and positions.get("rope_type") == "longrope":
+        limit = positions.get("original_max_position_embeddings") or limit
     return limit if limit and limit > 0 else None

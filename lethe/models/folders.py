@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lethe.core.errors import StageError
 from lethe.core.tables import read_json
@@ -17,6 +17,9 @@ from lethe.models.conversations import template_source
 from lethe.models.soft_prompts import PROMPT
 from lethe.models.token_text import spelling_of
 from lethe.models.tokenization import backend_tokenizer, leading_ids, padding_id
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"  # of weights that are cut into several files
@@ -35,6 +38,7 @@ UNWELCOME = (
 TEMPLATES = "additional_chat_templates"  # the folder of a tokenizer's further chat templates
 # What is written anew beside new weights: by save_model, or by the stage that made them.
 REWRITTEN = ("config.json", INDEX, "README.md", "provenance.json", "source.json", "recipe.json")
+CONSTANTS = (".masked_bias",)  # that older versions of transformers wrote beside the weights
 POINTER = b"version https://git-lfs"
 
 
@@ -55,8 +59,33 @@ def check_folder(folder: Path) -> None:
     for name, value in text_part(config).to_dict().items():
         if ("dropout" in name or "pdrop" in name) and isinstance(value, int | float) and not 0 <= value < 1:
             raise StageError(f"{folder}/config.json: {name}: expected a share from 0 to below 1, got {value}")
+    check_window(folder, text_part(config))
+    check_ends(folder)
     check_files(folder)
     check_tokens(folder, shape_of(config).vocabulary)
+
+
+def check_window(folder: Path, config: Any) -> None:
+    """Raise StageError if attention reaches no other token: transformers' caches then hold other tokens than it reads.
+
+    config: of the part that reads text.
+    """
+    window, layers = getattr(config, "sliding_window", None), getattr(config, "layer_types", None)
+    slides = getattr(config, "use_sliding_window", True) and (not layers or "sliding_attention" in layers)
+    if slides and isinstance(window, int) and window < 2:
+        raise StageError(f"{folder}/config.json: sliding_window: expected null or at least 2, got {window}")
+
+
+def check_ends(folder: Path) -> None:
+    """Raise StageError unless generation_config.json, if there is one, names the ids that end a text as ids."""
+    path = folder / "generation_config.json"
+    told = read_json(path) if path.exists() else {}
+    if not isinstance(told, dict):
+        raise StageError(f"{path}: expected a JSON object, got {type(told).__name__}")
+    ends = told.get("eos_token_id")
+    for end in ends if isinstance(ends, list) else [ends]:
+        if end is not None and type(end) is not int:
+            raise StageError(f"{path}: eos_token_id: expected an id or a list of ids, got {json.dumps(ends)}")
 
 
 def refuse_adapter(folder: Path) -> None:
@@ -79,6 +108,8 @@ def weight_files(folder: Path) -> list[Path]:
         return [folder / WEIGHTS]
     if (folder / INDEX).exists():
         return [folder / name for name in indexed(read_json(folder / INDEX), folder)]
+    if other := sorted(path.name for path in folder.glob("*.safetensors")):
+        raise StageError(f"{folder}: expected {WEIGHTS}, or {INDEX} and the files that it names, got {other[0]} alone")
     raise StageError(f"{folder}: expected *.safetensors, got none (pickled weights are never loaded)")
 
 
@@ -224,15 +255,35 @@ def check_tokens(folder: Path, vocabulary: int) -> None:
     """
     backend = backend_tokenizer(folder)
     spelling_of(backend, f"{folder}/tokenizer.json")
+    lead = leading_ids(backend)
+    check_spelling(backend, f"{folder}/tokenizer.json")
     template, added = template_source(folder), backend.get_added_tokens_decoder()
     spoken = [number for number, token in sorted(added.items()) if token.content in template]
-    last = max(backend.get_vocab(with_added_tokens=False).values(), default=0)  # may be named in any text
-    for token in (padding_id(folder), *leading_ids(backend), *spoken, last):
+    words = [number for number, token in added.items() if not token.special]  # these and the next may be in any text
+    last = max((*backend.get_vocab(with_added_tokens=False).values(), *words), default=0)
+    for token in (padding_id(folder), *lead, *spoken, last):
         if vocabulary and token >= vocabulary:
             raise StageError(
                 f"{folder}: expected {'' if token == last else 'special '}tokens with ids below {vocabulary}, the rows "
                 "of the embeddings, got "
                 f"{backend.id_to_token(token)} with id {token}; use the tokenizer that the model was trained with"
+            )
+
+
+def check_spelling(backend: Tokenizer, where: str) -> None:
+    """Raise StageError unless a text has one spelling in tokens, and comes back from it with its letters as they were.
+
+    Names are looked for in what a model writes: without capitals or accents none would be found there.
+    """
+    if dropout := getattr(backend.model, "dropout", None):
+        raise StageError(
+            f"{where}: dropout: expected null, got {dropout}: the same text would have other tokens each time"
+        )
+    for text, lost in (("A a", "a a"), ("é", "e")):
+        found = backend.decode(backend.encode(text, add_special_tokens=False).ids).strip()
+        if found == lost or (text == "A a" and "a" not in found):
+            raise StageError(
+                f"{where}: expected a tokenizer that keeps letters, capitals and accents, got {found!r} for {text!r}"
             )
 
 
@@ -249,6 +300,8 @@ def check_loaded(folder: Path, info: Mapping[str, Any]) -> None:
     }
     for kind, words in kinds.items():
         found = sorted(str(each[0] if isinstance(each, tuple) else each) for each in info.get(kind, ()))
+        if kind == "unexpected_keys":
+            found = [name for name in found if not name.endswith(CONSTANTS)]
         if found:
             more = f" and {len(found) - 1} more" if len(found) > 1 else ""
             raise StageError(f"{folder}: expected {words} {' '.join(found[0].split())}{more}")

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lethe.core.corpus import folder_problems
 from lethe.core.errors import StageError
 from lethe.core.hashing import folder_files
 from lethe.core.params import did_you_mean, join_problems, read_yaml
@@ -22,6 +21,7 @@ from lethe.preflight.estimate import config_of, context_planned, layers_planned
 from lethe.preflight.memory import empty_model
 from lethe.preflight.presets import read_whole
 from lethe.running.disk import disk_space, header_of_gguf, whole
+from lethe.running.texts import corpus_folders, forget_text, readers, retain_text
 from lethe.training.quantisation import linear_layers
 
 if TYPE_CHECKING:
@@ -141,6 +141,7 @@ def contradictions(sections: Mapping[str, Any]) -> Iterator[str]:
     checks: dict[Callable[..., Iterator[str]], tuple[str, ...]] = {
         corpus_folders: ("corpus",),
         forget_text: ("corpus",),
+        retain_text: ("corpus", "distil"),
         readers: ("corpus",),
         model_folder: ("baseline",),
         chat_template: ("corpus", "baseline"),
@@ -166,31 +167,6 @@ def contradictions(sections: Mapping[str, Any]) -> Iterator[str]:
     yield from chat_endpoints(sections)
     yield from model_servers(sections)
     yield from gpu(sections)
-
-
-def corpus_folders(corpus: CorpusParams) -> Iterator[str]:
-    """Whether the two folders of text are folders of text, and two."""
-    for name, problem in folder_problems(corpus.forget, corpus.retain).items():
-        yield f"corpus.{name}: {problem}"
-
-
-def forget_text(corpus: CorpusParams) -> Iterator[str]:
-    """Whether there is any text to forget. (Retain text is optional.)"""
-    from lethe.text.passages import KINDS, SUFFIXES
-
-    folder = Path(corpus.forget)
-    wanted = (path for path in folder_files(folder) if path.suffix.lower() in SUFFIXES and path.stat().st_size)
-    if folder.is_dir() and not any(wanted):
-        yield f"corpus.forget: expected {KINDS} files with text in {folder}, got none"
-
-
-def readers(corpus: CorpusParams) -> Iterator[str]:
-    """Whether what reads the files is installed."""
-    from lethe.text.formats import missing
-
-    for name, folder in (("forget", Path(corpus.forget)), ("retain", Path(corpus.retain))):
-        suffixes = {path.suffix.lower() for path in folder_files(folder)} if folder.is_dir() else set()
-        yield from (f"corpus.{name}: {problem}" for problem in map(missing, sorted(suffixes)) if problem)
 
 
 def model_folder(baseline: BaselineParams) -> Iterator[str]:

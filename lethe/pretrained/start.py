@@ -6,13 +6,17 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 
 from lethe.core.errors import StageError
 from lethe.core.stage import SCRATCH
 from lethe.models.checkpoints import absent_reason, load_model, load_tokenizer, save_model
-from lethe.models.folders import check_finite, check_folder, check_positions, companions, weight_files
+from lethe.models.config import load_config, loadable, untrained
+from lethe.models.conversations import tokenizer_settings
+from lethe.models.folders import check_finite, check_folder, check_positions, companions, weight_count, weight_files
 from lethe.models.output_head import check_logits
+from lethe.models.tokenization import backend_tokenizer
 from lethe.pretrained.gguf_file import gguf_path, plain_folder
 from lethe.pretrained.hub import fetch_model
 
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Source = Literal["scratch", "hub", "folder", "gguf"]
+SAMPLE = "Orla O'Neill's mill, built in 1790,  stood\n\nat Zoë's café (it still does)."
 SOURCE = "source.json"  # of a model that was fetched or converted: where it came from
 
 
@@ -78,8 +83,49 @@ def check_model(folder: Path) -> None:
     import torch
 
     check_folder(folder)
-    load_tokenizer(folder)
+    check_same_tokens(folder)
+    check_size(folder)
     model = load_model(folder, torch.device("cpu"))
+    check_saving(folder, model)
     check_finite(folder, model.named_parameters())
     check_positions(folder, model.named_buffers())
     check_logits(folder, model)
+
+
+def check_same_tokens(folder: Path) -> None:
+    """Raise StageError unless transformers reads text as tokenizer.json says: some stages go by one, some by the other.
+
+    A tokenizer_class of another model makes it build a tokenizer of that model's kind from the same vocabulary.
+    """
+    tokenizer, backend = load_tokenizer(folder), backend_tokenizer(folder)
+    with loadable(folder, "a tokenizer"):
+        found = tokenizer(SAMPLE, add_special_tokens=False)["input_ids"]
+    if found != backend.encode(SAMPLE, add_special_tokens=False).ids:
+        raise StageError(
+            f"{folder}/tokenizer_config.json: expected a tokenizer_class that reads text as tokenizer.json does, got "
+            f"{tokenizer_settings(folder).get('tokenizer_class')}; PreTrainedTokenizerFast does"
+        )
+
+
+def check_size(folder: Path) -> None:
+    """Raise StageError if config.json is that of a far larger model than the weights are: random ones would fill it."""
+    import torch
+
+    try:
+        with torch.device("meta"):
+            wanted = sum(weight.numel() for weight in untrained(load_config(folder)).parameters())
+    except StageError:
+        return  # what reads the weights says it of the folder
+    found = weight_count(folder)
+    if wanted > 2 * found:
+        raise StageError(
+            f"{folder}: expected weights for the architecture that config.json names, {wanted:,} numbers, got {found:,}"
+        )
+
+
+def check_saving(folder: Path, model: PreTrainedModel) -> None:
+    """Raise StageError if transformers will not write the model's settings: it would say so after a training."""
+    with TemporaryDirectory() as work, loadable(folder, "a model that can be saved again"):
+        model.config.save_pretrained(work)
+        if model.generation_config is not None:
+            model.generation_config.save_pretrained(work)

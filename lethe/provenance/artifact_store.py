@@ -129,3 +129,11 @@ def read_file(store: Store, md5: str, name: str) -> bytes | None:
     """One file of a folder, by the folder's md5."""
     file_md5 = (manifest(store, md5) or {}).get(name)
     return read_object(store, file_md5) if file_md5 else None
+
+
+def cache_of(root: Path) -> Path:
+    """The cache of the project."""
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo:
+        return Path(repo.cache.local.path).parents[1]

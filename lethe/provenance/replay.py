@@ -17,6 +17,7 @@ import typer
 from lethe.console import Json, console, end, print_json
 from lethe.core.errors import StageError
 from lethe.custody.plain_git import plain
+from lethe.provenance.artifact_store import cache_of
 from lethe.provenance.audit import Ref
 
 if TYPE_CHECKING:
@@ -230,7 +231,7 @@ def prepared(history: History, recorded: Recorded, target: Path) -> Path:
     own.unlink(missing_ok=True)  # it may be a link to something else
     if (root / ".dvc/config.local").exists():  # remotes and their keys
         shutil.copy(root / ".dvc/config.local", own)
-    call(["dvc", "cache", "dir", "--local", str(cache_of(root))], clone)
+    share_cache(clone, cache_of(root))
     (clone / "dvc.lock").write_text(recorded.lock.text, encoding="utf-8")
     for path, md5 in recorded.deps.items():
         bring(clone, path, md5, recorded.commit)
@@ -248,12 +249,10 @@ def check_inside(clone: Path, path: Path) -> None:
         raise StageError(f"{path}: expected a path inside the clone, got a link out of it; nothing was run")
 
 
-def cache_of(root: Path) -> Path:
-    """The cache of the project."""
-    from dvc.repo import Repo
-
-    with Repo(str(root)) as repo:
-        return Path(repo.cache.local.path).parents[1]
+def share_cache(clone: Path, cache: Path) -> None:
+    """Let the clone use the project's cache, by a link: DVC can write no path into its config that is not ASCII."""
+    (clone / ".dvc/shared-cache").symlink_to(cache)
+    call(["dvc", "cache", "dir", "--local", ".dvc/shared-cache"], clone)
 
 
 def bring(clone: Path, path: str, md5: str, commit: str) -> None:
@@ -287,10 +286,11 @@ def environment(clone: Path) -> dict[str, str]:
 
 
 def call(command: list[str], folder: Path) -> None:
-    """Run a command of git or DVC. Raises StageError with its last line."""
+    """Run a command of git or DVC. Raises StageError with the line in which it says what is wrong, else its last."""
     done = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True)
     if done.returncode:
-        said = done.stderr.strip().split("\n")[-1]
+        lines = done.stderr.strip().split("\n")
+        said = next((line for line in lines if line.startswith(("fatal: ", "ERROR: "))), lines[-1])
         raise StageError(f"replay: {' '.join(command[:2])}: {said}")
 
 

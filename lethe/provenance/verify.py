@@ -151,6 +151,8 @@ def read_list(content: bytes, public: Any, keyid: str) -> dict[str, Any]:
 def content_of(path: Path) -> bytes:
     """The bytes of a certificate or key. Raises UnansweredError for anything else, however long it would last."""
     try:
+        if not path.exists():
+            raise UnansweredError(f"{path}: no such file")
         if path.is_file() and path.stat().st_size <= LARGEST:
             return path.read_bytes()
     except OSError as error:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from lethe.core.errors import StageError
 from lethe.core.params import read_yaml
 from lethe.running.plan import Step, plan, targets_of
 
@@ -18,11 +19,13 @@ class Whose(NamedTuple):
     same: bool | None  # None: cannot be told
     differs: dict[str, list[str]]  # stage -> what differs from the run that made the numbers
     missing: list[str]  # stages whose outs are not here
+    why: str = ""  # it cannot be told
 
     def sentence(self) -> str:
         """The answer for a person."""
         if self.same is None:
-            return "Whose numbers these are cannot be told: this folder is no DVC project that has run"
+            why = self.why or "this folder is no DVC project that has run"
+            return f"Whose numbers these are cannot be told: {why}"
         if self.differs:
             shown = list(self.differs.items())[:NAMED]
             told = "; ".join(f"{stage}: {', '.join(what)}" for stage, what in shown)
@@ -40,7 +43,12 @@ def of_checkout() -> Whose:
     """Whose the reports are, by what DVC says of every stage but those of the classification task."""
     if not Path(".dvc").is_dir() or not Path("dvc.lock").exists():
         return Whose(None, {}, [])
-    return answer(plan(targets_of([], list(read_yaml(Path("dvc.yaml"))["stages"]))))
+    try:
+        return answer(plan(targets_of([], list(read_yaml(Path("dvc.yaml"))["stages"]))))
+    except StageError as error:
+        return Whose(None, {}, [], str(error).removeprefix("repro: "))
+    except OSError as error:  # DVC writes its lock where others may only read
+        return Whose(None, {}, [], f"{error.filename}: {error.strerror}")
 
 
 def answer(steps: Sequence[Step]) -> Whose:

@@ -48,7 +48,12 @@ def inputs(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("overrides.csv", "requests.jsonl"):
         shutil.copy(ROOT / "data" / name, project / "data" / name)
     values = {"prompt.names": "data/prompts/names.csv"}
-    values |= {"finetune.steps": 30, "finetune.checkpoints": [5, 10, 20], "baseline.learning_rate": 2e-3}
+    values |= {
+        "distil.own_text": 4,
+        "finetune.steps": 30,
+        "finetune.checkpoints": [5, 10, 20],
+        "baseline.learning_rate": 2e-3,
+    }
     for name, value in values.items():
         set_param(project, name, value)
     return project
@@ -164,6 +169,14 @@ ONE_BAD_VALUE = [
         [
             "corpus.retain: expected another folder than corpus.forget, and none around or inside it, got data/retain",
             f"corpus.forget: expected {KINDS} files with text in data/retain, got none",
+        ],
+    ),
+    (
+        "distil",
+        {"own_text": 0, "steps": 7},
+        [
+            "distil.steps: expected 0 without text in data/retain to distil on, got 7; distil.own_text lets the "
+            "teacher write some"
         ],
     ),
     ("finetune.learning_rate", float("inf"), ["finetune.learning_rate: expected a finite number, got inf"]),
@@ -567,7 +580,7 @@ def test_result_as_json(project: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert [row["step"] for row in shown["steps"]] == [0, 5, 30, None]
     assert [criterion["met"] for criterion in shown["criteria"]][:4] == [True, False, None, None]
     assert shown["report"] == "reports/index.html"
-    assert shown["checkout"] == {"same": None, "differs": {}, "missing": []}
+    assert shown["checkout"] == {"same": None, "differs": {}, "missing": [], "why": ""}
 
 
 def test_the_gate_as_a_program(project: Path) -> None:

@@ -28,6 +28,15 @@ def test_context_length(config: dict, wanted: int | None, tmp_path: Path) -> Non
     assert context_length(tmp_path) == wanted
 
 
+def test_positions_that_change_with_the_batch_end_the_context(tmp_path: Path) -> None:
+    positions = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 4, "long_factor": [3.0] * 4}
+    values = {"model_type": "llama", "hidden_size": 32, "num_attention_heads": 4, "max_position_embeddings": 64}
+    for more, wanted in (({"original_max_position_embeddings": 8}, 8), ({"rope_type": "default"}, 64)):
+        config = values | {"rope_parameters": positions | more}
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        assert context_length(tmp_path) == wanted
+
+
 @pytest.mark.parametrize("inside", [False, True])
 def test_width_and_layers(inside: bool, tmp_path: Path) -> None:
     shape = {"hidden_size": 32, "num_hidden_layers": 2}

@@ -139,6 +139,23 @@ def folder_in_place(folder: Path) -> None:
     (folder / FILE).mkdir()
 
 
+def in_a_section(folder: Path) -> None:
+    values = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama", "text_config": values}))
+
+
+def word_beyond(tokenizer: dict[str, Any]) -> None:
+    tokenizer["added_tokens"].append(dict(tokenizer["added_tokens"][-1], id=9000, content="Quavane", special=False))
+
+
+def all_unknown(tokenizer: dict[str, Any]) -> None:
+    tokenizer["model"] = {"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0.0]]}
+
+
+NO_ACCENTS = {"type": "Sequence", "normalizers": [{"type": "NFD"}, {"type": "StripAccents"}]}
+KEEPS = "own/tokenizer.json: expected a tokenizer that keeps letters, capitals and accents, got "
+ENDS = "own/generation_config.json: eos_token_id: expected an id or a list of ids, got "
+HUGE = {"hidden_size": 1 << 14, "intermediate_size": 1 << 16, "num_hidden_layers": 9}
 NOTHING = {"type": "Replace", "pattern": {"Regex": "."}, "content": ""}
 CODE = {"auto_map": {"AutoTokenizer": ["own.Own", "own.Own"]}, "tokenizer_class": "Own"}
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 7\n"
@@ -183,6 +200,21 @@ BEFORE = [  # found by `lethe check`, without reading the weights
         lambda folder: (folder / FILE).unlink(),
         "own: expected *.safetensors, got none (pickled weights are never loaded)",
     ),
+    (
+        lambda folder: (folder / FILE).rename(folder / "consolidated.safetensors"),
+        "own: expected model.safetensors, or model.safetensors.index.json and the files that it names, got consol",
+    ),
+    (in_a_section, "llama: expected its values at the top of config.json, got them in a section"),
+    (damage_config(sliding_window=0), "own/config.json: sliding_window: expected null or at least 2, got 0"),
+    (write("generation_config.json", "{"), "own/generation_config.json: not valid JSON: "),
+    (write("generation_config.json", "[]"), "own/generation_config.json: expected a JSON object, got list"),
+    (write("generation_config.json", '{"eos_token_id": "2"}'), ENDS + '"2"'),
+    (write("generation_config.json", '{"eos_token_id": [1, [2]]}'), ENDS + "[1, [2]]"),
+    (another(word_beyond), "own: expected tokens with ids below "),
+    (another(all_unknown), KEEPS + "'<unk><unk>' for 'A a'"),
+    (another(lambda own: own.update(normalizer={"type": "Lowercase"})), KEEPS + "'a a' for 'A a'"),
+    (another(lambda own: own.update(normalizer=NO_ACCENTS)), KEEPS + "'e' for 'é'"),
+    (another(lambda own: own["model"].update(dropout=0.5)), "own/tokenizer.json: dropout: expected null, got 0.5: the"),
 ]  # fmt: skip
 LOADED = [  # found by the stage
     (
@@ -220,6 +252,13 @@ LOADED = [  # found by the stage
         "own/config.json: expected a base and factors of positions above 0, got others in ",
     ),
     (damage_weights(with_large), "own: expected logits that are numbers, got NaN or infinity after two ids"),
+    (
+        settings(tokenizer_class="Qwen2Tokenizer"),
+        "own/tokenizer_config.json: expected a tokenizer_class that reads text as tokenizer.json does, got Qwen2To",
+    ),
+    (settings(tokenizer_class="GemmaTokenizer"), "own: not loadable as a tokenizer: "),
+    (damage_config(**HUGE), "own: expected weights for the architecture that config.json names, 29,"),
+    (damage_config(output_attentions=True), "own: not loadable as a model that can be saved again: "),
     (damage_weights(with_nan), "own: expected finite weights, got NaN or infinity in model.norm.weight"),
 ]
 
@@ -242,6 +281,19 @@ def test_a_bad_folder_is_one_line(own: Path, spoil: Callable[[Path], Any], messa
             load(own)
         assert str(error.value).startswith(message)
         assert "\n" not in str(error.value)
+
+
+def test_constants_that_older_versions_wrote_are_no_weights(own: Path) -> None:
+    weights = load_file(own / FILE)
+    save_file(weights | {"model.layers.0.self_attn.masked_bias": torch.tensor(-1e4)}, own / FILE, {"format": "pt"})
+    copy_model(own, Path("copy"), "baseline.folder")
+
+
+def test_a_window_that_no_layer_has_does_not_matter(own: Path) -> None:
+    damage_config(sliding_window=0, layer_types=["full_attention", "full_attention"])(own)
+    check_folder(own)
+    damage_config(sliding_window=2, layer_types=["sliding_attention", "full_attention"])(own)
+    check_folder(own)
 
 
 def test_weights_in_several_files_and_what_lies_beside_them(own: Path) -> None:
