@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lethe.core.errors import StageError, one_line
+from lethe.core.strict_json import DoubledNameError, once
 
 csv.field_size_limit(1 << 30)  # of a cell; the library's own limit is 131,072 characters
 
@@ -194,11 +195,11 @@ def read_prompts(path: Path, wanted: str) -> list[dict[str, Any]]:
 
 def _json_row(path: Path, number: int, line: str, fields: dict[str, type]) -> dict[str, Any]:
     try:
-        row = json.loads(line, object_pairs_hook=_once)
+        row = json.loads(line, object_pairs_hook=once)
     except json.JSONDecodeError as error:
         raise StageError(f"{path}:{number}: not valid JSON: {error.msg}") from None
-    except KeyError as error:
-        raise StageError(f"{path}:{number}: expected every name once in an object, got {error} again") from None
+    except DoubledNameError as error:
+        raise StageError(f"{path}:{number}: {error}") from None
     except RecursionError as error:
         raise StageError(f"{path}:{number}: not valid JSON: {one_line(error)}") from None
     if not isinstance(row, dict):
@@ -208,15 +209,6 @@ def _json_row(path: Path, number: int, line: str, fields: dict[str, type]) -> di
             found = type(row[name]).__name__ if name in row else "none"
             raise StageError(f"{path}:{number}: {name}: expected {wanted.__name__}, got {found}")
     return row
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON; a name that it has twice would lose what the first one says."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise KeyError(next(name for name in names if names.count(name) > 1))
-    return found
 
 
 def write_json(content: Any, path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lethe.core.errors import StageError
+from lethe.core.strict_json import once
 
 NODES = 1_000_000  # of a YAML file, those of aliases counted each time: nine lines can stand for a billion
 LARGEST = 1 << 28  # bytes of a file that is read whole
@@ -53,11 +54,6 @@ def json_object(content: bytes) -> dict[str, Any]:
     def whole(digits: str) -> int:
         float(number := int(digits))  # OverflowError
         return number
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(dict(pairs)) != len(pairs):
-            raise ValueError("a name stands there twice")
-        return dict(pairs)
 
     try:
         found = json.loads(content.decode(), parse_constant=refuse, parse_int=whole, object_pairs_hook=once)

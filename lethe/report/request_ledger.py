@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lethe.core.errors import StageError
+from lethe.core.strict_json import DoubledNameError, once
 
 LEDGER = Path("data/requests.jsonl")
 MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
@@ -74,14 +75,10 @@ def examined(content: bytes, where: str) -> Ledger:
 
 def parsed(text: bytes) -> dict[str, Any] | str:
     """A line as a row with all fields of its event, or what is wrong with it."""
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(dict(pairs)) != len(pairs):
-            raise ValueError("a name stands there twice")
-        return dict(pairs)
-
     try:
         row = json.loads(text.decode(), object_pairs_hook=once)
+    except DoubledNameError as error:
+        return str(error)
     except (ValueError, RecursionError) as error:
         return f"not valid JSON: {error}"
     if not isinstance(row, dict):

@@ -375,7 +375,7 @@ def test_a_repeated_or_twofold_line_does_not_count(asked: Path) -> None:
     assert problem.startswith("data/requests.jsonl:3: expected number 3, got 1")
     requests.LEDGER.write_text(text.replace('{"number": 1,', '{"number": 1, "number": 1,'))
     assert requests.opened(requests.LEDGER).problems[0] == (
-        "data/requests.jsonl:1: not valid JSON: a name stands there twice"
+        "data/requests.jsonl:1: expected every name once in an object, got 'number' again"
     )
 
 
