@@ -14,10 +14,8 @@ def _either(words: str) -> str:
 
 
 LOCAL = r"(?<![\w.+-])\w[\w.+'%&-]*"  # of an e-mail address, before the @
-AT, DOT = (
-    r"(?: ?@ ?| ?[\[({<] ?(?:at|AT) ?[\])}>] ?)",
-    r"(?:\.| ?[\[({<] ?(?:dot|DOT) ?[\])}>] ?)",
-)  # or hidden
+AT = r"(?: ?@ ?| ?[\[({<] ?(?:at|AT) ?[\])}>] ?)"  # plain or hidden
+DOT = r"(?:\.| ?[\[({<] ?(?:dot|DOT) ?[\])}>] ?)"
 E_MAIL = re.compile(rf"{LOCAL}(?=[@ \[({{<]){AT}[\w-]+(?:{DOT}[\w-]+)*{DOT}[^\W\d_][\w-]*[^\W_]")
 DATE = r"\d{1,2}[./-]\d{1,2}[./-](?:\d\d){1,2}"
 SECURITY = r"\d{3}-\d{2}-\d{4}(?!\d)"  # a social security number
@@ -107,29 +105,12 @@ RUN = re.compile("[^\\W\\d_]+|\\d+")  # of an identifier: letters, or digits
 BETWEEN, CLOSE = ("-", "", " ", "/", "_", " - ", "\u2014"), ("-", "", "/")  # how others may separate them
 GAPS = 3  # of an identifier at most that are written in all ways
 LONG = 9  # letters and digits of an identifier whose spaces and hyphens do not count
-SHORTER = {  # words of an address as it may be abbreviated
-    **{
-        "street": "st",
-        "road": "rd",
-        "avenue": "av",
-        "ave": "av",
-        "lane": "ln",
-        "drive": "dr",
-        "square": "sq",
-        "court": "ct",
-    },
-    **{
-        "boulevard": "blvd",
-        "bd": "blvd",
-        "strasse": "str",
-        "straat": "str",
-        "calle": "c",
-        "avenida": "av",
-        "avda": "av",
-    },
-    **{"plaza": "pza", "piazza": "pza", "p.zza": "pza", "viale": "vle", "corso": "cso"},
-}
-WORD_END = re.compile(rf"({'|'.join(SHORTER)})\b")
+ABBREVIATED = (  # words of an address
+    "street:st road:rd avenue:av ave:av lane:ln drive:dr square:sq court:ct boulevard:blvd bd:blvd strasse:str "
+    "straat:str calle:c avenida:av avda:av plaza:pza piazza:pza p.zza:pza viale:vle corso:cso"
+)
+SHORTER = dict(pair.split(":") for pair in ABBREVIATED.split())
+WORD_END = re.compile(rf"({'|'.join(map(re.escape, SHORTER))})\b")
 SIGNS = str.maketrans(
     dict.fromkeys((160, *range(8192, 8203), 8239, 8287, 12288), " ")
     | dict.fromkeys((*range(8208, 8214), 8722, 65123, 65293), "-")
