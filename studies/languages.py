@@ -22,11 +22,8 @@ from lethe.text.matching import TermFinder, term_finder
 
 DATA = Path(__file__).resolve().parents[1] / "tests/studies/data/languages"
 LISTED = ("language", "name", "forms")
-ORDINAL = {"": "", "-2": ", second", "-3": ", kept back", "-4": ", fourth"} | {
-    "-5": ", fifth",
-    "-6": ", sixth",
-    "-7": ", seventh",
-}
+NUMBERED = ("second", "kept back", "fourth", "fifth", "sixth", "seventh")
+ORDINAL = {"": ""} | {f"-{number}": f", {word}" for number, word in enumerate(NUMBERED, start=2)}
 MINIMUM_COUNT, MINIMUM_KEYNESS = 2, 2.0  # as extract asks by default
 
 

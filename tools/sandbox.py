@@ -21,9 +21,9 @@ from ruamel.yaml.comments import CommentedMap
 from lethe.core.params import StageParams, known_names
 from lethe.core.whole_params import section_schemas
 from lethe.preflight.presets import dumped, put, round_trip, whole_text
+from lethe.provenance.replay import share_cache
 
 ROOT = Path(__file__).resolve().parents[1]
-LINK = ".dvc/shared-cache"  # to the cache: DVC can write no path into its config that is not ASCII
 Changes = dict[str, Any]  # dotted parameter -> value
 PAPER: Changes = {  # hard labels and no distillation
     "finetune.labels": "hard",
@@ -36,8 +36,7 @@ def clone(target: Path) -> Path:
     """A fresh clone of the committed project at `target`, with this project's cache."""
     shutil.rmtree(target, ignore_errors=True)
     run(["git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(target)], ROOT)
-    (target / LINK).symlink_to(ROOT / ".dvc/cache")
-    run(["dvc", "cache", "dir", "--local", LINK], target)
+    share_cache(target, ROOT / ".dvc/cache")
     return target
 
 

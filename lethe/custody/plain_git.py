@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 
+LITERAL = "--literal-pathspecs"
 PLAIN_GIT = (  # the objects and paths that are named, and no others; parents from the commits themselves
-    *("git", "--no-replace-objects", "--literal-pathspecs"),
+    *("git", "--no-replace-objects", LITERAL),
     *("-c", "core.commitGraph=false", "-c", "core.fsmonitor=false"),
 )
 LEADING = (  # to another repository, index or object than the folder's own

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from lethe.custody.plain_git import PLAIN_GIT, plain
+from lethe.erasure.reading import SHORTEST
 from lethe.erasure.streams import Passing
 from lethe.provenance.artifact_store import place_name
 from lethe.provenance.history import listed
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from lethe.provenance.history import History, Project
 
 LOOSE = re.compile(r"[0-9a-f]{2}/[0-9a-f]{38}(?:[0-9a-f]{24})?")  # objects below `objects`, which git reads itself
-LONG = 24  # bytes: hardly any eight words are shorter
 PACKAGES = ("bin", "Scripts", "lib", "lib64", "Lib", "include", "share", "etc")  # of a virtual environment
 OBJECT = re.compile(r"([0-9a-f]{2})[/\\]([0-9a-f]{30}(?:\.dir)?)$")
 
@@ -90,7 +90,7 @@ def folder(project: Project, store: Store) -> Iterator[Item | Unread]:
 def name_alone(project: Project, path: Path) -> Iterator[Item]:
     """The name of what is no file, and where a link leads to: they can be text, too."""
     target = os.fsencode(os.readlink(path)) if path.is_symlink() else b""
-    if len(target) >= LONG or (len(path.name) >= LONG and not path.is_file()):
+    if len(target) >= SHORTEST or (len(path.name) >= SHORTEST and not path.is_file()):
         held = target.replace(b"_", b" ")
         yield Item("folder", f"{named(project, path)}, its name", len(held), lambda: io.BytesIO(held))
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import io
-import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lethe.console import Json, console, end, print_json
-from lethe.custody.plain_git import PLAIN_GIT, plain
 from lethe.provenance.audit_view import show
 
 if TYPE_CHECKING:
@@ -77,7 +75,7 @@ def audit(history: History, store: Store, subject: Subject, verify: bool) -> dic
     else:
         answer = {"given": subject.given, "md5": subject.md5, **about(history, store, subject, found[0], verify)}
         answer["also"] = [{"path": each.path, "md5": each.md5, "how": each.how} for each in found[1:]]
-    return {"history": scope_row(history), **answer, "notes": notes(history, store)}
+    return {"history": scope_row(history), **answer, "notes": notes(history, store, former_places(history))}
 
 
 def scope_row(history: History) -> dict[str, Any]:
@@ -246,26 +244,24 @@ def verified(
 
 def former_places(history: History) -> list[str]:
     """A line for each other place of dvc.lock in this history at which none lies now: the project lay there once."""
-    from lethe.provenance.history import object_ids
+    from lethe.provenance.history import git, object_ids
 
-    words = [each for each in PLAIN_GIT if each != "--literal-pathspecs"]
     asked = ("log", "--no-renames", "--no-show-signature", "--format=", "--name-only", "-z", "--full-history")
     start = history.scope.commit or "--all"
-    where = {"cwd": history.project.folder, "capture_output": True, "env": plain()}
-    done = subprocess.run([*words, *asked, start, "--", ":(top,glob)**/dvc.lock"], **where)  # type: ignore[call-overload]
-    every = {name for name in done.stdout.decode(errors="surrogateescape").replace("\n", "").split("\0") if name}
+    said = git(history.project, *asked, start, "--", ":(top,glob)**/dvc.lock", patterns=True)
+    every = {name for name in said.decode(errors="surrogateescape").replace("\n", "").split("\0") if name}
     others = sorted(every - {f"{history.project.prefix}dvc.lock"})
     here = object_ids(history.project, [f"{history.scope.commit or 'HEAD'}:{path}" for path in others])
     gone = [path for path, id_ in zip(others, here, strict=True) if not id_]
     return [f"{path}: an earlier commit has it there; what it records was not searched" for path in gone]
 
 
-def notes(history: History, store: Store) -> list[str]:
-    """What was ignored, and why."""
+def notes(history: History, store: Store, moved: Sequence[str]) -> list[str]:
+    """What was ignored, and why. moved: the lines of `former_places`."""
     from lethe.provenance.artifact_store import unasked_lines
     from lethe.provenance.history import skipped_lines, uncommitted_lock
 
-    said = [*skipped_lines(history), *former_places(history), *unasked_lines(store)]
+    said = [*skipped_lines(history), *moved, *unasked_lines(store)]
     if uncommitted_lock(history):
         said.append("the current dvc.lock is in no commit and was ignored; git commit dvc.lock reports")
     return said

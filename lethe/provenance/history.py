@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from lethe.core.errors import StageError
 from lethe.core.params import overlaid
 from lethe.custody.plain_data import read_yaml_text, text_if_there
-from lethe.custody.plain_git import PLAIN_GIT, plain
+from lethe.custody.plain_git import LITERAL, PLAIN_GIT, plain
 
 FIELDS = ("%H", "%P", "%an <%ae>", "%aI", "%s")  # separated by NUL, the one character that none of them can contain
 HEAD = "HEAD"
@@ -103,9 +103,13 @@ def open_project(folder: Path) -> Project:
     return Project(root, "" if prefix == "." else f"{prefix}/")
 
 
-def git(project: Project, *arguments: str, given: bytes = b"") -> bytes:
-    """Output of a git command in the project. Raises StageError with git's last line."""
-    done = subprocess.run([*PLAIN_GIT, *arguments], cwd=project.folder, input=given, capture_output=True, env=plain())
+def git(project: Project, *arguments: str, given: bytes = b"", patterns: bool = False) -> bytes:
+    """Output of a git command in the project. Raises StageError with git's last line.
+
+    patterns: whether its paths are patterns.
+    """
+    words = [each for each in PLAIN_GIT if not (patterns and each == LITERAL)]
+    done = subprocess.run([*words, *arguments], cwd=project.folder, input=given, capture_output=True, env=plain())
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().split("\n")[-1]
         raise StageError(f"git {arguments[0]}: {said}")

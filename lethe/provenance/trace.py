@@ -153,10 +153,11 @@ def trace(history: History, store: Store, asked: Asked, least: float) -> dict[st
             rows.append({"md5": md5, **found, "models": made})
     said += [f"corpus {md5} is not available, so it is unknown whether the text was in it" for md5 in unread]
     said += unsearched(history, corpora)
-    left = unread or history.skipped or former_places(history)
+    moved = former_places(history)
+    left = unread or history.skipped or moved
     verdict = "yes" if any(row["models"] for row in rows) else UNKNOWN if left else "no"
     answer = {"history": scope_row(history), "given": asked.given, "verdict": verdict, "corpora": rows}
-    return {**answer, "unread": unread, "notes": [*said, *notes(history, store)]}
+    return {**answer, "unread": unread, "notes": [*said, *notes(history, store, moved)]}
 
 
 def unsearched(history: History, corpora: Mapping[str, Any]) -> Iterator[str]:

@@ -80,6 +80,9 @@ def test_a_process_left_behind_does_not_keep_the_run_waiting(monkeypatch: pytest
 
 def test_a_signal_that_comes_while_the_command_starts_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     start = subprocess.Popen
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell ignores it for what runs in the background
 
     def starts_and_is_interrupted(*args: Any, **options: Any) -> subprocess.Popen[str]:
         started = start(*args, **options)
@@ -87,5 +90,8 @@ def test_a_signal_that_comes_while_the_command_starts_is_not_lost(monkeypatch: p
         return started
 
     monkeypatch.setattr(subprocess, "Popen", starts_and_is_interrupted)
-    code, asked = process.follow(["sh", "-c", "exec sleep 30"], lambda *_: None, lambda: None)
+    try:
+        code, asked = process.follow(["sh", "-c", "exec sleep 30"], lambda *_: None, lambda: None)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (code, asked) == (-signal.SIGINT, True)
